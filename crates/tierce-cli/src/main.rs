@@ -1,0 +1,3 @@
+//! The `tierce` command.
+
+fn main() {}

@@ -1,0 +1,75 @@
+//! How a value becomes bytes for L2 and L3, and how it comes back.
+//!
+//! L1 holds values as they are; a codec runs only when a value goes down or comes up, on the
+//! caller's thread and with no lock held.
+
+use bytes::Bytes;
+
+use crate::error::Result;
+
+/// How the bytes of a value are to be read, kept beside them in L2 and L3, so that Rust, C and
+/// Python agree on what they find there.
+///
+/// Numbers are part of the stored format: never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Format {
+    /// Bytes as the caller gave them.
+    Raw = 0,
+    /// UTF-8 text.
+    Text = 1,
+    /// One JSON value in UTF-8.
+    Json = 2,
+}
+
+impl Format {
+    /// The format of a stored number, or `None` for one that this version does not know.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Text),
+            2 => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Turns values into bytes and back.
+pub trait Codec<V>: Send + Sync + 'static {
+    /// The bytes of `value` and how to read them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) where the value has no such form; nothing is
+    /// stored then.
+    fn encode(&self, value: &V) -> Result<(Bytes, Format)>;
+
+    /// The value of bytes that an [`encode`](Self::encode), perhaps of another process or
+    /// language, made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) where the bytes are no such value; a read
+    /// counts that and reports a miss.
+    fn decode(&self, bytes: Bytes, format: Format) -> Result<V>;
+
+    /// The bytes that `value` takes in memory, for byte bounds of L1. Need not be exact.
+    fn weight(&self, value: &V) -> usize;
+}
+
+/// The codec of [`Bytes`]: the bytes themselves, whatever their format.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BytesCodec;
+
+impl Codec<Bytes> for BytesCodec {
+    fn encode(&self, value: &Bytes) -> Result<(Bytes, Format)> {
+        Ok((value.clone(), Format::Raw))
+    }
+
+    fn decode(&self, bytes: Bytes, _format: Format) -> Result<Bytes> {
+        Ok(bytes)
+    }
+
+    fn weight(&self, value: &Bytes) -> usize {
+        value.len()
+    }
+}

@@ -1,0 +1,109 @@
+//! What the chain needs of a tier below L1.
+//!
+//! L1 holds values and is generic, so it stands apart ([`crate::memory`]); L2 and L3 hold bytes
+//! and are driven through [`Tier`]. The trait separates three ways of putting a value somewhere,
+//! because confusing them is how caches bring back what was deleted:
+//!
+//! | call | who | may it overwrite | what it needs |
+//! |---|---|---|---|
+//! | [`write`](Tier::write) | `set` | yes | nothing: the caller's word is newest |
+//! | [`fill`](Tier::fill) | backfill, a loader's result | never: it adopts a live record | the [`Token`] of a read made before the value was fetched |
+//! | [`remove`](Tier::remove) | `delete` | - | nothing |
+//!
+//! A token stands for "what this tier knew of the key's changes when it was read". Every write
+//! and remove makes the tokens of its key stale; so does `clear` with all of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{codec::Format, error::Result, tiering::TierKind};
+
+/// A value as L2 and L3 hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The encoded value.
+    pub value: Bytes,
+    /// How to read it.
+    pub format: Format,
+    /// What remains of its time to live; `None` lives until it is evicted.
+    pub ttl: Option<Duration>,
+}
+
+/// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub(crate) [u64; 2]);
+
+/// What a read of one tier found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The live record, or `None` on a miss.
+    pub record: Option<Record>,
+    /// The licence to fill this tier with what is fetched from below; taken before the record
+    /// was looked for. `None` where the tier wants no fill now.
+    pub token: Option<Token>,
+}
+
+/// What became of a fill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The record is in the tier now.
+    Stored,
+    /// The tier had a live record already; the caller takes this one for its own.
+    Adopted(Record),
+    /// The key changed since the token was taken: the value is older than a change and must not
+    /// be kept anywhere.
+    Refused,
+    /// The tier had no room or no time for it; nothing is known of the key's changes.
+    Dropped,
+}
+
+/// How full a tier is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Live entries; approximate in L2, 0 where the tier cannot tell.
+    pub entries: u64,
+    /// The bound on entries, if there is one.
+    pub max_entries: Option<u64>,
+    /// Bytes held, keys and overhead included; 0 where the tier cannot tell.
+    pub bytes: u64,
+    /// The bound on bytes, if there is one.
+    pub max_bytes: Option<u64>,
+}
+
+/// A tier below L1.
+///
+/// Every call is bounded in time by the tier's own deadlines and safe from any thread. An error
+/// means that the tier failed; the chain counts it and goes on without the tier. A miss is not an
+/// error.
+pub(crate) trait Tier: Send + Sync {
+    /// Which tier this is.
+    fn kind(&self) -> TierKind;
+
+    /// Looks the key up.
+    fn read(&self, key: &[u8]) -> Result<Found>;
+
+    /// Keeps a record that was fetched from below or loaded, unless the key changed since.
+    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
+
+    /// Replaces the key's record.
+    ///
+    /// On an error the tier may hold the old record, the new one or none; the caller must treat
+    /// the tier as unreliable for this key until a later change of it succeeds.
+    fn write(&self, key: &[u8], record: &Record) -> Result<()>;
+
+    /// Removes the key's record. Errors as [`write`](Self::write).
+    fn remove(&self, key: &[u8]) -> Result<()>;
+
+    /// Removes all records of this cache. Errors as [`write`](Self::write), for all keys.
+    fn clear(&self) -> Result<()>;
+
+    /// How full the tier is, without waiting.
+    fn usage(&self) -> Usage;
+
+    /// Why the tier is not answering now, or `None` while it is.
+    fn trouble(&self) -> Option<String>;
+
+    /// Gives back threads and connections; later calls fail.
+    fn close(&self);
+}
