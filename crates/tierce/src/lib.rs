@@ -4,7 +4,9 @@
 mod clock;
 mod codec;
 mod error;
+mod memory;
 mod metrics;
+mod policy;
 mod sync;
 mod tier;
 mod tiering;
@@ -12,5 +14,8 @@ mod tiering;
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Format};
 pub use error::{Error, ErrorKind, Result};
+pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
+pub use metrics::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus};
+pub use policy::PolicyKind;
 pub use tier::{Fill, Found, Record, Token, Usage};
 pub use tiering::{TierKind, Tiering};
