@@ -1,1 +1,267 @@
-//! Counters and latency histograms that every part above `metrics` writes to.
+//! Counters and latency histograms that every part above `metrics` writes to, and the plain
+//! snapshots of them that users see.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `counter` | counters striped over threads: the hot ones |
+//! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
+//! | `sampler` | which hits of L1 are timed |
+//! | `snapshot` | [`Stats`] and its parts |
+//! | `prometheus` | the text format |
+//!
+//! Nothing here locks or allocates on the way, apart from the first value of an octave in a
+//! histogram. All accesses are relaxed: each number is right, two numbers read together may be
+//! some operations apart.
+
+mod counter;
+mod histogram;
+mod prometheus;
+mod sampler;
+mod snapshot;
+
+pub(crate) use counter::Counters;
+pub(crate) use histogram::Histogram;
+pub use prometheus::to_prometheus;
+pub(crate) use sampler::{SAMPLE_RATE, Sampler};
+pub use snapshot::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+
+use std::{
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{error::ErrorKind, tiering::TierKind};
+
+/// All kinds of errors, each at the index of its number.
+const ERROR_KINDS: [ErrorKind; 17] = [
+    ErrorKind::Config,
+    ErrorKind::Io,
+    ErrorKind::Corrupt,
+    ErrorKind::Timeout,
+    ErrorKind::Network,
+    ErrorKind::Auth,
+    ErrorKind::TooLarge,
+    ErrorKind::Full,
+    ErrorKind::Loader,
+    ErrorKind::LoaderPanicked,
+    ErrorKind::Reentrant,
+    ErrorKind::Closed,
+    ErrorKind::Busy,
+    ErrorKind::Unsupported,
+    ErrorKind::Version,
+    ErrorKind::Denied,
+    ErrorKind::Codec,
+];
+
+/// A counter of one tier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TierCounter {
+    Hits,
+    Misses,
+    Stale,
+    Backfills,
+    BytesIn,
+    BytesOut,
+}
+
+/// How many [`TierCounter`]s there are.
+const TIER_COUNTERS: usize = TierCounter::BytesOut as usize + 1;
+
+/// What one tier does.
+#[derive(Debug, Default)]
+pub(crate) struct TierMetrics {
+    counters: Counters<TIER_COUNTERS>,
+    errors: [AtomicU64; ERROR_KINDS.len()],
+    /// How long reads took. Those of L1 are sampled; see [`Sampler`].
+    pub(crate) latency: Histogram,
+}
+
+impl TierMetrics {
+    /// Adds one to a counter.
+    #[inline]
+    pub(crate) fn count(&self, counter: TierCounter) {
+        self.add(counter, 1);
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub(crate) fn add(&self, counter: TierCounter, count: u64) {
+        self.counters.add(counter as usize, count);
+    }
+
+    /// Counts an error by its kind.
+    pub(crate) fn error(&self, kind: ErrorKind) {
+        if let Some(counter) = self.errors.get(kind as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The numbers now. Evictions, usage and trouble are the tier's own to tell, and left empty.
+    pub(crate) fn snapshot(&self, kind: TierKind) -> TierStats {
+        let sum = |counter: TierCounter| self.counters.sum(counter as usize);
+        let errors = ERROR_KINDS.iter().zip(&self.errors);
+        TierStats {
+            hits: sum(TierCounter::Hits),
+            misses: sum(TierCounter::Misses),
+            stale: sum(TierCounter::Stale),
+            backfills: sum(TierCounter::Backfills),
+            bytes_in: sum(TierCounter::BytesIn),
+            bytes_out: sum(TierCounter::BytesOut),
+            errors: errors
+                .map(|(kind, count)| (kind.as_str(), count.load(Ordering::Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            latency: self.latency.snapshot().summary(),
+            ..TierStats::new(kind)
+        }
+    }
+}
+
+/// A counter of the whole cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CacheCounter {
+    /// Reads by callers, whatever came of them.
+    Requests,
+    /// Reads that some tier answered.
+    Hits,
+    /// Reads that no tier answered.
+    Misses,
+    /// Loaders that were run.
+    Loads,
+    /// Loaders that failed or panicked.
+    LoadFailures,
+    /// Callers that waited for another's load instead of loading.
+    LoadWaits,
+    /// Loaded values that were not stored because the key had changed meanwhile.
+    LoadsNotStored,
+}
+
+/// How many [`CacheCounter`]s there are.
+const CACHE_COUNTERS: usize = CacheCounter::LoadsNotStored as usize + 1;
+
+/// "No tier" in `last_hit_tier`.
+const NO_TIER: u8 = u8::MAX;
+
+/// What one cache does.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    tiers: [TierMetrics; 3],
+    counters: Counters<CACHE_COUNTERS>,
+    last_hit_tier: AtomicU8,
+    /// How long loaders ran.
+    pub(crate) load_latency: Histogram,
+    /// How long reads that went below L1 took, from the call to its return.
+    pub(crate) operation_latency: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            tiers: Default::default(),
+            counters: Counters::default(),
+            last_hit_tier: AtomicU8::new(NO_TIER),
+            load_latency: Histogram::default(),
+            operation_latency: Histogram::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// The metrics of one tier.
+    #[inline]
+    pub(crate) fn tier(&self, kind: TierKind) -> &TierMetrics {
+        &self.tiers[kind.index()]
+    }
+
+    /// Adds one to a counter.
+    #[inline]
+    pub(crate) fn count(&self, counter: CacheCounter) {
+        self.counters.add(counter as usize, 1);
+    }
+
+    /// Counts a request that this tier answered.
+    #[inline]
+    pub(crate) fn hit(&self, kind: TierKind) {
+        self.counters.add(CacheCounter::Requests as usize, 1);
+        self.counters.add(CacheCounter::Hits as usize, 1);
+        self.tier(kind).count(TierCounter::Hits);
+        // The line stays shared among cores while the answer stays the same.
+        if self.last_hit_tier.load(Ordering::Relaxed) != kind as u8 {
+            self.last_hit_tier.store(kind as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that no tier answered.
+    pub(crate) fn miss(&self) {
+        self.counters.add(CacheCounter::Requests as usize, 1);
+        self.counters.add(CacheCounter::Misses as usize, 1);
+    }
+
+    /// The tier of the latest hit.
+    pub(crate) fn last_hit_tier(&self) -> Option<TierKind> {
+        TierKind::ALL.get(usize::from(self.last_hit_tier.load(Ordering::Relaxed))).copied()
+    }
+
+    /// The numbers now, of the cache and of these tiers.
+    pub(crate) fn snapshot(&self, tiers: impl IntoIterator<Item = TierKind>) -> Stats {
+        let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
+        Stats {
+            requests: sum(CacheCounter::Requests),
+            hits: sum(CacheCounter::Hits),
+            misses: sum(CacheCounter::Misses),
+            loads: sum(CacheCounter::Loads),
+            load_failures: sum(CacheCounter::LoadFailures),
+            load_waits: sum(CacheCounter::LoadWaits),
+            loads_not_stored: sum(CacheCounter::LoadsNotStored),
+            last_hit_tier: self.last_hit_tier(),
+            tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
+            load_latency: self.load_latency.snapshot().summary(),
+            operation_latency: self.operation_latency.snapshot().summary(),
+        }
+    }
+}
+
+/// Nanoseconds of a span, for [`Histogram::record`].
+#[inline]
+pub(crate) fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_the_counter_of_its_number() {
+        let metrics = TierMetrics::default();
+        for (number, kind) in ERROR_KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            for _ in 0..=number {
+                metrics.error(kind);
+            }
+        }
+        let errors = metrics.snapshot(TierKind::Shared).errors;
+        assert_eq!(errors.len(), ERROR_KINDS.len());
+        assert_eq!(errors[ErrorKind::Timeout.as_str()], ErrorKind::Timeout as u64 + 1);
+    }
+
+    #[test]
+    fn a_snapshot_tells_what_was_counted() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.last_hit_tier(), None);
+        metrics.hit(TierKind::Memory);
+        metrics.hit(TierKind::Redis);
+        metrics.miss();
+        metrics.count(CacheCounter::Loads);
+        metrics.tier(TierKind::Memory).count(TierCounter::Backfills);
+        metrics.tier(TierKind::Redis).add(TierCounter::BytesIn, 100);
+        metrics.tier(TierKind::Redis).latency.record(5_000);
+        let stats = metrics.snapshot([TierKind::Memory, TierKind::Redis]);
+        assert_eq!((stats.requests, stats.hits, stats.misses, stats.loads), (3, 2, 1, 1));
+        assert_eq!(stats.last_hit_tier, Some(TierKind::Redis));
+        let [memory, redis] = &stats.tiers[..] else { panic!("two tiers were asked for") };
+        assert_eq!((memory.hits, memory.backfills, memory.latency.count), (1, 1, 0));
+        assert_eq!((redis.hits, redis.bytes_in, redis.latency.count), (1, 100, 1));
+        assert!(stats.tier(TierKind::Shared).is_none());
+    }
+}

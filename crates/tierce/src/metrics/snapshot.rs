@@ -1,0 +1,193 @@
+//! The numbers of a cache as users see them: plain data, no more connected with the cache.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::tiering::TierKind;
+
+/// How long something took.
+///
+/// Quantiles and `max` are since the cache was made. Quantiles are within 1 % of the exact ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LatencySummary {
+    /// How many there were. Hits of L1 are sampled, 1 in 64, and each sample counts as 64.
+    pub count: u64,
+    /// Half took at most this long.
+    pub p50: Duration,
+    /// 95 % took at most this long.
+    pub p95: Duration,
+    /// 99 % took at most this long.
+    pub p99: Duration,
+    /// The longest; spans above one hour count as one hour.
+    pub max: Duration,
+    /// The average.
+    pub mean: Duration,
+    /// The sum of all.
+    pub sum: Duration,
+    /// How many took at most so long, exactly; limits in rising order.
+    pub thresholds: Vec<LatencyCount>,
+}
+
+/// How many spans were at most so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LatencyCount {
+    /// The limit.
+    pub limit: Duration,
+    /// How many were not longer.
+    pub count: u64,
+}
+
+/// Why entries left a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct EvictionStats {
+    /// To keep the bound on entries.
+    pub size: u64,
+    /// To keep the bound on bytes.
+    pub bytes: u64,
+    /// Because their time to live had passed.
+    pub expired: u64,
+    /// Replaced by a newer value of their key.
+    pub replaced: u64,
+    /// Removed by key, or with everything else.
+    pub removed: u64,
+    /// Did not leave but was never let in: too large, or no room.
+    pub refused: u64,
+}
+
+/// What one tier did since the cache was made, and how full it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TierStats {
+    /// Which tier.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "short_name"))]
+    pub kind: TierKind,
+    /// Requests that it answered.
+    pub hits: u64,
+    /// Requests that it was asked and did not answer.
+    pub misses: u64,
+    /// Stale values of it that were served because callers allowed it.
+    pub stale: u64,
+    /// Its failures by kind, as [`ErrorKind::as_str`](crate::ErrorKind::as_str) spells it; kinds
+    /// that never came are left out.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Values that were brought up into it from a tier below.
+    pub backfills: u64,
+    /// Why entries left it.
+    pub evictions: EvictionStats,
+    /// Bytes of values that were read from it. 0 for L1, which hands out values as they are.
+    pub bytes_out: u64,
+    /// Bytes of values that were written to it. 0 for L1.
+    pub bytes_in: u64,
+    /// Entries in it; approximate in L2, 0 where it cannot tell.
+    pub entries: u64,
+    /// The bound on entries, if there is one.
+    pub max_entries: Option<u64>,
+    /// Bytes that it holds, overhead included; 0 where it cannot tell.
+    pub bytes: u64,
+    /// The bound on bytes, if there is one.
+    pub max_bytes: Option<u64>,
+    /// Why it does not answer now, if so.
+    pub trouble: Option<String>,
+    /// How long its reads took.
+    pub latency: LatencySummary,
+}
+
+impl TierStats {
+    pub(super) fn new(kind: TierKind) -> Self {
+        Self {
+            kind,
+            hits: 0,
+            misses: 0,
+            stale: 0,
+            errors: BTreeMap::new(),
+            backfills: 0,
+            evictions: EvictionStats::default(),
+            bytes_out: 0,
+            bytes_in: 0,
+            entries: 0,
+            max_entries: None,
+            bytes: 0,
+            max_bytes: None,
+            trouble: None,
+            latency: LatencySummary::default(),
+        }
+    }
+
+    /// The failures of all kinds together.
+    pub fn errors_total(&self) -> u64 {
+        self.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+/// What a cache did since it was made.
+///
+/// The numbers are read one after the other while the cache goes on, so they may be some
+/// operations apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Reads by callers.
+    pub requests: u64,
+    /// Reads that a tier answered.
+    pub hits: u64,
+    /// Reads that no tier answered.
+    pub misses: u64,
+    /// Loaders that were run.
+    pub loads: u64,
+    /// Loaders that failed or panicked.
+    pub load_failures: u64,
+    /// Callers that waited for another caller's load of the same key.
+    pub load_waits: u64,
+    /// Loaded values that went to their callers only, since the key had changed meanwhile.
+    pub loads_not_stored: u64,
+    /// The tier of the latest hit.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "maybe_short_name"))]
+    pub last_hit_tier: Option<TierKind>,
+    /// The tiers in use, fastest first.
+    pub tiers: Vec<TierStats>,
+    /// How long loaders ran.
+    pub load_latency: LatencySummary,
+    /// How long reads that went below L1 took, from the call to its return.
+    pub operation_latency: LatencySummary,
+}
+
+impl Stats {
+    /// The numbers of one tier, if it is in use.
+    pub fn tier(&self, kind: TierKind) -> Option<&TierStats> {
+        self.tiers.iter().find(|tier| tier.kind == kind)
+    }
+
+    /// Hits per request, 0 to 1; `None` before the first request.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        (self.requests > 0).then(|| self.hits as f64 / self.requests as f64)
+    }
+
+    /// The numbers as Prometheus text, for a process with one cache; see
+    /// [`to_prometheus`](crate::to_prometheus) for several.
+    pub fn to_prometheus(&self, cache: &str) -> String {
+        super::to_prometheus([(cache, self)])
+    }
+}
+
+#[cfg(feature = "serde")]
+fn short_name<S: serde::Serializer>(kind: &TierKind, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(kind.short())
+}
+
+#[cfg(feature = "serde")]
+fn maybe_short_name<S: serde::Serializer>(
+    kind: &Option<TierKind>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    match kind {
+        Some(kind) => short_name(kind, out),
+        None => out.serialize_none(),
+    }
+}
