@@ -95,6 +95,61 @@ fn no_fill_that_began_before_a_removal_survives_it() {
     cache.validate();
 }
 
+/// Gives the other thread every chance to come in between; it has none while the lock is held.
+fn linger_until(flag: &AtomicBool) {
+    for _ in 0..200 {
+        if flag.load(Ordering::SeqCst) {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_removal_does_not_come_between_a_decision_and_its_insert() {
+    for _ in 0..5 {
+        let (cache, _) = entries(10);
+        let [deciding, removed] = [(); 2].map(|()| AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !deciding.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                cache.remove(&1);
+                removed.store(true, Ordering::SeqCst);
+            });
+            cache.insert_if(1, 1, Ttl::Default, |_| {
+                deciding.store(true, Ordering::SeqCst);
+                linger_until(&removed);
+                true
+            });
+        });
+        assert!(!cache.contains(&1), "the removal began after the decision and must win");
+    }
+}
+
+#[test]
+fn an_insert_does_not_come_between_the_closure_of_a_removal_and_the_removal() {
+    for _ in 0..5 {
+        let (cache, _) = entries(10);
+        let [running, inserted] = [(); 2].map(|()| AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !running.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                cache.insert(1, 1);
+                inserted.store(true, Ordering::SeqCst);
+            });
+            cache.remove_after(&1, || {
+                running.store(true, Ordering::SeqCst);
+                linger_until(&inserted);
+            });
+        });
+        assert!(cache.contains(&1), "the insert began after the closure and must survive");
+    }
+}
+
 #[test]
 fn get_hashed_finds_by_the_callers_equality() {
     let cache = MemoryCache::<String, u64>::new(MemoryOptions::new().max_entries(9)).unwrap();
