@@ -1,5 +1,7 @@
 //! L1 used alone, through public names only: `cargo add tierce --no-default-features`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not tests to the lint")]
+
 use std::{collections::HashSet, hash::BuildHasher, sync::Arc, thread, time::Duration};
 
 use tierce::{Clock, ErrorKind, Inserted, MemoryCache, MemoryOptions, Ttl};
