@@ -7,6 +7,8 @@ mod error;
 mod memory;
 mod metrics;
 mod policy;
+#[cfg(feature = "shared")]
+mod store;
 mod sync;
 mod tier;
 mod tiering;
@@ -17,5 +19,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
 pub use metrics::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus};
 pub use policy::PolicyKind;
+#[cfg(feature = "shared")]
+pub use store::{
+    Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,
+    StoreRecord, StoreStatistics, StoreToken, StoreUsage, default_directory,
+};
 pub use tier::{Fill, Found, Record, Token, Usage};
 pub use tiering::{TierKind, Tiering};

@@ -1,0 +1,559 @@
+//! The bytes of a store: regions, header page, slots, records. All sizes and positions are here.
+//!
+//! A store is a directory (0700) with two files (0600): `l2.data`, which survives its processes,
+//! and `l2.lock`, which the first process to open the store writes anew ([`super::lock`]).
+//!
+//! ```text
+//! l2.data                                     position (multiples of 64 KiB)
+//! +---------------------------------------+   0
+//! | header page, written once, checksummed|
+//! +---------------------------------------+   64 KiB
+//! | state: boot id, clear epoch,          |
+//! |        per shard: epoch, entries      |
+//! +---------------------------------------+   128 KiB
+//! | segment table, 64 bytes a segment     |
+//! +---------------------------------------+
+//! | stamps, u32 each                      |
+//! +---------------------------------------+
+//! | index: sets of 16 slots of 8 bytes    |
+//! +---------------------------------------+   data
+//! | segment 0 | segment 1 | ...           |   on a disk: not mapped, pread and pwrite
+//! +---------------------------------------+
+//!
+//! hash of a key (XXH3-64 with the store's seed): the TOP bits choose set, stamp and shard, so a
+//! shard owns neighbouring sets and stamps; the LOW 22 bits are the tag.
+//!
+//! slot    63        42 41 40 39                 0
+//!        +------------+-----+--------------------+
+//!        | tag 22     |hits2| file position / 16 |   0 = empty (position 0 is the header page)
+//!        +------------+-----+--------------------+
+//!
+//! record, 16-aligned, inside one segment
+//!  word 0  magic u16 | kind u8 | format u8 | key bytes u32
+//!  word 1  value bytes u32 | tags u16 (0) | reserved u16 (0)
+//!  word 2  hash of the key
+//!  word 3  generation of the segment when the record was written
+//!  word 4  version u32 (counts the writes of the shard) | coherence epoch u32 (0)
+//!  word 5  expires at, boot-time milliseconds; u64::MAX = never
+//!  word 6  shard epoch u32 | clear epoch u32
+//!  word 7  checksum: XXH3-64 over words 0..6 and the XXH3-64 of the value; word 2 covers the key
+//!  key, padded with zeros to 8 bytes; value; padding to 16
+//!
+//! kind 1 value      the value itself
+//! kind 2 extent     a piece of a large value: no key, no slot; named by a manifest
+//! kind 3 manifest   a large value: u64 total bytes, then per piece {position u64, generation u64,
+//!                   bytes u64}
+//! ```
+//!
+//! Numbers are in the byte order of the host; the endian probe of the header tells a foreign file.
+//! A record with tags or of an unknown kind is a miss for this version.
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Smallest store: below, the index and the stamps leave no room for 16 segments.
+pub(super) const MIN_FILE_BYTES: u64 = 1 << 20;
+/// Largest store: half of what a 40-bit address in units of 16 bytes reaches.
+pub(super) const MAX_FILE_BYTES: u64 = 8 << 40;
+/// Regions start at multiples of this, so that pages of 4, 16 and 64 KiB map the same file.
+pub(super) const REGION_ALIGN: u64 = 64 << 10;
+/// Size of the header page.
+pub(super) const HEADER_BYTES: usize = 4096;
+/// Position of the state region.
+pub(super) const STATE_AT: u64 = REGION_ALIGN;
+/// Position of the segment table.
+pub(super) const SEGMENT_TABLE_AT: u64 = 2 * REGION_ALIGN;
+
+const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
+/// Files of a higher major version are left untouched; of a lower one, started empty.
+const MAJOR: u32 = 1;
+const MINOR: u32 = 0;
+const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
+/// The only hash of keys and checksum of records so far: XXH3-64.
+const XXH3: u32 = 1;
+
+/// Slots in a set: two cache lines, which hardware prefetches as a pair.
+pub(super) const SET_SLOTS: usize = 16;
+/// Most shards: beyond the processors of usual hosts more locks gain nothing.
+pub(super) const MAX_SHARDS: u32 = 64;
+/// Most lifetime classes, each with a segment of its own in every shard.
+pub(super) const MAX_CLASSES: usize = 4;
+/// Most segments by default, so that choosing a victim reads at most 256 KiB of the table.
+const MAX_SEGMENTS: u64 = 4096;
+/// Fewest segments by default: with fewer, one eviction loses too large a share.
+const MIN_SEGMENTS: u64 = 16;
+/// Fewest stamps: 256 KiB make chance invalidation of a neighbour rare in small stores.
+const MIN_STAMPS: u64 = 64 << 10;
+/// Most stamps: 16 MiB.
+const MAX_STAMPS: u64 = 4 << 20;
+/// Entries that justify one more shard; the bound is divided over shards, so few entries must
+/// not be spread thin.
+const ENTRIES_PER_SHARD: u64 = 1024;
+
+/// Records and slots count positions in these units.
+pub(super) const RECORD_ALIGN: u64 = 16;
+/// Bytes of a record before its key.
+pub(super) const RECORD_HEADER_BYTES: u64 = 64;
+/// Longest key where segments allow it: longer keys are a mistake of the caller more often than
+/// a wish, and every read of the entry would compare them.
+const MAX_KEY_BYTES: u32 = 64 << 10;
+/// An extent smaller than this is not worth its header and its read.
+pub(super) const MIN_EXTENT_BYTES: u64 = 4096;
+/// Bytes of one piece in a manifest.
+pub(super) const PIECE_BYTES: usize = 24;
+
+/// The sizes of a store; everything else follows from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) segment_bytes: u32,
+    pub(super) segments: u32,
+    pub(super) sets: u64,
+    pub(super) stamps: u32,
+    pub(super) shards: u32,
+    pub(super) classes: u32,
+    pub(super) max_entries: u64,
+    pub(super) max_value_bytes: u64,
+}
+
+impl Geometry {
+    /// The sizes for a file of at most `max_bytes`.
+    pub(super) fn fit(
+        max_bytes: u64,
+        max_entries: u64,
+        max_value_bytes: u64,
+        segment_bytes: Option<u32>,
+    ) -> Result<Self> {
+        // A record takes at least 80 bytes, so more entries than this never fit, and the index
+        // stays below a quarter of the file.
+        let max_entries = max_entries.clamp(1, max_bytes / 128);
+        let sets = (max_entries * 2).div_ceil(SET_SLOTS as u64).next_power_of_two().max(2);
+        let stamps = (sets * 2).next_power_of_two().clamp(MIN_STAMPS, MAX_STAMPS);
+        let room = max_bytes / 8 * 7;
+        let segment_bytes = segment_bytes.map_or_else(
+            || {
+                let most = floor_power_of_two(room / MIN_SEGMENTS);
+                let least = (max_bytes / MAX_SEGMENTS).next_power_of_two();
+                (1_u64 << 20).min(most).max(least).clamp(16 << 10, 64 << 20)
+            },
+            u64::from,
+        );
+        let mut geometry = Self {
+            segment_bytes: segment_bytes as u32,
+            segments: 0,
+            sets,
+            stamps: stamps as u32,
+            shards: 1,
+            classes: 1,
+            max_entries,
+            max_value_bytes,
+        };
+        let table = align_up(max_bytes / segment_bytes * 64);
+        let fixed = SEGMENT_TABLE_AT + table + align_up(stamps * 4) + align_up(sets * 128);
+        let segments = max_bytes.saturating_sub(fixed) / segment_bytes;
+        if !(8..1 << 24).contains(&segments) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "shared.segment_bytes = {segment_bytes}: leaves {segments} segments in \
+                     {max_bytes} bytes, must leave at least 8"
+                ),
+            ));
+        }
+        geometry.segments = segments as u32;
+        // At most an eighth of the segments is being filled at a time.
+        let active = (segments / 8).max(1);
+        geometry.shards = floor_power_of_two((active / 2).max(1))
+            .min(u64::from(MAX_SHARDS))
+            .min(floor_power_of_two((max_entries / ENTRIES_PER_SHARD).max(1)))
+            .min(sets) as u32;
+        geometry.classes = match active / u64::from(geometry.shards) {
+            0 | 1 => 1,
+            2 | 3 => 2,
+            _ => MAX_CLASSES as u32,
+        };
+        geometry.max_value_bytes = max_value_bytes.min(geometry.data_bytes() / 4);
+        Ok(geometry)
+    }
+
+    pub(super) fn data_bytes(&self) -> u64 {
+        u64::from(self.segments) * u64::from(self.segment_bytes)
+    }
+
+    pub(super) fn stamps_at(&self) -> u64 {
+        SEGMENT_TABLE_AT + align_up(u64::from(self.segments) * 64)
+    }
+
+    pub(super) fn index_at(&self) -> u64 {
+        self.stamps_at() + align_up(u64::from(self.stamps) * 4)
+    }
+
+    pub(super) fn data_at(&self) -> u64 {
+        self.index_at() + align_up(self.sets * (SET_SLOTS as u64) * 8)
+    }
+
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.data_at() + self.data_bytes()
+    }
+
+    /// The segment of a file position and the bytes from there to the segment's end, or `None`
+    /// where no record can begin.
+    #[inline]
+    pub(super) fn locate(&self, position: u64) -> Option<(u32, u64)> {
+        let offset = position.checked_sub(self.data_at())?;
+        let segment = offset / u64::from(self.segment_bytes);
+        let left = u64::from(self.segment_bytes) - offset % u64::from(self.segment_bytes);
+        (segment < u64::from(self.segments) && left >= RECORD_HEADER_BYTES)
+            .then_some((segment as u32, left))
+    }
+
+    /// Position of the first byte of `segment`.
+    #[inline]
+    pub(super) fn segment_at(&self, segment: u32) -> u64 {
+        self.data_at() + u64::from(segment) * u64::from(self.segment_bytes)
+    }
+
+    /// Records above this are stored as extents and a manifest.
+    #[inline]
+    pub(super) fn largest_record(&self) -> u64 {
+        u64::from(self.segment_bytes) / 4
+    }
+
+    /// Longest key: it lies in one record with its manifest, so an eighth of a segment bounds it.
+    #[inline]
+    pub(super) fn max_key_bytes(&self) -> usize {
+        (self.segment_bytes / 8).min(MAX_KEY_BYTES) as usize
+    }
+
+    /// The set of a hash.
+    #[inline]
+    pub(super) fn set_of(&self, hash: u64) -> u64 {
+        top_bits(hash, self.sets)
+    }
+
+    /// The stamp of a hash.
+    #[inline]
+    pub(super) fn stamp_of(&self, hash: u64) -> u32 {
+        top_bits(hash, u64::from(self.stamps)) as u32
+    }
+
+    /// The shard of a hash.
+    #[inline]
+    pub(super) fn shard_of(&self, hash: u64) -> u32 {
+        top_bits(hash, u64::from(self.shards)) as u32
+    }
+
+    /// The lifetime class of a record that has `remaining` milliseconds to live.
+    pub(super) fn class_of(&self, remaining: Option<u64>) -> u32 {
+        const MINUTE: u64 = 60_000;
+        let Some(remaining) = remaining else { return self.classes - 1 };
+        match (self.classes, remaining) {
+            (1, _) => 0,
+            (2, left) => u32::from(left >= 10 * MINUTE),
+            (_, left) if left < MINUTE => 0,
+            (_, left) if left < 10 * MINUTE => 1,
+            (_, left) if left < 60 * MINUTE => 2,
+            _ => 3,
+        }
+    }
+
+    /// True where every size is one that [`Self::fit`] could have made: a header that passes is
+    /// safe to compute positions with.
+    fn is_sound(&self) -> bool {
+        self.segment_bytes.is_power_of_two()
+            && (16 << 10..=64 << 20).contains(&self.segment_bytes)
+            && (8..1 << 24).contains(&self.segments)
+            && self.data_bytes() <= MAX_FILE_BYTES
+            && self.sets.is_power_of_two()
+            && (2..1 << 40).contains(&self.sets)
+            && self.stamps.is_power_of_two()
+            && (MIN_STAMPS..=MAX_STAMPS).contains(&u64::from(self.stamps))
+            && self.shards.is_power_of_two()
+            && self.shards <= MAX_SHARDS
+            && u64::from(self.shards) <= self.sets
+            && matches!(self.classes, 1 | 2 | 4)
+            && self.max_entries >= 1
+            && (1..=self.data_bytes()).contains(&self.max_value_bytes)
+    }
+}
+
+/// The index among `count` (a power of two) that the top bits of `hash` choose.
+#[inline]
+fn top_bits(hash: u64, count: u64) -> u64 {
+    // Two shifts, because a shift by 64 (count = 1) is not one.
+    (hash >> 1) >> (63 - count.trailing_zeros())
+}
+
+fn floor_power_of_two(number: u64) -> u64 {
+    1 << number.max(1).ilog2()
+}
+
+fn align_up(bytes: u64) -> u64 {
+    bytes.next_multiple_of(REGION_ALIGN)
+}
+
+/// The header page: what never changes in the life of a store file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) geometry: Geometry,
+    pub(super) schema: u64,
+    pub(super) seed: u64,
+    pub(super) uuid: u128,
+    /// Data by `pread` and `pwrite`, as the creator of the file decided.
+    pub(super) on_disk: bool,
+}
+
+/// What the first page of a file is.
+#[derive(Debug)]
+pub(super) enum HeaderPage {
+    Sound(Header),
+    /// Written by a later major version.
+    Newer(u32),
+    /// Anything else: zeros, garbage, damage, an older version.
+    Unusable(&'static str),
+}
+
+impl Header {
+    pub(super) fn to_page(self) -> [u8; HEADER_BYTES] {
+        let mut page = [0_u8; HEADER_BYTES];
+        let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
+        let geometry = &self.geometry;
+        put(0, &MAGIC.to_ne_bytes());
+        put(8, &MAJOR.to_ne_bytes());
+        put(12, &MINOR.to_ne_bytes());
+        put(16, &ENDIAN_PROBE.to_ne_bytes());
+        put(24, &(HEADER_BYTES as u32).to_ne_bytes());
+        put(28, &geometry.segment_bytes.to_ne_bytes());
+        put(32, &geometry.segments.to_ne_bytes());
+        put(36, &geometry.shards.to_ne_bytes());
+        put(40, &geometry.sets.to_ne_bytes());
+        put(48, &geometry.stamps.to_ne_bytes());
+        put(52, &geometry.classes.to_ne_bytes());
+        put(56, &(RECORD_ALIGN as u32).to_ne_bytes());
+        put(60, &XXH3.to_ne_bytes());
+        put(64, &u128::from(self.seed).to_ne_bytes());
+        put(80, &XXH3.to_ne_bytes());
+        put(84, &u32::from(self.on_disk).to_ne_bytes());
+        put(88, &self.uuid.to_ne_bytes());
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        put(104, &version[..version.len().min(16)]);
+        put(120, &self.schema.to_ne_bytes());
+        put(128, &geometry.max_entries.to_ne_bytes());
+        put(136, &geometry.max_value_bytes.to_ne_bytes());
+        let sum = xxh3_128(&page[..HEADER_BYTES - 16]);
+        page[HEADER_BYTES - 16..].copy_from_slice(&sum.to_ne_bytes());
+        page
+    }
+
+    pub(super) fn from_page(page: &[u8; HEADER_BYTES]) -> HeaderPage {
+        fn take<const N: usize>(page: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
+            let mut bytes = [0; N];
+            bytes.copy_from_slice(&page[at..at + N]);
+            bytes
+        }
+        let u32_at = |at| u32::from_ne_bytes(take(page, at));
+        let u64_at = |at| u64::from_ne_bytes(take(page, at));
+        if u64_at(0) != MAGIC || u64_at(16) != ENDIAN_PROBE {
+            return HeaderPage::Unusable("no header of this library");
+        }
+        // Before the checksum: a later version may sum its page in another way.
+        if u32_at(8) > MAJOR {
+            return HeaderPage::Newer(u32_at(8));
+        }
+        let sum = u128::from_ne_bytes(take(page, HEADER_BYTES - 16));
+        if sum != xxh3_128(&page[..HEADER_BYTES - 16]) {
+            return HeaderPage::Unusable("damaged header");
+        }
+        let geometry = Geometry {
+            segment_bytes: u32_at(28),
+            segments: u32_at(32),
+            shards: u32_at(36),
+            sets: u64_at(40),
+            stamps: u32_at(48),
+            classes: u32_at(52),
+            max_entries: u64_at(128),
+            max_value_bytes: u64_at(136),
+        };
+        let known = u32_at(8) == MAJOR
+            && u32_at(24) == HEADER_BYTES as u32
+            && u32_at(56) == RECORD_ALIGN as u32
+            && u32_at(60) == XXH3
+            && u32_at(80) == XXH3;
+        if !known || !geometry.is_sound() {
+            return HeaderPage::Unusable("layout of another version");
+        }
+        HeaderPage::Sound(Self {
+            geometry,
+            schema: u64_at(120),
+            seed: u64_at(64),
+            uuid: u128::from_ne_bytes(take(page, 88)),
+            on_disk: u32_at(84) != 0,
+        })
+    }
+}
+
+/// One slot of the index, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(pub(super) u64);
+
+const ADDRESS_BITS: u32 = 40;
+const HITS_SHIFT: u32 = ADDRESS_BITS;
+const TAG_SHIFT: u32 = 42;
+/// The hits a slot can count.
+pub(super) const MAX_HITS: u64 = 3;
+
+impl Slot {
+    pub(super) const EMPTY: Self = Self(0);
+
+    #[inline]
+    pub(super) fn new(hash: u64, hits: u64, position: u64) -> Self {
+        Self((hash << TAG_SHIFT) | (hits.min(MAX_HITS) << HITS_SHIFT) | (position / RECORD_ALIGN))
+    }
+
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// True where the slot is taken and its tag is that of `hash`.
+    #[inline]
+    pub(super) fn has_tag_of(self, hash: u64) -> bool {
+        self.0 != 0 && self.0 >> TAG_SHIFT == hash << TAG_SHIFT >> TAG_SHIFT
+    }
+
+    #[inline]
+    pub(super) fn hits(self) -> u64 {
+        self.0 >> HITS_SHIFT & MAX_HITS
+    }
+
+    #[inline]
+    pub(super) fn with_hits(self, hits: u64) -> Self {
+        Self(self.0 & !(MAX_HITS << HITS_SHIFT) | hits.min(MAX_HITS) << HITS_SHIFT)
+    }
+
+    /// The file position that the slot names; any number may be read from a damaged file.
+    #[inline]
+    pub(super) fn position(self) -> u64 {
+        (self.0 & ((1 << ADDRESS_BITS) - 1)) * RECORD_ALIGN
+    }
+
+    /// True where both name the same record: equal but for the hits.
+    #[inline]
+    pub(super) fn same_record(self, other: Self) -> bool {
+        self.with_hits(0) == other.with_hits(0)
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Value = 1,
+    Extent = 2,
+    Manifest = 3,
+}
+
+const RECORD_MAGIC: u16 = 0x7C2E;
+
+/// The header of a record, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordHeader {
+    pub(super) kind: Kind,
+    pub(super) format: u8,
+    pub(super) key_bytes: u32,
+    pub(super) value_bytes: u32,
+    pub(super) hash: u64,
+    pub(super) generation: u64,
+    pub(super) version: u32,
+    pub(super) expires_at: u64,
+    pub(super) shard_epoch: u32,
+    pub(super) clear_epoch: u32,
+}
+
+impl RecordHeader {
+    /// Words 0 to 6, and as word 7 the checksum of them and of a value with this `value_sum`.
+    pub(super) fn to_words(self, value_sum: u64) -> [u64; 8] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let mut words = [
+            u64::from(RECORD_MAGIC)
+                | (self.kind as u64) << 16
+                | u64::from(self.format) << 24
+                | u64::from(self.key_bytes) << 32,
+            u64::from(self.value_bytes),
+            self.hash,
+            self.generation,
+            u64::from(self.version),
+            self.expires_at,
+            pair(self.shard_epoch, self.clear_epoch),
+            0,
+        ];
+        words[7] = checksum(&words, value_sum);
+        words
+    }
+
+    /// Reads a header, or `None` where it is none that this version knows.
+    #[inline]
+    pub(super) fn from_words(words: &[u64; 8]) -> Option<Self> {
+        let kind = match (words[0] >> 16) as u8 {
+            1 => Kind::Value,
+            2 => Kind::Extent,
+            3 => Kind::Manifest,
+            _ => return None,
+        };
+        if words[0] as u16 != RECORD_MAGIC || words[1] >> 32 != 0 {
+            return None;
+        }
+        Some(Self {
+            kind,
+            format: (words[0] >> 24) as u8,
+            key_bytes: (words[0] >> 32) as u32,
+            value_bytes: words[1] as u32,
+            hash: words[2],
+            generation: words[3],
+            version: words[4] as u32,
+            expires_at: words[5],
+            shard_epoch: words[6] as u32,
+            clear_epoch: (words[6] >> 32) as u32,
+        })
+    }
+
+    /// Bytes of the whole record, padding included.
+    #[inline]
+    pub(super) fn record_bytes(&self) -> u64 {
+        record_bytes(self.key_bytes as usize, u64::from(self.value_bytes))
+    }
+
+    /// Bytes from the start of the record to its value.
+    #[inline]
+    pub(super) fn value_offset(&self) -> u64 {
+        RECORD_HEADER_BYTES + u64::from(self.key_bytes).next_multiple_of(8)
+    }
+}
+
+/// Bytes that a record takes.
+#[inline]
+pub(super) fn record_bytes(key_bytes: usize, value_bytes: u64) -> u64 {
+    (RECORD_HEADER_BYTES + (key_bytes as u64).next_multiple_of(8) + value_bytes)
+        .next_multiple_of(RECORD_ALIGN)
+}
+
+/// The sum of a value, one half of a record's checksum.
+#[inline]
+pub(super) fn value_sum(value: &[u8]) -> u64 {
+    xxh3_64(value)
+}
+
+/// The checksum of a record with these words 0 to 6.
+#[inline]
+pub(super) fn checksum(words: &[u64; 8], value_sum: u64) -> u64 {
+    let mut bytes = [0; 64];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words[..7].iter().chain([&value_sum])) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    xxh3_64(&bytes)
+}
+
+/// The hash of a key in a store with this seed.
+#[inline]
+pub(super) fn key_hash(key: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(key, seed)
+}

@@ -1,0 +1,313 @@
+//! L2: the store file that all processes of a host share, without a daemon.
+//!
+//! A [`Store`] is a lossy, bounded map from key bytes to value bytes in a preallocated file of
+//! fixed segments. Records are appended to segments; an index of 8-byte slots says where a key's
+//! record may be; whole segments are emptied in the order in which they were filled, and records
+//! that were hit since are carried over. [`layout`] has the picture of the bytes.
+//!
+//! What holds, whatever other processes do and whenever they are killed:
+//!
+//! - A reader takes no lock, writes nothing on a hot key, and returns a value only if the slot and
+//!   the generation of its segment did not change while it was copied, the whole key is equal,
+//!   the record's epochs are current and its checksum is right. Any doubt is a miss.
+//! - A writer holds the robust mutex of its shard. Every wait is bounded by
+//!   [`StoreOptions::lock_wait`] per call. Nothing of the caller's runs under a mutex, and no
+//!   mutex is taken while another is held.
+//! - An entry may be lost at any time; an invalidation never. A change first removes or replaces
+//!   the slot, then raises the key's stamp, both under the shard's mutex. A change that cannot
+//!   have the mutex raises the epoch of the shard, which makes all its records misses, then the
+//!   stamp. A process that dies in between did not return from its call; who takes over its mutex
+//!   raises all stamps of the shard.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `options` | what can be set |
+//! | `layout` | where every byte is |
+//! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: all that is unsafe |
+//! | `files`, `limits`, `open` | opening, checking, making, repairing |
+//! | `stamps` | stamps, epochs, entry counts |
+//! | `segment`, `evict` | the life of a segment, and its end |
+//! | `read`, `write`, `extents` | get; put, fill, delete; large values |
+//! | `media` | mapped or `pread` |
+//! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
+//!
+//! On a disk the data goes by `pread` and `pwrite`, and index and stamps are mapped from the head
+//! of the same file: they were allocated at creation on a file system that writes in place, so a
+//! mapped access can fail only where the device itself does. After a reboot a store starts empty.
+//! A process of the same user that truncates the file under the mapping is not guarded against.
+
+mod check;
+mod evict;
+mod extents;
+mod files;
+mod layout;
+mod limits;
+mod lock;
+mod map;
+mod media;
+mod open;
+mod options;
+mod parked;
+mod read;
+mod segment;
+mod stamps;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod words;
+mod write;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+pub use self::{
+    check::StoreCheck,
+    options::{Medium, StoreOptions},
+    stamps::StoreToken,
+    statistics::StoreStatistics,
+    write::{Dropped, NewRecord, Put, StoreFill},
+};
+use crate::{
+    clock::{Clock, Millis},
+    error::Result,
+    store::{
+        layout::{Geometry, SEGMENT_TABLE_AT, SET_SLOTS},
+        lock::{LockArea, LockGuard, NotLocked, Wait},
+        map::Mapping,
+        media::Media,
+        parked::Parked,
+        segment::SegmentEntry,
+        stamps::{ShardState, State},
+        statistics::{Count, Statistics},
+    },
+};
+
+/// An open store. Any number of threads may use it; it may be opened several times in a process
+/// and used on both sides of a fork.
+pub struct Store {
+    // Points into `mapping`, which is dropped with the same value and after it.
+    state: State,
+    geometry: Geometry,
+    seed: u64,
+    on_disk: bool,
+    lock_wait: Duration,
+    clock: Clock,
+    parked: Parked,
+    statistics: Statistics,
+    directory: PathBuf,
+    mapping: Mapping,
+    locks: LockArea,
+    data_file: File,
+    // Holds the read lock on byte 0, which says that the store is in use.
+    _lock_file: File,
+}
+
+/// The hash of a key in one store; another store hashes with another seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash(u64);
+
+/// A record as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreRecord {
+    /// The value.
+    pub value: Bytes,
+    /// The number it was stored with.
+    pub format: u8,
+    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
+    pub expires_at: Millis,
+}
+
+/// How full a store is. Approximate: read without waiting while others write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreUsage {
+    /// Live entries, some of which may have expired.
+    pub entries: u64,
+    /// The bound on them.
+    pub max_entries: u64,
+    /// Bytes of records that are still wanted, headers and keys included.
+    pub bytes: u64,
+    /// Bytes that the store has for records.
+    pub max_bytes: u64,
+}
+
+impl Store {
+    /// Opens the store of `options`, making or repairing it where this process is the first.
+    ///
+    /// What another process made is used with its sizes. A file that cannot be used (damaged, of
+    /// an older version, schema, size or boot) is replaced by an empty one, but only while no
+    /// other process uses it.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for options out of range;
+    /// [`Denied`](crate::ErrorKind::Denied) where directory or files are not this user's alone;
+    /// [`Version`](crate::ErrorKind::Version) for a file of a later version, or of another schema
+    /// in use; [`Full`](crate::ErrorKind::Full) where space, memory or a limit does not allow the
+    /// size; [`Busy`](crate::ErrorKind::Busy) where another process did not finish opening within
+    /// a second; [`Corrupt`](crate::ErrorKind::Corrupt) for a damaged file in use;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for platforms and file systems that cannot
+    /// carry a store; [`Io`](crate::ErrorKind::Io) for everything else. Nothing half made is left.
+    pub fn open(options: &StoreOptions, clock: Clock) -> Result<Self> {
+        open::open(options, clock)
+    }
+
+    /// Hashes a key for the other calls: XXH3-64 with the store's random seed.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(layout::key_hash(key, self.seed))
+    }
+
+    /// What the store knows of the key's changes now: take it before looking anywhere.
+    #[inline]
+    pub fn token(&self, hash: KeyHash) -> StoreToken {
+        let stamp_index = self.geometry.stamp_of(hash.0);
+        // The stamp first: whoever sees a stamp that was raised after an epoch sees the epoch.
+        let stamp = self.state.stamp(stamp_index);
+        let shard_epoch = self.shard_epoch(self.geometry.shard_of(hash.0));
+        StoreToken { stamp_index, stamp, shard_epoch, clear_epoch: self.state.clear_epoch() }
+    }
+
+    /// The stamp at an index of a [`StoreToken`]: one load.
+    #[inline(always)]
+    pub fn stamp_at(&self, stamp_index: u32) -> u32 {
+        self.state.stamp(stamp_index)
+    }
+
+    /// Counts the clears: one load.
+    #[inline(always)]
+    pub fn clear_epoch(&self) -> u32 {
+        self.state.clear_epoch()
+    }
+
+    /// Makes every record of the store a miss, and every entry of L1 that carries the clear epoch
+    /// of before stale, by one word. Their room is taken first when room is needed.
+    pub fn clear(&self) {
+        self.state.raise_clear_epoch();
+        self.count(Count::Clears);
+    }
+
+    /// How full the store is. Reads the segment table; waits for nothing.
+    pub fn usage(&self) -> StoreUsage {
+        let clear_epoch = self.state.clear_epoch();
+        let entries = (0..self.geometry.shards).map(|shard| self.shard(shard).entries(clear_epoch));
+        let live = self
+            .segments()
+            .iter()
+            .filter(|entry| {
+                entry.clear_epoch.load(std::sync::atomic::Ordering::Relaxed) == clear_epoch
+            })
+            .map(|entry| u64::from(entry.live_bytes()));
+        StoreUsage {
+            entries: entries.sum(),
+            max_entries: self.geometry.max_entries,
+            bytes: live.sum(),
+            max_bytes: self.geometry.data_bytes(),
+        }
+    }
+
+    /// The counters of all processes together.
+    pub fn statistics(&self) -> StoreStatistics {
+        statistics::sum(&self.locks)
+    }
+
+    /// Why this process does not use the store's records at the moment, if it does not. Changes
+    /// by this process still invalidate what other processes have.
+    pub fn trouble(&self) -> Option<String> {
+        self.parked.reason(&self.clock)
+    }
+
+    /// The directory of the store.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Walks index and segments and counts what is there. For tests and inspection: costs a read
+    /// of the whole store.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) where the file cannot be read.
+    pub fn validate(&self) -> Result<StoreCheck> {
+        check::walk(self)
+    }
+
+    fn media(&self) -> Media<'_> {
+        Media { mapping: &self.mapping, file: &self.data_file, on_disk: self.on_disk }
+    }
+
+    fn segments(&self) -> &[SegmentEntry] {
+        self.mapping.slice(SEGMENT_TABLE_AT, self.geometry.segments as usize)
+    }
+
+    #[inline]
+    fn segment(&self, segment: u32) -> &SegmentEntry {
+        self.mapping.at(SEGMENT_TABLE_AT + u64::from(segment) * 64)
+    }
+
+    #[inline]
+    fn set(&self, set: u64) -> &[AtomicU64] {
+        let bytes = (SET_SLOTS * 8) as u64;
+        self.mapping.slice(self.geometry.index_at() + set * bytes, SET_SLOTS)
+    }
+
+    #[inline]
+    fn shard(&self, shard: u32) -> &ShardState {
+        stamps::shard(&self.mapping, shard)
+    }
+
+    #[inline]
+    fn shard_epoch(&self, shard: u32) -> u32 {
+        self.shard(shard).epoch.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    #[inline]
+    fn count(&self, count: Count) {
+        self.statistics.add(&self.locks, count, 1);
+    }
+
+    /// Takes the mutex of a shard and repairs what a dead owner left.
+    fn lock_shard(&self, shard: u32, wait: &Wait) -> Result<LockGuard<'_>, Dropped> {
+        let guard = self.locks.lock(shard, wait).map_err(|error| self.not_locked(error))?;
+        if guard.owner_died() {
+            self.count(Count::OwnerDeaths);
+            self.recover_owner(shard);
+            // Last, so that a successor that dies here too leaves the mutex to be repaired again.
+            self.state.raise_shard_stamps(shard);
+        }
+        Ok(guard)
+    }
+
+    fn not_locked(&self, error: NotLocked) -> Dropped {
+        match error {
+            NotLocked::Busy => Dropped::Busy,
+            NotLocked::Lost(code) => {
+                self.parked.lock_lost(code);
+                Dropped::Parked
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Store")
+            .field("directory", &self.directory)
+            .field("geometry", &self.geometry)
+            .field("on_disk", &self.on_disk)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the store of this `name` belongs: `$XDG_RUNTIME_DIR/tierce/NAME` if that is a memory file
+/// system and the directory this user's own, else `/dev/shm/tierce-UID/NAME`.
+///
+/// Looks at the environment and the file system; makes nothing.
+pub fn default_directory(name: &str) -> PathBuf {
+    files::default_directory(name)
+}

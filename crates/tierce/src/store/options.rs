@@ -1,0 +1,151 @@
+//! What a store is opened with: setters that only store, checked once in [`Geometry::of`].
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    store::layout::{self, Geometry},
+};
+
+/// Where the data of a store is read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Medium {
+    /// [`Mapped`](Self::Mapped) on tmpfs and ramfs, [`Disk`](Self::Disk) on local disk file
+    /// systems; `open` refuses file systems that can fail a mapped page later (copy-on-write,
+    /// network, FUSE).
+    #[default]
+    Auto,
+    /// Data is copied out of and into the mapping. A read error of the device would be a SIGBUS,
+    /// so [`Auto`](Self::Auto) chooses this for memory file systems only.
+    Mapped,
+    /// Data goes by `pread` and `pwrite`; only the index and the stamps are mapped.
+    Disk,
+}
+
+/// How to open a [`Store`](crate::Store). Setters only store; `Store::open` checks.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    pub(super) directory: PathBuf,
+    pub(super) max_bytes: u64,
+    pub(super) max_entries: u64,
+    pub(super) max_value_bytes: u64,
+    pub(super) segment_bytes: Option<u32>,
+    pub(super) lock_wait: Duration,
+    pub(super) schema: u64,
+    pub(super) medium: Medium,
+    pub(super) existing_only: bool,
+}
+
+impl StoreOptions {
+    /// Options for the store in `directory`, which is made with mode 0700 where it is missing.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            max_bytes: 256 << 20,
+            max_entries: 100_000,
+            max_value_bytes: 16 << 20,
+            segment_bytes: None,
+            lock_wait: Duration::from_millis(5),
+            schema: 0,
+            medium: Medium::Auto,
+            existing_only: false,
+        }
+    }
+
+    /// Sets the size of the store file: index, stamps and records together. Default: 256 MiB.
+    /// At least 1 MiB, at most 8 TiB; rounded down to whole segments.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets how many entries the store may hold. Default: 100 000. At least 1. Lowered to
+    /// `max_bytes / 128`, which is more than fit; divided evenly over the shards, so an uneven
+    /// spread of keys fills a store of few entries to some per cent less.
+    #[must_use]
+    pub fn max_entries(mut self, max_entries: u64) -> Self {
+        self.max_entries = max_entries;
+        self
+    }
+
+    /// Sets the largest value. Default: 16 MiB. At least 1; lowered to a quarter of the bytes
+    /// that the store has for records.
+    #[must_use]
+    pub fn max_value_bytes(mut self, max_value_bytes: u64) -> Self {
+        self.max_value_bytes = max_value_bytes;
+        self
+    }
+
+    /// Sets the size of a segment, the unit of eviction. Default: 1 MiB, less where that would
+    /// make under 16 segments, more where it would make over 4096. A power of two from 16 KiB to
+    /// 64 MiB, and small enough for at least 8 segments.
+    #[must_use]
+    pub fn segment_bytes(mut self, segment_bytes: u32) -> Self {
+        self.segment_bytes = Some(segment_bytes);
+        self
+    }
+
+    /// Sets the longest wait of one call for locks. Default: 5 ms. Up to 1 s; zero never waits.
+    #[must_use]
+    pub fn lock_wait(mut self, lock_wait: Duration) -> Self {
+        self.lock_wait = lock_wait;
+        self
+    }
+
+    /// Sets a number for the layout of the application's values. Default: 0. A store of another
+    /// schema is started empty, or refused while other processes have it open.
+    #[must_use]
+    pub fn schema(mut self, schema: u64) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Sets how data is accessed. Default: [`Medium::Auto`]. An existing store keeps its own
+    /// while other processes have it open.
+    #[must_use]
+    pub fn medium(mut self, medium: Medium) -> Self {
+        self.medium = medium;
+        self
+    }
+
+    /// Opens only a sound store that exists, with its own sizes and schema whatever the other
+    /// options say; nothing is made or rebuilt. Default: false. For inspection.
+    #[must_use]
+    pub fn existing_only(mut self, existing_only: bool) -> Self {
+        self.existing_only = existing_only;
+        self
+    }
+
+    /// Checks the options and works out the sizes of every region.
+    pub(super) fn geometry(&self) -> Result<Geometry> {
+        let wrong = |text: String| Err(Error::new(ErrorKind::Config, text));
+        if !(layout::MIN_FILE_BYTES..=layout::MAX_FILE_BYTES).contains(&self.max_bytes) {
+            return wrong(format!(
+                "shared.max_bytes = {}: must be from 1 MiB to 8 TiB",
+                self.max_bytes
+            ));
+        }
+        if self.max_entries == 0 {
+            return wrong("shared.max_entries = 0: must be at least 1".into());
+        }
+        if self.max_value_bytes == 0 {
+            return wrong("shared.max_value_bytes = 0: must be at least 1".into());
+        }
+        if self.lock_wait > Duration::from_secs(1) {
+            return wrong(format!(
+                "shared.lock_wait = {:?}: must not be above 1 s",
+                self.lock_wait
+            ));
+        }
+        if let Some(bytes) = self.segment_bytes
+            && !(bytes.is_power_of_two() && (16 << 10..=64 << 20).contains(&bytes))
+        {
+            return wrong(format!(
+                "shared.segment_bytes = {bytes}: must be a power of two from 16 KiB to 64 MiB"
+            ));
+        }
+        Geometry::fit(self.max_bytes, self.max_entries, self.max_value_bytes, self.segment_bytes)
+    }
+}

@@ -1,0 +1,224 @@
+//! `get`: finding the proved value of a key, or nothing.
+//!
+//! ```text
+//! 1 slot w with the key's tag (acquire)       5 key equal, value copied
+//! 2 generation g of its segment (acquire)     6 acquire fence; generation still g,
+//! 3 slot again: still w, else once more         slot still w (less hits)
+//! 4 header: kind, lengths, hash, g, epochs,   7 checksum
+//!   expiry
+//! ```
+//! Step 3 closes the window in which the segment is emptied and filled anew between 1 and 2.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Millis,
+    error::{Error, ErrorKind, Result},
+    store::{
+        KeyHash, Store, StoreRecord,
+        layout::{self, Kind, MAX_HITS, RecordHeader, Slot},
+        statistics::Count,
+    },
+    tiering::TierKind,
+};
+
+/// Times that one slot is read again because the evictor moved its record meanwhile.
+const MOVES_FOLLOWED: u32 = 3;
+
+/// What a slot turned out to hold.
+enum Seen {
+    Hit(StoreRecord),
+    /// Another key's record, or one of which nothing can be said.
+    Other,
+    /// The slot holds something else now.
+    Moved,
+    /// Nothing that could ever be returned.
+    Dead(Death),
+}
+
+/// Why a record cannot be returned.
+#[derive(Clone, Copy)]
+pub(super) enum Death {
+    /// Its segment was emptied, or an epoch passed it by: it is not counted any more.
+    Forgotten,
+    /// Its time has passed.
+    Expired(RecordHeader),
+    /// Its bytes are not what was written.
+    Corrupt,
+    /// A piece of the large value was evicted.
+    Broken(RecordHeader),
+}
+
+impl Store {
+    /// Returns the record of `key`, or `None`: absent, expired, evicted, damaged, or in doubt.
+    ///
+    /// A miss reads the two cache lines of the key's slots and nothing else; a hit allocates the
+    /// value (and the list of pieces, for a value above a quarter segment). Takes no lock.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) where the device fails; only on [`Medium::Disk`](crate::Medium).
+    pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<StoreRecord>> {
+        if self.parked.is_parked(&self.clock) {
+            self.count(Count::Misses);
+            return Ok(None);
+        }
+        match self.lookup(hash.0, key) {
+            Ok(found) => {
+                self.count(if found.is_some() { Count::Hits } else { Count::Misses });
+                Ok(found)
+            }
+            Err(error) => {
+                self.count(Count::Misses);
+                Err(Error::new(ErrorKind::Io, "the store's file could not be read")
+                    .in_tier(TierKind::Shared)
+                    .caused_by(error))
+            }
+        }
+    }
+
+    /// As [`get`](Self::get), without counting.
+    pub(super) fn lookup(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
+        for slot in self.set(self.geometry.set_of(hash)) {
+            let mut word = Slot(slot.load(Ordering::Acquire));
+            if !word.has_tag_of(hash) {
+                continue;
+            }
+            for _ in 0..MOVES_FOLLOWED {
+                match self.read(slot, word, hash, key).inspect_err(|error| self.io_failed(error))? {
+                    Seen::Hit(record) => {
+                        if word.hits() < MAX_HITS {
+                            let hit = word.with_hits(word.hits() + 1);
+                            // A hit that another one overtakes is not worth a second try.
+                            let _ = slot.compare_exchange(
+                                word.0,
+                                hit.0,
+                                Ordering::Relaxed,
+                                Ordering::Relaxed,
+                            );
+                        }
+                        return Ok(Some(record));
+                    }
+                    Seen::Other => break,
+                    Seen::Dead(death) => {
+                        self.discard(slot, word, hash, death);
+                        break;
+                    }
+                    Seen::Moved => {
+                        word = Slot(slot.load(Ordering::Acquire));
+                        if !word.has_tag_of(hash) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn io_failed(&self, error: &io::Error) {
+        self.count(Count::IoErrors);
+        self.parked.device_failed(error, &self.clock);
+    }
+
+    fn read(&self, slot: &AtomicU64, word: Slot, hash: u64, key: &[u8]) -> io::Result<Seen> {
+        let position = word.position();
+        let Some((segment, left)) = self.geometry.locate(position) else {
+            return Ok(Seen::Dead(Death::Corrupt));
+        };
+        let entry = self.segment(segment);
+        let generation = entry.generation.load(Ordering::Acquire);
+        if !Slot(slot.load(Ordering::Acquire)).same_record(word) {
+            return Ok(Seen::Moved);
+        }
+        if generation & 1 == 1 {
+            return Ok(Seen::Dead(Death::Forgotten));
+        }
+        let mut scratch = None;
+        let opened = self.media().open(position, left, &mut scratch)?;
+        let Some(header) = RecordHeader::from_words(&opened.words) else {
+            return Ok(Seen::Dead(Death::Forgotten));
+        };
+        if header.generation != generation || header.record_bytes() > left {
+            return Ok(Seen::Dead(Death::Forgotten));
+        }
+        if header.hash != hash || header.key_bytes as usize != key.len() {
+            return Ok(Seen::Other);
+        }
+        // The epochs are read after the header, so a record that is newer than them cannot be.
+        let clear_epoch = self.state.clear_epoch();
+        let shard = self.shard(self.geometry.shard_of(hash));
+        if header.kind == Kind::Extent || !shard.is_current(&header, clear_epoch) {
+            return Ok(Seen::Dead(Death::Forgotten));
+        }
+        if self.has_expired(&header) {
+            return Ok(Seen::Dead(Death::Expired(header)));
+        }
+        if !opened.key_is(key)? {
+            return Ok(Seen::Other);
+        }
+        let Some(value) = opened.value(&header)? else { return Ok(Seen::Other) };
+        fence(Ordering::Acquire);
+        if entry.generation.load(Ordering::Relaxed) != generation
+            || !Slot(slot.load(Ordering::Relaxed)).same_record(word)
+        {
+            return Ok(Seen::Moved);
+        }
+        if layout::checksum(&opened.words, layout::value_sum(&value)) != opened.words[7] {
+            return Ok(Seen::Dead(Death::Corrupt));
+        }
+        let value = if header.kind == Kind::Manifest {
+            match self.assemble(&header, &value)? {
+                Ok(value) => value,
+                Err(death) => return Ok(Seen::Dead(death)),
+            }
+        } else {
+            value
+        };
+        if self.on_disk {
+            self.parked.device_worked();
+        }
+        Ok(Seen::Hit(StoreRecord {
+            // Capacity is length, so this keeps the buffer and allocates nothing.
+            value: Bytes::from(value),
+            format: header.format,
+            expires_at: Millis(header.expires_at),
+        }))
+    }
+
+    /// True where the record's time has passed.
+    pub(super) fn has_expired(&self, header: &RecordHeader) -> bool {
+        header.expires_at != Millis::NEVER.0 && self.clock.boot().0 >= header.expires_at
+    }
+
+    /// Empties a slot whose record is dead, unless it changed meanwhile.
+    fn discard(&self, slot: &AtomicU64, word: Slot, hash: u64, death: Death) {
+        let corrupt = matches!(death, Death::Corrupt);
+        if corrupt {
+            self.count(Count::Corrupt);
+        }
+        let emptied = slot
+            .compare_exchange(word.0, Slot::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if !emptied {
+            return;
+        }
+        if let Death::Expired(header) | Death::Broken(header) = &death {
+            self.count(match death {
+                Death::Expired(_) => Count::EvictedExpired,
+                _ => Count::Broken,
+            });
+            if let Some((segment, _)) = self.geometry.locate(word.position()) {
+                self.segment(segment).bury(header.record_bytes());
+            }
+        }
+        if !matches!(death, Death::Forgotten) {
+            let shard = self.shard(self.geometry.shard_of(hash));
+            shard.count(self.state.clear_epoch(), -1);
+        }
+    }
+}

@@ -1,0 +1,718 @@
+//! `put`, `fill` and `delete`: changing what a key's slot says, under the mutex of its shard.
+//!
+//! ```text
+//! put    hash, sum the value | lock | token still current? | room in the active segment
+//!        | bytes, header, first word | used forward | publish the slot | raise the stamp | unlock
+//! delete lock | empty the key's slots | raise the stamp | unlock
+//!        no lock in time: raise the shard's epoch, then the stamp
+//! ```
+//! `used` moves before the slot is published, so a published record never lies in bytes that a
+//! successor of a dead owner would write over. For the purpose of removing, every slot with the
+//! key's tag counts as the key's: a stranger with the same tag (one in 4 million) loses its entry,
+//! and no damage of a record can keep an invalidation from finding it.
+//!
+//! No mutex is waited for while another is held: a writer that finds no free segment lets go of
+//! its shard, empties a segment under the evictor's mutex, and starts again.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    clock::Millis,
+    store::{
+        KeyHash, Store, StoreRecord,
+        layout::{self, Kind, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, Slot, record_bytes},
+        lock::Wait,
+        segment::{self, Status},
+        stamps::{self, StoreToken},
+        statistics::Count,
+    },
+};
+
+/// Times that one call looks for room: others may take what it freed.
+const ROOM_TRIES: u32 = 4;
+/// Neighbouring sets that are searched for a victim when a full shard gets a key whose own set is
+/// empty; with any sensible bound one of the first few has one.
+const NEIGHBOURS_SEARCHED: u64 = 64;
+
+/// What to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// The value.
+    pub value: &'a [u8],
+    /// A number that is stored and returned with it.
+    pub format: u8,
+    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
+    pub expires_at: Millis,
+}
+
+/// What a put did. Either way no older record is left and the key's stamp was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The record is there.
+    Stored {
+        /// The value that the raise of this put made.
+        stamp: u32,
+    },
+    /// The record could not be stored; the key is absent.
+    Removed {
+        /// The value that the raise of this put made.
+        stamp: u32,
+        /// Why.
+        why: Dropped,
+    },
+}
+
+/// What a fill did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFill {
+    /// The record is there.
+    Stored,
+    /// A live record was there already; it stays.
+    Adopted(StoreRecord),
+    /// The key changed after the token was taken; nothing was stored.
+    Refused,
+    /// The record could not be stored.
+    Dropped(Dropped),
+}
+
+/// Why a record could not be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// The lock was not free in time.
+    Busy,
+    /// No segment could be freed.
+    NoRoom,
+    /// Key or value is above its bound.
+    TooLarge,
+    /// The expected token was no longer current.
+    Raced,
+    /// The device failed.
+    Io,
+    /// The store is parked in this process.
+    Parked,
+}
+
+impl Dropped {
+    /// The reason in lower case, as it appears in metrics labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NoRoom => "no_room",
+            Self::TooLarge => "too_large",
+            Self::Raced => "raced",
+            Self::Io => "io",
+            Self::Parked => "parked",
+        }
+    }
+
+    fn counter(self) -> Count {
+        match self {
+            Self::Busy => Count::DroppedBusy,
+            Self::NoRoom => Count::DroppedNoRoom,
+            Self::TooLarge => Count::DroppedTooLarge,
+            Self::Raced => Count::DroppedRaced,
+            Self::Io => Count::DroppedIo,
+            Self::Parked => Count::DroppedParked,
+        }
+    }
+}
+
+/// Why a step under the mutex did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// There is no free segment: make room and start again.
+    NoSegment,
+    /// Give up.
+    Dropped(Dropped),
+}
+
+impl From<Dropped> for Failure {
+    fn from(why: Dropped) -> Self {
+        Self::Dropped(why)
+    }
+}
+
+/// A record before it has a place.
+#[derive(Clone, Copy)]
+pub(super) struct Draft<'a> {
+    pub(super) kind: Kind,
+    pub(super) format: u8,
+    pub(super) hash: u64,
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+    pub(super) value_sum: u64,
+    pub(super) expires_at: u64,
+    pub(super) shard_epoch: u32,
+    pub(super) clear_epoch: u32,
+}
+
+impl Store {
+    /// Stores a record in place of whatever the key has, and raises the key's stamp.
+    ///
+    /// With `expect`, stores only if that token is still current: otherwise another change raced,
+    /// and the key is removed. A put that cannot store removes, so afterwards no older record can
+    /// be read. Waits at most [`lock_wait`](crate::StoreOptions::lock_wait) for locks; may empty a
+    /// segment.
+    pub fn put(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        record: NewRecord<'_>,
+        expect: Option<StoreToken>,
+    ) -> Put {
+        let wait = Wait::new(self.lock_wait);
+        match self.try_put(&wait, hash.0, key, &record, expect) {
+            Ok(stamp) => {
+                self.count(Count::Puts);
+                self.keep_spare();
+                Put::Stored { stamp }
+            }
+            Err(why) => {
+                self.count(why.counter());
+                Put::Removed { stamp: self.remove(&wait, hash.0), why }
+            }
+        }
+    }
+
+    /// Stores what was fetched from below, if the key did not change since `token` was taken and
+    /// has no live record. Does not raise the stamp.
+    pub fn fill(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        record: NewRecord<'_>,
+        token: StoreToken,
+    ) -> StoreFill {
+        let filled = self.try_fill(hash.0, key, &record, token);
+        match &filled {
+            StoreFill::Stored => {
+                self.count(Count::Fills);
+                self.keep_spare();
+            }
+            StoreFill::Adopted(_) => self.count(Count::FillsAdopted),
+            StoreFill::Refused => self.count(Count::FillsRefused),
+            StoreFill::Dropped(why) => self.count(why.counter()),
+        }
+        filled
+    }
+
+    /// Removes the key's record and raises its stamp; returns the value that the raise made.
+    ///
+    /// Never fails. Where the lock is not had in time the whole shard becomes a miss instead.
+    pub fn delete(&self, hash: KeyHash, key: &[u8]) -> u32 {
+        debug_assert_eq!(hash, self.hash(key), "the hash is that of the key in this store");
+        self.count(Count::Deletes);
+        self.remove(&Wait::new(self.lock_wait), hash.0)
+    }
+
+    fn try_put(
+        &self,
+        wait: &Wait,
+        hash: u64,
+        key: &[u8],
+        record: &NewRecord<'_>,
+        expect: Option<StoreToken>,
+    ) -> Result<u32, Dropped> {
+        let shard = self.geometry.shard_of(hash);
+        self.store_record(
+            wait,
+            hash,
+            key,
+            record,
+            |draft, position| {
+                // Checked and published under one mutex; `position` comes after the bytes are written.
+                let new = Slot::new(hash, 0, position);
+                let clear_epoch = draft.clear_epoch;
+                let replaced = self.publish(shard, hash, new, clear_epoch);
+                let stamp = self.state.raise_stamp(self.geometry.stamp_of(hash));
+                if let Some(old) = replaced {
+                    self.retire(shard, old, Count::Replaced);
+                }
+                stamp
+            },
+            expect,
+            false,
+        )
+    }
+
+    fn try_fill(
+        &self,
+        hash: u64,
+        key: &[u8],
+        record: &NewRecord<'_>,
+        token: StoreToken,
+    ) -> StoreFill {
+        let shard = self.geometry.shard_of(hash);
+        for _ in 0..ROOM_TRIES {
+            if !self.is_current(hash, token) {
+                return StoreFill::Refused;
+            }
+            match self.lookup(hash, key) {
+                Ok(Some(found)) => return StoreFill::Adopted(found),
+                Ok(None) => {}
+                Err(_) => return StoreFill::Dropped(Dropped::Io),
+            }
+            let wait = Wait::new(self.lock_wait);
+            let stored = self.store_record(
+                &wait,
+                hash,
+                key,
+                record,
+                |draft, position| {
+                    let new = Slot::new(hash, 0, position);
+                    if let Some(old) = self.publish(shard, hash, new, draft.clear_epoch) {
+                        self.retire(shard, old, Count::Replaced);
+                    }
+                },
+                Some(token),
+                true,
+            );
+            match stored {
+                Ok(()) => return StoreFill::Stored,
+                Err(Dropped::Raced) if self.is_current(hash, token) => {
+                    // A live record appeared: look at it again.
+                }
+                Err(Dropped::Raced) => return StoreFill::Refused,
+                Err(why) => return StoreFill::Dropped(why),
+            }
+        }
+        StoreFill::Dropped(Dropped::Busy)
+    }
+
+    /// Writes a record and runs `publish` with its draft and position, all under the mutex.
+    ///
+    /// `expect` must be current there; `only_absent` demands that the key has no live record.
+    /// Both are `Raced` otherwise.
+    #[allow(clippy::too_many_arguments)]
+    fn store_record<T>(
+        &self,
+        wait: &Wait,
+        hash: u64,
+        key: &[u8],
+        record: &NewRecord<'_>,
+        publish: impl Fn(&Draft<'_>, u64) -> T,
+        expect: Option<StoreToken>,
+        only_absent: bool,
+    ) -> Result<T, Dropped> {
+        if self.parked.is_parked(&self.clock) {
+            return Err(Dropped::Parked);
+        }
+        let value_bytes = record.value.len() as u64;
+        if key.len() > self.geometry.max_key_bytes() || value_bytes > self.geometry.max_value_bytes
+        {
+            return Err(Dropped::TooLarge);
+        }
+        let shard = self.geometry.shard_of(hash);
+        let mut draft = Draft {
+            kind: Kind::Value,
+            format: record.format,
+            hash,
+            key,
+            value: record.value,
+            value_sum: 0,
+            expires_at: record.expires_at.0,
+            shard_epoch: 0,
+            clear_epoch: 0,
+        };
+        let remaining = (record.expires_at != Millis::NEVER)
+            .then(|| record.expires_at.0.saturating_sub(self.clock.boot().0));
+        let class = self.geometry.class_of(remaining);
+        let mut manifest = Vec::new();
+        if record_bytes(key.len(), value_bytes) > self.geometry.largest_record() {
+            manifest = self.write_extents(wait, shard, class, &draft)?;
+            draft = Draft { kind: Kind::Manifest, value: &manifest, ..draft };
+        }
+        draft.value_sum = layout::value_sum(draft.value);
+        let stored = self.with_room(wait, shard, || {
+            // Under the mutex and before the record is published: a change that could not have
+            // the mutex raises the epoch, and makes what is published here a miss.
+            let mut draft = draft;
+            draft.shard_epoch = self.shard_epoch(shard);
+            draft.clear_epoch = self.state.clear_epoch();
+            if let Some(token) = expect {
+                if !self.is_current(hash, token) {
+                    return Err(Dropped::Raced.into());
+                }
+                draft.shard_epoch = token.shard_epoch;
+                draft.clear_epoch = token.clear_epoch;
+            }
+            if only_absent && self.has_live(hash, key)? {
+                return Err(Dropped::Raced.into());
+            }
+            let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
+            let (segment, _) = self.active_segment(shard, class, bytes)?;
+            let position = self.append(shard, segment, &draft)?;
+            Ok(publish(&draft, position))
+        });
+        if stored.is_err() {
+            self.abandon(&manifest);
+        }
+        stored
+    }
+
+    /// True while nothing changed since the token was taken.
+    fn is_current(&self, hash: u64, token: StoreToken) -> bool {
+        token.stamp_index == self.geometry.stamp_of(hash)
+            && self.state.stamp(token.stamp_index) == token.stamp
+            && self.shard_epoch(self.geometry.shard_of(hash)) == token.shard_epoch
+            && self.state.clear_epoch() == token.clear_epoch
+    }
+
+    /// Runs `step` under the mutex of a shard; where it finds no free segment, lets go, makes
+    /// room and runs it again.
+    pub(super) fn with_room<T>(
+        &self,
+        wait: &Wait,
+        shard: u32,
+        step: impl Fn() -> Result<T, Failure>,
+    ) -> Result<T, Dropped> {
+        for _ in 0..ROOM_TRIES {
+            let guard = self.lock_shard(shard, wait)?;
+            let done = step();
+            drop(guard);
+            match done {
+                Ok(done) => return Ok(done),
+                Err(Failure::Dropped(why)) => return Err(why),
+                Err(Failure::NoSegment) => self.make_room(wait)?,
+            }
+        }
+        Err(Dropped::NoRoom)
+    }
+
+    /// Empties the key's slots and raises its stamp, with the mutex or without it.
+    fn remove(&self, wait: &Wait, hash: u64) -> u32 {
+        let shard = self.geometry.shard_of(hash);
+        let stamp_index = self.geometry.stamp_of(hash);
+        let Ok(_guard) = self.lock_shard(shard, wait) else {
+            self.count(Count::EpochsRaised);
+            let state = self.shard(shard);
+            state.epoch.fetch_add(1, Ordering::AcqRel);
+            state.forget(self.state.clear_epoch());
+            return self.state.raise_stamp(stamp_index);
+        };
+        let mut removed = [Slot::EMPTY; layout::SET_SLOTS];
+        for (slot, removed) in self.set(self.geometry.set_of(hash)).iter().zip(&mut removed) {
+            *removed = swap_tagged(slot, hash, Slot::EMPTY).unwrap_or(Slot::EMPTY);
+        }
+        let stamp = self.state.raise_stamp(stamp_index);
+        for old in removed.into_iter().filter(|old| !old.is_empty()) {
+            self.retire(shard, old, Count::Deleted);
+        }
+        stamp
+    }
+
+    /// True where a slot leads to a live record of this key; its value is not looked at.
+    fn has_live(&self, hash: u64, key: &[u8]) -> Result<bool, Failure> {
+        let clear_epoch = self.state.clear_epoch();
+        let shard = self.shard(self.geometry.shard_of(hash));
+        for slot in self.set(self.geometry.set_of(hash)) {
+            let word = Slot(slot.load(Ordering::Acquire));
+            let place = self.geometry.locate(word.position());
+            let (true, Some((segment, left))) = (word.has_tag_of(hash), place) else { continue };
+            let generation = self.segment(segment).generation.load(Ordering::Acquire);
+            let mut scratch = None;
+            let failed = |error: io::Error| {
+                self.io_failed(&error);
+                Dropped::Io
+            };
+            let opened = self.media().open(word.position(), left, &mut scratch).map_err(failed)?;
+            let Some(header) = RecordHeader::from_words(&opened.words) else { continue };
+            let is_live = header.generation == generation
+                && header.record_bytes() <= left
+                && header.hash == hash
+                && header.key_bytes as usize == key.len()
+                && shard.is_current(&header, clear_epoch)
+                && !self.has_expired(&header);
+            if is_live && opened.key_is(key).map_err(failed)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The segment that `owner` fills for `class`, and the bytes left in it: at least `least`.
+    /// Under the mutex of `owner`.
+    pub(super) fn active_segment(
+        &self,
+        owner: u32,
+        class: u32,
+        least: u64,
+    ) -> Result<(u32, u64), Failure> {
+        let active = &self.locks.active(owner).segments[class as usize % layout::MAX_CLASSES];
+        let segment_bytes = u64::from(self.geometry.segment_bytes);
+        let current = active.load(Ordering::Relaxed);
+        if (1..=self.geometry.segments).contains(&current) {
+            let entry = self.segment(current - 1);
+            if self.is_filled_by(current - 1, owner) {
+                let room = segment_bytes - u64::from(entry.used.load(Ordering::Relaxed));
+                if room >= least {
+                    return Ok((current - 1, room));
+                }
+            }
+            entry.seal(owner);
+            active.store(0, Ordering::Relaxed);
+        }
+        let segment = self.claim(owner, class).ok_or(Failure::NoSegment)?;
+        active.store(segment + 1, Ordering::Relaxed);
+        Ok((segment, segment_bytes))
+    }
+
+    /// True where `owner` may go on writing at the end of what is used of the segment.
+    pub(super) fn is_filled_by(&self, segment: u32, owner: u32) -> bool {
+        let entry = self.segment(segment);
+        let status = entry.status();
+        let used = entry.used.load(Ordering::Relaxed);
+        status.state == segment::State::Active
+            && u32::from(status.owner) == owner
+            && entry.generation.load(Ordering::Relaxed) & 1 == 0
+            && used <= self.geometry.segment_bytes
+            && u64::from(used).is_multiple_of(RECORD_ALIGN)
+    }
+
+    /// Takes a free segment. One is always left to the evictor, for what it carries over.
+    fn claim(&self, owner: u32, class: u32) -> Option<u32> {
+        let sequence = &stamps::head(&self.mapping).sequence;
+        let entries = self.segments();
+        let start = sequence.load(Ordering::Relaxed) as usize % entries.len();
+        let mut free = (0..entries.len())
+            .map(|offset| (start + offset) % entries.len())
+            .filter(|number| entries[*number].status().state == segment::State::Free);
+        let mut next = free.next();
+        while let Some(number) = next {
+            next = free.next();
+            if next.is_none() && owner != self.locks.evictor() {
+                return None;
+            }
+            let created = sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            let taken = Status {
+                created,
+                owner: owner as u16,
+                class: class as u8,
+                state: segment::State::Active,
+            };
+            let entry = &entries[number];
+            let free = entry.status();
+            if free.state == segment::State::Free && entry.change(free, taken) {
+                let count = self.locks.free_segments();
+                let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+                    Some(free.saturating_sub(1))
+                });
+                return Some(number as u32);
+            }
+        }
+        None
+    }
+
+    /// Writes a record at the end of a segment that has room for it, and moves the end. Returns
+    /// its position. Under the mutex of the segment's owner.
+    pub(super) fn append(
+        &self,
+        owner: u32,
+        segment: u32,
+        draft: &Draft<'_>,
+    ) -> Result<u64, Failure> {
+        let entry = self.segment(segment);
+        let used = entry.used.load(Ordering::Relaxed);
+        let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
+        let end = u64::from(used) + bytes;
+        debug_assert!(bytes >= RECORD_HEADER_BYTES);
+        if end > u64::from(self.geometry.segment_bytes) {
+            return Err(Failure::NoSegment);
+        }
+        let shard = self.geometry.shard_of(draft.hash);
+        let version = self.shard(shard).version.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let header = RecordHeader {
+            kind: draft.kind,
+            format: draft.format,
+            key_bytes: draft.key.len() as u32,
+            value_bytes: draft.value.len() as u32,
+            hash: draft.hash,
+            generation: entry.generation.load(Ordering::Relaxed),
+            version,
+            expires_at: draft.expires_at,
+            shard_epoch: draft.shard_epoch,
+            clear_epoch: draft.clear_epoch,
+        };
+        let position = self.geometry.segment_at(segment) + u64::from(used);
+        let words = header.to_words(draft.value_sum);
+        if let Err(error) = self.media().write(position, &words, draft.key, draft.value) {
+            self.io_failed(&error);
+            // What was written of it is not trusted to be there: go on in another segment.
+            entry.seal(owner);
+            return Err(Dropped::Io.into());
+        }
+        let expiry = if draft.expires_at == Millis::NEVER.0 {
+            u32::MAX
+        } else {
+            u32::try_from(draft.expires_at.div_ceil(1000)).unwrap_or(u32::MAX)
+        };
+        entry.max_expiry.fetch_max(expiry, Ordering::Relaxed);
+        let clear_epoch =
+            if draft.kind == Kind::Extent { self.state.clear_epoch() } else { draft.clear_epoch };
+        entry.clear_epoch.store(clear_epoch, Ordering::Relaxed);
+        entry.live.fetch_add(bytes as u32, Ordering::Relaxed);
+        entry.used.store(end as u32, Ordering::Release);
+        Ok(position)
+    }
+
+    /// Makes `new` the only slot with the tag of `hash`; returns the slot it took the place of.
+    /// Under the mutex of the shard.
+    fn publish(&self, shard: u32, hash: u64, new: Slot, clear_epoch: u32) -> Option<Slot> {
+        let number = self.geometry.set_of(hash);
+        let set = self.set(number);
+        let mut replaced = None;
+        for slot in set {
+            // Once placed, `new` itself has the tag too.
+            let next = if replaced.is_none() { new } else { Slot::EMPTY };
+            if Slot(slot.load(Ordering::Acquire)).same_record(new) {
+                continue;
+            }
+            if let Some(old) = swap_tagged(slot, hash, next) {
+                match replaced {
+                    None => replaced = Some(old),
+                    Some(_) => self.retire(shard, old, Count::Replaced),
+                }
+            }
+        }
+        // Counted as one more before what it replaces is counted as one less.
+        self.shard(shard).count(clear_epoch, 1);
+        if replaced.is_some() {
+            return replaced;
+        }
+        let quota = (self.geometry.max_entries / u64::from(self.geometry.shards)).max(1);
+        let is_full = self.shard(shard).entries(clear_epoch) > quota;
+        if !is_full && place(set, new) {
+            return None;
+        }
+        if let Some(victim) = self.displace(shard, number, new) {
+            self.retire(shard, victim, Count::EvictedSize);
+            return None;
+        }
+        // The shard is full but this set is empty: the room is taken from a neighbour.
+        let per_shard = self.geometry.sets / u64::from(self.geometry.shards);
+        let first = u64::from(shard) * per_shard;
+        for step in 1..=NEIGHBOURS_SEARCHED.min(per_shard - 1) {
+            let neighbour = first + (number - first + step) % per_shard;
+            if let Some(victim) = self.displace(shard, neighbour, Slot::EMPTY) {
+                self.retire(shard, victim, Count::EvictedSize);
+                break;
+            }
+        }
+        place(set, new);
+        None
+    }
+
+    /// Puts `new` in the place of the set's least wanted slot and returns that one.
+    ///
+    /// Dead ones first; then the oldest without hits, where each hit saves a slot once.
+    fn displace(&self, shard: u32, set: u64, new: Slot) -> Option<Slot> {
+        let slots = self.set(set);
+        let mut ages = [(u64::MAX, usize::MAX); layout::SET_SLOTS];
+        let mut taken = 0;
+        for (number, slot) in slots.iter().enumerate() {
+            let word = Slot(slot.load(Ordering::Acquire));
+            if !word.is_empty() {
+                ages[taken] = (self.age(shard, word), number);
+                taken += 1;
+            }
+        }
+        let ages = &mut ages[..taken];
+        ages.sort_unstable();
+        // Two rounds: the first may take hits from all of them; readers may add some.
+        for round in 0..2 {
+            for &(age, number) in &*ages {
+                let word = Slot(slots[number].load(Ordering::Acquire));
+                let spared = age > 0 && word.hits() > 0 && round == 0;
+                let next = if spared { word.with_hits(word.hits() - 1) } else { new };
+                let swapped = !word.is_empty()
+                    && slots[number]
+                        .compare_exchange(word.0, next.0, Ordering::AcqRel, Ordering::Relaxed)
+                        .is_ok();
+                if swapped && !spared {
+                    return Some(word);
+                }
+            }
+        }
+        None
+    }
+
+    /// The order in which records of a set are displaced: 0 for dead ones, then by age.
+    fn age(&self, shard: u32, word: Slot) -> u64 {
+        let Some((segment, left)) = self.geometry.locate(word.position()) else { return 0 };
+        let entry = self.segment(segment);
+        let clear_epoch = self.state.clear_epoch();
+        let sequence = stamps::head(&self.mapping).sequence.load(Ordering::Relaxed);
+        // Wraps with the counter, so a segment's age is its distance from now.
+        let behind = sequence.wrapping_sub(entry.status().created);
+        let age =
+            1 + (u64::from(u32::MAX - behind) << 24 | (u64::from(u32::MAX) - left) & 0xff_ffff);
+        if entry.clear_epoch.load(Ordering::Relaxed) != clear_epoch {
+            return 0;
+        }
+        if self.on_disk {
+            // A read of each header is worth more than knowing which of them are dead.
+            return age;
+        }
+        let Ok(words) = self.media().header(word.position()) else { return 0 };
+        let is_live = RecordHeader::from_words(&words).is_some_and(|header| {
+            header.generation == entry.generation.load(Ordering::Relaxed)
+                && self.shard(shard).is_current(&header, clear_epoch)
+                && !self.has_expired(&header)
+        });
+        if is_live { age } else { 0 }
+    }
+
+    /// Does the accounts of a record whose slot is gone.
+    pub(super) fn retire(&self, shard: u32, old: Slot, cause: Count) {
+        let Some((segment, left)) = self.geometry.locate(old.position()) else { return };
+        let entry = self.segment(segment);
+        let Ok(words) = self.media().header(old.position()) else { return };
+        let Some(header) = RecordHeader::from_words(&words) else { return };
+        let is_there = header.generation == entry.generation.load(Ordering::Relaxed)
+            && header.record_bytes() <= left;
+        if !is_there {
+            return;
+        }
+        entry.bury(header.record_bytes());
+        if header.kind == Kind::Manifest {
+            let mut scratch = None;
+            let opened = self.media().open(old.position(), left, &mut scratch);
+            if let Ok(Some(manifest)) = opened.and_then(|opened| opened.value(&header)) {
+                self.abandon(&manifest);
+            }
+        }
+        let clear_epoch = self.state.clear_epoch();
+        let state = self.shard(shard);
+        if state.is_current(&header, clear_epoch) {
+            state.count(clear_epoch, -1);
+            self.count(if self.has_expired(&header) { Count::EvictedExpired } else { cause });
+        }
+    }
+}
+
+/// Puts `next` into a slot that has the tag of `hash` and returns what was there.
+fn swap_tagged(slot: &AtomicU64, hash: u64, next: Slot) -> Option<Slot> {
+    let mut word = Slot(slot.load(Ordering::Acquire));
+    // Ends: only a reader's hit or the evictor's move changes the slot meanwhile.
+    while word.has_tag_of(hash) {
+        match slot.compare_exchange(word.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(word),
+            Err(now) => word = Slot(now),
+        }
+    }
+    None
+}
+
+/// Puts `new` into an empty slot; false where there is none.
+fn place(set: &[AtomicU64], new: Slot) -> bool {
+    set.iter().any(|slot| {
+        slot.load(Ordering::Relaxed) == Slot::EMPTY.0
+            && slot
+                .compare_exchange(Slot::EMPTY.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    })
+}
