@@ -1,4 +1,5 @@
 //! The verbs of the store: what put, get, fill, delete and clear promise, one by one.
+#![cfg(feature = "shared")]
 
 mod store_support;
 

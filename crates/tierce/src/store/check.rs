@@ -102,13 +102,15 @@ fn judge(store: &Store, set: u64, slot: Slot) -> std::io::Result<Judged> {
     if !is_current || store.has_expired(&header) {
         return Ok(Judged::Dead);
     }
+    // The segment was filled anew, and another key's record begins where the old one did.
+    if store.geometry.set_of(header.hash) != set || !slot.has_tag_of(header.hash) {
+        return Ok(Judged::Dead);
+    }
     let mut key = Vec::with_capacity(header.key_bytes as usize);
     opened.append(RECORD_HEADER_BYTES, header.key_bytes as usize, &mut key)?;
     let Some(value) = opened.value(&header)? else { return Ok(Judged::Dead) };
     let is_whole = layout::key_hash(&key, store.seed) == header.hash
         && layout::checksum(&opened.words, layout::value_sum(&value)) == opened.words[7]
-        && store.geometry.set_of(header.hash) == set
-        && slot.has_tag_of(header.hash)
         && header.kind != Kind::Extent;
     Ok(if is_whole { Judged::Live(header.hash) } else { Judged::Corrupt })
 }

@@ -261,6 +261,17 @@ impl LockArea {
         self.outcome(mutex, code)
     }
 
+    /// Makes a mutex unrecoverable, as a faulty program could: takes it over from its dead owner
+    /// and lets go without making it consistent.
+    #[cfg(test)]
+    pub(super) fn spoil(&self, index: u32) {
+        // SAFETY: an initialised mutex inside a live mapping, unlocked only where it was taken.
+        unsafe {
+            assert_eq!(libc::pthread_mutex_trylock(self.mutex(index)), libc::EOWNERDEAD);
+            assert_eq!(libc::pthread_mutex_unlock(self.mutex(index)), 0);
+        }
+    }
+
     fn outcome(
         &self,
         mutex: *mut libc::pthread_mutex_t,

@@ -195,6 +195,9 @@ impl Opening<'_> {
                 ),
             );
         }
+        if files::file_size_limit().is_some_and(|limit| limit < about.len()) {
+            return refuse(ErrorKind::Full, "l2.data is above the file size limit (RLIMIT_FSIZE)");
+        }
         if !lock_byte(&file, 0, ByteLock::Read).map_err(io)? {
             return refuse(ErrorKind::Busy, "l2.data is locked by a process without l2.lock");
         }

@@ -146,6 +146,12 @@ impl Store {
         if header.generation != generation || header.record_bytes() > left {
             return Ok(Seen::Dead(Death::Forgotten));
         }
+        // The segment was filled anew, and another key's record begins where the old one did.
+        let is_of_slot = word.has_tag_of(header.hash)
+            && self.geometry.set_of(header.hash) == self.geometry.set_of(hash);
+        if !is_of_slot {
+            return Ok(Seen::Dead(Death::Forgotten));
+        }
         if header.hash != hash || header.key_bytes as usize != key.len() {
             return Ok(Seen::Other);
         }

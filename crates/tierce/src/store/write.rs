@@ -561,21 +561,26 @@ impl Store {
 
     /// Makes `new` the only slot with the tag of `hash`; returns the slot it took the place of.
     /// Under the mutex of the shard.
-    fn publish(&self, shard: u32, hash: u64, new: Slot, clear_epoch: u32) -> Option<Slot> {
+    pub(super) fn publish(
+        &self,
+        shard: u32,
+        hash: u64,
+        new: Slot,
+        clear_epoch: u32,
+    ) -> Option<Slot> {
         let number = self.geometry.set_of(hash);
         let set = self.set(number);
         let mut replaced = None;
         for slot in set {
-            // Once placed, `new` itself has the tag too.
+            // Once placed, a later slot with the tag can only be a leftover.
             let next = if replaced.is_none() { new } else { Slot::EMPTY };
-            if Slot(slot.load(Ordering::Acquire)).same_record(new) {
-                continue;
-            }
-            if let Some(old) = swap_tagged(slot, hash, next) {
-                match replaced {
-                    None => replaced = Some(old),
-                    Some(_) => self.retire(shard, old, Count::Replaced),
-                }
+            let Some(old) = swap_tagged(slot, hash, next) else { continue };
+            // A leftover may name this very place, from before its segment was emptied: what is
+            // there now is the new record, which must not be accounted for as the old one.
+            let old = if old.same_record(new) { Slot::EMPTY } else { old };
+            match replaced {
+                None => replaced = Some(old),
+                Some(_) => self.retire(shard, old, Count::Replaced),
             }
         }
         // Counted as one more before what it replaces is counted as one less.
@@ -660,6 +665,7 @@ impl Store {
         let Ok(words) = self.media().header(word.position()) else { return 0 };
         let is_live = RecordHeader::from_words(&words).is_some_and(|header| {
             header.generation == entry.generation.load(Ordering::Relaxed)
+                && word.has_tag_of(header.hash)
                 && self.shard(shard).is_current(&header, clear_epoch)
                 && !self.has_expired(&header)
         });
@@ -672,8 +678,11 @@ impl Store {
         let entry = self.segment(segment);
         let Ok(words) = self.media().header(old.position()) else { return };
         let Some(header) = RecordHeader::from_words(&words) else { return };
+        // Else the segment was emptied since, and perhaps another record begins there now.
         let is_there = header.generation == entry.generation.load(Ordering::Relaxed)
-            && header.record_bytes() <= left;
+            && header.record_bytes() <= left
+            && old.has_tag_of(header.hash)
+            && self.geometry.shard_of(header.hash) == shard;
         if !is_there {
             return;
         }
