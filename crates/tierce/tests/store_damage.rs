@@ -135,9 +135,9 @@ fn a_truncated_file_on_disk_is_an_error_or_a_miss_and_parks() {
     for number in 0..500 {
         let (hash, key) = hash_of(&store, number);
         match store.get(hash, &key) {
-            Ok(found) => assert!(
-                found.is_none_or(|found| described_version(number, &found.value).is_some())
-            ),
+            Ok(found) => {
+                assert!(found.is_none_or(|found| described_version(number, &found.value).is_some()))
+            }
             Err(error) => {
                 assert_eq!(error.kind(), tierce::ErrorKind::Io);
                 errors += 1;

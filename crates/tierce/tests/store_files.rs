@@ -273,3 +273,12 @@ fn counters_of_closed_stores_stay_while_others_have_it_open() {
     }
     assert_eq!(first.statistics().puts, 200);
 }
+
+#[test]
+fn the_default_directory_is_this_users_own() {
+    let path = tierce::default_directory("name");
+    assert!(path.is_absolute() && path.ends_with("name"), "{path:?}");
+    let parent = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let user = fs::metadata("/proc/self").unwrap().uid();
+    assert!(parent == "tierce" || parent == format!("tierce-{user}"), "{path:?}");
+}

@@ -96,8 +96,22 @@ fn publish_without_stamp(store: &Store, key: &str, value: &str, shard_epoch: u32
     store.publish(shard, hash, Slot::new(hash, 0, position), draft.clear_epoch);
 }
 
-/// The child, and its output, which it must be able to write to its end.
-fn spawn_child(folder: &Path, role: &str) -> (Child, impl Iterator<Item = String>) {
+/// A child that does not outlive its test, and its output, which it must be able to write to the
+/// end.
+struct Guarded {
+    child: Child,
+    _output: Box<dyn Iterator<Item = String>>,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Fails where it has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn_child(folder: &Path, role: &str) -> Guarded {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["store::tests::child_process", "--exact", "--nocapture"])
         .env(CHILD_FOLDER, folder)
@@ -106,8 +120,8 @@ fn spawn_child(folder: &Path, role: &str) -> (Child, impl Iterator<Item = String
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("child holds the lock")), "the child ended early");
-    (child, lines)
+    assert!(lines.any(|line| line.contains("child is ready")), "the child ended early");
+    Guarded { child, _output: Box::new(lines) }
 }
 
 fn signal(child: &Child, signal: libc::c_int) {
@@ -127,21 +141,93 @@ fn child_process() {
     else {
         return;
     };
-    let store = open(Path::new(&folder));
-    let shard = shard_of(&store, "k");
-    let _guard = store.locks.lock(shard, &Wait::new(Duration::from_secs(1))).unwrap();
-    let shard_epoch = store.shard_epoch(shard);
-    println!("child holds the lock");
+    let folder = Path::new(&folder);
     match role.as_str() {
-        "hold" => std::thread::sleep(Duration::from_secs(60)),
+        "hold" => {
+            let store = open(folder);
+            let shard = shard_of(&store, "k");
+            let _guard = store.locks.lock(shard, &Wait::new(Duration::from_secs(1))).unwrap();
+            println!("child is ready");
+            std::thread::sleep(Duration::from_secs(60));
+        }
         // Stopped in the middle of a put, and goes on when it is woken.
         "stop" => {
+            let store = open(folder);
+            let shard = shard_of(&store, "k");
+            let _guard = store.locks.lock(shard, &Wait::new(Duration::from_secs(1))).unwrap();
+            let shard_epoch = store.shard_epoch(shard);
+            println!("child is ready");
             // SAFETY: stops this process; nothing else.
             unsafe { libc::raise(libc::SIGSTOP) };
             publish_without_stamp(&store, "k", "late", shard_epoch);
         }
+        "limited" => {
+            let limit = libc::rlimit { rlim_cur: 512 << 10, rlim_max: 512 << 10 };
+            // SAFETY: a valid limit for this process alone.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+            let error = Store::open(&options(folder), Clock::system()).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Full, "{error}");
+            assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
+            assert!(!folder.join("store").exists(), "nothing half made is left");
+            // And where the limit is met all the same, it is an error and no signal.
+            let file = std::fs::File::create(folder.join("file")).unwrap();
+            let error = files::allocate(&file, 1 << 20).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+            println!("child is ready");
+        }
+        // A store opened before a fork is used on both sides of it.
+        "fork" => {
+            let store = open(folder);
+            put(&store, "before", "1");
+            let mut process = 0;
+            std::thread::scope(|scope| {
+                let shard = shard_of(&store, "k");
+                let other = other_key(&store, "k", false);
+                let (tell, told) = std::sync::mpsc::channel();
+                let (store, other) = (&store, other.as_str());
+                // Held by a thread that the child does not have.
+                scope.spawn(move || {
+                    let wait = Wait::new(Duration::from_secs(1));
+                    let _guard = store.locks.lock(shard, &wait).unwrap();
+                    tell.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(200));
+                });
+                told.recv().unwrap();
+                // SAFETY: the child calls the store and ends by `_exit`; nothing of the test
+                // harness runs in it.
+                process = unsafe { libc::fork() };
+                if process == 0 {
+                    let is_well = get(store, "before").is_some()
+                        && matches!(put(store, other, "2"), Put::Stored { .. })
+                        && matches!(put(store, "k", "2"), Put::Removed { why: Dropped::Busy, .. });
+                    // SAFETY: ends the child at once.
+                    unsafe { libc::_exit(if is_well { 0 } else { 1 }) };
+                }
+            });
+            let mut status = 0;
+            // SAFETY: waits for the child just made, with memory for its status.
+            assert_eq!(unsafe { libc::waitpid(process, &raw mut status, 0) }, process);
+            assert_eq!(status, 0, "the forked process failed");
+            let other = other_key(&store, "k", false);
+            assert_eq!(get(&store, &other).unwrap(), "2");
+            assert!(matches!(put(&store, "k", "3"), Put::Stored { .. }));
+            assert_eq!(store.statistics().owner_deaths, 0);
+            println!("child is ready");
+        }
         role => panic!("{role}"),
     }
+}
+
+#[test]
+fn a_file_size_limit_is_an_error_and_no_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    spawn_child(folder.path(), "limited");
+}
+
+#[test]
+fn a_store_opened_before_a_fork_works_on_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    spawn_child(folder.path(), "fork");
 }
 
 #[test]
@@ -152,9 +238,7 @@ fn lock_of_a_killed_process_is_taken_over_and_its_shard_restamped() {
     let neighbour = other_key(&store, "k", true);
     let stranger = other_key(&store, "k", false);
     let before = [token(&store, &neighbour), token(&store, &stranger)];
-    let (mut child, _output) = spawn_child(folder.path(), "hold");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(spawn_child(folder.path(), "hold"));
     assert!(matches!(put(&store, "k", "2"), Put::Stored { .. }));
     assert_eq!(get(&store, "k").unwrap(), "2");
     assert_eq!(store.statistics().owner_deaths, 1);
@@ -172,9 +256,10 @@ fn a_stopped_owner_drops_puts_in_bounded_time_and_deletes_still_hold() {
     for key in ["k", neighbour.as_str(), stranger.as_str()] {
         put(&store, key, "1");
     }
-    let (mut child, _output) = spawn_child(folder.path(), "stop");
+    let mut guarded = spawn_child(folder.path(), "stop");
+    let child = &mut guarded.child;
     let start = Instant::now();
-    while state_of(&child) != 'T' {
+    while state_of(child) != 'T' {
         assert!(start.elapsed() < Duration::from_secs(10), "the child did not stop");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -197,7 +282,7 @@ fn a_stopped_owner_drops_puts_in_bounded_time_and_deletes_still_hold() {
     assert!(matches!(put(&store, &stranger, "2"), Put::Stored { .. }));
 
     // What the stopped owner publishes when it wakes belongs to an epoch that is over.
-    signal(&child, libc::SIGCONT);
+    signal(child, libc::SIGCONT);
     assert!(child.wait().unwrap().success());
     assert_eq!(get(&store, "k"), None, "a late publication does not undo a delete");
     assert!(matches!(put(&store, "k", "3"), Put::Stored { .. }));

@@ -407,31 +407,43 @@ impl Store {
 
     /// True where a slot leads to a live record of this key; its value is not looked at.
     fn has_live(&self, hash: u64, key: &[u8]) -> Result<bool, Failure> {
-        let clear_epoch = self.state.clear_epoch();
-        let shard = self.shard(self.geometry.shard_of(hash));
         for slot in self.set(self.geometry.set_of(hash)) {
-            let word = Slot(slot.load(Ordering::Acquire));
-            let place = self.geometry.locate(word.position());
-            let (true, Some((segment, left))) = (word.has_tag_of(hash), place) else { continue };
-            let generation = self.segment(segment).generation.load(Ordering::Acquire);
-            let mut scratch = None;
-            let failed = |error: io::Error| {
-                self.io_failed(&error);
-                Dropped::Io
-            };
-            let opened = self.media().open(word.position(), left, &mut scratch).map_err(failed)?;
-            let Some(header) = RecordHeader::from_words(&opened.words) else { continue };
-            let is_live = header.generation == generation
-                && header.record_bytes() <= left
-                && header.hash == hash
-                && header.key_bytes as usize == key.len()
-                && shard.is_current(&header, clear_epoch)
-                && !self.has_expired(&header);
-            if is_live && opened.key_is(key).map_err(failed)? {
-                return Ok(true);
+            let mut word = Slot(slot.load(Ordering::Acquire));
+            while word.has_tag_of(hash) {
+                if self.names_live(word, hash, key)? {
+                    return Ok(true);
+                }
+                // The evictor may have moved the record under the look at it.
+                let now = Slot(slot.load(Ordering::Acquire));
+                if now.same_record(word) {
+                    break;
+                }
+                word = now;
             }
         }
         Ok(false)
+    }
+
+    fn names_live(&self, word: Slot, hash: u64, key: &[u8]) -> Result<bool, Failure> {
+        let Some((segment, left)) = self.geometry.locate(word.position()) else {
+            return Ok(false);
+        };
+        let failed = |error: io::Error| {
+            self.io_failed(&error);
+            Dropped::Io
+        };
+        let generation = self.segment(segment).generation.load(Ordering::Acquire);
+        let mut scratch = None;
+        let opened = self.media().open(word.position(), left, &mut scratch).map_err(failed)?;
+        let Some(header) = RecordHeader::from_words(&opened.words) else { return Ok(false) };
+        let shard = self.shard(self.geometry.shard_of(hash));
+        let is_live = header.generation == generation
+            && header.record_bytes() <= left
+            && header.hash == hash
+            && header.key_bytes as usize == key.len()
+            && shard.is_current(&header, self.state.clear_epoch())
+            && !self.has_expired(&header);
+        Ok(is_live && opened.key_is(key).map_err(failed)?)
     }
 
     /// The segment that `owner` fills for `class`, and the bytes left in it: at least `least`.
