@@ -8,6 +8,7 @@ mod memory;
 mod metrics;
 mod policy;
 #[cfg(feature = "shared")]
+#[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;
 mod sync;
 mod tier;

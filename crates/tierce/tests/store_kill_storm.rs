@@ -9,6 +9,9 @@
 //!
 //! `TIERCE_TORTURE_SECONDS` sets the duration (8).
 
+// Helpers are not tests to the lint, but part of them.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
 mod store_support;
 
 use std::{

@@ -5,39 +5,12 @@ use std::sync::atomic::Ordering;
 use crate::{
     error::{Error, ErrorKind, Result},
     store::{
-        Store,
+        Store, StoreCheck,
         layout::{self, Kind, RECORD_HEADER_BYTES, RecordHeader, Slot},
         segment::State,
     },
     tiering::TierKind,
 };
-
-/// What [`Store::validate`](crate::Store::validate) found. Exact only while nobody writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreCheck {
-    /// Segments of the store.
-    pub segments: u32,
-    /// Segments with nothing in them.
-    pub free_segments: u32,
-    /// Segments that are being filled.
-    pub active_segments: u32,
-    /// Slots in use.
-    pub slots: u64,
-    /// Slots that lead to a whole, current, unexpired record.
-    pub live: u64,
-    /// Slots that lead to a record that is forgotten or has expired.
-    pub dead: u64,
-    /// Slots that lead to a record whose key or value is damaged, or outside of the store.
-    pub corrupt: u64,
-    /// Keys that have more than one live slot; there must be none.
-    pub doubled: u64,
-    /// Records found by walking the segments, large values' pieces included.
-    pub records: u64,
-    /// Segments whose walk ended at something that is no record; a process killed at the wrong
-    /// moment leaves none, damage does.
-    pub broken_segments: u32,
-}
 
 pub(super) fn walk(store: &Store) -> Result<StoreCheck> {
     let failed = |error: std::io::Error| {

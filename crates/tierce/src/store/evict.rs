@@ -15,12 +15,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::store::{
-    Store,
+    Dropped, Store,
     layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes, value_sum},
     lock::{LockGuard, Wait},
     segment::{SegmentEntry, State},
     statistics::Count,
-    write::{Draft, Dropped},
+    write::Draft,
 };
 
 /// Segments emptied by one call at most, so that no put pays for more.

@@ -12,13 +12,13 @@ use std::{
 };
 
 use crate::store::{
-    Store,
+    Dropped, Store,
     layout::{
         self, Kind, MIN_EXTENT_BYTES, PIECE_BYTES, RECORD_HEADER_BYTES, RecordHeader, record_bytes,
     },
     lock::Wait,
     read::Death,
-    write::{Draft, Dropped},
+    write::Draft,
 };
 
 /// One piece of a large value, as its manifest names it.

@@ -21,7 +21,7 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `options` | what can be set |
+//! | `options`, `types` | what can be set, what is taken and returned |
 //! | `layout` | where every byte is |
 //! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: all that is unsafe |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
@@ -35,6 +35,7 @@
 //! of the same file: they were allocated at creation on a file system that writes in place, so a
 //! mapped access can fail only where the device itself does. After a reboot a store starts empty.
 //! A process of the same user that truncates the file under the mapping is not guarded against.
+//! Other platforms than Linux get `elsewhere` in place of this file.
 
 mod check;
 mod evict;
@@ -54,6 +55,7 @@ mod stamps;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod types;
 mod words;
 mod write;
 
@@ -64,17 +66,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 pub use self::{
-    check::StoreCheck,
     options::{Medium, StoreOptions},
-    stamps::StoreToken,
-    statistics::StoreStatistics,
-    write::{Dropped, NewRecord, Put, StoreFill},
+    types::{
+        Dropped, KeyHash, NewRecord, Put, StoreCheck, StoreFill, StoreRecord, StoreStatistics,
+        StoreToken, StoreUsage,
+    },
 };
 use crate::{
-    clock::{Clock, Millis},
+    clock::Clock,
     error::Result,
     store::{
         layout::{Geometry, SEGMENT_TABLE_AT, SET_SLOTS},
@@ -106,36 +106,6 @@ pub struct Store {
     data_file: File,
     // Holds the read lock on byte 0, which says that the store is in use.
     _lock_file: File,
-}
-
-/// The hash of a key in one store; another store hashes with another seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyHash(u64);
-
-/// A record as it was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreRecord {
-    /// The value.
-    pub value: Bytes,
-    /// The number it was stored with.
-    pub format: u8,
-    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
-    pub expires_at: Millis,
-}
-
-/// How full a store is. Approximate: read without waiting while others write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreUsage {
-    /// Live entries, some of which may have expired.
-    pub entries: u64,
-    /// The bound on them.
-    pub max_entries: u64,
-    /// Bytes of records that are still wanted, headers and keys included.
-    pub bytes: u64,
-    /// Bytes that the store has for records.
-    pub max_bytes: u64,
 }
 
 impl Store {

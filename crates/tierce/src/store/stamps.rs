@@ -11,20 +11,6 @@ use crate::store::{
     map::{Counters, Mapping, shared_struct},
 };
 
-/// What a store knew of a key's changes when the token was taken: a licence to fill, and the
-/// stamp that an entry of L1 is filed under.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StoreToken {
-    /// Which stamp the key has; several keys may share one.
-    pub stamp_index: u32,
-    /// The stamp: changes with every put and delete of the key.
-    pub stamp: u32,
-    /// Changes when a change of the shard could not take its lock.
-    pub shard_epoch: u32,
-    /// Changes with every clear.
-    pub clear_epoch: u32,
-}
-
 shared_struct! {
     /// Fields that are read often and those that are written often have lines of their own.
     StateHead, 256 {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::store::{
-    files,
+    StoreStatistics, files,
     lock::{LockArea, STATISTICS_AT},
     map::shared_struct,
 };
@@ -56,60 +56,6 @@ pub(super) enum Count {
     Reinserted = 21,
     EpochsRaised = 22,
     Broken = 23,
-}
-
-/// Sums over all processes since the first of them opened the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreStatistics {
-    /// Reads that returned a record.
-    pub hits: u64,
-    /// Reads that returned none.
-    pub misses: u64,
-    /// Puts that stored.
-    pub puts: u64,
-    /// Fills that stored.
-    pub fills: u64,
-    /// Fills that found a live record and returned it.
-    pub fills_adopted: u64,
-    /// Fills refused because their token was stale.
-    pub fills_refused: u64,
-    /// Calls of delete.
-    pub deletes: u64,
-    /// Calls of clear.
-    pub clears: u64,
-    /// Puts and fills dropped because a lock was not free in time.
-    pub dropped_busy: u64,
-    /// Puts and fills dropped because no segment could be freed.
-    pub dropped_no_room: u64,
-    /// Puts and fills of keys or values above their bounds.
-    pub dropped_too_large: u64,
-    /// Puts whose token was no longer current.
-    pub dropped_raced: u64,
-    /// Puts and fills dropped because of an error of the device.
-    pub dropped_io: u64,
-    /// Puts and fills dropped while the store was parked in their process.
-    pub dropped_parked: u64,
-    /// Locks taken over from owners that died with them.
-    pub owner_deaths: u64,
-    /// Records whose bytes were not what was written.
-    pub corrupt: u64,
-    /// Failed reads and writes of the device.
-    pub io_errors: u64,
-    /// Entries evicted for room or for the entry bound.
-    pub evicted_size: u64,
-    /// Entries removed because their time had passed.
-    pub evicted_expired: u64,
-    /// Records replaced by a newer one of the same key.
-    pub replaced: u64,
-    /// Records removed by delete or by a put that could not store.
-    pub deleted: u64,
-    /// Records carried over when their segment was freed.
-    pub reinserted: u64,
-    /// Changes that could not take their shard's lock and made the whole shard a miss.
-    pub epochs_raised: u64,
-    /// Large values lost because a piece of them was evicted.
-    pub broken: u64,
 }
 
 /// The counters of one open store.

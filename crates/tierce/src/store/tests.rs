@@ -11,12 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::{
     layout::{Geometry, Kind, Slot, value_sum},
     lock::Wait,
     write::Draft,
     *,
 };
+use crate::clock::Millis;
 
 const CHILD_FOLDER: &str = "TIERCE_STORE_TEST_FOLDER";
 const CHILD_ROLE: &str = "TIERCE_STORE_TEST_ROLE";
@@ -241,7 +244,8 @@ fn lock_of_a_killed_process_is_taken_over_and_its_shard_restamped() {
     drop(spawn_child(folder.path(), "hold"));
     assert!(matches!(put(&store, "k", "2"), Put::Stored { .. }));
     assert_eq!(get(&store, "k").unwrap(), "2");
-    assert_eq!(store.statistics().owner_deaths, 1);
+    assert!(matches!(put(&store, "k", "3"), Put::Stored { .. }), "the lock is whole again");
+    assert_eq!((store.statistics().owner_deaths, store.trouble()), (1, None));
     assert_ne!(token(&store, &neighbour).stamp, before[0].stamp);
     assert_eq!(token(&store, &stranger).stamp, before[1].stamp);
     assert_eq!(token(&store, &neighbour).shard_epoch, before[0].shard_epoch, "records stay");
@@ -331,7 +335,8 @@ fn a_segment_that_a_dead_evictor_left_half_emptied_is_finished() {
         let store = open(folder.path());
         let fill = |store: &Store, from: u32, to: u32| {
             for number in from..to {
-                put(store, &format!("key-{number}"), &"v".repeat(4000));
+                let put = put(store, &format!("key-{number}"), &"v".repeat(4000));
+                assert!(matches!(put, Put::Stored { .. }), "{number}: {put:?}");
             }
         };
         fill(&store, 0, 3000);
@@ -380,6 +385,45 @@ fn a_lost_lock_parks_the_process_but_its_deletes_still_invalidate() {
     drop((store, other));
     let store = open(folder.path());
     assert!(matches!(put(&store, "k", "3"), Put::Stored { .. }), "the next first opener repairs");
+}
+
+#[test]
+fn a_copy_of_a_store_whose_lock_was_held_does_not_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    put(&store, "k", "1");
+    let wait = Wait::new(Duration::ZERO);
+    let shards = 0..store.geometry.shards;
+    let _held: Vec<_> = shards.map(|shard| store.locks.lock(shard, &wait).unwrap()).collect();
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("store")).unwrap();
+    for name in ["store/l2.data", "store/l2.lock"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(copy.path().join("store"), permissions).unwrap();
+    let copied = open(copy.path());
+    assert_eq!(get(&copied, "k").unwrap(), "1");
+    assert!(matches!(put(&copied, "k", "2"), Put::Stored { .. }));
+}
+
+#[test]
+fn a_fill_that_waited_for_the_lock_looks_at_its_token_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path()).lock_wait(Duration::from_secs(1));
+    let store = Store::open(&options, Clock::system()).unwrap();
+    let (hash, shard) = (store.hash(b"k"), shard_of(&store, "k"));
+    let token = store.token(hash);
+    std::thread::scope(|scope| {
+        let guard = store.locks.lock(shard, &Wait::new(Duration::ZERO)).unwrap();
+        let filler = scope.spawn(|| store.fill(hash, b"k", record(b"old"), token));
+        // Until it waits; a filler that comes later is refused at its first look.
+        std::thread::sleep(Duration::from_millis(100));
+        store.state.raise_stamp(token.stamp_index);
+        drop(guard);
+        assert_eq!(filler.join().unwrap(), StoreFill::Refused);
+    });
+    assert_eq!(get(&store, "k"), None);
 }
 
 #[test]

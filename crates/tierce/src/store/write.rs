@@ -22,11 +22,11 @@ use std::{
 use crate::{
     clock::Millis,
     store::{
-        KeyHash, Store, StoreRecord,
+        Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreToken,
         layout::{self, Kind, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, Slot, record_bytes},
         lock::Wait,
         segment::{self, Status},
-        stamps::{self, StoreToken},
+        stamps,
         statistics::Count,
     },
 };
@@ -37,78 +37,7 @@ const ROOM_TRIES: u32 = 4;
 /// empty; with any sensible bound one of the first few has one.
 const NEIGHBOURS_SEARCHED: u64 = 64;
 
-/// What to store.
-#[derive(Clone, Copy, Debug)]
-pub struct NewRecord<'a> {
-    /// The value.
-    pub value: &'a [u8],
-    /// A number that is stored and returned with it.
-    pub format: u8,
-    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
-    pub expires_at: Millis,
-}
-
-/// What a put did. Either way no older record is left and the key's stamp was raised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// The record is there.
-    Stored {
-        /// The value that the raise of this put made.
-        stamp: u32,
-    },
-    /// The record could not be stored; the key is absent.
-    Removed {
-        /// The value that the raise of this put made.
-        stamp: u32,
-        /// Why.
-        why: Dropped,
-    },
-}
-
-/// What a fill did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreFill {
-    /// The record is there.
-    Stored,
-    /// A live record was there already; it stays.
-    Adopted(StoreRecord),
-    /// The key changed after the token was taken; nothing was stored.
-    Refused,
-    /// The record could not be stored.
-    Dropped(Dropped),
-}
-
-/// Why a record could not be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dropped {
-    /// The lock was not free in time.
-    Busy,
-    /// No segment could be freed.
-    NoRoom,
-    /// Key or value is above its bound.
-    TooLarge,
-    /// The expected token was no longer current.
-    Raced,
-    /// The device failed.
-    Io,
-    /// The store is parked in this process.
-    Parked,
-}
-
 impl Dropped {
-    /// The reason in lower case, as it appears in metrics labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::NoRoom => "no_room",
-            Self::TooLarge => "too_large",
-            Self::Raced => "raced",
-            Self::Io => "io",
-            Self::Parked => "parked",
-        }
-    }
-
     fn counter(self) -> Count {
         match self {
             Self::Busy => Count::DroppedBusy,

@@ -1,0 +1,120 @@
+//! The store on platforms that cannot carry one: the same names, and an `open` that refuses.
+//!
+//! It needs robust mutexes that processes share, open-file-description locks and real allocation
+//! of files, which only Linux has together.
+
+#[allow(dead_code)]
+mod layout;
+mod options;
+#[allow(dead_code)]
+mod types;
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+};
+
+pub use self::{
+    options::{Medium, StoreOptions},
+    types::{
+        Dropped, KeyHash, NewRecord, Put, StoreCheck, StoreFill, StoreRecord, StoreStatistics,
+        StoreToken, StoreUsage,
+    },
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind, Result},
+};
+
+/// An open store; on this platform there is none.
+#[derive(Debug)]
+pub struct Store(Infallible);
+
+#[allow(missing_docs)]
+impl Store {
+    /// Checks the options and refuses.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for options out of range, else always
+    /// [`Unsupported`](ErrorKind::Unsupported).
+    pub fn open(options: &StoreOptions, _clock: Clock) -> Result<Self> {
+        options.geometry()?;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{}: a shared store needs Linux", options.directory.display()),
+        ))
+    }
+
+    pub fn hash(&self, _key: &[u8]) -> KeyHash {
+        match self.0 {}
+    }
+
+    pub fn token(&self, _hash: KeyHash) -> StoreToken {
+        match self.0 {}
+    }
+
+    pub fn stamp_at(&self, _stamp_index: u32) -> u32 {
+        match self.0 {}
+    }
+
+    pub fn clear_epoch(&self) -> u32 {
+        match self.0 {}
+    }
+
+    pub fn get(&self, _hash: KeyHash, _key: &[u8]) -> Result<Option<StoreRecord>> {
+        match self.0 {}
+    }
+
+    pub fn put(
+        &self,
+        _hash: KeyHash,
+        _key: &[u8],
+        _record: NewRecord<'_>,
+        _expect: Option<StoreToken>,
+    ) -> Put {
+        match self.0 {}
+    }
+
+    pub fn fill(
+        &self,
+        _hash: KeyHash,
+        _key: &[u8],
+        _record: NewRecord<'_>,
+        _token: StoreToken,
+    ) -> StoreFill {
+        match self.0 {}
+    }
+
+    pub fn delete(&self, _hash: KeyHash, _key: &[u8]) -> u32 {
+        match self.0 {}
+    }
+
+    pub fn clear(&self) {
+        match self.0 {}
+    }
+
+    pub fn usage(&self) -> StoreUsage {
+        match self.0 {}
+    }
+
+    pub fn statistics(&self) -> StoreStatistics {
+        match self.0 {}
+    }
+
+    pub fn trouble(&self) -> Option<String> {
+        match self.0 {}
+    }
+
+    pub fn path(&self) -> &Path {
+        match self.0 {}
+    }
+
+    pub fn validate(&self) -> Result<StoreCheck> {
+        match self.0 {}
+    }
+}
+
+/// Where the store of this `name` would belong.
+pub fn default_directory(name: &str) -> PathBuf {
+    std::env::temp_dir().join("tierce").join(name)
+}

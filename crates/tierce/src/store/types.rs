@@ -1,0 +1,203 @@
+//! What the store takes and returns.
+
+use bytes::Bytes;
+
+use crate::clock::Millis;
+
+/// The hash of a key in one store; another store hashes with another seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash(pub(super) u64);
+
+/// A record as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreRecord {
+    /// The value.
+    pub value: Bytes,
+    /// The number it was stored with.
+    pub format: u8,
+    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
+    pub expires_at: Millis,
+}
+
+/// How full a store is. Approximate: read without waiting while others write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreUsage {
+    /// Live entries, some of which may have expired.
+    pub entries: u64,
+    /// The bound on them.
+    pub max_entries: u64,
+    /// Bytes of records that are still wanted, headers and keys included.
+    pub bytes: u64,
+    /// Bytes that the store has for records.
+    pub max_bytes: u64,
+}
+
+/// What a store knew of a key's changes when the token was taken: a licence to fill, and the
+/// stamp that an entry of L1 is filed under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreToken {
+    /// Which stamp the key has; several keys may share one.
+    pub stamp_index: u32,
+    /// The stamp: changes with every put and delete of the key.
+    pub stamp: u32,
+    /// Changes when a change of the shard could not take its lock.
+    pub shard_epoch: u32,
+    /// Changes with every clear.
+    pub clear_epoch: u32,
+}
+
+/// What to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// The value.
+    pub value: &'a [u8],
+    /// A number that is stored and returned with it.
+    pub format: u8,
+    /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
+    pub expires_at: Millis,
+}
+
+/// What a put did. Either way no older record is left and the key's stamp was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The record is there.
+    Stored {
+        /// The value that the raise of this put made.
+        stamp: u32,
+    },
+    /// The record could not be stored; the key is absent.
+    Removed {
+        /// The value that the raise of this put made.
+        stamp: u32,
+        /// Why.
+        why: Dropped,
+    },
+}
+
+/// What a fill did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFill {
+    /// The record is there.
+    Stored,
+    /// A live record was there already; it stays.
+    Adopted(StoreRecord),
+    /// The key changed after the token was taken; nothing was stored.
+    Refused,
+    /// The record could not be stored.
+    Dropped(Dropped),
+}
+
+/// Why a record could not be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// The lock was not free in time.
+    Busy,
+    /// No segment could be freed.
+    NoRoom,
+    /// Key or value is above its bound.
+    TooLarge,
+    /// The expected token was no longer current.
+    Raced,
+    /// The device failed.
+    Io,
+    /// The store is parked in this process.
+    Parked,
+}
+
+impl Dropped {
+    /// The reason in lower case, as it appears in metrics labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NoRoom => "no_room",
+            Self::TooLarge => "too_large",
+            Self::Raced => "raced",
+            Self::Io => "io",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// Sums over all processes since the first of them opened the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatistics {
+    /// Reads that returned a record.
+    pub hits: u64,
+    /// Reads that returned none.
+    pub misses: u64,
+    /// Puts that stored.
+    pub puts: u64,
+    /// Fills that stored.
+    pub fills: u64,
+    /// Fills that found a live record and returned it.
+    pub fills_adopted: u64,
+    /// Fills refused because their token was stale.
+    pub fills_refused: u64,
+    /// Calls of delete.
+    pub deletes: u64,
+    /// Calls of clear.
+    pub clears: u64,
+    /// Puts and fills dropped because a lock was not free in time.
+    pub dropped_busy: u64,
+    /// Puts and fills dropped because no segment could be freed.
+    pub dropped_no_room: u64,
+    /// Puts and fills of keys or values above their bounds.
+    pub dropped_too_large: u64,
+    /// Puts whose token was no longer current.
+    pub dropped_raced: u64,
+    /// Puts and fills dropped because of an error of the device.
+    pub dropped_io: u64,
+    /// Puts and fills dropped while the store was parked in their process.
+    pub dropped_parked: u64,
+    /// Locks taken over from owners that died with them.
+    pub owner_deaths: u64,
+    /// Records whose bytes were not what was written.
+    pub corrupt: u64,
+    /// Failed reads and writes of the device.
+    pub io_errors: u64,
+    /// Entries evicted for room or for the entry bound.
+    pub evicted_size: u64,
+    /// Entries removed because their time had passed.
+    pub evicted_expired: u64,
+    /// Records replaced by a newer one of the same key.
+    pub replaced: u64,
+    /// Records removed by delete or by a put that could not store.
+    pub deleted: u64,
+    /// Records carried over when their segment was freed.
+    pub reinserted: u64,
+    /// Changes that could not take their shard's lock and made the whole shard a miss.
+    pub epochs_raised: u64,
+    /// Large values lost because a piece of them was evicted.
+    pub broken: u64,
+}
+
+/// What [`Store::validate`](crate::Store::validate) found. Exact only while nobody writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreCheck {
+    /// Segments of the store.
+    pub segments: u32,
+    /// Segments with nothing in them.
+    pub free_segments: u32,
+    /// Segments that are being filled.
+    pub active_segments: u32,
+    /// Slots in use.
+    pub slots: u64,
+    /// Slots that lead to a whole, current, unexpired record.
+    pub live: u64,
+    /// Slots that lead to a record that is forgotten or has expired.
+    pub dead: u64,
+    /// Slots that lead to a record whose key or value is damaged, or outside of the store.
+    pub corrupt: u64,
+    /// Keys that have more than one live slot; there must be none.
+    pub doubled: u64,
+    /// Records found by walking the segments, large values' pieces included.
+    pub records: u64,
+    /// Segments whose walk ended at something that is no record; a process killed at the wrong
+    /// moment leaves none, damage does.
+    pub broken_segments: u32,
+}
