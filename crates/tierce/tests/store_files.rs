@@ -214,6 +214,34 @@ fn other_sizes_start_empty_but_join_what_is_in_use() {
 }
 
 #[test]
+fn a_size_that_does_not_fit_does_not_cost_the_store_that_is_there() {
+    let (_folder, options) = closed_store(Medium::Mapped);
+    refused(&options.clone().max_bytes(8 << 40), ErrorKind::Full, "bytes left");
+    assert_eq!(get(&open(&options), b"k").unwrap(), b"warm");
+}
+
+#[test]
+fn a_copy_with_holes_is_allocated_before_it_is_used() {
+    for medium in MEDIA {
+        let (folder, options) = closed_store(medium);
+        let path = folder.path().join("store/l2.data");
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        for (number, page) in bytes.chunks(4096).enumerate() {
+            if page.iter().any(|byte| *byte != 0) {
+                file.write_all_at(page, number as u64 * 4096).unwrap();
+            }
+        }
+        assert!(file.metadata().unwrap().blocks() * 512 < bytes.len() as u64, "it has holes");
+        assert_eq!(get(&open(&options), b"k").unwrap(), b"warm");
+        assert!(file.metadata().unwrap().blocks() * 512 >= bytes.len() as u64);
+    }
+}
+
+#[test]
 fn another_boot_starts_empty() {
     for medium in MEDIA {
         let (folder, options) = closed_store(medium);
@@ -233,6 +261,17 @@ fn a_removed_lock_file_does_not_let_a_second_group_in() {
     assert_eq!(get(&store, b"k").unwrap(), b"warm");
     drop(store);
     assert_eq!(get(&open(&options), b"k").unwrap(), b"warm");
+}
+
+#[test]
+fn a_removed_store_is_told() {
+    let (folder, options) = closed_store(Medium::Mapped);
+    let store = open(&options);
+    assert_eq!(store.trouble(), None);
+    fs::remove_dir_all(folder.path().join("store")).unwrap();
+    assert!(store.trouble().unwrap().contains("l2.data was removed"));
+    assert_eq!(get(&store, b"k").unwrap(), b"warm", "those who have it open go on");
+    assert_eq!(get(&open(&options), b"k"), None);
 }
 
 #[test]

@@ -21,10 +21,12 @@ fn full(text: String) -> Error {
     Error::new(ErrorKind::Full, text)
 }
 
-/// Checks that a file of `bytes` may be made on a file system with `free_bytes` left.
+/// Checks that a file of `bytes` may be made on a file system with `free_bytes` left, after one
+/// with `freed_bytes` was removed from it.
 pub(super) fn check(
     bytes: u64,
     free_bytes: u64,
+    freed_bytes: u64,
     file_limit: Option<u64>,
     is_memory: bool,
 ) -> Result<()> {
@@ -33,13 +35,13 @@ pub(super) fn check(
             "store of {bytes} bytes: above the file size limit (RLIMIT_FSIZE) of {limit} bytes"
         )));
     }
-    if free_bytes < bytes {
+    if free_bytes.saturating_add(freed_bytes) < bytes {
         return Err(full(format!(
             "store of {bytes} bytes: the file system has {free_bytes} bytes left"
         )));
     }
     if is_memory {
-        check_memory(bytes, Path::new("/"))?;
+        check_memory(bytes.saturating_sub(freed_bytes), Path::new("/"))?;
     }
     Ok(())
 }
@@ -193,8 +195,9 @@ mod tests {
         let root = machine(&[("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   16384 kB\n")]);
         check_memory(15 * MIB, root.path()).unwrap();
         assert!(check_memory(16 * MIB, root.path()).is_err());
-        assert!(check(2 * MIB, 3 * MIB, Some(MIB), false).is_err());
-        assert!(check(2 * MIB, MIB, None, false).is_err());
-        check(2 * MIB, 2 * MIB, Some(2 * MIB), false).unwrap();
+        assert!(check(2 * MIB, 3 * MIB, 0, Some(MIB), false).is_err());
+        assert!(check(2 * MIB, MIB, 0, None, false).is_err());
+        check(2 * MIB, 2 * MIB, 0, Some(2 * MIB), false).unwrap();
+        check(2 * MIB, MIB, MIB, None, false).unwrap();
     }
 }

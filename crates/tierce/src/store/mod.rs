@@ -187,10 +187,16 @@ impl Store {
         statistics::sum(&self.locks)
     }
 
-    /// Why this process does not use the store's records at the moment, if it does not. Changes
-    /// by this process still invalidate what other processes have.
+    /// What is wrong with the store in this process, if something is: its records are left alone
+    /// (the device or a lock failed), or its file was removed, so that processes which open it now
+    /// share another one. Changes by this process still invalidate what its companions have.
+    ///
+    /// Asks the system for the file's attributes: for health reports, not for every call.
     pub fn trouble(&self) -> Option<String> {
-        self.parked.reason(&self.clock)
+        self.parked.reason(&self.clock).or_else(|| {
+            let is_gone = self.data_file.metadata().is_ok_and(|about| !files::is_linked(&about));
+            is_gone.then(|| format!("l2.data was removed from {}", self.directory.display()))
+        })
     }
 
     /// The directory of the store.

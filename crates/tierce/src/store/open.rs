@@ -4,7 +4,8 @@
 //! lock byte 0 of l2.lock for writing, without waiting
 //!   had:     alone. l2.lock is written anew; l2.data is checked and repaired, or replaced;
 //!            ready; the lock becomes one for reading
-//!   not had: lock it for reading (others may finish opening: up to 1 s), then join what is ready
+//!   not had: lock it for reading (others may finish opening: 1 s and more
+//!            for large stores), then join what is ready
 //! ```
 //! The read lock is held for as long as the store is open, and by forked children too, so a
 //! process that is alone by this measure is alone. Byte 0 of `l2.data` is locked in the same way,
@@ -17,7 +18,7 @@
 use std::{
     ffi::CStr,
     fs::File,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -42,8 +43,12 @@ use crate::{
 
 const DATA: &CStr = c"l2.data";
 const LOCK: &CStr = c"l2.lock";
-/// How long others may take to open: making a large store writes all of its pages.
+/// How long others may take to open a small store, and how much longer for each so many bytes:
+/// making one writes all of its pages.
 const JOIN_WAIT: Duration = Duration::from_secs(1);
+const BYTES_PER_SECOND: u64 = 128 << 20;
+/// Longest wait, whatever the size: a start-up that takes longer looks broken.
+const LONGEST_JOIN_WAIT: Duration = Duration::from_secs(30);
 /// Between looks at a store that is not ready.
 const JOIN_PAUSE: Duration = Duration::from_millis(1);
 
@@ -83,7 +88,9 @@ pub(super) fn open(options: &StoreOptions, clock: Clock) -> Result<Store> {
 impl Opening<'_> {
     fn run(&self, clock: Clock) -> Result<Store> {
         let io = |error| failed(self.directory.path(), "cannot lock l2.lock in", error);
-        let deadline = Instant::now() + JOIN_WAIT;
+        let for_size = Duration::from_secs(self.wanted.file_bytes() / BYTES_PER_SECOND);
+        let wait = (JOIN_WAIT + for_size).min(LONGEST_JOIN_WAIT);
+        let deadline = Instant::now() + wait;
         loop {
             let (lock_file, is_new) = self.lock_file()?;
             if lock_byte(&lock_file, 0, ByteLock::Write).map_err(io)? {
@@ -111,7 +118,7 @@ impl Opening<'_> {
                     format!(
                         "{}: another process did not finish opening the store within {} ms",
                         self.directory.path().display(),
-                        JOIN_WAIT.as_millis()
+                        wait.as_millis()
                     ),
                 ));
             }
@@ -236,8 +243,29 @@ impl Opening<'_> {
                 format!("{}: l2.data cannot be used: {why}", path.display()),
             ));
         }
+        // A store that cannot be made anew is not worth losing this one.
+        let freed = file.metadata().map_err(io)?.blocks().saturating_mul(512);
+        self.check_limits(freed)?;
         self.directory.remove_file(DATA);
         Ok(None)
+    }
+
+    /// Checks that the wanted file may be made once `freed` bytes are given back, and returns
+    /// what carries it.
+    fn check_limits(&self, freed: u64) -> Result<FileSystem> {
+        let path = self.directory.path();
+        let io = |error| failed(path, "cannot examine the file system of", error);
+        let (system, left) = files::file_system(self.directory.file()).map_err(io)?;
+        if let FileSystem::Unfit(name) = system {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{}: a store cannot lie on {name}", path.display()),
+            ));
+        }
+        let is_memory = system == FileSystem::Memory;
+        let bytes = self.wanted.file_bytes();
+        limits::check(bytes, left, freed, files::file_size_limit(), is_memory)?;
+        Ok(system)
     }
 
     /// Maps a file with a sound header, or says why it cannot be used by these options.
@@ -265,8 +293,14 @@ impl Opening<'_> {
         if file.metadata()?.len() != header.geometry.file_bytes() {
             return Ok(Err("another length than its header says"));
         }
-        // Allocates what a copy of the file may have left out; else changes nothing.
-        files::allocate(file, header.geometry.file_bytes())?;
+        // Allocates what a copy of the file may have left out; else changes nothing. On tmpfs,
+        // where that takes long and blocks are counted exactly, only if any are missing.
+        let is_memory = matches!(files::file_system(file)?, (FileSystem::Memory, _));
+        let is_whole =
+            file.metadata()?.blocks().saturating_mul(512) >= header.geometry.file_bytes();
+        if !(is_memory && is_whole) {
+            files::allocate(file, header.geometry.file_bytes())?;
+        }
         let mapping = map_data(file, header)?;
         let boot_id = load_u128(&stamps::head(&mapping).boot_id);
         Ok(if boot_id == self.boot_id { Ok(mapping) } else { Err("another boot") })
@@ -297,16 +331,8 @@ impl Opening<'_> {
     fn fill_data(&self, file: File) -> Result<Data> {
         let path = self.directory.path();
         let io = |error| failed(path, "cannot make l2.data in", error);
-        let (system, left) = files::file_system(self.directory.file()).map_err(io)?;
-        if let FileSystem::Unfit(name) = system {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{}: a store cannot lie on {name}", path.display()),
-            ));
-        }
-        let is_memory = system == FileSystem::Memory;
+        let is_memory = self.check_limits(0)? == FileSystem::Memory;
         let bytes = self.wanted.file_bytes();
-        limits::check(bytes, left, files::file_size_limit(), is_memory)?;
         lock_byte(&file, 0, ByteLock::Write).map_err(io)?;
         files::allocate(&file, bytes).map_err(io)?;
         let header = Header {

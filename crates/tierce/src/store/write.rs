@@ -389,7 +389,8 @@ impl Store {
         if (1..=self.geometry.segments).contains(&current) {
             let entry = self.segment(current - 1);
             if self.is_filled_by(current - 1, owner) {
-                let room = segment_bytes - u64::from(entry.used.load(Ordering::Relaxed));
+                let used = u64::from(entry.used.load(Ordering::Relaxed));
+                let room = segment_bytes.saturating_sub(used);
                 if room >= least {
                     return Ok((current - 1, room));
                 }
