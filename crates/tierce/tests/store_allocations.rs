@@ -2,7 +2,7 @@
 //! nothing.
 
 #![cfg(all(feature = "shared", target_os = "linux"))]
-// Helpers are not tests to the lint, but part of them.
+// To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 

@@ -4,7 +4,7 @@
 //! is the same user.
 
 #![cfg(all(feature = "shared", target_os = "linux"))]
-// Helpers are not tests to the lint, but part of them.
+// To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
 mod store_support;
@@ -80,16 +80,16 @@ fn flip(medium: Medium, seed: u64, rounds: u32, from: u64, to: u64) -> u64 {
 #[test]
 fn flipped_bits_anywhere_are_a_right_value_or_a_miss() {
     for (medium, seed) in [(MEDIA[0], 1), (MEDIA[0], 2), (MEDIA[1], 3)] {
-        let hits = flip(medium, seed, 1500, 0, u64::MAX);
-        assert!(hits > 1000, "{medium:?}: only {hits} hits");
+        let hits = flip(medium, seed, 800, 0, u64::MAX);
+        assert!(hits > 300, "{medium:?}: only {hits} hits");
     }
 }
 
 #[test]
 fn flipped_bits_of_state_and_segment_table_are_a_right_value_or_a_miss() {
     // The state region's shard lines, and the table, by themselves: dense damage.
-    flip(Medium::Mapped, 4, 600, 64 << 10, (128 << 10) + 32 * 64);
-    flip(Medium::Mapped, 5, 600, 128 << 10, (128 << 10) + 32 * 64);
+    flip(Medium::Mapped, 4, 300, 64 << 10, (128 << 10) + 32 * 64);
+    flip(Medium::Mapped, 5, 300, 128 << 10, (128 << 10) + 32 * 64);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What `open` accepts, replaces and refuses.
 #![cfg(all(feature = "shared", target_os = "linux"))]
-// Helpers are not tests to the lint, but part of them.
+// To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
 mod store_support;

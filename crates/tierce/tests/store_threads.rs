@@ -2,7 +2,7 @@
 //! and filled again under the readers all the time: every value must name its own key, and a
 //! version that was not deleted or overwritten before the read began.
 #![cfg(all(feature = "shared", target_os = "linux"))]
-// Helpers are not tests to the lint, but part of them.
+// To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
 mod store_support;

@@ -28,6 +28,7 @@
 //! | `stamps` | stamps, epochs, entry counts |
 //! | `segment`, `evict` | the life of a segment, and its end |
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
+//! | `index` | the slots of a set |
 //! | `media` | mapped or `pread` |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //!
@@ -41,6 +42,7 @@ mod check;
 mod evict;
 mod extents;
 mod files;
+mod index;
 mod layout;
 mod limits;
 mod lock;

@@ -1,6 +1,6 @@
 //! What the tests of the store share: a store in a folder of its own, and values that say which
 //! key and version they belong to, so that a wrong or torn one is known by itself.
-// Each test file uses some of this; to the lint, helpers are not tests.
+// Each test file uses some of this; to the lint, it is no test.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::Path;
