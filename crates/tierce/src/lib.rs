@@ -27,3 +27,5 @@ pub use store::{
 };
 pub use tier::{Fill, Found, Record, Token, Usage};
 pub use tiering::{TierKind, Tiering};
+#[cfg(feature = "redis")]
+pub use tier::{RedisOptions, RedisRefusal, RedisStatistics};

@@ -3,6 +3,9 @@
 //! L1 holds values as they are; a codec runs only when a value goes down or comes up, on the
 //! caller's thread and with no lock held.
 
+#[cfg(feature = "redis")]
+pub(crate) mod envelope;
+
 use bytes::Bytes;
 
 use crate::error::Result;

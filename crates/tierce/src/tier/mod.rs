@@ -13,9 +13,17 @@
 //! A token stands for "what this tier knew of the key's changes when it was read". Every write
 //! and remove makes the tokens of its key stale; so does `clear` with all of them.
 
+#[cfg(feature = "redis")]
+mod redis;
+
 use std::time::Duration;
 
 use bytes::Bytes;
+
+#[cfg(feature = "redis")]
+pub(crate) use self::redis::RedisTier;
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
 
 use crate::{codec::Format, error::Result, tiering::TierKind};
 

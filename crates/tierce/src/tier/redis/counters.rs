@@ -1,0 +1,76 @@
+//! What the tier counts, and the snapshot of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of the Redis tier since it was made. A forked child goes on from its parent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisStatistics {
+    /// Bytes of the protocol sent; with TLS before encryption, handshakes not counted.
+    pub bytes_sent: u64,
+    /// Bytes of the protocol received, as above.
+    pub bytes_received: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Of these, those that replaced a lost one.
+    pub reconnects: u64,
+    /// Attempts to connect that failed.
+    pub connect_failures: u64,
+    /// Requests that the server answered, with an error reply or without.
+    pub round_trips: u64,
+    /// Error replies.
+    pub refusals: u64,
+    /// Requests without an answer before their deadline.
+    pub timeouts: u64,
+    /// Requests that failed at once because too many were under way.
+    pub busy: u64,
+    /// Requests that failed at once because there was no connection.
+    pub disconnected: u64,
+    /// Values found under our names that are no records of ours: damaged, foreign, of another
+    /// version or type.
+    pub corrupt: u64,
+    /// Writes that the server refused because their deadline had passed when it came to them.
+    pub late_writes: u64,
+}
+
+/// The live counters. Each is a statistic of its own, so relaxed order suffices.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) bytes_sent: AtomicU64,
+    pub(super) bytes_received: AtomicU64,
+    pub(super) connects: AtomicU64,
+    pub(super) reconnects: AtomicU64,
+    pub(super) connect_failures: AtomicU64,
+    pub(super) round_trips: AtomicU64,
+    pub(super) refusals: AtomicU64,
+    pub(super) timeouts: AtomicU64,
+    pub(super) busy: AtomicU64,
+    pub(super) disconnected: AtomicU64,
+    pub(super) corrupt: AtomicU64,
+    pub(super) late_writes: AtomicU64,
+}
+
+/// Counts one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self) -> RedisStatistics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RedisStatistics {
+            bytes_sent: read(&self.bytes_sent),
+            bytes_received: read(&self.bytes_received),
+            connects: read(&self.connects),
+            reconnects: read(&self.reconnects),
+            connect_failures: read(&self.connect_failures),
+            round_trips: read(&self.round_trips),
+            refusals: read(&self.refusals),
+            timeouts: read(&self.timeouts),
+            busy: read(&self.busy),
+            disconnected: read(&self.disconnected),
+            corrupt: read(&self.corrupt),
+            late_writes: read(&self.late_writes),
+        }
+    }
+}

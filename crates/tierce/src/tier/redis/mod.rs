@@ -1,0 +1,429 @@
+//! L3: Redis or Valkey, reached through one I/O thread per cache.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `options` | where the server is, how long we wait |
+//! | `names` | what our keys are called there, which stripe they belong to |
+//! | `scripts` | what runs inside the server |
+//! | `link`, `request`, `stream`, `secure` | the I/O thread, one request, the bytes, TLS |
+//! | `home` | which process the I/O thread belongs to |
+//! | `refusal`, `counters` | errors and numbers |
+//!
+//! **No resurrection, for all hosts.** Each stripe of keys has a stamp and an epoch in the server.
+//! A read returns both as the token, atomically with the record; every write and remove raises the
+//! stamp, `clear` raises the epochs, each in one step with its change; a fill is refused unless
+//! both are what they were. A record carries the epoch it was written under and is a miss under
+//! any other, so `clear` need not find the records. Counters that the server lost (FLUSHALL,
+//! eviction) start again at random 48-bit numbers, so old tokens and records stay invalid.
+//!
+//! What is not covered: a server that comes back with older data (restart from a snapshot,
+//! fail-over to a replica that lagged) brings back counters and records of that time together.
+
+mod counters;
+mod home;
+mod link;
+mod names;
+mod options;
+mod random;
+mod refusal;
+mod request;
+mod scripts;
+#[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]
+mod secure;
+mod server_clock;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use redis::Value;
+
+pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
+use self::{
+    counters::{Counters, count},
+    home::Home,
+    link::{Common, Link},
+    names::Names,
+    request::Work,
+    scripts::Script,
+};
+use crate::{
+    codec::envelope,
+    error::{Error, ErrorKind, Result},
+    tier::{Fill, Found, Record, Tier, Token, Usage},
+    tiering::TierKind,
+};
+
+/// TTLs beyond this are stored without one: the server's own bound is of that order, and no
+/// record lives that long.
+const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The Redis tier of one cache.
+///
+/// Making it does no I/O; the I/O thread starts with the first call, and in a forked child with
+/// the child's first call.
+pub(crate) struct RedisTier {
+    common: Arc<Common>,
+    home: Home,
+    is_closed: AtomicBool,
+}
+
+impl RedisTier {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names what is wrong; [`ErrorKind::Unsupported`] where TLS is asked for
+    /// and not built in. The server need not be there.
+    pub(crate) fn new(options: RedisOptions) -> Result<Self> {
+        let settings = options.check()?;
+        let connector = match settings.tls {
+            true => Some(secure::connector(settings.tls_ca_file.as_deref())?),
+            false => None,
+        };
+        let common = Common { settings, counters: Arc::new(Counters::default()), connector };
+        Ok(Self { common: Arc::new(common), home: Home::new(), is_closed: AtomicBool::new(false) })
+    }
+
+    /// The counters since the tier was made.
+    pub(crate) fn statistics(&self) -> RedisStatistics {
+        self.common.counters.snapshot()
+    }
+
+    fn link(&self) -> Result<&Link> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(link::closed());
+        }
+        let link = self.home.link(&self.common)?;
+        if self.is_closed.load(Ordering::Acquire) {
+            // Closed while the thread started: nobody else would end it before the drop.
+            link.stop();
+            return Err(link::closed());
+        }
+        Ok(link)
+    }
+
+    fn call(&self, timeout: Duration) -> Result<Call<'_>> {
+        let link = self.link()?;
+        Ok(Call { link, deadline: Instant::now() + timeout, timeout })
+    }
+
+    fn read_call(&self) -> Result<Call<'_>> {
+        self.call(self.common.settings.read_timeout)
+    }
+
+    fn write_call(&self) -> Result<Call<'_>> {
+        self.call(self.common.settings.write_timeout)
+    }
+
+    fn names(&self, key: &[u8]) -> Names {
+        Names::of(&self.common.settings.prefix, key)
+    }
+
+    fn check_size(&self, record: &Record) -> Result<()> {
+        let bound = self.common.settings.max_value_bytes;
+        if record.value.len() > bound {
+            return Err(refusal::error(
+                ErrorKind::TooLarge,
+                format!("value of {} bytes: must be at most {bound}", record.value.len()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The record in bytes found under the name of `key`, or `None` and a count.
+    fn open(&self, stored: Vec<u8>, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
+        let opened = match envelope::open(&stored, key) {
+            Ok(opened) if opened.value.len() <= self.common.settings.max_value_bytes => opened,
+            _ => {
+                count(&self.common.counters.corrupt);
+                return None;
+            }
+        };
+        let record = Record {
+            value: Bytes::from(stored).slice(opened.value),
+            format: opened.format,
+            ttl: u64::try_from(pttl_millis).ok().map(Duration::from_millis),
+        };
+        Some((opened.epoch, record))
+    }
+
+    /// Starts counters that the server does not have, and returns the token they make.
+    fn start_counters(&self, call: &Call<'_>, names: &Names) -> Result<Option<Token>> {
+        let starts = [random_start(), random_start()];
+        let reply = match call.run(&scripts::START, &[&names.stamp, &names.epoch], &starts) {
+            Ok(reply) => reply,
+            // The server answers and is only unwilling to write: reads go on, fills do not.
+            Err(error) if error.cause::<RedisRefusal>().is_some() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match reply {
+            Value::Array(parts) if parts.len() == 2 => match (number(&parts[0]), number(&parts[1]))
+            {
+                (Some(stamp), Some(epoch)) => Ok(Some(Token([stamp, epoch]))),
+                _ => Err(unexpected()),
+            },
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+impl Tier for RedisTier {
+    fn kind(&self) -> TierKind {
+        TierKind::Redis
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Found> {
+        let call = self.read_call()?;
+        let names = self.names(key);
+        // A transaction, so that value, TTL, stamp and epoch are of one moment; one round trip.
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        pipeline.cmd("PTTL").arg(&names.data);
+        pipeline.cmd("MGET").arg(&names.data).arg(&names.stamp).arg(&names.epoch);
+        let work = Work::Many { skip: pipeline.len() + 1, replies: 1, pipeline };
+        let (pttl, data, stamp, epoch) = read_reply(call.perform(work)?)?;
+
+        let stamp = stamp.as_deref().and_then(names::parse_counter);
+        let epoch = epoch.as_deref().and_then(names::parse_counter);
+        let found = match data {
+            Some(stored) => self.open(stored, key, pttl),
+            None => {
+                // MGET shows nothing where the type is another; the TTL knows of the key.
+                if pttl != NO_SUCH_KEY {
+                    count(&self.common.counters.corrupt);
+                }
+                None
+            }
+        };
+        let record = found
+            .filter(|(written_under, record)| {
+                Some(*written_under) == epoch && record.ttl != Some(Duration::ZERO)
+            })
+            .map(|(_, record)| record);
+        let token = match (stamp, epoch) {
+            (Some(stamp), Some(epoch)) => Some(Token([stamp, epoch])),
+            // Without an epoch no record is valid, so this token is as good as one taken first.
+            // Without a stamp only, the record found is returned all the same.
+            _ => self.start_counters(&call, &names)?,
+        };
+        Ok(Found { record, token })
+    }
+
+    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
+        self.check_size(record)?;
+        let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
+        let call = self.write_call()?;
+        let names = self.names(key);
+        let body = Bytes::from(envelope::seal(key, &record.value, record.format)?);
+        let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
+        for adopt in ["1", "0"] {
+            let arguments = [&stamp, &epoch, &body, &ttl, &Bytes::from_static(adopt.as_bytes())]
+                .map(Bytes::clone);
+            let reply = match call.run(
+                &scripts::FILL,
+                &[&names.data, &names.stamp, &names.epoch],
+                &arguments,
+            ) {
+                Ok(reply) => reply,
+                Err(error) if error.cause() == Some(&RedisRefusal::OutOfMemory) => {
+                    return Ok(Fill::Dropped);
+                }
+                Err(error) => return Err(error),
+            };
+            let Value::Array(parts) = reply else { return Err(unexpected()) };
+            match parts.first() {
+                Some(Value::Int(0)) => return Ok(Fill::Refused),
+                Some(Value::Int(1)) => return Ok(Fill::Stored),
+                Some(Value::Int(2)) => {}
+                _ => return Err(unexpected()),
+            }
+            let mut parts = parts.into_iter().skip(1);
+            let (Some(Value::BulkString(live)), Some(Value::Int(pttl))) =
+                (parts.next(), parts.next())
+            else {
+                return Err(unexpected());
+            };
+            if let Some((_, live)) = self.open(live, key, pttl) {
+                return Ok(Fill::Adopted(live));
+            }
+            // Damaged: nothing can be adopted from it, and it must not block the key for ever.
+        }
+        Ok(Fill::Dropped)
+    }
+
+    fn write(&self, key: &[u8], record: &Record) -> Result<()> {
+        self.check_size(record)?;
+        let Ok(ttl) = ttl_argument(record.ttl) else { return self.remove(key) };
+        let call = self.write_call()?;
+        let names = self.names(key);
+        let body = Bytes::from(envelope::seal(key, &record.value, record.format)?);
+        if call.server_deadline().is_none() {
+            // The clock of the server is asked for when the connection is made.
+            call.perform(Work::One(redis::cmd("PING")))?;
+        }
+        for _ in 0..2 {
+            let not_after = call.server_deadline().ok_or_else(unexpected)?;
+            let arguments = [
+                random_start(),
+                random_start(),
+                body.clone(),
+                ttl.clone(),
+                Bytes::from(not_after.to_string()),
+            ];
+            let reply =
+                call.run(&scripts::WRITE, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
+            let Value::Array(parts) = reply else { return Err(unexpected()) };
+            let [Value::Int(happened), Value::Int(server_millis)] = parts[..] else {
+                return Err(unexpected());
+            };
+            if happened == 1 {
+                call.link.clock().heard(server_millis);
+                return Ok(());
+            }
+            // In time by our clock and late by the server's: that one was set forward.
+            count(&self.common.counters.late_writes);
+            call.link.clock().forget();
+            call.link.clock().heard(server_millis);
+        }
+        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        let call = self.write_call()?;
+        let names = self.names(key);
+        call.run(&scripts::REMOVE, &[&names.data, &names.stamp], &[random_start()])?;
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<()> {
+        let call = self.write_call()?;
+        let mut pipeline = redis::pipe();
+        for stripe in 0..names::STRIPES {
+            let epoch = names::epoch(&self.common.settings.prefix, stripe);
+            // The first brings the script's text, so the server has it for the others.
+            pipeline.add_command(scripts::CLEAR.command(&[&epoch], &[random_start()], stripe == 0));
+        }
+        let work = Work::Many { skip: 0, replies: pipeline.len(), pipeline };
+        let Value::Array(replies) = call.perform(work)? else { return Err(unexpected()) };
+        for reply in &replies {
+            match reply {
+                Value::Int(1) => {}
+                Value::ServerError(reply) => {
+                    count(&self.common.counters.refusals);
+                    return Err(refusal::from_reply(reply));
+                }
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(())
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Some(link::closed().to_string());
+        }
+        self.home.existing().and_then(Link::down).map(|error| error.to_string())
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        if let Some(link) = self.home.existing() {
+            link.stop();
+        }
+    }
+}
+
+/// One call of the tier: all its round trips share one deadline.
+struct Call<'a> {
+    link: &'a Link,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Call<'_> {
+    fn perform(&self, work: Work) -> Result<Value> {
+        self.link.perform(work, self.deadline, self.timeout)
+    }
+
+    /// Runs a script by its hash, or by its text where the server lacks it.
+    fn run(&self, script: &Script, names: &[&[u8]], arguments: &[Bytes]) -> Result<Value> {
+        let by_hash = Work::One(script.command(names, arguments, false));
+        match self.perform(by_hash) {
+            Err(error) if error.cause() == Some(&RedisRefusal::NoScript) => {
+                self.perform(Work::One(script.command(names, arguments, true)))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The deadline as the server's clock shows it, in milliseconds.
+    fn server_deadline(&self) -> Option<i64> {
+        self.link.clock().at(self.deadline)
+    }
+}
+
+/// What PTTL says of a name that is not there.
+const NO_SUCH_KEY: i64 = -2;
+
+type ReadParts = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Takes the reply of a read apart: the one result of EXEC, holding PTTL and MGET.
+fn read_reply(reply: Value) -> Result<ReadParts> {
+    let one = |value: Value| match value {
+        Value::Array(parts) => <[Value; 1]>::try_from(parts).ok().map(|[value]| value),
+        _ => None,
+    };
+    let Some(Value::Array(parts)) = one(reply) else { return Err(unexpected()) };
+    let Ok([Value::Int(pttl), Value::Array(values)]) = <[Value; 2]>::try_from(parts) else {
+        return Err(unexpected());
+    };
+    let Ok(values) = <[Value; 3]>::try_from(values) else { return Err(unexpected()) };
+    let mut bytes = [None, None, None];
+    for (slot, value) in bytes.iter_mut().zip(values) {
+        *slot = match value {
+            Value::BulkString(bytes) => Some(bytes),
+            Value::Nil => None,
+            _ => return Err(unexpected()),
+        };
+    }
+    let [data, stamp, epoch] = bytes;
+    Ok((pttl, data, stamp, epoch))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::BulkString(digits) => names::parse_counter(digits),
+        _ => None,
+    }
+}
+
+fn random_start() -> Bytes {
+    Bytes::from(random::counter_start().to_string())
+}
+
+/// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.
+fn ttl_argument(ttl: Option<Duration>) -> Result<Bytes, ()> {
+    match ttl {
+        Some(ttl) if ttl.is_zero() => Err(()),
+        Some(ttl) if ttl <= LONGEST_TTL => {
+            Ok(Bytes::from(ttl.as_nanos().div_ceil(1_000_000).to_string()))
+        }
+        _ => Ok(Bytes::new()),
+    }
+}
+
+fn unexpected() -> Error {
+    refusal::error(ErrorKind::Network, "reply has an unexpected form")
+}

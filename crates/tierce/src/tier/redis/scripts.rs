@@ -1,0 +1,187 @@
+//! What runs inside the server: the scripts that change a record and its stripe's stamp together.
+//!
+//! A script runs alone, so the order of its commands matters only for what the server may refuse:
+//! under `maxmemory` without eviction, and on full disks, the first command that could take memory
+//! is refused, and `DEL` never is. So a script that was refused the new record still removes the
+//! old one, and a counter that cannot be raised is deleted, which invalidates all that it guards
+//! just as well: a missing counter equals no token and no record, and starts again at random.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use redis::Cmd;
+
+/// Shared by all scripts: reading and raising counters, and the head of a record.
+const COMMON: &str = r"
+local function counter(name)
+  local value = redis.pcall('GET', name)
+  if type(value) == 'string' and #value <= 15 and string.match(value, '^[1-9]%d*$') then
+    return value
+  end
+  return nil
+end
+local function refused(reply)
+  return type(reply) == 'table' and reply.err ~= nil
+end
+local function raise(name, start)
+  local reply
+  if counter(name) then
+    reply = redis.pcall('INCR', name)
+  else
+    reply = redis.pcall('SET', name, start)
+  end
+  if refused(reply) then
+    redis.call('DEL', name)
+  end
+end
+local function head(epoch)
+  local digits = string.rep('0', 16 - #epoch) .. epoch
+  return digits .. string.sub(redis.sha1hex(digits), 1, 16)
+end
+local function put(name, value, ttl)
+  if ttl == '' then
+    return redis.pcall('SET', name, value)
+  end
+  return redis.pcall('SET', name, value, 'PX', ttl)
+end
+";
+
+/// A script and the hash by which the server knows it.
+pub(super) struct Script {
+    text: String,
+    hash: String,
+}
+
+impl Script {
+    fn new(body: &str) -> Self {
+        let text = [COMMON, body].concat();
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
+
+    /// The command that runs the script; `whole` sends its text, for a server that lacks it.
+    pub(super) fn command(&self, names: &[&[u8]], arguments: &[Bytes], whole: bool) -> Cmd {
+        let mut command = if whole { redis::cmd("EVAL") } else { redis::cmd("EVALSHA") };
+        command.arg(if whole { &self.text } else { &self.hash }).arg(names.len());
+        for name in names {
+            command.arg(*name);
+        }
+        for argument in arguments {
+            command.arg(&argument[..]);
+        }
+        command
+    }
+}
+
+/// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
+/// ms or empty, the server's time in ms after which nothing must happen. Returns whether it
+/// happened and the server's time.
+///
+/// The last argument keeps a write whose caller gave up from landing later, over a newer one: it
+/// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
+pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[5]) then
+  return {0, now}
+end
+local epoch = counter(KEYS[3])
+local reply = {}
+if not epoch then
+  epoch = ARGV[2]
+  reply = redis.pcall('SET', KEYS[3], epoch)
+end
+if not refused(reply) then
+  reply = put(KEYS[1], head(epoch) .. ARGV[3], ARGV[4])
+end
+if refused(reply) then
+  redis.call('DEL', KEYS[1])
+end
+raise(KEYS[2], ARGV[1])
+if refused(reply) then
+  return reply
+end
+return {1, now}
+",
+    )
+});
+
+/// Removes a record. Keys: data, stamp. Argument: start of the stamp.
+pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('UNLINK', KEYS[1])
+raise(KEYS[2], ARGV[1])
+return 1
+",
+    )
+});
+
+/// Keeps a record unless its stripe changed. Keys: data, stamp, epoch. Arguments: stamp and epoch
+/// of the token, body, TTL in ms or empty, whether a live record is adopted ('1') or known to be
+/// damaged and replaced ('0'). Returns 0 refused, 1 stored, or 2 with the live record and its
+/// TTL.
+pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local epoch = counter(KEYS[3])
+if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
+  return {0}
+end
+local start = head(epoch)
+if ARGV[5] == '1' then
+  local live = redis.pcall('GET', KEYS[1])
+  if type(live) == 'string' and string.sub(live, 1, #start) == start then
+    return {2, live, redis.call('PTTL', KEYS[1])}
+  end
+end
+local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
+if refused(reply) then
+  return reply
+end
+return {1}
+",
+    )
+});
+
+/// Starts the counters that are missing. Keys: stamp, epoch. Arguments: their starts. Returns
+/// both.
+pub(super) static START: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local function started(name, start)
+  local value = counter(name)
+  if not value then
+    value = start
+    redis.call('SET', name, start)
+  end
+  return value
+end
+return {started(KEYS[1], ARGV[1]), started(KEYS[2], ARGV[2])}
+",
+    )
+});
+
+/// Raises an epoch. Key: epoch. Argument: its start.
+pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+raise(KEYS[1], ARGV[1])
+return 1
+",
+    )
+});
+
+/// All scripts, to be loaded when a connection is made.
+pub(super) fn load_all() -> Vec<Cmd> {
+    [&WRITE, &REMOVE, &FILL, &START, &CLEAR]
+        .into_iter()
+        .map(|script| {
+            let mut command = redis::cmd("SCRIPT");
+            command.arg("LOAD").arg(&script.text);
+            command
+        })
+        .collect()
+}

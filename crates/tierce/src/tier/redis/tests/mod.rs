@@ -1,0 +1,34 @@
+//! Tests against real servers.
+
+mod coherence;
+mod server;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    codec::Format,
+    tier::{Found, Record, Tier},
+};
+
+fn record(value: impl Into<Bytes>) -> Record {
+    Record { value: value.into(), format: Format::Raw, ttl: None }
+}
+
+fn lasting(value: &'static str, ttl: Duration) -> Record {
+    Record { ttl: Some(ttl), ..record(value) }
+}
+
+/// The value that a read finds.
+fn value(tier: &dyn Tier, key: &[u8]) -> Option<Bytes> {
+    tier.read(key).unwrap().record.map(|record| record.value)
+}
+
+/// A miss that allows a fill.
+fn miss(tier: &dyn Tier, key: &[u8]) -> crate::tier::Token {
+    match tier.read(key).unwrap() {
+        Found { record: None, token: Some(token) } => token,
+        found => panic!("not a miss with a token: {found:?}"),
+    }
+}
