@@ -13,6 +13,7 @@
 //! A token stands for "what this tier knew of the key's changes when it was read". Every write
 //! and remove makes the tokens of its key stale; so does `clear` with all of them.
 
+mod ledger;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -24,6 +25,7 @@ use bytes::Bytes;
 pub(crate) use self::redis::RedisTier;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
+pub(crate) use ledger::{Ledger, Mark, Replay};
 
 use crate::{codec::Format, error::Result, tiering::TierKind};
 
