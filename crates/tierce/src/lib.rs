@@ -7,6 +7,7 @@ mod error;
 mod memory;
 mod metrics;
 mod policy;
+mod resilience;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;
@@ -20,6 +21,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
 pub use metrics::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus};
 pub use policy::PolicyKind;
+pub use resilience::BreakerOptions;
 #[cfg(feature = "shared")]
 pub use store::{
     Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,

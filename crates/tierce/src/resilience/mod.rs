@@ -1,0 +1,9 @@
+//! What keeps a failing tier from costing the callers: the breaker of each tier.
+//!
+//! A tier does not know its breaker: the cache asks the breaker before it calls the tier and
+//! tells it what became of the call.
+
+mod breaker;
+
+pub use breaker::BreakerOptions;
+pub(crate) use breaker::{Breaker, BreakerState, Permit};
