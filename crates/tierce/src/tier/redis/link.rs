@@ -191,7 +191,7 @@ impl Link {
             let bound = self.common.settings.queue;
             return Err(error(ErrorKind::Busy, format!("{bound} requests are under way already")));
         };
-        let (request, slot) = Request::new(work, deadline, place);
+        let (request, slot) = Request::new(work, deadline, timeout, place);
         self.inbox.send(Message::Request(request)).map_err(|_| closed())?;
         let outcome = slot.wait(deadline, timeout);
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
@@ -400,14 +400,13 @@ async fn exchange(
     let sent = async {
         match request.work() {
             Work::One(command) => connection.send_packed_command(command).await,
-            Work::Many { pipeline, skip, replies } => {
-                connection.send_packed_commands(pipeline, *skip, *replies).await.map(Value::Array)
+            Work::Many(pipeline) => {
+                connection.send_packed_commands(pipeline, 0, pipeline.len()).await.map(Value::Array)
             }
         }
     };
     let Ok(outcome) = timeout_at(request.deadline().into(), sent).await else {
-        // Its caller has its own clock and says so itself.
-        return Err(error(ErrorKind::Timeout, "connection was dropped: an answer did not come"));
+        return Err(request.expire());
     };
     let (outcome, doubt) = judge(outcome);
     if doubt.is_none() {

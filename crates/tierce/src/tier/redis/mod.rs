@@ -154,25 +154,6 @@ impl RedisTier {
         };
         Some((opened.epoch, record))
     }
-
-    /// Starts counters that the server does not have, and returns the token they make.
-    fn start_counters(&self, call: &Call<'_>, names: &Names) -> Result<Option<Token>> {
-        let starts = [random_start(), random_start()];
-        let reply = match call.run(&scripts::START, &[&names.stamp, &names.epoch], &starts) {
-            Ok(reply) => reply,
-            // The server answers and is only unwilling to write: reads go on, fills do not.
-            Err(error) if error.cause::<RedisRefusal>().is_some() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match reply {
-            Value::Array(parts) if parts.len() == 2 => match (number(&parts[0]), number(&parts[1]))
-            {
-                (Some(stamp), Some(epoch)) => Ok(Some(Token([stamp, epoch]))),
-                _ => Err(unexpected()),
-            },
-            _ => Err(unexpected()),
-        }
-    }
 }
 
 impl Tier for RedisTier {
@@ -183,20 +164,14 @@ impl Tier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let names = self.names(key);
-        // A transaction, so that value, TTL, stamp and epoch are of one moment; one round trip.
-        let mut pipeline = redis::pipe();
-        pipeline.atomic();
-        pipeline.cmd("PTTL").arg(&names.data);
-        pipeline.cmd("MGET").arg(&names.data).arg(&names.stamp).arg(&names.epoch);
-        let work = Work::Many { skip: pipeline.len() + 1, replies: 1, pipeline };
-        let (pttl, data, stamp, epoch) = read_reply(call.perform(work)?)?;
-
-        let stamp = stamp.as_deref().and_then(names::parse_counter);
-        let epoch = epoch.as_deref().and_then(names::parse_counter);
+        let starts = [random_start(), random_start()];
+        let reply =
+            call.run(&scripts::READ, &[&names.data, &names.stamp, &names.epoch], &starts)?;
+        let (data, pttl, stamp, epoch) = read_reply(reply)?;
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
             None => {
-                // MGET shows nothing where the type is another; the TTL knows of the key.
+                // There, but of a type that is none of ours.
                 if pttl != NO_SUCH_KEY {
                     count(&self.common.counters.corrupt);
                 }
@@ -208,12 +183,8 @@ impl Tier for RedisTier {
                 Some(*written_under) == epoch && record.ttl != Some(Duration::ZERO)
             })
             .map(|(_, record)| record);
-        let token = match (stamp, epoch) {
-            (Some(stamp), Some(epoch)) => Some(Token([stamp, epoch])),
-            // Without an epoch no record is valid, so this token is as good as one taken first.
-            // Without a stamp only, the record found is returned all the same.
-            _ => self.start_counters(&call, &names)?,
-        };
+        // A server that is only unwilling to write leaves a missing counter missing: no fills.
+        let token = stamp.zip(epoch).map(|(stamp, epoch)| Token([stamp, epoch]));
         Ok(Found { record, token })
     }
 
@@ -311,8 +282,9 @@ impl Tier for RedisTier {
             // The first brings the script's text, so the server has it for the others.
             pipeline.add_command(scripts::CLEAR.command(&[&epoch], &[random_start()], stripe == 0));
         }
-        let work = Work::Many { skip: 0, replies: pipeline.len(), pipeline };
-        let Value::Array(replies) = call.perform(work)? else { return Err(unexpected()) };
+        let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
+            return Err(unexpected());
+        };
         for reply in &replies {
             match reply {
                 Value::Int(1) => {}
@@ -377,36 +349,24 @@ impl Call<'_> {
 /// What PTTL says of a name that is not there.
 const NO_SUCH_KEY: i64 = -2;
 
-type ReadParts = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+/// What a read returns: data, TTL, stamp, epoch.
+type ReadParts = (Option<Vec<u8>>, i64, Option<u64>, Option<u64>);
 
-/// Takes the reply of a read apart: the one result of EXEC, holding PTTL and MGET.
 fn read_reply(reply: Value) -> Result<ReadParts> {
-    let one = |value: Value| match value {
-        Value::Array(parts) => <[Value; 1]>::try_from(parts).ok().map(|[value]| value),
-        _ => None,
-    };
-    let Some(Value::Array(parts)) = one(reply) else { return Err(unexpected()) };
-    let Ok([Value::Int(pttl), Value::Array(values)]) = <[Value; 2]>::try_from(parts) else {
+    let Value::Array(parts) = reply else { return Err(unexpected()) };
+    let Ok([data, Value::Int(pttl), stamp, epoch]) = <[Value; 4]>::try_from(parts) else {
         return Err(unexpected());
     };
-    let Ok(values) = <[Value; 3]>::try_from(values) else { return Err(unexpected()) };
-    let mut bytes = [None, None, None];
-    for (slot, value) in bytes.iter_mut().zip(values) {
-        *slot = match value {
-            Value::BulkString(bytes) => Some(bytes),
-            Value::Nil => None,
-            _ => return Err(unexpected()),
-        };
-    }
-    let [data, stamp, epoch] = bytes;
-    Ok((pttl, data, stamp, epoch))
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::BulkString(digits) => names::parse_counter(digits),
+    let data = match data {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::Nil => None,
+        _ => return Err(unexpected()),
+    };
+    let number = |value: Value| match value {
+        Value::BulkString(digits) => names::parse_counter(&digits),
         _ => None,
-    }
+    };
+    Ok((data, pttl, number(stamp), number(epoch)))
 }
 
 fn random_start() -> Bytes {

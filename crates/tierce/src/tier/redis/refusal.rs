@@ -89,6 +89,7 @@ impl RedisRefusal {
             "NOPERM" => Self::Permission,
             "NOSCRIPT" => Self::NoScript,
             "WRONGTYPE" => Self::WrongType,
+            "ERR" if text.contains("user executing the script can't") => Self::Permission,
             "ERR" if text.contains("-OOM ") => Self::OutOfMemory,
             "ERR" if text.contains("-READONLY ") => Self::ReadOnly,
             "ERR" if text.contains("-MISCONF ") => Self::CannotPersist,
@@ -124,14 +125,6 @@ fn refused(code: &str, text: &str) -> Error {
 pub(super) fn from_library(failure: &RedisError) -> (Error, bool) {
     if failure.kind() == redis::ErrorKind::AuthenticationFailed {
         return (error(ErrorKind::Auth, "server refused our credentials"), true);
-    }
-    if failure.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::ExecAbort) {
-        // What was refused inside the transaction stands in the list of failures only.
-        let text = failure.to_string();
-        let code = ["NOPERM", "NOAUTH", "LOADING", "MASTERDOWN", "OOM", "CLUSTERDOWN", "MOVED"]
-            .into_iter()
-            .find(|code| text.contains(code));
-        return (refused(code.unwrap_or("EXECABORT"), &text), false);
     }
     if let Some(code) = failure.code() {
         return (refused(code, failure.detail().unwrap_or_default()), false);

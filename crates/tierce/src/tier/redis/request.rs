@@ -16,7 +16,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::refusal::error;
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     sync::{Condvar, Mutex},
 };
 
@@ -24,8 +24,8 @@ use crate::{
 pub(super) enum Work {
     /// A command with one reply.
     One(Cmd),
-    /// Commands whose replies are an array; the first `skip` replies are not part of it.
-    Many { pipeline: Pipeline, skip: usize, replies: usize },
+    /// Commands whose replies become an array, in their order.
+    Many(Pipeline),
 }
 
 /// Counts requests under way, so that their number stays bounded.
@@ -69,7 +69,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Waits for the outcome until `deadline`; `timeout` is the span that the message names.
+    /// Waits for the outcome until `deadline`, which is `timeout` after the caller began.
     pub(super) fn wait(&self, deadline: Instant, timeout: Duration) -> Result<Value> {
         let mut outcome = self.outcome.lock();
         loop {
@@ -78,9 +78,7 @@ impl Slot {
             }
             if self.ready.wait_until(&mut outcome, deadline).timed_out() {
                 self.abandoned.store(true, Ordering::Relaxed);
-                return outcome.take().unwrap_or_else(|| {
-                    Err(error(ErrorKind::Timeout, format!("no answer within {timeout:?}")))
-                });
+                return outcome.take().unwrap_or_else(|| Err(no_answer(timeout)));
             }
         }
     }
@@ -91,18 +89,29 @@ impl Slot {
     }
 }
 
+fn no_answer(within: Duration) -> Error {
+    error(ErrorKind::Timeout, format!("no answer within {within:?}"))
+}
+
 /// A request between its caller and the server.
 pub(super) struct Request {
     work: Work,
     deadline: Instant,
+    timeout: Duration,
     slot: Option<Arc<Slot>>,
     _place: Place,
 }
 
 impl Request {
-    pub(super) fn new(work: Work, deadline: Instant, place: Place) -> (Self, Arc<Slot>) {
+    /// A request that must be answered by `deadline`, which is `timeout` after its caller began.
+    pub(super) fn new(
+        work: Work,
+        deadline: Instant,
+        timeout: Duration,
+        place: Place,
+    ) -> (Self, Arc<Slot>) {
         let slot = Arc::new(Slot::default());
-        (Self { work, deadline, slot: Some(Arc::clone(&slot)), _place: place }, slot)
+        (Self { work, deadline, timeout, slot: Some(Arc::clone(&slot)), _place: place }, slot)
     }
 
     pub(super) fn work(&self) -> &Work {
@@ -117,6 +126,13 @@ impl Request {
     pub(super) fn is_abandoned(&self) -> bool {
         self.deadline <= Instant::now()
             || self.slot.as_ref().is_none_or(|slot| slot.abandoned.load(Ordering::Relaxed))
+    }
+
+    /// Tells the caller that its time is over, and returns the error it gets.
+    pub(super) fn expire(self) -> Error {
+        let error = no_answer(self.timeout);
+        self.answer(Err(error.clone()));
+        error
     }
 
     pub(super) fn answer(mut self, outcome: Result<Value>) {
@@ -140,7 +156,7 @@ mod tests {
 
     fn request(gate: &Arc<Gate>, deadline: Instant) -> (Request, Arc<Slot>) {
         let place = gate.enter().expect("the gate has a place");
-        Request::new(Work::One(redis::cmd("PING")), deadline, place)
+        Request::new(Work::One(redis::cmd("PING")), deadline, Duration::ZERO, place)
     }
 
     #[test]

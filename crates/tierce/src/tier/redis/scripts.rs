@@ -146,20 +146,28 @@ return {1}
     )
 });
 
-/// Starts the counters that are missing. Keys: stamp, epoch. Arguments: their starts. Returns
-/// both.
-pub(super) static START: LazyLock<Script> = LazyLock::new(|| {
+/// Reads a record with its token, and starts counters that are missing. Keys: data, stamp, epoch.
+/// Arguments: starts of stamp and epoch. Returns data, TTL in ms, stamp and epoch; a counter that
+/// could not be started is nil.
+///
+/// A script, because all four must be of one moment, and a server without memory refuses MULTI.
+pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local function started(name, start)
   local value = counter(name)
-  if not value then
+  if not value and not refused(redis.pcall('SET', name, start)) then
     value = start
-    redis.call('SET', name, start)
   end
-  return value
+  return value or false
 end
-return {started(KEYS[1], ARGV[1]), started(KEYS[2], ARGV[2])}
+local stamp = started(KEYS[2], ARGV[1])
+local epoch = started(KEYS[3], ARGV[2])
+local data = redis.pcall('GET', KEYS[1])
+if type(data) ~= 'string' then
+  data = false
+end
+return {data, redis.call('PTTL', KEYS[1]), stamp, epoch}
 ",
     )
 });
@@ -176,7 +184,7 @@ return 1
 
 /// All scripts, to be loaded when a connection is made.
 pub(super) fn load_all() -> Vec<Cmd> {
-    [&WRITE, &REMOVE, &FILL, &START, &CLEAR]
+    [&READ, &WRITE, &REMOVE, &FILL, &CLEAR]
         .into_iter()
         .map(|script| {
             let mut command = redis::cmd("SCRIPT");

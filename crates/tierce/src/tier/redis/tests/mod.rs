@@ -1,6 +1,11 @@
 //! Tests against real servers.
 
 mod coherence;
+mod faults;
+mod outage;
+mod process;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 
 use std::time::Duration;

@@ -54,6 +54,7 @@ impl Server {
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log)
+            .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
         self.process = Some(child);

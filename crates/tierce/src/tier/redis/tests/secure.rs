@@ -1,0 +1,122 @@
+//! TLS to a real server with a certificate of an authority made for the test.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    record,
+    server::{Server, free_port},
+    value,
+};
+use crate::{
+    error::ErrorKind,
+    tier::{
+        Tier,
+        redis::{RedisOptions, RedisTier},
+    },
+};
+
+const RELAXED: Duration = Duration::from_secs(10);
+
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An authority `name`.pem.
+fn authority(folder: &Path, name: &str) {
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj \
+             /CN={name} -keyout {name}.key -out {name}.pem -addext \
+             basicConstraints=critical,CA:TRUE"
+        ),
+    );
+}
+
+#[test]
+fn tls_reaches_only_a_server_whose_certificate_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    authority(path, "ours");
+    authority(path, "other");
+    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    openssl(
+        path,
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s -keyout s.key \
+         -out s.csr",
+    );
+    openssl(
+        path,
+        "x509 -req -in s.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2 -extfile names \
+         -out s.pem",
+    );
+    let port = free_port();
+    let file = |name: &str| path.join(name).display().to_string();
+    let _server = Server::with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--tls-auth-clients",
+        "no",
+        "--tls-cert-file",
+        &file("s.pem"),
+        "--tls-key-file",
+        &file("s.key"),
+        "--tls-ca-cert-file",
+        &file("ours.pem"),
+    ]);
+    let options = || {
+        RedisOptions::new().connect_timeout(RELAXED).read_timeout(RELAXED).write_timeout(RELAXED)
+    };
+    let url = format!("rediss://localhost:{port}");
+    let tier = RedisTier::new(options().url(&url).tls_ca_file(path.join("ours.pem"))).unwrap();
+    let big = Bytes::from(vec![7; 1 << 20]);
+    tier.write(b"k", &record(big.clone())).unwrap();
+    assert!(value(&tier, b"k") == Some(big));
+    tier.close();
+
+    for (what, options) in [
+        ("an unknown authority", options().url(&url).tls_ca_file(path.join("other.pem"))),
+        ("the roots of the web", options().url(&url)),
+        (
+            "another name",
+            options().host("127.0.0.1").port(port).tls(true).tls_ca_file(path.join("ours.pem")),
+        ),
+        ("no TLS", options().host("localhost").port(port)),
+    ] {
+        let tier = RedisTier::new(options).unwrap();
+        let error = tier.read(b"k").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{what}: {error}");
+        assert_eq!(tier.statistics().connects, 0, "{what}");
+    }
+    for wrong in ["none.pem", "s.key", "names"] {
+        let error =
+            RedisTier::new(options().url(&url).tls_ca_file(path.join(wrong))).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("redis.tls_ca_file"), "{error}");
+    }
+}
+
+#[test]
+fn tls_is_not_downgraded_to_a_plain_server() {
+    let port = free_port();
+    let _server = Server::with(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    let tier = RedisTier::new(
+        RedisOptions::new()
+            .url(format!("rediss://localhost:{port}"))
+            .password("must-not-travel-in-the-clear")
+            .connect_timeout(Duration::from_millis(500))
+            .read_timeout(RELAXED),
+    )
+    .unwrap();
+    assert_eq!(tier.read(b"k").unwrap_err().kind(), ErrorKind::Network);
+    assert_eq!((tier.statistics().connects, tier.statistics().bytes_sent), (0, 0));
+}
