@@ -141,6 +141,11 @@ pub(crate) fn seal(key: &[u8], value: &[u8], format: Format) -> Result<Vec<u8>> 
     Ok(body)
 }
 
+/// The bytes that a record takes in the server, head included, its name not.
+pub(crate) const fn stored_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    HEAD_BYTES + FIXED_BYTES + key_bytes + value_bytes + CHECKSUM_BYTES
+}
+
 /// Reads a stored value, head included, that was found under `key`.
 ///
 /// # Errors

@@ -294,6 +294,8 @@ impl Loop {
 
     fn send(&self, connection: MultiplexedConnection, request: Request) {
         if request.is_abandoned() {
+            // Its caller counts this as any other deadline that passed.
+            request.expire();
             return;
         }
         let (common, inbox, serial) = (Arc::clone(&self.common), self.inbox.clone(), self.serial);

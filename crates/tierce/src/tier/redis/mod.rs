@@ -127,6 +127,12 @@ impl RedisTier {
         Names::of(&self.common.settings.prefix, key)
     }
 
+    /// What a record of `key` takes in the server at most, so that nothing larger is ever sent.
+    fn most_stored_bytes(&self, key: &[u8]) -> Bytes {
+        let most = envelope::stored_bytes(key.len(), self.common.settings.max_value_bytes);
+        Bytes::from(most.to_string())
+    }
+
     fn check_size(&self, record: &Record) -> Result<()> {
         let bound = self.common.settings.max_value_bytes;
         if record.value.len() > bound {
@@ -164,14 +170,14 @@ impl Tier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let names = self.names(key);
-        let starts = [random_start(), random_start()];
+        let arguments = [random_start(), random_start(), self.most_stored_bytes(key)];
         let reply =
-            call.run(&scripts::READ, &[&names.data, &names.stamp, &names.epoch], &starts)?;
+            call.run(&scripts::READ, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
         let (data, pttl, stamp, epoch) = read_reply(reply)?;
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
             None => {
-                // There, but of a type that is none of ours.
+                // There, but of a type or size that is none of ours.
                 if pttl != NO_SUCH_KEY {
                     count(&self.common.counters.corrupt);
                 }
@@ -195,9 +201,8 @@ impl Tier for RedisTier {
         let names = self.names(key);
         let body = Bytes::from(envelope::seal(key, &record.value, record.format)?);
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
-        for adopt in ["1", "0"] {
-            let arguments = [&stamp, &epoch, &body, &ttl, &Bytes::from_static(adopt.as_bytes())]
-                .map(Bytes::clone);
+        for adopted in [self.most_stored_bytes(key), Bytes::from_static(b"0")] {
+            let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
             let reply = match call.run(
                 &scripts::FILL,
                 &[&names.data, &names.stamp, &names.epoch],

@@ -108,8 +108,9 @@ impl RedisOptions {
         self
     }
 
-    /// Sets host, port, user, password and database by a URL: `redis://[user[:password]@]host
-    /// [:port][/database]`, `rediss://` for TLS, or `unix:///path?db=1&user=..&pass=..`.
+    /// Sets host, port, user, password and database by a URL, one of
+    /// `redis://[user[:password]@]host[:port][/database]`, the same with `rediss://` for TLS, and
+    /// `unix:///path?db=1&user=..&pass=..`.
     ///
     /// [`username`](Self::username), [`password`](Self::password) and
     /// [`database`](Self::database) set beside it win over what it says.

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use redis::Cmd;
+use sha1_smol::Sha1;
 
 /// Shared by all scripts: reading and raising counters, and the head of a record.
 const COMMON: &str = r"
@@ -34,6 +35,13 @@ local function raise(name, start)
     redis.call('DEL', name)
   end
 end
+local function stored(name, most)
+  local size = redis.pcall('STRLEN', name)
+  if type(size) ~= 'number' or size > tonumber(most) then
+    return false
+  end
+  return redis.call('GET', name)
+end
 local function head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits), 1, 16)
@@ -55,7 +63,7 @@ pub(super) struct Script {
 impl Script {
     fn new(body: &str) -> Self {
         let text = [COMMON, body].concat();
-        let hash = redis::Script::new(&text).get_hash().to_owned();
+        let hash = Sha1::from(&text).digest().to_string();
         Self { text, hash }
     }
 
@@ -120,8 +128,8 @@ return 1
 });
 
 /// Keeps a record unless its stripe changed. Keys: data, stamp, epoch. Arguments: stamp and epoch
-/// of the token, body, TTL in ms or empty, whether a live record is adopted ('1') or known to be
-/// damaged and replaced ('0'). Returns 0 refused, 1 stored, or 2 with the live record and its
+/// of the token, body, TTL in ms or empty, the most bytes that a live record may have to be
+/// adopted; 0 replaces one that is known to be damaged. Returns 0 refused, 1 stored, or 2 with the live record and its
 /// TTL.
 pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -131,11 +139,9 @@ if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
   return {0}
 end
 local start = head(epoch)
-if ARGV[5] == '1' then
-  local live = redis.pcall('GET', KEYS[1])
-  if type(live) == 'string' and string.sub(live, 1, #start) == start then
-    return {2, live, redis.call('PTTL', KEYS[1])}
-  end
+local live = stored(KEYS[1], ARGV[5])
+if live and string.sub(live, 1, #start) == start then
+  return {2, live, redis.call('PTTL', KEYS[1])}
 end
 local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
 if refused(reply) then
@@ -147,8 +153,8 @@ return {1}
 });
 
 /// Reads a record with its token, and starts counters that are missing. Keys: data, stamp, epoch.
-/// Arguments: starts of stamp and epoch. Returns data, TTL in ms, stamp and epoch; a counter that
-/// could not be started is nil.
+/// Arguments: starts of stamp and epoch, the most bytes that data may have. Returns data, TTL in
+/// ms, stamp and epoch; data of another type or size is nil, as a counter that could not be started.
 ///
 /// A script, because all four must be of one moment, and a server without memory refuses MULTI.
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
@@ -163,11 +169,7 @@ local function started(name, start)
 end
 local stamp = started(KEYS[2], ARGV[1])
 local epoch = started(KEYS[3], ARGV[2])
-local data = redis.pcall('GET', KEYS[1])
-if type(data) ~= 'string' then
-  data = false
-end
-return {data, redis.call('PTTL', KEYS[1]), stamp, epoch}
+return {stored(KEYS[1], ARGV[3]), redis.call('PTTL', KEYS[1]), stamp, epoch}
 ",
     )
 });

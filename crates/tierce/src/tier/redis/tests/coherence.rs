@@ -55,8 +55,13 @@ fn value_above_the_bound_is_refused_before_it_is_sent() {
     assert_eq!(tier.fill(b"other", &large, token).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(tier.statistics().bytes_sent, sent);
     // Larger ones that another client with another bound put there are misses.
-    server.tier().write(b"k", &large).unwrap();
+    server.tier().write(b"k", &record(vec![1; 1 << 20])).unwrap();
+    let received = tier.statistics().bytes_received;
     assert_eq!(value(&tier, b"k"), None);
+    assert!(tier.statistics().bytes_received < received + 1000, "it was not even sent");
+    assert_eq!(tier.statistics().corrupt, 1);
+    let token = miss(&tier, b"k");
+    assert_eq!(tier.fill(b"k", &record("small"), token).unwrap(), Fill::Stored);
 }
 
 #[test]

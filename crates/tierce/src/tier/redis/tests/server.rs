@@ -85,6 +85,11 @@ impl Server {
     pub(super) fn signal(&self, name: &str) {
         let pid = self.process.as_ref().expect("the server runs").id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        if name == "STOP" {
+            // A running server answers for a moment more.
+            let stat = format!("/proc/{pid}/stat");
+            wait_until("stop", || fs::read_to_string(&stat).unwrap().contains(") T "));
+        }
     }
 
     pub(super) fn socket(&self) -> PathBuf {
