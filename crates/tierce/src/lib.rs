@@ -3,6 +3,8 @@
 
 mod clock;
 mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod error;
 mod memory;
 mod metrics;
@@ -17,6 +19,8 @@ mod tiering;
 
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Format};
+#[cfg(feature = "config")]
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
 pub use metrics::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus};

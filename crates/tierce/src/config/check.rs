@@ -1,0 +1,104 @@
+//! Values that must go together, and the ranges of values that code wrote into public fields.
+//!
+//! A rule that speaks of two keys names both with where they came from, so that the reader knows
+//! which of the two to change.
+
+use crate::{
+    config::{
+        Config, Source,
+        fields::{FIELDS, Field},
+        secret::UrlParts,
+    },
+    error::{Error, ErrorKind, Result},
+};
+
+/// Checks everything; the first broken rule is the error.
+pub(super) fn check(config: &Config) -> Result<()> {
+    for field in FIELDS {
+        let value = (field.read)(config);
+        if let Some(value) = value.filter(|value| !field.kind.allows(value)) {
+            let place = config.source(field).to_string();
+            return Err(field.refuse(&value.to_string(), &place, &field.kind.rule()));
+        }
+    }
+    check_shared(config)?;
+    check_url(config)?;
+    check_unix(config)
+}
+
+fn check_shared(config: &Config) -> Result<()> {
+    match config.shared.max_value_bytes {
+        Some(largest) if largest > config.shared.max_bytes => Err(conflict(
+            config,
+            "shared.max_value_bytes",
+            "shared.max_bytes",
+            "a value must fit into the store",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A URL says where the server is; no other key may say it again.
+fn check_url(config: &Config) -> Result<()> {
+    let Some(url) = &config.redis.url else { return Ok(()) };
+    let Some(parts) = UrlParts::of(url.expose()) else { return Ok(()) };
+    for key in ["redis.host", "redis.port", "redis.unix"] {
+        if is_given(config, key) {
+            return Err(conflict(config, "redis.url", key, "only one of the two may be given"));
+        }
+    }
+    let encrypts = matches!(parts.scheme, "rediss" | "valkeys");
+    if is_given(config, "redis.tls") && config.redis.tls != encrypts {
+        return Err(conflict(
+            config,
+            "redis.url",
+            "redis.tls",
+            "must agree: rediss:// is TLS, other schemes are not",
+        ));
+    }
+    for (key, in_url) in [
+        ("redis.password", parts.has_password),
+        ("redis.username", parts.has_username),
+        ("redis.database", parts.has_database),
+    ] {
+        if in_url && is_given(config, key) {
+            return Err(conflict(config, "redis.url", key, "both say it; only one of them may"));
+        }
+    }
+    Ok(())
+}
+
+fn check_unix(config: &Config) -> Result<()> {
+    if config.redis.unix.is_none() {
+        return Ok(());
+    }
+    if config.redis.tls {
+        return Err(conflict(
+            config,
+            "redis.unix",
+            "redis.tls",
+            "a local socket has no TLS: only one of the two may be given",
+        ));
+    }
+    for key in ["redis.host", "redis.port"] {
+        if is_given(config, key) {
+            return Err(conflict(config, "redis.unix", key, "only one of the two may be given"));
+        }
+    }
+    Ok(())
+}
+
+/// True if somebody set this key.
+fn is_given(config: &Config, key: &str) -> bool {
+    Field::named(key).is_ok_and(|field| config.source(field) != Source::Default)
+}
+
+fn conflict(config: &Config, key: &str, other: &str, rule: &str) -> Error {
+    let place = |key: &str| {
+        config.get(key).map_or_else(
+            |_| key.to_owned(),
+            |shown| format!("{key} = {} ({})", shown.value, shown.source),
+        )
+    };
+    Error::new(ErrorKind::Config, format!("{} and {}: {rule}", place(key), place(other)))
+}

@@ -1,0 +1,485 @@
+//! The table of all keys of the configuration.
+//!
+//! One row says all there is to say of a key: name, names in the environment, kind, range,
+//! default, meaning, and how it is read from and written to [`Config`]. Parsing, validation,
+//! suggestions, `config show` and the reference table all walk this table, so none of them can
+//! know a key that another does not.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::{
+    config::{
+        Config,
+        value::{Kind, Value},
+    },
+    error::{Error, ErrorKind},
+};
+
+/// One key.
+pub(super) struct Field {
+    /// Dotted path, as files nest it.
+    pub(super) key: &'static str,
+    /// The names that the source documents use; `CACHE_` and the path in capitals is one more.
+    pub(super) names: &'static [&'static str],
+    /// True where the first name that is set wins; else names that disagree are an error.
+    pub(super) first_name_wins: bool,
+    pub(super) kind: Kind,
+    /// The default as documents say it; readable text where it is a plain value.
+    pub(super) default: &'static str,
+    pub(super) meaning: &'static str,
+    /// The value in `config`; `None` where it holds none.
+    pub(super) read: fn(&Config) -> Option<Value>,
+    pub(super) write: fn(&mut Config, Value),
+    /// What holds while `read` gives `None`.
+    pub(super) unset: fn(&Config) -> String,
+}
+
+/// Ten years of 365 days: longer spans are mistakes of a unit.
+const MOST_TTL: Duration = Duration::from_secs(3650 * 86_400);
+/// A caller that waits an hour for a load has gone away.
+const MOST_WAIT: Duration = Duration::from_secs(3600);
+/// A network call that takes more than five minutes is lost, not slow.
+const MOST_NETWORK: Duration = Duration::from_secs(300);
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// Slots are numbered by u32 with one number kept for "none".
+const MOST_ENTRIES: u64 = u32::MAX as u64 - 1;
+/// More than any host of today has; far below where sums of sizes overflow.
+const MOST_BYTES: u64 = 16 << 40;
+/// A file or value name fits in one component of a path with room for an ending.
+const MOST_NAME_BYTES: usize = 64;
+
+const COUNT_OF_ENTRIES: Kind = Kind::Count { least: 1, most: MOST_ENTRIES };
+const NETWORK_SPAN: Kind = Kind::Span { least: MILLISECOND, most: MOST_NETWORK };
+
+/// Takes a value out of the one variant that the field's kind produces. Another variant cannot
+/// come: [`Config::assign`] hands over only what the field's own kind has let pass.
+macro_rules! put {
+    ($variant:ident, $($place:ident).+) => {
+        |config, value| if let Value::$variant(inner) = value { config.$($place).+ = inner }
+    };
+    (some $variant:ident, $($place:ident).+) => {
+        |config, value| if let Value::$variant(inner) = value { config.$($place).+ = Some(inner) }
+    };
+}
+macro_rules! take {
+    ($variant:ident, $($place:ident).+) => {
+        |config| Some(Value::$variant(config.$($place).+.clone()))
+    };
+    (some $variant:ident, $($place:ident).+) => {
+        |config| config.$($place).+.clone().map(Value::$variant)
+    };
+}
+
+/// All keys, in the order of `config show`.
+pub(super) static FIELDS: &[Field] = &[
+    Field {
+        key: "service",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 128 },
+        default: "CacheService",
+        meaning: "name in the health document and in the `cache` label of metrics",
+        read: take!(Text, service),
+        write: put!(Text, service),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "environment",
+        names: &["TIERCE_ENV", "CACHE_ENVIRONMENT", "NODE_ENV"],
+        first_name_wins: true,
+        kind: Kind::Environment,
+        default: "development",
+        meaning: "picks the column of the SLO table; dev and test, stage, prod are understood",
+        read: take!(Environment, environment),
+        write: put!(Environment, environment),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "tiering",
+        names: &["CACHE_TIERING"],
+        first_name_wins: false,
+        kind: Kind::Tiering,
+        default: "L1",
+        meaning: "which tiers the cache has",
+        read: take!(Tiering, tiering),
+        write: put!(Tiering, tiering),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "default_ttl",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MILLISECOND, most: MOST_TTL },
+        default: "none",
+        meaning: "how long an entry is fresh when the call names no time; none: until evicted",
+        read: take!(some Span, default_ttl),
+        write: put!(some Span, default_ttl),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "metrics_enabled",
+        names: &["CACHE_METRICS_ENABLED"],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "true outside development",
+        meaning: "whether metrics are exposed",
+        read: take!(some Flag, metrics_enabled),
+        write: put!(some Flag, metrics_enabled),
+        unset: |config| config.exposes_metrics().to_string(),
+    },
+    Field {
+        key: "memory.max_entries",
+        names: &["CACHE_MEMORY_MAX_ENTRIES"],
+        first_name_wins: false,
+        kind: COUNT_OF_ENTRIES,
+        default: "none",
+        meaning: "most entries that L1 holds",
+        read: take!(some Count, memory.max_entries),
+        write: put!(some Count, memory.max_entries),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "memory.max_bytes",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Size { least: 1 << 10, most: MOST_BYTES },
+        default: "64MiB unless memory.max_entries is given",
+        meaning: "most bytes that L1 holds, keys, values and overhead counted",
+        read: take!(some Size, memory.max_bytes),
+        write: put!(some Size, memory.max_bytes),
+        unset: |config| {
+            config.memory.bound_bytes().map_or("none".to_owned(), |b| Value::Size(b).to_string())
+        },
+    },
+    Field {
+        key: "memory.shards",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::PowerOfTwo { most: 4096 },
+        default: "automatic",
+        meaning: "locks that L1 is split by; automatic: by the count of cores",
+        read: take!(some Count, memory.shards),
+        write: put!(some Count, memory.shards),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "shared.directory",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "automatic",
+        meaning: "folder of the store files of L2; automatic: a folder of this user in memory",
+        read: take!(some Path, shared.directory),
+        write: put!(some Path, shared.directory),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "shared.name",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Name { most_bytes: MOST_NAME_BYTES },
+        default: "cache",
+        meaning: "name of the store of L2; processes that name the same one share it",
+        read: take!(Text, shared.name),
+        write: put!(Text, shared.name),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "shared.max_entries",
+        names: &["CACHE_ENCORE_MAX_ENTRIES"],
+        first_name_wins: false,
+        kind: COUNT_OF_ENTRIES,
+        default: "100000",
+        meaning: "most entries that L2 holds",
+        read: take!(Count, shared.max_entries),
+        write: put!(Count, shared.max_entries),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "shared.max_bytes",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Size { least: 1 << 20, most: MOST_BYTES },
+        default: "256MiB",
+        meaning: "size of the store file of L2",
+        read: take!(Size, shared.max_bytes),
+        write: put!(Size, shared.max_bytes),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "shared.max_value_bytes",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Size { least: 1, most: 1 << 30 },
+        default: "automatic",
+        meaning: "largest value that L2 takes; automatic: what one segment of the store can hold",
+        read: take!(some Size, shared.max_value_bytes),
+        write: put!(some Size, shared.max_value_bytes),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "shared.lock_wait",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MILLISECOND, most: MOST_WAIT },
+        default: "automatic",
+        meaning: "longest wait for a lock of L2 before the call goes on without L2",
+        read: take!(some Span, shared.lock_wait),
+        write: put!(some Span, shared.lock_wait),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "shared.schema",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Count { least: 0, most: u64::MAX },
+        default: "0",
+        meaning: "version of the caller's value layout; another one starts with a cold store",
+        read: take!(Count, shared.schema),
+        write: put!(Count, shared.schema),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.url",
+        names: &["REDIS_URL"],
+        first_name_wins: false,
+        kind: Kind::Url,
+        default: "none",
+        meaning: "where L3 is, in place of host, port, unix, tls and database",
+        read: take!(some Url, redis.url),
+        write: put!(some Url, redis.url),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.host",
+        names: &["REDIS_HOST"],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 255 },
+        default: "127.0.0.1",
+        meaning: "name or address of the server of L3",
+        read: take!(Text, redis.host),
+        write: put!(Text, redis.host),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.port",
+        names: &["REDIS_PORT"],
+        first_name_wins: false,
+        kind: Kind::Count { least: 1, most: u16::MAX as u64 },
+        default: "6379",
+        meaning: "port of the server of L3",
+        read: |config| Some(Value::Count(u64::from(config.redis.port))),
+        write: |config, value| {
+            if let Value::Count(port) = value {
+                config.redis.port = u16::try_from(port).unwrap_or(0);
+            }
+        },
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.unix",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "none",
+        meaning: "socket of the server of L3, in place of host and port",
+        read: take!(some Path, redis.unix),
+        write: put!(some Path, redis.unix),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.tls",
+        names: &["REDIS_USE_TLS"],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "false",
+        meaning: "whether L3 is reached by TLS, its certificate checked",
+        read: take!(Flag, redis.tls),
+        write: put!(Flag, redis.tls),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.username",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 255 },
+        default: "none",
+        meaning: "user of L3 where the server has access lists",
+        read: take!(some Text, redis.username),
+        write: put!(some Text, redis.username),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.password",
+        names: &["REDIS_PASSWORD"],
+        first_name_wins: false,
+        kind: Kind::Secret,
+        default: "none",
+        meaning: "password of L3",
+        read: take!(some Secret, redis.password),
+        write: put!(some Secret, redis.password),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.database",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Count { least: 0, most: 65_535 },
+        default: "0",
+        meaning: "number of the database of L3",
+        read: |config| Some(Value::Count(u64::from(config.redis.database))),
+        write: |config, value| {
+            if let Value::Count(number) = value {
+                config.redis.database = u32::try_from(number).unwrap_or(u32::MAX);
+            }
+        },
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.prefix",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 128 },
+        default: "tierce:",
+        meaning: "what the names of all our keys in L3 begin with",
+        read: take!(Text, redis.prefix),
+        write: put!(Text, redis.prefix),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.connect_timeout",
+        names: &[],
+        first_name_wins: false,
+        kind: NETWORK_SPAN,
+        default: "1s",
+        meaning: "longest wait for a connection to L3",
+        read: take!(Span, redis.connect_timeout),
+        write: put!(Span, redis.connect_timeout),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.read_timeout",
+        names: &[],
+        first_name_wins: false,
+        kind: NETWORK_SPAN,
+        default: "50ms",
+        meaning: "longest wait for an answer of L3 to a read",
+        read: take!(Span, redis.read_timeout),
+        write: put!(Span, redis.read_timeout),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.write_timeout",
+        names: &[],
+        first_name_wins: false,
+        kind: NETWORK_SPAN,
+        default: "100ms",
+        meaning: "longest wait for an answer of L3 to a change",
+        read: take!(Span, redis.write_timeout),
+        write: put!(Span, redis.write_timeout),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "load.wait",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MILLISECOND, most: MOST_WAIT },
+        default: "30s",
+        meaning: "longest wait for a load that another caller has begun",
+        read: take!(Span, load.wait),
+        write: put!(Span, load.wait),
+        unset: |_| "none".to_owned(),
+    },
+];
+
+impl Field {
+    /// The row of `key`, or an error that names the nearest key.
+    pub(super) fn named(key: &str) -> Result<&'static Self, Error> {
+        FIELDS.iter().find(|field| field.key == key).ok_or_else(|| {
+            unknown("key", key, "", nearest(key, FIELDS.iter().map(|field| field.key)))
+        })
+    }
+
+    /// Every variable that sets this key, in the order in which they win.
+    pub(super) fn variables(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.names.iter().map(|name| (*name).to_owned()).collect();
+        let general = format!("CACHE_{}", self.key.replace('.', "_").to_ascii_uppercase());
+        if !names.contains(&general) {
+            names.push(general);
+        }
+        names
+    }
+
+    /// The error for `text` as a value of this key; `place` says where the text stood.
+    pub(super) fn refuse(&self, text: &str, place: &str, rule: &str) -> Error {
+        let text = if self.kind.is_secret() {
+            "***".to_owned()
+        } else {
+            // A whole file pasted into a variable need not be repeated in full.
+            const MOST_SHOWN: usize = 80;
+            let cut: String = text.chars().take(MOST_SHOWN).collect();
+            let more = if cut.len() < text.len() { "..." } else { "" };
+            format!("{cut:?}{more}")
+        };
+        Error::new(ErrorKind::Config, format!("{} = {text} ({place}): {rule}", self.key))
+    }
+}
+
+/// The error for a name that does not exist.
+pub(super) fn unknown(what: &str, name: &str, place: &str, nearest: Option<&str>) -> Error {
+    let place = if place.is_empty() { String::new() } else { format!(" ({place})") };
+    let hint = nearest.map_or_else(String::new, |near| format!("; the nearest one is {near}"));
+    Error::new(ErrorKind::Config, format!("{name:?}{place}: no such {what}{hint}"))
+}
+
+/// The legal name that is nearest to `name`: by letters swapped, added, left out or changed,
+/// over the whole name or over its last part alone (`max_entires` for `memory.max_entries`). A
+/// name that begins with the other one is one step away: `dir` for `directory`.
+///
+/// Damerau: "A technique for computer detection and correction of spelling errors", CACM 7(3),
+/// 1964. Of equals the first in the table wins, so that messages are always the same.
+pub(super) fn nearest<'a>(name: &str, legal: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A longer name is nobody's typing error, and the distance is quadratic in the length.
+    const MOST_COMPARED: usize = 100;
+    let name: String = name.chars().take(MOST_COMPARED).collect::<String>().to_lowercase();
+    legal.min_by_key(|candidate| {
+        let candidate = candidate.to_lowercase();
+        distance(&name, &candidate).min(1 + distance(last_part(&name), last_part(&candidate)))
+    })
+}
+
+fn distance(left: &str, right: &str) -> usize {
+    // Below three letters everything begins with everything.
+    let begins = left.len().min(right.len()) >= 3
+        && left != right
+        && (left.starts_with(right) || right.starts_with(left));
+    if begins { 1 } else { strsim::damerau_levenshtein(left, right) }
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
+}
+
+/// The reference of all keys as a Markdown table: key, variables, default, rule, meaning.
+pub fn reference() -> String {
+    let mut table =
+        String::from("| key | environment | default | value | meaning |\n|---|---|---|---|---|\n");
+    for field in FIELDS {
+        let mut names = field.variables();
+        if field.kind.is_secret() {
+            names.extend(field.variables().iter().map(|name| format!("{name}_FILE")));
+        }
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} |",
+            field.key,
+            names.join(", "),
+            field.default,
+            field.kind.rule(),
+            field.meaning
+        );
+    }
+    table
+}

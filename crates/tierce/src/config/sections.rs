@@ -1,0 +1,166 @@
+//! The parts of the model: plain data with the defaults of each key.
+//!
+//! `None` means that nobody said anything; what holds then is told at the field, and where the
+//! part that is configured chooses by itself, it stays `None`.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use crate::config::secret::Secret;
+
+/// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
+pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Where a cache runs: it picks the column of the SLO table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// A developer's machine or a test: no SLO, no metrics unless asked for.
+    #[default]
+    Development,
+    /// Staging.
+    Staging,
+    /// Production.
+    Production,
+}
+
+impl Environment {
+    /// `development`, `staging` or `production`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+
+    /// Reads a name in any case. `NODE_ENV` is also set for others, so their usual words count:
+    /// `dev` and `test` are development, `stage` is staging, `prod` is production.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "development" | "dev" | "test" => Some(Self::Development),
+            "staging" | "stage" => Some(Self::Staging),
+            "production" | "prod" => Some(Self::Production),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// Bounds of L1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemorySection {
+    /// `memory.max_entries`: most entries.
+    pub max_entries: Option<u64>,
+    /// `memory.max_bytes`: most bytes; see [`bound_bytes`](Self::bound_bytes) for the default.
+    pub max_bytes: Option<u64>,
+    /// `memory.shards`: a power of two; by the count of cores when `None`.
+    pub shards: Option<u64>,
+}
+
+impl MemorySection {
+    /// The bound in bytes that holds: the one given, or 64 MiB when neither bound is given.
+    pub fn bound_bytes(&self) -> Option<u64> {
+        match (self.max_entries, self.max_bytes) {
+            (None, None) => Some(DEFAULT_MEMORY_BYTES),
+            (_, bytes) => bytes,
+        }
+    }
+}
+
+/// The store of L2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedSection {
+    /// `shared.directory`: absolute; chosen by the store when `None`.
+    pub directory: Option<PathBuf>,
+    /// `shared.name`: processes that name the same store share it.
+    pub name: String,
+    /// `shared.max_entries`: most entries.
+    pub max_entries: u64,
+    /// `shared.max_bytes`: size of the store file.
+    pub max_bytes: u64,
+    /// `shared.max_value_bytes`: largest value; chosen by the store when `None`.
+    pub max_value_bytes: Option<u64>,
+    /// `shared.lock_wait`: longest wait for a lock; chosen by the store when `None`.
+    pub lock_wait: Option<Duration>,
+    /// `shared.schema`: version of the caller's value layout.
+    pub schema: u64,
+}
+
+impl Default for SharedSection {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            name: "cache".to_owned(),
+            max_entries: 100_000,
+            max_bytes: 256 << 20,
+            max_value_bytes: None,
+            lock_wait: None,
+            schema: 0,
+        }
+    }
+}
+
+/// The server of L3. Either `url`, or `unix`, or `host` and `port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSection {
+    /// `redis.url`: may hold a password, so it is kept as a secret.
+    pub url: Option<Secret>,
+    /// `redis.host`.
+    pub host: String,
+    /// `redis.port`.
+    pub port: u16,
+    /// `redis.unix`: path of a socket.
+    pub unix: Option<PathBuf>,
+    /// `redis.tls`.
+    pub tls: bool,
+    /// `redis.username`.
+    pub username: Option<String>,
+    /// `redis.password`.
+    pub password: Option<Secret>,
+    /// `redis.database`.
+    pub database: u32,
+    /// `redis.prefix`: what our keys begin with.
+    pub prefix: String,
+    /// `redis.connect_timeout`.
+    pub connect_timeout: Duration,
+    /// `redis.read_timeout`.
+    pub read_timeout: Duration,
+    /// `redis.write_timeout`.
+    pub write_timeout: Duration,
+}
+
+impl Default for RedisSection {
+    fn default() -> Self {
+        Self {
+            url: None,
+            host: "127.0.0.1".to_owned(),
+            port: 6379,
+            unix: None,
+            tls: false,
+            username: None,
+            password: None,
+            database: 0,
+            prefix: "tierce:".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_millis(50),
+            write_timeout: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Loading on a miss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadSection {
+    /// `load.wait`: longest wait for a load that another caller has begun.
+    pub wait: Duration,
+}
+
+impl Default for LoadSection {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(30) }
+    }
+}

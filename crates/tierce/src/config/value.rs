@@ -1,0 +1,235 @@
+//! One typed value of the configuration, and the kinds of value with their rules.
+//!
+//! A [`Kind`] turns text into a [`Value`] and tells whether a value is in range; the same check
+//! holds for text from a file and for what code wrote into a public field.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    config::{
+        Environment,
+        secret::{self, Secret, UrlParts},
+        units,
+    },
+    tiering::Tiering,
+};
+
+/// A value of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Count(u64),
+    Size(u64),
+    Span(Duration),
+    Flag(bool),
+    Text(String),
+    Path(PathBuf),
+    Secret(Secret),
+    Url(Secret),
+    Tiering(Tiering),
+    Environment(Environment),
+}
+
+impl fmt::Display for Value {
+    /// Writes the value as `config show` does: readable back, secrets blanked.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(out, "{count}"),
+            Self::Size(bytes) => out.write_str(&units::write_size(*bytes)),
+            Self::Span(span) => out.write_str(&units::write_span(*span)),
+            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Text(text) => out.write_str(text),
+            Self::Path(path) => write!(out, "{}", path.display()),
+            Self::Secret(_) => out.write_str(secret::BLANKED),
+            Self::Url(url) => out.write_str(&secret::blank_url(url)),
+            Self::Tiering(tiering) => write!(out, "{tiering}"),
+            Self::Environment(environment) => write!(out, "{environment}"),
+        }
+    }
+}
+
+/// What values a key takes; both ends of a range belong to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Count {
+        least: u64,
+        most: u64,
+    },
+    PowerOfTwo {
+        most: u64,
+    },
+    Size {
+        least: u64,
+        most: u64,
+    },
+    Span {
+        least: Duration,
+        most: Duration,
+    },
+    Flag,
+    Text {
+        most_bytes: usize,
+    },
+    /// A name that becomes part of a file name.
+    Name {
+        most_bytes: usize,
+    },
+    /// An absolute path.
+    Path,
+    Secret,
+    Url,
+    Tiering,
+    Environment,
+}
+
+impl Kind {
+    /// True where output must not show the text.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::Url)
+    }
+
+    /// True where a file must write the value as text: a bare 007 would lose its zeros.
+    pub(super) fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Text { .. } | Self::Name { .. } | Self::Path | Self::Secret | Self::Url
+        )
+    }
+
+    /// The rule, as it stands in messages and in the reference table.
+    pub(super) fn rule(self) -> String {
+        match self {
+            Self::Count { least, most } if least == 0 && most == u64::MAX => {
+                format!("must be a whole number up to {most}")
+            }
+            Self::Count { least, most } => {
+                format!("must be a whole number from {least} to {most}")
+            }
+            Self::PowerOfTwo { most } => format!("must be a power of two from 1 to {most}"),
+            Self::Size { least, most } => format!(
+                "{}, from {} to {}",
+                units::SIZE_RULE,
+                units::write_size(least),
+                units::write_size(most)
+            ),
+            Self::Span { least, most } => format!(
+                "{}, from {} to {}",
+                units::SPAN_RULE,
+                units::write_span(least),
+                units::write_span(most)
+            ),
+            Self::Flag => units::FLAG_RULE.to_owned(),
+            Self::Text { most_bytes } => {
+                format!("must be 1 to {most_bytes} bytes of text without control characters")
+            }
+            Self::Name { most_bytes } => format!(
+                "must be 1 to {most_bytes} letters, digits, hyphens, underscores or dots, \
+                 and not begin with a dot"
+            ),
+            Self::Path => "must be an absolute path".to_owned(),
+            Self::Secret => "must not be empty".to_owned(),
+            Self::Url => "must be a URL such as redis://host:6379/0, rediss://host or \
+                          redis+unix:///run/redis.sock"
+                .to_owned(),
+            Self::Tiering => "must be one of L1, L2, L3, L1L2, L1L3, L2L3, L1L2L3".to_owned(),
+            Self::Environment => "must be development, staging or production".to_owned(),
+        }
+    }
+
+    /// Reads a value from text, and checks its range; `None` where it breaks the rule.
+    pub(super) fn parse(self, text: &str) -> Option<Value> {
+        let value = match self {
+            Self::Count { .. } | Self::PowerOfTwo { .. } => Value::Count(units::parse_count(text)?),
+            Self::Size { .. } => Value::Size(units::parse_size(text).ok()?),
+            Self::Span { .. } => Value::Span(units::parse_span(text).ok()?),
+            Self::Flag => Value::Flag(units::parse_flag(text).ok()?),
+            Self::Text { .. } | Self::Name { .. } => Value::Text(text.to_owned()),
+            Self::Path => Value::Path(PathBuf::from(text)),
+            Self::Secret => Value::Secret(Secret::new(text)),
+            Self::Url => Value::Url(Secret::new(text.trim())),
+            Self::Tiering => Value::Tiering(text.parse().ok()?),
+            Self::Environment => Value::Environment(Environment::parse(text)?),
+        };
+        self.allows(&value).then_some(value)
+    }
+
+    /// True if the value is of this kind and in its range.
+    pub(super) fn allows(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Count { least, most }, Value::Count(count)) => (least..=most).contains(count),
+            (Self::PowerOfTwo { most }, Value::Count(count)) => {
+                count.is_power_of_two() && *count <= most
+            }
+            (Self::Size { least, most }, Value::Size(bytes)) => (least..=most).contains(bytes),
+            (Self::Span { least, most }, Value::Span(span)) => (least..=most).contains(span),
+            (Self::Text { most_bytes }, Value::Text(text)) => {
+                (1..=most_bytes).contains(&text.len()) && !text.chars().any(char::is_control)
+            }
+            (Self::Name { most_bytes }, Value::Text(text)) => {
+                let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                (1..=most_bytes).contains(&text.len())
+                    && !text.starts_with('.')
+                    && text.bytes().all(legal)
+            }
+            (Self::Path, Value::Path(path)) => is_absolute_path(path),
+            (Self::Secret, Value::Secret(secret)) => !secret.expose().is_empty(),
+            (Self::Url, Value::Url(url)) => UrlParts::of(url.expose()).is_some(),
+            (Self::Flag, Value::Flag(_))
+            | (Self::Tiering, Value::Tiering(_))
+            | (Self::Environment, Value::Environment(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// True for an absolute path that a system call can take and a line of output can show.
+fn is_absolute_path(path: &Path) -> bool {
+    path.is_absolute() && !path.to_string_lossy().chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_ranges_are_legal_and_what_lies_past_them_is_not() {
+        let count = Kind::Count { least: 1, most: 10 };
+        assert!(count.parse("1").is_some() && count.parse("10").is_some());
+        for wrong in ["0", "11", "", "-1", "+1", "1.0", "1e1", "ten", "0x1", "18446744073709551616"]
+        {
+            assert!(count.parse(wrong).is_none(), "{wrong}");
+        }
+        let power = Kind::PowerOfTwo { most: 8 };
+        assert!(power.parse("1").is_some() && power.parse("8").is_some());
+        assert!(["0", "3", "16"].iter().all(|wrong| power.parse(wrong).is_none()));
+        let size = Kind::Size { least: 1024, most: 1 << 20 };
+        assert!(size.parse("1KB").is_some() && size.parse("1MB").is_some());
+        assert!(["1023B", "1048577B", "5000"].iter().all(|wrong| size.parse(wrong).is_none()));
+        let span = Kind::Span { least: Duration::from_millis(1), most: Duration::from_secs(60) };
+        assert!(span.parse("1ms").is_some() && span.parse("1m").is_some());
+        assert!(["0ms", "61s", "5"].iter().all(|wrong| span.parse(wrong).is_none()));
+    }
+
+    #[test]
+    fn names_stay_inside_their_folder_and_text_on_its_line() {
+        let name = Kind::Name { most_bytes: 8 };
+        assert!(name.parse("a-b_c.1").is_some());
+        for wrong in ["", ".", "..", "../x", "a/b", "a b", "ninechars", "é"] {
+            assert!(name.parse(wrong).is_none(), "{wrong}");
+        }
+        assert!(Kind::Text { most_bytes: 9 }.parse("two\nlines").is_none());
+        assert!(Kind::Path.parse("/run/a").is_some());
+        assert!(
+            ["", "run/a", "~/a", "/a\nb"].iter().all(|wrong| Kind::Path.parse(wrong).is_none())
+        );
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_never_allowed() {
+        assert!(!Kind::Flag.allows(&Value::Count(1)));
+        assert!(!Kind::Size { least: 0, most: 9 }.allows(&Value::Count(1)));
+    }
+}
