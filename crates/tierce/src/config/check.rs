@@ -23,7 +23,8 @@ pub(super) fn check(config: &Config) -> Result<()> {
     }
     check_shared(config)?;
     check_url(config)?;
-    check_unix(config)
+    check_unix(config)?;
+    check_user(config)
 }
 
 fn check_shared(config: &Config) -> Result<()> {
@@ -84,6 +85,16 @@ fn check_unix(config: &Config) -> Result<()> {
         if is_given(config, key) {
             return Err(conflict(config, "redis.unix", key, "only one of the two may be given"));
         }
+    }
+    Ok(())
+}
+
+/// A user name alone logs nobody in.
+fn check_user(config: &Config) -> Result<()> {
+    let url = config.redis.url.as_ref();
+    let in_url = url.and_then(|url| UrlParts::of(url.expose())).is_some_and(|url| url.has_password);
+    if config.redis.username.is_some() && config.redis.password.is_none() && !in_url {
+        return Err(conflict(config, "redis.username", "redis.password", "both are needed"));
     }
     Ok(())
 }

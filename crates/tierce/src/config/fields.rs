@@ -38,13 +38,17 @@ pub(super) struct Field {
 const MOST_TTL: Duration = Duration::from_secs(3650 * 86_400);
 /// A caller that waits an hour for a load has gone away.
 const MOST_WAIT: Duration = Duration::from_secs(3600);
-/// A network call that takes more than five minutes is lost, not slow.
-const MOST_NETWORK: Duration = Duration::from_secs(300);
+/// A network call that takes more than ten minutes is lost, not slow.
+const MOST_NETWORK: Duration = Duration::from_secs(600);
+/// A read that waits longer than this for a lock of L2 had better go without L2.
+const MOST_LOCK_WAIT: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Slots are numbered by u32 with one number kept for "none".
 const MOST_ENTRIES: u64 = u32::MAX as u64 - 1;
 /// More than any host of today has; far below where sums of sizes overflow.
 const MOST_BYTES: u64 = 16 << 40;
+/// The largest file that the store lays out.
+const MOST_STORE_BYTES: u64 = 8 << 40;
 /// A file or value name fits in one component of a path with room for an ending.
 const MOST_NAME_BYTES: usize = 64;
 
@@ -155,7 +159,7 @@ pub(super) static FIELDS: &[Field] = &[
         key: "memory.shards",
         names: &[],
         first_name_wins: false,
-        kind: Kind::PowerOfTwo { most: 4096 },
+        kind: Kind::PowerOfTwo { most: 65_536 },
         default: "automatic",
         meaning: "locks that L1 is split by; automatic: by the count of cores",
         read: take!(some Count, memory.shards),
@@ -178,7 +182,7 @@ pub(super) static FIELDS: &[Field] = &[
         names: &[],
         first_name_wins: false,
         kind: Kind::Name { most_bytes: MOST_NAME_BYTES },
-        default: "cache",
+        default: "default",
         meaning: "name of the store of L2; processes that name the same one share it",
         read: take!(Text, shared.name),
         write: put!(Text, shared.name),
@@ -199,7 +203,7 @@ pub(super) static FIELDS: &[Field] = &[
         key: "shared.max_bytes",
         names: &[],
         first_name_wins: false,
-        kind: Kind::Size { least: 1 << 20, most: MOST_BYTES },
+        kind: Kind::Size { least: 1 << 20, most: MOST_STORE_BYTES },
         default: "256MiB",
         meaning: "size of the store file of L2",
         read: take!(Size, shared.max_bytes),
@@ -212,7 +216,7 @@ pub(super) static FIELDS: &[Field] = &[
         first_name_wins: false,
         kind: Kind::Size { least: 1, most: 1 << 30 },
         default: "automatic",
-        meaning: "largest value that L2 takes; automatic: what one segment of the store can hold",
+        meaning: "largest value that L2 takes; automatic: 16MiB, or less in a small store",
         read: take!(some Size, shared.max_value_bytes),
         write: put!(some Size, shared.max_value_bytes),
         unset: |_| "automatic".to_owned(),
@@ -221,12 +225,12 @@ pub(super) static FIELDS: &[Field] = &[
         key: "shared.lock_wait",
         names: &[],
         first_name_wins: false,
-        kind: Kind::Span { least: MILLISECOND, most: MOST_WAIT },
-        default: "automatic",
+        kind: Kind::Span { least: Duration::ZERO, most: MOST_LOCK_WAIT },
+        default: "5ms",
         meaning: "longest wait for a lock of L2 before the call goes on without L2",
-        read: take!(some Span, shared.lock_wait),
-        write: put!(some Span, shared.lock_wait),
-        unset: |_| "automatic".to_owned(),
+        read: take!(Span, shared.lock_wait),
+        write: put!(Span, shared.lock_wait),
+        unset: |_| "none".to_owned(),
     },
     Field {
         key: "shared.schema",
@@ -299,6 +303,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "redis.tls_ca_file",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "none",
+        meaning: "PEM file of the only certificates that L3 may be signed by; none: Mozilla's roots",
+        read: take!(some Path, redis.tls_ca_file),
+        write: put!(some Path, redis.tls_ca_file),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.username",
         names: &[],
         first_name_wins: false,
@@ -339,8 +354,8 @@ pub(super) static FIELDS: &[Field] = &[
         key: "redis.prefix",
         names: &[],
         first_name_wins: false,
-        kind: Kind::Text { most_bytes: 128 },
-        default: "tierce:",
+        kind: Kind::Prefix { most_bytes: MOST_NAME_BYTES },
+        default: "tierce",
         meaning: "what the names of all our keys in L3 begin with",
         read: take!(Text, redis.prefix),
         write: put!(Text, redis.prefix),
@@ -351,7 +366,7 @@ pub(super) static FIELDS: &[Field] = &[
         names: &[],
         first_name_wins: false,
         kind: NETWORK_SPAN,
-        default: "1s",
+        default: "500ms",
         meaning: "longest wait for a connection to L3",
         read: take!(Span, redis.connect_timeout),
         write: put!(Span, redis.connect_timeout),

@@ -84,8 +84,8 @@ pub struct SharedSection {
     pub max_bytes: u64,
     /// `shared.max_value_bytes`: largest value; chosen by the store when `None`.
     pub max_value_bytes: Option<u64>,
-    /// `shared.lock_wait`: longest wait for a lock; chosen by the store when `None`.
-    pub lock_wait: Option<Duration>,
+    /// `shared.lock_wait`: longest wait of one call for locks; zero never waits.
+    pub lock_wait: Duration,
     /// `shared.schema`: version of the caller's value layout.
     pub schema: u64,
 }
@@ -94,11 +94,11 @@ impl Default for SharedSection {
     fn default() -> Self {
         Self {
             directory: None,
-            name: "cache".to_owned(),
+            name: "default".to_owned(),
             max_entries: 100_000,
             max_bytes: 256 << 20,
             max_value_bytes: None,
-            lock_wait: None,
+            lock_wait: Duration::from_millis(5),
             schema: 0,
         }
     }
@@ -117,6 +117,8 @@ pub struct RedisSection {
     pub unix: Option<PathBuf>,
     /// `redis.tls`.
     pub tls: bool,
+    /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
+    pub tls_ca_file: Option<PathBuf>,
     /// `redis.username`.
     pub username: Option<String>,
     /// `redis.password`.
@@ -141,11 +143,12 @@ impl Default for RedisSection {
             port: 6379,
             unix: None,
             tls: false,
+            tls_ca_file: None,
             username: None,
             password: None,
             database: 0,
-            prefix: "tierce:".to_owned(),
-            connect_timeout: Duration::from_secs(1),
+            prefix: "tierce".to_owned(),
+            connect_timeout: Duration::from_millis(500),
             read_timeout: Duration::from_millis(50),
             write_timeout: Duration::from_millis(100),
         }

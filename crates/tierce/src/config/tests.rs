@@ -41,7 +41,7 @@ fn sample(key: &str) -> &'static str {
         "environment" => "production",
         "tiering" => "L1L2L3",
         "metrics_enabled" | "redis.tls" => "true",
-        "shared.directory" | "redis.unix" => "/run/tierce",
+        "shared.directory" | "redis.unix" | "redis.tls_ca_file" => "/run/tierce",
         "shared.name" => "orders",
         "redis.url" => "redis://cache:6380/1",
         "redis.host" => "cache",
@@ -50,6 +50,7 @@ fn sample(key: &str) -> &'static str {
         "memory.max_bytes" | "shared.max_bytes" | "shared.max_value_bytes" => "10MiB",
         "memory.shards" => "16",
         "redis.port" => "6380",
+        "shared.lock_wait" => "0ms",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",
         _ => "5000",
     }
@@ -74,11 +75,15 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let others = config.show().into_iter().filter(|shown| shown.key != field.key);
         assert_eq!(others.filter(|shown| shown.source != Source::Default).count(), 0);
 
-        let config = Config::from_text(&format!("{}: \"{text}\"", field.key)).unwrap();
+        // A user name is refused without a password.
+        let is_user = field.key == "redis.username";
+        let more = if is_user { "\nredis.password: 'p'" } else { "" };
+        let config = Config::from_text(&format!("{}: \"{text}\"{more}", field.key)).unwrap();
         assert_eq!((field.read)(&config), wanted, "{} by file", field.key);
 
         for name in field.variables() {
-            let config = env(&[(&name, text)]).unwrap();
+            let more = [("REDIS_PASSWORD", "p"), (&name, text)];
+            let config = env(&more[usize::from(!is_user)..]).unwrap();
             assert_eq!((field.read)(&config), wanted, "{} by {name}", field.key);
             assert_eq!(config.get(field.key).unwrap().source, Source::Environment { name });
         }
@@ -397,6 +402,7 @@ fn a_secret_can_be_a_mounted_file() {
 #[test]
 fn values_that_do_not_go_together_are_refused_with_both_sources() {
     for (text, parts) in [
+        ("redis: {username: me}", ["redis.username = me", "redis.password = none"]),
         ("redis: {tls: true, unix: /run/r}", ["redis.unix", "redis.tls = true"]),
         ("redis: {host: h, unix: /run/r}", ["redis.unix", "redis.host = h"]),
         ("redis: {host: h, url: 'redis://h'}", ["redis.url", "redis.host"]),
@@ -417,6 +423,7 @@ fn values_that_do_not_go_together_are_refused_with_both_sources() {
         "redis: {tls: false, url: 'redis://h'}",
         "redis: {password: p, database: 3, url: 'redis://h'}",
         "redis: {database: 3, unix: /run/r}",
+        "redis: {username: me, url: 'redis://:p@h'}",
     ] {
         Config::from_text(text).unwrap();
     }
@@ -463,7 +470,7 @@ fn files_that_are_no_configuration_are_refused_and_never_panic() {
         "a: b: c",
         "\t",
         "memory:\n\tmax_entries: 5",
-        "{\"service\": \"a\", \"service\": \"b\"}",
+        "{\"service\": \"a\", \"service\": \"a\"}",
         "service: a\nservice: b",
         "service = 'a'\nservice = 'b'",
         "tiering:\n",

@@ -77,6 +77,10 @@ pub(super) enum Kind {
     Name {
         most_bytes: usize,
     },
+    /// What names of keys in a server begin with.
+    Prefix {
+        most_bytes: usize,
+    },
     /// An absolute path.
     Path,
     Secret,
@@ -95,7 +99,12 @@ impl Kind {
     pub(super) fn is_text(self) -> bool {
         matches!(
             self,
-            Self::Text { .. } | Self::Name { .. } | Self::Path | Self::Secret | Self::Url
+            Self::Text { .. }
+                | Self::Name { .. }
+                | Self::Prefix { .. }
+                | Self::Path
+                | Self::Secret
+                | Self::Url
         )
     }
 
@@ -129,6 +138,9 @@ impl Kind {
                 "must be 1 to {most_bytes} letters, digits, hyphens, underscores or dots, \
                  and not begin with a dot"
             ),
+            Self::Prefix { most_bytes } => format!(
+                "must be 1 to {most_bytes} bytes of printable ASCII without blanks and braces"
+            ),
             Self::Path => "must be an absolute path".to_owned(),
             Self::Secret => "must not be empty".to_owned(),
             Self::Url => "must be a URL such as redis://host:6379/0, rediss://host or \
@@ -146,7 +158,9 @@ impl Kind {
             Self::Size { .. } => Value::Size(units::parse_size(text).ok()?),
             Self::Span { .. } => Value::Span(units::parse_span(text).ok()?),
             Self::Flag => Value::Flag(units::parse_flag(text).ok()?),
-            Self::Text { .. } | Self::Name { .. } => Value::Text(text.to_owned()),
+            Self::Text { .. } | Self::Name { .. } | Self::Prefix { .. } => {
+                Value::Text(text.to_owned())
+            }
             Self::Path => Value::Path(PathBuf::from(text)),
             Self::Secret => Value::Secret(Secret::new(text)),
             Self::Url => Value::Url(Secret::new(text.trim())),
@@ -173,6 +187,10 @@ impl Kind {
                 (1..=most_bytes).contains(&text.len())
                     && !text.starts_with('.')
                     && text.bytes().all(legal)
+            }
+            (Self::Prefix { most_bytes }, Value::Text(text)) => {
+                let legal = |byte: u8| byte.is_ascii_graphic() && !b"{}".contains(&byte);
+                (1..=most_bytes).contains(&text.len()) && text.bytes().all(legal)
             }
             (Self::Path, Value::Path(path)) => is_absolute_path(path),
             (Self::Secret, Value::Secret(secret)) => !secret.expose().is_empty(),
@@ -220,6 +238,9 @@ mod tests {
         for wrong in ["", ".", "..", "../x", "a/b", "a b", "ninechars", "é"] {
             assert!(name.parse(wrong).is_none(), "{wrong}");
         }
+        let prefix = Kind::Prefix { most_bytes: 8 };
+        assert!(prefix.parse("shop:v1").is_some());
+        assert!(["", "a b", "{a}", "é", "ninechars"].iter().all(|p| prefix.parse(p).is_none()));
         assert!(Kind::Text { most_bytes: 9 }.parse("two\nlines").is_none());
         assert!(Kind::Path.parse("/run/a").is_some());
         assert!(
