@@ -28,6 +28,14 @@ pub(super) fn check(config: &Config) -> Result<()> {
 }
 
 fn check_shared(config: &Config) -> Result<()> {
+    if config.shared.directory.is_some() && is_given(config, "shared.name") {
+        return Err(conflict(
+            config,
+            "shared.directory",
+            "shared.name",
+            "the folder is the store: only one of the two may be given",
+        ));
+    }
     match config.shared.max_value_bytes {
         Some(largest) if largest > config.shared.max_bytes => Err(conflict(
             config,
@@ -43,12 +51,12 @@ fn check_shared(config: &Config) -> Result<()> {
 fn check_url(config: &Config) -> Result<()> {
     let Some(url) = &config.redis.url else { return Ok(()) };
     let Some(parts) = UrlParts::of(url.expose()) else { return Ok(()) };
-    for key in ["redis.host", "redis.port", "redis.unix"] {
+    for key in ["redis.host", "redis.port", "redis.unix", "redis.database"] {
         if is_given(config, key) {
             return Err(conflict(config, "redis.url", key, "only one of the two may be given"));
         }
     }
-    let encrypts = matches!(parts.scheme, "rediss" | "valkeys");
+    let encrypts = parts.scheme == "rediss";
     if is_given(config, "redis.tls") && config.redis.tls != encrypts {
         return Err(conflict(
             config,
@@ -60,7 +68,6 @@ fn check_url(config: &Config) -> Result<()> {
     for (key, in_url) in [
         ("redis.password", parts.has_password),
         ("redis.username", parts.has_username),
-        ("redis.database", parts.has_database),
     ] {
         if in_url && is_given(config, key) {
             return Err(conflict(config, "redis.url", key, "both say it; only one of them may"));

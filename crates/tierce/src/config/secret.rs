@@ -48,7 +48,6 @@ pub(super) struct UrlParts<'a> {
     pub(super) scheme: &'a str,
     pub(super) has_password: bool,
     pub(super) has_username: bool,
-    pub(super) has_database: bool,
     /// Host and port as written, or the path of a socket.
     pub(super) place: &'a str,
     path: &'a str,
@@ -64,7 +63,7 @@ impl<'a> UrlParts<'a> {
             query.split(['?', '&', '#']).any(|part| part.split('=').next() == Some(name))
         };
         match scheme {
-            "redis" | "rediss" | "valkey" | "valkeys" => {
+            "redis" | "rediss" => {
                 // A password may hold an unescaped `/` or `@`: all up to the last `@` is blanked.
                 let (user, after) = before_query.rsplit_once('@').unwrap_or(("", before_query));
                 let (place, path) = after.split_once('/').unwrap_or((after, ""));
@@ -72,16 +71,14 @@ impl<'a> UrlParts<'a> {
                     scheme,
                     has_password: user.contains(':'),
                     has_username: user.split(':').next().is_some_and(|name| !name.is_empty()),
-                    has_database: !path.is_empty(),
                     place,
                     path,
                 })
             }
-            "unix" | "redis+unix" | "valkey+unix" => before_query.starts_with('/').then(|| Self {
+            "unix" => before_query.starts_with('/').then(|| Self {
                 scheme,
                 has_password: has("pass"),
                 has_username: has("user"),
-                has_database: has("db"),
                 place: before_query,
                 path: "",
             }),
@@ -92,7 +89,7 @@ impl<'a> UrlParts<'a> {
     /// The URL without names, passwords and parameters.
     pub(super) fn blanked(&self, url: &str) -> String {
         let user = if self.has_password || self.has_username { "***@" } else { "" };
-        let user = if self.scheme.ends_with("unix") { "" } else { user };
+        let user = if self.scheme == "unix" { "" } else { user };
         let slash = if self.path.is_empty() { "" } else { "/" };
         let query = if url.contains(['?', '#']) { "?***" } else { "" };
         format!("{}://{user}{}{slash}{}{query}", self.scheme, self.place, self.path)
@@ -127,7 +124,7 @@ mod tests {
             ("redis://hunter2@cache", "redis://***@cache"),
             ("redis://:hun/ter2@x@cache:1", "redis://***@cache:1"),
             ("redis://cache?password=hunter2", "redis://cache?***"),
-            ("redis+unix:///run/redis.sock?pass=hunter2&db=1", "redis+unix:///run/redis.sock?***"),
+            ("unix:///run/redis.sock?pass=hunter2&db=1", "unix:///run/redis.sock?***"),
             ("redis:hunter2@cache", "***"),
             ("http://hunter2@cache", "***"),
             ("redis://:hunter2@", "***"),

@@ -74,9 +74,9 @@ impl MemorySection {
 /// The store of L2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedSection {
-    /// `shared.directory`: absolute; chosen by the store when `None`.
+    /// `shared.directory`: the folder of the store, absolute; by user and `name` when `None`.
     pub directory: Option<PathBuf>,
-    /// `shared.name`: processes that name the same store share it.
+    /// `shared.name`: processes that name the same store share it; only without `directory`.
     pub name: String,
     /// `shared.max_entries`: most entries.
     pub max_entries: u64,

@@ -403,6 +403,8 @@ fn a_secret_can_be_a_mounted_file() {
 fn values_that_do_not_go_together_are_refused_with_both_sources() {
     for (text, parts) in [
         ("redis: {username: me}", ["redis.username = me", "redis.password = none"]),
+        ("shared: {directory: /run/a, name: b}", ["shared.directory", "shared.name = b"]),
+        ("redis: {database: 1, url: 'redis://h'}", ["redis.url", "redis.database = 1"]),
         ("redis: {tls: true, unix: /run/r}", ["redis.unix", "redis.tls = true"]),
         ("redis: {host: h, unix: /run/r}", ["redis.unix", "redis.host = h"]),
         ("redis: {host: h, url: 'redis://h'}", ["redis.url", "redis.host"]),
@@ -421,7 +423,7 @@ fn values_that_do_not_go_together_are_refused_with_both_sources() {
     for text in [
         "redis: {tls: true, url: 'rediss://h'}",
         "redis: {tls: false, url: 'redis://h'}",
-        "redis: {password: p, database: 3, url: 'redis://h'}",
+        "redis: {password: p, url: 'redis://h'}",
         "redis: {database: 3, unix: /run/r}",
         "redis: {username: me, url: 'redis://:p@h'}",
     ] {

@@ -144,7 +144,7 @@ impl Kind {
             Self::Path => "must be an absolute path".to_owned(),
             Self::Secret => "must not be empty".to_owned(),
             Self::Url => "must be a URL such as redis://host:6379/0, rediss://host or \
-                          redis+unix:///run/redis.sock"
+                          unix:///run/redis.sock"
                 .to_owned(),
             Self::Tiering => "must be one of L1, L2, L3, L1L2, L1L3, L2L3, L1L2L3".to_owned(),
             Self::Environment => "must be development, staging or production".to_owned(),
