@@ -1,11 +1,53 @@
 //! tierce: an embedded tiered cache.
+//!
+//! | tier | where | reach |
+//! |---|---|---|
+//! | L1 | memory of this process | one process |
+//! | L2 | a store file, mapped by every process (feature `shared`, on by default) | all processes of a host |
+//! | L3 | Redis or Valkey (feature `redis`) | all hosts |
+//!
+//! [`Cache`] is the three as one: a read asks the fastest first and copies what it finds upwards,
+//! a change reaches all, and nothing that a change ended comes back. [`MemoryCache`] is L1 alone,
+//! generic over keys and values; [`Store`] is L2 alone.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tierce::{Bytes, Cache, MemoryOptions};
+//!
+//! let cache = Cache::builder()
+//!     .memory(MemoryOptions::new().max_bytes(64 << 20))
+//!     .default_ttl(Duration::from_secs(600))
+//!     .build()?;
+//!
+//! // One load for all threads that ask for the key at the same time.
+//! let user = cache.get_or_load("user:7", |_key| std::io::Result::Ok(Bytes::from("Ada")))?;
+//! assert_eq!(user, "Ada");
+//! cache.delete("user:7")?;
+//! # Ok::<(), tierce::Error>(())
+//! ```
+//!
+//! Values other than [`Bytes`] need a [`Codec`] for the tiers below L1, given to
+//! [`Builder::build_with`].
 #![deny(unsafe_code)]
+#![cfg_attr(not(feature = "shared"), allow(rustdoc::broken_intra_doc_links))]
 
+/// The examples of the README, so that they stay true.
+#[cfg(all(doctest, feature = "shared"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+mod cache;
 mod clock;
 mod codec;
 #[cfg(feature = "config")]
 pub mod config;
 mod error;
+mod event;
+mod guard;
+mod invalidation;
+#[cfg(any(feature = "shared", feature = "redis"))]
+mod key;
+mod load;
 mod memory;
 mod metrics;
 mod policy;
@@ -14,16 +56,24 @@ mod resilience;
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;
 mod sync;
+// Where a tier is not built in, nothing can be made of what stands for it.
+#[cfg_attr(not(all(feature = "shared", feature = "redis")), allow(dead_code))]
 mod tier;
 mod tiering;
 
+pub use bytes::Bytes;
+
+pub use cache::{Answer, Builder, Cache, LoadOptions, Loaded, MAX_KEY_BYTES, Origin, SetOptions};
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Format};
 #[cfg(feature = "config")]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
 pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
-pub use metrics::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus};
+pub use metrics::{
+    BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus,
+};
 pub use policy::PolicyKind;
 pub use resilience::BreakerOptions;
 #[cfg(feature = "shared")]
@@ -31,7 +81,6 @@ pub use store::{
     Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,
     StoreRecord, StoreStatistics, StoreToken, StoreUsage, default_directory,
 };
-pub use tier::{Fill, Found, Record, Token, Usage};
-pub use tiering::{TierKind, Tiering};
 #[cfg(feature = "redis")]
 pub use tier::{RedisOptions, RedisRefusal, RedisStatistics};
+pub use tiering::{TierKind, Tiering};

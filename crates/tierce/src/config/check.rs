@@ -65,10 +65,9 @@ fn check_url(config: &Config) -> Result<()> {
             "must agree: rediss:// is TLS, other schemes are not",
         ));
     }
-    for (key, in_url) in [
-        ("redis.password", parts.has_password),
-        ("redis.username", parts.has_username),
-    ] {
+    for (key, in_url) in
+        [("redis.password", parts.has_password), ("redis.username", parts.has_username)]
+    {
         if in_url && is_given(config, key) {
             return Err(conflict(config, "redis.url", key, "both say it; only one of them may"));
         }

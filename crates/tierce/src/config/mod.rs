@@ -19,6 +19,7 @@
 //! | `secret.rs` | what no output may show |
 
 mod blocks;
+mod build;
 mod check;
 mod document;
 mod environment;

@@ -153,11 +153,6 @@ impl Snapshot {
         self.buckets().fold(0, |sum, (_, count)| sum.wrapping_add(count))
     }
 
-    /// The sum of all values, in nanoseconds.
-    pub(crate) fn sum(&self) -> u64 {
-        self.sum
-    }
-
     /// The value that a share `q` (0 to 1) of all values does not exceed, in nanoseconds, within
     /// 1 %; 0 if there are no values.
     pub(crate) fn quantile(&self, q: f64) -> u64 {
@@ -246,7 +241,7 @@ mod tests {
             values.sort_unstable();
             let snapshot = histogram.snapshot();
             assert_eq!(snapshot.count(), values.len() as u64);
-            assert_eq!(snapshot.sum(), values.iter().sum::<u64>());
+            assert_eq!(snapshot.sum, values.iter().sum::<u64>());
             for percent in 0..=100 {
                 let rank = (percent * values.len()).div_ceil(100).max(1);
                 let (exact, found) = (values[rank - 1], snapshot.quantile(percent as f64 / 100.0));

@@ -23,7 +23,7 @@ pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
-pub use snapshot::{EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
 
 use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
@@ -89,6 +89,10 @@ impl TierMetrics {
         self.counters.add(counter as usize, count);
     }
 
+    fn hits(&self) -> u64 {
+        self.counters.sum(TierCounter::Hits as usize)
+    }
+
     /// Counts an error by its kind.
     pub(crate) fn error(&self, kind: ErrorKind) {
         if let Some(counter) = self.errors.get(kind as usize) {
@@ -120,10 +124,6 @@ impl TierMetrics {
 /// A counter of the whole cache.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CacheCounter {
-    /// Reads by callers, whatever came of them.
-    Requests,
-    /// Reads that some tier answered.
-    Hits,
     /// Reads that no tier answered.
     Misses,
     /// Loaders that were run.
@@ -179,11 +179,10 @@ impl Metrics {
         self.counters.add(counter as usize, 1);
     }
 
-    /// Counts a request that this tier answered.
+    /// Counts a request that this tier answered: one counter, since it is on the path of every
+    /// L1 hit. Hits and requests of the cache are sums made by [`snapshot`](Self::snapshot).
     #[inline]
     pub(crate) fn hit(&self, kind: TierKind) {
-        self.counters.add(CacheCounter::Requests as usize, 1);
-        self.counters.add(CacheCounter::Hits as usize, 1);
         self.tier(kind).count(TierCounter::Hits);
         // The line stays shared among cores while the answer stays the same.
         if self.last_hit_tier.load(Ordering::Relaxed) != kind as u8 {
@@ -193,7 +192,6 @@ impl Metrics {
 
     /// Counts a request that no tier answered.
     pub(crate) fn miss(&self) {
-        self.counters.add(CacheCounter::Requests as usize, 1);
         self.counters.add(CacheCounter::Misses as usize, 1);
     }
 
@@ -205,10 +203,16 @@ impl Metrics {
     /// The numbers now, of the cache and of these tiers.
     pub(crate) fn snapshot(&self, tiers: impl IntoIterator<Item = TierKind>) -> Stats {
         let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
+        // Over all tiers, also those that left the tiering: requests do not become fewer.
+        let hits = self.tiers.iter().map(TierMetrics::hits).sum::<u64>();
+        let misses = sum(CacheCounter::Misses);
+        let below = self.operation_latency.snapshot();
+        let mut all = self.tier(TierKind::Memory).latency.snapshot();
+        all.merge(&below);
         Stats {
-            requests: sum(CacheCounter::Requests),
-            hits: sum(CacheCounter::Hits),
-            misses: sum(CacheCounter::Misses),
+            requests: hits.saturating_add(misses),
+            hits,
+            misses,
             loads: sum(CacheCounter::Loads),
             load_failures: sum(CacheCounter::LoadFailures),
             load_waits: sum(CacheCounter::LoadWaits),
@@ -216,7 +220,8 @@ impl Metrics {
             last_hit_tier: self.last_hit_tier(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
             load_latency: self.load_latency.snapshot().summary(),
-            operation_latency: self.operation_latency.snapshot().summary(),
+            operation_latency: below.summary(),
+            latency: all.summary(),
         }
     }
 }

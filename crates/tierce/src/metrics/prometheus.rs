@@ -107,6 +107,10 @@ impl Text<'_> {
         self.each_tier("tierce_tier_available", "gauge", help, |tier| {
             Some(f64::from(u8::from(tier.trouble.is_none())))
         });
+        let help = "Times the circuit breaker of a tier opened.";
+        self.each_tier("tierce_breaker_openings_total", "counter", help, |tier| {
+            tier.breaker.as_ref().map(|breaker| breaker.opened as f64)
+        });
         self.each_tier("tierce_entries", "gauge", "Entries in a tier.", |tier| {
             Some(tier.entries as f64)
         });

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::tiering::TierKind;
+use crate::{memory::MemoryStatistics, tiering::TierKind};
 
 /// How long something took.
 ///
@@ -14,16 +14,22 @@ pub struct LatencySummary {
     /// How many there were. Hits of L1 are sampled, 1 in 64, and each sample counts as 64.
     pub count: u64,
     /// Half took at most this long.
+    #[cfg_attr(feature = "serde", serde(rename = "p50_ns", serialize_with = "nanos"))]
     pub p50: Duration,
     /// 95 % took at most this long.
+    #[cfg_attr(feature = "serde", serde(rename = "p95_ns", serialize_with = "nanos"))]
     pub p95: Duration,
     /// 99 % took at most this long.
+    #[cfg_attr(feature = "serde", serde(rename = "p99_ns", serialize_with = "nanos"))]
     pub p99: Duration,
     /// The longest; spans above one hour count as one hour.
+    #[cfg_attr(feature = "serde", serde(rename = "max_ns", serialize_with = "nanos"))]
     pub max: Duration,
     /// The average.
+    #[cfg_attr(feature = "serde", serde(rename = "mean_ns", serialize_with = "nanos"))]
     pub mean: Duration,
     /// The sum of all.
+    #[cfg_attr(feature = "serde", serde(rename = "sum_ns", serialize_with = "nanos"))]
     pub sum: Duration,
     /// How many took at most so long, exactly; limits in rising order.
     pub thresholds: Vec<LatencyCount>,
@@ -35,6 +41,7 @@ pub struct LatencySummary {
 #[non_exhaustive]
 pub struct LatencyCount {
     /// The limit.
+    #[cfg_attr(feature = "serde", serde(rename = "limit_ns", serialize_with = "nanos"))]
     pub limit: Duration,
     /// How many were not longer.
     pub count: u64,
@@ -57,6 +64,40 @@ pub struct EvictionStats {
     pub removed: u64,
     /// Did not leave but was never let in: too large, or no room.
     pub refused: u64,
+}
+
+impl EvictionStats {
+    /// What L1 counted.
+    pub(crate) fn of_memory(counted: &MemoryStatistics) -> Self {
+        Self {
+            size: counted.size,
+            bytes: counted.bytes,
+            expired: counted.expired,
+            replaced: counted.replaced,
+            removed: counted.removed,
+            refused: counted.refused,
+        }
+    }
+}
+
+/// What the circuit breaker of a tier did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BreakerStats {
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// How often it opened.
+    pub opened: u64,
+    /// Calls that were not made because it was not closed.
+    pub rejected: u64,
+}
+
+impl BreakerStats {
+    /// These numbers.
+    pub(crate) fn new(state: &'static str, opened: u64, rejected: u64) -> Self {
+        Self { state, opened, rejected }
+    }
 }
 
 /// What one tier did since the cache was made, and how full it is.
@@ -94,6 +135,10 @@ pub struct TierStats {
     pub max_bytes: Option<u64>,
     /// Why it does not answer now, if so.
     pub trouble: Option<String>,
+    /// Its circuit breaker; L1 has none.
+    pub breaker: Option<BreakerStats>,
+    /// Keys that it is not asked for, since changes of them did not reach it; "all" counts as one.
+    pub distrusted_keys: u64,
     /// How long its reads took.
     pub latency: LatencySummary,
 }
@@ -115,6 +160,8 @@ impl TierStats {
             bytes: 0,
             max_bytes: None,
             trouble: None,
+            breaker: None,
+            distrusted_keys: 0,
             latency: LatencySummary::default(),
         }
     }
@@ -154,6 +201,8 @@ pub struct Stats {
     pub tiers: Vec<TierStats>,
     /// How long loaders ran.
     pub load_latency: LatencySummary,
+    /// How long reads took, those that L1 answered included.
+    pub latency: LatencySummary,
     /// How long reads that went below L1 took, from the call to its return.
     pub operation_latency: LatencySummary,
 }
@@ -169,11 +218,23 @@ impl Stats {
         (self.requests > 0).then(|| self.hits as f64 / self.requests as f64)
     }
 
+    /// The numbers as JSON; spans are whole nanoseconds, with `_ns` behind their names.
+    #[cfg(feature = "serde")]
+    pub fn to_json(&self) -> String {
+        // Numbers, names and lists of our own: nothing here that JSON cannot say.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// The numbers as Prometheus text, for a process with one cache; see
     /// [`to_prometheus`](crate::to_prometheus) for several.
     pub fn to_prometheus(&self, cache: &str) -> String {
         super::to_prometheus([(cache, self)])
     }
+}
+
+#[cfg(feature = "serde")]
+fn nanos<S: serde::Serializer>(span: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(super::nanoseconds(*span))
 }
 
 #[cfg(feature = "serde")]

@@ -5,5 +5,5 @@
 
 mod breaker;
 
+pub(crate) use breaker::Breaker;
 pub use breaker::BreakerOptions;
-pub(crate) use breaker::{Breaker, BreakerState, Permit};

@@ -9,7 +9,8 @@
 //! | header page, written once, checksummed|
 //! +---------------------------------------+   64 KiB
 //! | state: boot id, clear epoch,          |
-//! |        per shard: epoch, entries      |
+//! |        per shard: epoch, entries;     |
+//! |        doubts about the tier below    |
 //! +---------------------------------------+   128 KiB
 //! | segment table, 64 bytes a segment     |
 //! +---------------------------------------+

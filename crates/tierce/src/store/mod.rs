@@ -39,6 +39,7 @@
 //! Other platforms than Linux get `elsewhere` in place of this file.
 
 mod check;
+mod doubts;
 mod evict;
 mod extents;
 mod files;
@@ -68,6 +69,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::doubts::Doubt;
 pub use self::{
     options::{Medium, StoreOptions},
     types::{

@@ -20,11 +20,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{
-    error::{Error, Result},
-    sync::Mutex,
-    tier::Tier,
-};
+use crate::{error::Result, sync::Mutex, tier::Tier};
 
 /// Bound on the bytes of all keys together: 65,536 keys of 256 bytes. Longer keys overflow sooner.
 const MAX_KEY_BYTES: usize = 16 << 20;
@@ -51,17 +47,6 @@ struct Notes {
 /// A point in the order of notes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);
-
-/// What a replay did.
-#[derive(Debug, Default)]
-pub(crate) struct Replay {
-    /// Keys that are trusted again; a `clear` counts as all that it settled, and one.
-    pub(crate) settled: usize,
-    /// Keys that are still distrusted, "everything" counting as one.
-    pub(crate) left: usize,
-    /// The tier's error that ended the replay.
-    pub(crate) error: Option<Error>,
-}
 
 impl Ledger {
     /// An empty ledger of at most `max_keys` keys.
@@ -146,19 +131,18 @@ impl Ledger {
     /// under way.
     ///
     /// Costs one call of the tier for each key; the caller decides when the tier is worth asking.
-    pub(crate) fn replay(&self, tier: &dyn Tier, budget: usize) -> Replay {
+    ///
+    /// # Errors
+    /// The tier's error that ended the replay; the keys from there on stay noted.
+    pub(crate) fn replay<T: Tier + ?Sized>(&self, tier: &T, budget: usize) -> Result<()> {
         if self.is_empty() || self.is_replaying.swap(true, Ordering::Acquire) {
-            return Replay { left: self.len(), ..Replay::default() };
+            return Ok(());
         }
-        let ends = EndReplay(self);
-        let before = self.len();
-        let error = self.replay_slice(tier, budget).err();
-        drop(ends);
-        let left = self.len();
-        Replay { settled: before.saturating_sub(left), left, error }
+        let _ends = EndReplay(self);
+        self.replay_slice(tier, budget)
     }
 
-    fn replay_slice(&self, tier: &dyn Tier, budget: usize) -> Result<()> {
+    fn replay_slice<T: Tier + ?Sized>(&self, tier: &T, budget: usize) -> Result<()> {
         let mark = self.mark();
         if self.notes.lock().everything.is_some() {
             tier.clear()?;

@@ -4,9 +4,8 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::{
-    error::ErrorKind,
+    error::{Error, ErrorKind},
     tier::{Fill, Found, Record, Token, Usage},
-    tiering::TierKind,
 };
 
 /// A tier that fails on demand and runs a hook inside its calls.
@@ -31,9 +30,6 @@ impl<'a> Fake<'a> {
 }
 
 impl Tier for Fake<'_> {
-    fn kind(&self) -> TierKind {
-        TierKind::Redis
-    }
     fn read(&self, _key: &[u8]) -> Result<Found> {
         unreachable!("a replay only removes")
     }
@@ -67,14 +63,11 @@ fn noted_key_is_distrusted_until_it_was_removed() {
 
     let mut tier = Fake::new(|_| {});
     tier.fails_from = 0;
-    let replay = ledger.replay(&tier, 10);
-    assert_eq!((replay.settled, replay.left), (0, 1));
-    assert_eq!(replay.error.unwrap().kind(), ErrorKind::Network);
-    assert!(ledger.distrusts(b"a"));
+    assert_eq!(ledger.replay(&tier, 10).unwrap_err().kind(), ErrorKind::Network);
+    assert!(ledger.distrusts(b"a") && ledger.len() == 1);
 
-    let replay = ledger.replay(&Fake::new(|_| {}), 10);
-    assert_eq!((replay.settled, replay.left), (1, 0));
-    assert!(replay.error.is_none() && !ledger.distrusts(b"a") && ledger.is_empty());
+    ledger.replay(&Fake::new(|_| {}), 10).unwrap();
+    assert!(!ledger.distrusts(b"a") && ledger.is_empty());
 }
 
 #[test]
@@ -84,12 +77,13 @@ fn replay_keeps_to_its_budget_and_ends_at_the_first_error() {
         ledger.note(format!("{n}").as_bytes());
     }
     let tier = Fake::new(|_| {});
-    assert_eq!(ledger.replay(&tier, 4).left, 6);
+    ledger.replay(&tier, 4).unwrap();
+    assert_eq!(ledger.len(), 6);
     assert_eq!(tier.calls.load(Ordering::Relaxed), 4);
     let mut tier = Fake::new(|_| {});
     tier.fails_from = 2;
-    let replay = ledger.replay(&tier, 100);
-    assert_eq!((replay.settled, replay.left, replay.error.is_some()), (2, 4, true));
+    ledger.replay(&tier, 100).unwrap_err();
+    assert_eq!(ledger.len(), 4);
     assert_eq!(tier.calls.load(Ordering::Relaxed), 3);
 }
 
@@ -97,15 +91,14 @@ fn replay_keeps_to_its_budget_and_ends_at_the_first_error() {
 fn change_that_fails_during_the_replay_is_kept() {
     let ledger = Ledger::new(10);
     ledger.note(b"a");
-    let replay = ledger.replay(&Fake::new(|key| ledger.note(key.as_bytes())), 10);
-    assert_eq!((replay.settled, replay.left), (0, 1));
-    assert!(ledger.distrusts(b"a"));
+    ledger.replay(&Fake::new(|key| ledger.note(key.as_bytes())), 10).unwrap();
+    assert!(ledger.distrusts(b"a") && ledger.len() == 1);
 
     ledger.note_everything();
-    ledger.replay(&Fake::new(|_| ledger.note(b"b")), 10);
+    ledger.replay(&Fake::new(|_| ledger.note(b"b")), 10).unwrap();
     assert!(ledger.distrusts(b"b") && !ledger.distrusts(b"a"));
     ledger.note_everything();
-    ledger.replay(&Fake::new(|_| ledger.note_everything()), 10);
+    ledger.replay(&Fake::new(|_| ledger.note_everything()), 10).unwrap();
     assert!(ledger.distrusts(b"a"));
 }
 
@@ -143,10 +136,9 @@ fn overflow_distrusts_everything_until_a_clear() {
     ledger.note(b"d");
     assert!(ledger.distrusts(b"z") && ledger.len() == 1);
     let seen = Mutex::new(Vec::new());
-    let replay = ledger.replay(&Fake::new(|what| seen.lock().push(what.to_owned())), 1);
+    ledger.replay(&Fake::new(|what| seen.lock().push(what.to_owned())), 1).unwrap();
     assert_eq!(*seen.lock(), ["clear"]);
-    assert_eq!((replay.settled, replay.left), (1, 0));
-    assert!(!ledger.distrusts(b"a"));
+    assert!(ledger.is_empty() && !ledger.distrusts(b"a"));
 }
 
 #[test]
@@ -164,16 +156,19 @@ fn second_replay_does_not_repeat_the_first() {
     ledger.note(b"a");
     let inner = Fake::new(|_| {});
     let outer = Fake::new(|_| {
-        assert_eq!(ledger.replay(&inner, 10).left, 1);
+        ledger.replay(&inner, 10).unwrap();
+        assert_eq!(ledger.len(), 1);
     });
-    assert_eq!(ledger.replay(&outer, 10).settled, 1);
+    ledger.replay(&outer, 10).unwrap();
+    assert!(ledger.is_empty());
     assert_eq!(inner.calls.load(Ordering::Relaxed), 0);
     // A tier that panics does not block the ledger for ever.
     ledger.note(b"a");
     let panics = Fake::new(|_| panic!("on purpose"));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ledger.replay(&panics, 1)))
         .unwrap_err();
-    assert_eq!(ledger.replay(&inner, 10).settled, 1);
+    ledger.replay(&inner, 10).unwrap();
+    assert!(ledger.is_empty());
 }
 
 #[test]

@@ -16,22 +16,33 @@
 mod ledger;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "redis_absent.rs"]
+mod redis;
+#[cfg(feature = "shared")]
+mod shared;
+#[cfg(not(feature = "shared"))]
+#[path = "shared_absent.rs"]
+mod shared;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 #[cfg(feature = "redis")]
-pub(crate) use self::redis::RedisTier;
-#[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
-pub(crate) use ledger::{Ledger, Mark, Replay};
+#[cfg(not(feature = "redis"))]
+pub(crate) use self::redis::{RedisOptions, RedisStatistics};
+pub(crate) use self::{
+    ledger::Ledger,
+    shared::{Changed, SharedMark, SharedOptions, SharedTier},
+};
 
-use crate::{codec::Format, error::Result, tiering::TierKind};
+use crate::{codec::Format, error::Result};
 
 /// A value as L2 and L3 hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The encoded value.
     pub value: Bytes,
     /// How to read it.
@@ -42,11 +53,11 @@ pub struct Record {
 
 /// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(pub(crate) [u64; 2]);
+pub(crate) struct Token(pub(crate) [u64; 2]);
 
 /// What a read of one tier found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// The live record, or `None` on a miss.
     pub record: Option<Record>,
     /// The licence to fill this tier with what is fetched from below; taken before the record
@@ -56,7 +67,7 @@ pub struct Found {
 
 /// What became of a fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fill {
+pub(crate) enum Fill {
     /// The record is in the tier now.
     Stored,
     /// The tier had a live record already; the caller takes this one for its own.
@@ -70,7 +81,7 @@ pub enum Fill {
 
 /// How full a tier is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Live entries; approximate in L2, 0 where the tier cannot tell.
     pub entries: u64,
     /// The bound on entries, if there is one.
@@ -87,9 +98,6 @@ pub struct Usage {
 /// means that the tier failed; the chain counts it and goes on without the tier. A miss is not an
 /// error.
 pub(crate) trait Tier: Send + Sync {
-    /// Which tier this is.
-    fn kind(&self) -> TierKind;
-
     /// Looks the key up.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
@@ -116,4 +124,31 @@ pub(crate) trait Tier: Send + Sync {
 
     /// Gives back threads and connections; later calls fail.
     fn close(&self);
+}
+
+/// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
+pub(crate) trait RemoteTier: Tier {
+    /// Removes all records of a group of keys. Errors as [`Tier::clear`].
+    fn clear_group(&self, group: usize) -> Result<()>;
+
+    /// What the tier counted since it was made.
+    fn statistics(&self) -> RedisStatistics;
+}
+
+/// The options of L2 where none were given; `None` where L2 is not built in.
+pub(crate) fn default_shared_options() -> Option<SharedOptions> {
+    shared::default_options()
+}
+
+/// The options of L3 where none were given; `None` where L3 is not built in.
+pub(crate) fn default_redis_options() -> Option<RedisOptions> {
+    redis::default_options()
+}
+
+/// Makes the tier of these options. Does no I/O.
+///
+/// # Errors
+/// For options out of range.
+pub(crate) fn open_redis(options: RedisOptions) -> Result<Arc<dyn RemoteTier>> {
+    redis::open(options)
 }

@@ -58,8 +58,7 @@ use self::{
 use crate::{
     codec::envelope,
     error::{Error, ErrorKind, Result},
-    tier::{Fill, Found, Record, Tier, Token, Usage},
-    tiering::TierKind,
+    tier::{Fill, Found, Record, RemoteTier, Tier, Token, Usage},
 };
 
 /// TTLs beyond this are stored without one: the server's own bound is of that order, and no
@@ -76,6 +75,16 @@ pub(crate) struct RedisTier {
     is_closed: AtomicBool,
 }
 
+/// The options where none were given: the server at `127.0.0.1:6379`.
+pub(super) fn default_options() -> Option<RedisOptions> {
+    Some(RedisOptions::new())
+}
+
+/// The tier behind its trait; see [`RedisTier::new`].
+pub(super) fn open(options: RedisOptions) -> Result<Arc<dyn RemoteTier>> {
+    Ok(Arc::new(RedisTier::new(options)?))
+}
+
 impl RedisTier {
     /// Checks the options.
     ///
@@ -90,11 +99,6 @@ impl RedisTier {
         };
         let common = Common { settings, counters: Arc::new(Counters::default()), connector };
         Ok(Self { common: Arc::new(common), home: Home::new(), is_closed: AtomicBool::new(false) })
-    }
-
-    /// The counters since the tier was made.
-    pub(crate) fn statistics(&self) -> RedisStatistics {
-        self.common.counters.snapshot()
     }
 
     fn link(&self) -> Result<&Link> {
@@ -162,11 +166,20 @@ impl RedisTier {
     }
 }
 
-impl Tier for RedisTier {
-    fn kind(&self) -> TierKind {
-        TierKind::Redis
+impl RemoteTier for RedisTier {
+    fn clear_group(&self, group: usize) -> Result<()> {
+        let call = self.write_call()?;
+        let epoch = names::epoch(&self.common.settings.prefix, group);
+        call.run(&scripts::CLEAR, &[&epoch], &[random_start()])?;
+        Ok(())
     }
 
+    fn statistics(&self) -> RedisStatistics {
+        self.common.counters.snapshot()
+    }
+}
+
+impl Tier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let names = self.names(key);

@@ -12,10 +12,10 @@
 //! No name under one prefix equals a name under another: a prefix has no brace, so the first
 //! brace of a name ends it.
 
-use xxhash_rust::xxh3::xxh3_64;
+use crate::key;
 
 /// Two changes in one stripe can only cost a miss, `clear` costs one command for each stripe.
-pub(super) const STRIPES: usize = 256;
+pub(super) const STRIPES: usize = key::GROUPS;
 
 /// Longest number that is a counter: below 2^53, so that the server's scripts compute exactly.
 const COUNTER_DIGITS: usize = 15;
@@ -29,7 +29,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(prefix: &str, key: &[u8]) -> Self {
-        let stripe = stripe(key);
+        let stripe = key::group(key);
         let mut data = format!("{prefix}:{{{stripe:02x}}}:k:").into_bytes();
         data.extend_from_slice(key);
         Self { data, stamp: counter(prefix, stripe, 's'), epoch: counter(prefix, stripe, 'e') }
@@ -43,11 +43,6 @@ pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
 
 fn counter(prefix: &str, stripe: usize, letter: char) -> Vec<u8> {
     format!("{prefix}:{{{stripe:02x}}}:{letter}").into_bytes()
-}
-
-/// The stripe of a key: the same on every host and in every version, hence the fixed hash.
-fn stripe(key: &[u8]) -> usize {
-    (xxh3_64(key) % STRIPES as u64) as usize
 }
 
 /// The number of a stamp or an epoch, or `None` where the bytes are no counter of ours; the

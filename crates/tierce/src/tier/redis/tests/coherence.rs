@@ -12,7 +12,7 @@ use super::{
 use crate::{
     codec::Format,
     error::ErrorKind,
-    tier::{Fill, Record, Tier, redis::RedisTier},
+    tier::{Fill, Record, RemoteTier, Tier, redis::RedisTier},
 };
 
 #[test]

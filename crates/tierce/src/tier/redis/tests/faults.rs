@@ -12,7 +12,7 @@ use super::{
 use crate::{
     codec::envelope,
     error::{Error, ErrorKind},
-    tier::{Fill, Record, Tier, Token, redis::RedisRefusal},
+    tier::{Fill, Record, RemoteTier, Tier, Token, redis::RedisRefusal},
 };
 
 fn set(raw: &mut redis::Connection, name: &[u8], value: &[u8]) {

@@ -11,7 +11,7 @@ use super::{
     server::{Server, wait_until},
     value,
 };
-use crate::tier::Tier;
+use crate::tier::{RemoteTier, Tier};
 
 /// Set in the process that a test started for itself.
 const ALONE: &str = "TIERCE_TEST_ALONE";

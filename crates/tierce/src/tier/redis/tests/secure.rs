@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::ErrorKind,
     tier::{
-        Tier,
+        RemoteTier, Tier,
         redis::{RedisOptions, RedisTier},
     },
 };

@@ -1,0 +1,214 @@
+//! How a cache is set up.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Cache, Inner, Key, Near,
+    lower::{LEDGER_KEYS, Lower, Lowers, Opener},
+    plan::PlanWord,
+};
+use crate::{
+    clock::Clock,
+    codec::{BytesCodec, Codec},
+    error::{Error, ErrorKind, Result},
+    invalidation::StampTable,
+    load::Flights,
+    memory::{MemoryCache, MemoryOptions},
+    metrics::Metrics,
+    resilience::BreakerOptions,
+    sync::RwLock,
+    tier::{self, RemoteTier, SharedTier},
+    tiering::{TierKind, Tiering},
+};
+
+/// How long a caller waits for another thread's load, if nothing else is said: longer than any
+/// load that a caller of its own would wait for.
+const DEFAULT_LOAD_WAIT: Duration = Duration::from_secs(30);
+
+/// The bytes of L1, if no bound is given.
+const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
+
+/// The options of a cache that is being set up.
+///
+/// Setters only store; [`build`](Self::build) checks everything.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    service: String,
+    tiering: Tiering,
+    memory: Option<MemoryOptions>,
+    shared: Option<tier::SharedOptions>,
+    redis: Option<tier::RedisOptions>,
+    breaker: BreakerOptions,
+    default_ttl: Option<Duration>,
+    load_wait: Duration,
+    metrics_enabled: bool,
+    clock: Clock,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            service: "CacheService".to_owned(),
+            tiering: Tiering::L1,
+            memory: None,
+            shared: None,
+            redis: None,
+            breaker: BreakerOptions::default(),
+            default_ttl: None,
+            load_wait: DEFAULT_LOAD_WAIT,
+            metrics_enabled: true,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Sets the tiers in force at start. Default: `L1`.
+    pub fn tiering(mut self, tiering: Tiering) -> Self {
+        self.tiering = tiering;
+        self
+    }
+
+    /// Sets the name that health and metrics report. Default: `CacheService`.
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = name.into();
+        self
+    }
+
+    /// Sets the options of L1. Default: 64 MiB, no bound on entries.
+    pub fn memory(mut self, options: MemoryOptions) -> Self {
+        self.memory = Some(options);
+        self
+    }
+
+    /// Sets the options of L2. Default: the store `default` of this user on this host.
+    #[cfg(feature = "shared")]
+    pub fn shared(mut self, options: crate::store::StoreOptions) -> Self {
+        self.shared = Some(options);
+        self
+    }
+
+    /// Sets the options of L3. Default: `127.0.0.1:6379`.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, options: crate::tier::RedisOptions) -> Self {
+        self.redis = Some(options);
+        self
+    }
+
+    /// Sets when a tier below L1 that fails is left alone, and for how long.
+    pub fn breaker(mut self, options: BreakerOptions) -> Self {
+        self.breaker = options;
+        self
+    }
+
+    /// Sets the time to live of values for which none is named. Default: none, values live until
+    /// they are evicted. Zero is refused: nothing would ever be kept.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets how long `get_or_load` waits for another thread's load. Default: 30 s.
+    pub fn load_wait(mut self, wait: Duration) -> Self {
+        self.load_wait = wait;
+        self
+    }
+
+    /// Sets whether [`Cache::metrics_text`] answers. Default: true. Counting goes on either way.
+    pub fn metrics_enabled(mut self, enabled: bool) -> Self {
+        self.metrics_enabled = enabled;
+        self
+    }
+
+    /// Sets where the cache reads the time: for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds a cache of [`Bytes`].
+    ///
+    /// A tier that cannot be opened now (no space, no server) is no error: the cache serves from
+    /// the others and reports it in its health document.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an option out of its range, [`ErrorKind::Unsupported`] for a tier
+    /// that this build lacks. The list is complete.
+    pub fn build(self) -> Result<Cache<Bytes>> {
+        self.build_with(BytesCodec)
+    }
+
+    /// Builds a cache of values that `codec` turns into bytes for L2 and L3.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with<V: Clone + Send + Sync + 'static>(
+        self,
+        codec: impl Codec<V>,
+    ) -> Result<Cache<V>> {
+        if self.default_ttl == Some(Duration::ZERO) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "default_ttl = 0: must be above zero, or nothing would ever be kept",
+            ));
+        }
+        let codec: Arc<dyn Codec<V>> = Arc::new(codec);
+        let weigh = {
+            let codec = Arc::clone(&codec);
+            move |key: &Key, near: &Near<V>| key.len().saturating_add(codec.weight(&near.value))
+        };
+        let memory =
+            self.memory.unwrap_or_else(|| MemoryOptions::new().max_bytes(DEFAULT_MEMORY_BYTES));
+        let memory =
+            MemoryCache::with_parts(memory, weigh, Default::default(), self.clock.clone())?;
+        let lowers = Lowers {
+            shared: Lower::new(
+                TierKind::Shared,
+                shared_opener(self.shared.clone(), &self.clock),
+                self.shared.is_some(),
+                LEDGER_KEYS,
+                self.breaker.clone(),
+                &self.clock,
+            )?,
+            redis: Lower::new(
+                TierKind::Redis,
+                redis_opener(self.redis.clone()),
+                self.redis.is_some(),
+                self.redis.as_ref().map_or(LEDGER_KEYS, |options| options.ledger_bound()),
+                self.breaker,
+                &self.clock,
+            )?,
+        };
+        let inner = Inner {
+            service: self.service,
+            metrics_enabled: self.metrics_enabled,
+            default_ttl: self.default_ttl,
+            load_wait: self.load_wait,
+            codec,
+            memory,
+            lowers,
+            plan: PlanWord::new(self.tiering),
+            changes: RwLock::new(()),
+            stamps: StampTable::new(),
+            flights: Flights::new(),
+            metrics: Metrics::default(),
+        };
+        inner.open_lowers(self.tiering)?;
+        Ok(Cache { inner: Arc::new(inner) })
+    }
+}
+
+fn shared_opener(
+    options: Option<tier::SharedOptions>,
+    clock: &Clock,
+) -> Option<Opener<SharedTier>> {
+    let options = options.or_else(tier::default_shared_options)?;
+    let clock = clock.clone();
+    Some(Box::new(move || SharedTier::open(&options, clock.clone()).map(Arc::new)))
+}
+
+fn redis_opener(options: Option<tier::RedisOptions>) -> Option<Opener<dyn RemoteTier>> {
+    let options = options.or_else(tier::default_redis_options)?;
+    Some(Box::new(move || tier::open_redis(options.clone())))
+}

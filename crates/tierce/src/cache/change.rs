@@ -1,0 +1,197 @@
+//! How `set`, `delete` and `clear` reach every tier.
+//!
+//! The order is the promise: L3, then L2 and its stamp (together, under the key's shard lock
+//! there), then L1, then the loads under way; only then does the call return. A reader that
+//! fetched the old value on the way holds a mark from before the stamp was raised, and is refused
+//! wherever it files.
+//!
+//! Two sets of one key that overlap may reach L3 in one order and L2 in the other. Each takes the
+//! key's mark before it goes to L3; whoever finds it stale when it comes to L2 (or, without L2, to
+//! L1) drops the copies there instead of writing its own. The next read brings up what L3 kept.
+
+use std::time::Duration;
+
+use super::{Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    invalidation::Filed,
+    memory::{Inserted, Ttl},
+    metrics::TierCounter,
+    tier::{Changed, Record},
+    tiering::TierKind,
+};
+
+/// Options of one `set`. Fields that are not set take the cache's defaults.
+#[derive(Clone, Debug, Default)]
+pub struct SetOptions {
+    ttl: Option<Option<Duration>>,
+}
+
+impl SetOptions {
+    /// The cache's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the time to live. Zero keeps nothing: the set acts as a delete. A span too long to
+    /// express means for ever.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(Some(ttl));
+        self
+    }
+
+    /// The value lives until it is evicted, whatever the default.
+    #[must_use]
+    pub fn no_ttl(mut self) -> Self {
+        self.ttl = Some(None);
+        self
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn set(&self, key: &[u8], value: V, options: &SetOptions) -> Result<()> {
+        check_key(key)?;
+        let ttl = options.ttl.unwrap_or(self.default_ttl);
+        if ttl == Some(Duration::ZERO) {
+            return self.delete(key);
+        }
+        let mut record = None;
+        loop {
+            let encoded_for = self.plan.load();
+            if record.is_none() && needs_bytes(encoded_for) {
+                let (value, format) = self.codec.encode(&value)?;
+                record = Some(Record { value, format, ttl });
+            }
+            let _straddles_no_retier = self.changes.read();
+            let plan = self.plan.load();
+            if !plan.open {
+                return Err(closed());
+            }
+            // The codec is the caller's code and ran before the lock. A tier that entered
+            // meanwhile needs bytes: once more.
+            if record.is_none() && needs_bytes(plan) {
+                continue;
+            }
+            self.put(plan, key, value, record.as_ref(), ttl);
+            self.flights.detach(key);
+            return Ok(());
+        }
+    }
+
+    pub(super) fn delete(&self, key: &[u8]) -> Result<()> {
+        let _straddles_no_retier = self.changes.read();
+        let plan = self.plan.load();
+        if !plan.open {
+            return Err(closed());
+        }
+        if key.len() > MAX_KEY_BYTES {
+            return Ok(());
+        }
+        self.change_remote(plan, key, |tier| tier.remove(key));
+        match self.lowers.shared.in_force(plan) {
+            // Past the breaker: a delete from the store needs nothing that can fail.
+            Some(tier) => tier.delete(key),
+            None => self.lowers.shared.note(key),
+        }
+        self.drop_near(key);
+        self.flights.detach(key);
+        Ok(())
+    }
+
+    pub(super) fn clear(&self) -> Result<()> {
+        let _straddles_no_retier = self.changes.read();
+        let plan = self.plan.load();
+        if !plan.open {
+            return Err(closed());
+        }
+        self.clear_remote(plan);
+        match self.lowers.shared.in_force(plan) {
+            Some(tier) => tier.clear_all(),
+            None => self.lowers.shared.note_everything(),
+        }
+        self.stamps.raise_all();
+        self.memory.clear();
+        self.flights.detach_all();
+        Ok(())
+    }
+
+    fn put(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        value: V,
+        record: Option<&Record>,
+        ttl: Option<Duration>,
+    ) {
+        let marks = self.marks(plan, key);
+        let over_remote = plan.has(TierKind::Redis);
+        if let Some(record) = record {
+            for tier in [TierKind::Shared, TierKind::Redis] {
+                if plan.has(tier) {
+                    let bytes = record.value.len() as u64;
+                    self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
+                }
+            }
+            self.change_remote(plan, key, |tier| tier.write(key, record));
+        } else {
+            // No tier below L1 is in force: `change_remote` only notes.
+            self.change_remote(plan, key, |tier| tier.remove(key));
+        }
+        let near = match (marks.shared(), self.lowers.shared.in_force(plan), record) {
+            (Some(mark), Some(tier), Some(record)) => {
+                let Changed { stamp, keep } = tier.change(mark, key, record, over_remote);
+                let (index, _, clear_epoch) = mark.stamp();
+                self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
+                keep.then_some(Filed::Shared { index, stamp, clear_epoch })
+            }
+            _ => {
+                self.lowers.shared.note(key);
+                Some(Filed::Private { era: plan.era })
+            }
+        };
+        match near {
+            Some(filed) if plan.has(TierKind::Memory) => {
+                let ttl = ttl.map_or(Ttl::Never, Ttl::For);
+                let near = Near { value, filed };
+                let private = matches!(filed, Filed::Private { .. });
+                let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
+                    let alone = !(private && over_remote) || self.stamps.is_current(marks.local());
+                    if alone {
+                        self.stamps.raise(marks.local());
+                    }
+                    alone
+                });
+                if inserted != Inserted::Stored {
+                    self.drop_near(key);
+                }
+            }
+            _ => self.drop_near(key),
+        }
+    }
+
+    /// Removes the key from L1 and voids, under the same lock, the fills on their way there.
+    fn drop_near(&self, key: &[u8]) {
+        let mark = self.stamps.mark(self.memory.hash(key));
+        self.memory.remove_after(key, || self.stamps.raise(mark));
+    }
+}
+
+/// True if a value must be turned into bytes under this plan.
+pub(super) fn needs_bytes(plan: Plan) -> bool {
+    plan.has(TierKind::Shared) || plan.has(TierKind::Redis)
+}
+
+pub(super) fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > MAX_KEY_BYTES {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("key of {} bytes: at most {MAX_KEY_BYTES} are allowed", key.len()),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the cache was closed")
+}

@@ -1,0 +1,255 @@
+//! L2 and L3 as a cache holds them: opened or not, behind a breaker, with the ledger of keys
+//! that changed while the tier could not be told.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::plan::Plan;
+use crate::{
+    clock::{Clock, Millis},
+    error::{Error, ErrorKind, Result},
+    event::FaultEvents,
+    metrics::{BreakerStats, Metrics, nanoseconds},
+    resilience::{Breaker, BreakerOptions},
+    sync::Mutex,
+    tier::{Ledger, RemoteTier, SharedTier, Tier},
+    tiering::TierKind,
+};
+
+/// How many keys of the ledger one change replays on its way: a few round trips at most are
+/// added to a change after an outage, and the ledger still empties faster than it fills.
+pub(super) const REPLAYS_PER_CHANGE: usize = 8;
+
+/// How long a note rests before it is settled: longer than any deadline of a change, after which
+/// L3 itself refuses it (it may still lie in a buffer), and short beside an outage.
+const REST: Duration = Duration::from_secs(2);
+
+/// How many keys a ledger holds before it distrusts the whole tier: 16 MiB of keys at most, and
+/// more than change in the seconds of a usual outage.
+pub(super) const LEDGER_KEYS: usize = 1 << 16;
+
+/// The tiers below L1.
+pub(super) struct Lowers {
+    pub(super) shared: Lower<SharedTier>,
+    pub(super) redis: Lower<dyn RemoteTier>,
+}
+
+/// Opens a tier from the options that the cache was built with.
+pub(super) type Opener<T> = Box<dyn Fn() -> Result<Arc<T>> + Send + Sync>;
+
+/// One tier below L1.
+pub(super) struct Lower<T: Tier + ?Sized> {
+    kind: TierKind,
+    opener: Option<Opener<T>>,
+    tier: OnceLock<Arc<T>>,
+    /// Why the last attempt to open the tier failed.
+    refusal: Mutex<Option<Error>>,
+    breaker: Breaker,
+    ledger: Ledger,
+    /// When the latest key was noted, in milliseconds of the coarse clock; 0 for never.
+    noted_at: AtomicU64,
+    /// True if the builder was given options for the tier: it is expected to be used.
+    is_expected: bool,
+    events: FaultEvents,
+    clock: Clock,
+}
+
+impl<T: Tier + ?Sized> Lower<T> {
+    /// A tier that is opened when it first enters the tiering; `None` can never be.
+    pub(super) fn new(
+        kind: TierKind,
+        opener: Option<Opener<T>>,
+        is_expected: bool,
+        ledger_keys: usize,
+        breaker: BreakerOptions,
+        clock: &Clock,
+    ) -> Result<Self> {
+        Ok(Self {
+            kind,
+            opener,
+            tier: OnceLock::new(),
+            refusal: Mutex::new(None),
+            breaker: Breaker::new(kind, breaker, clock.clone())?,
+            ledger: Ledger::new(ledger_keys),
+            noted_at: AtomicU64::new(0),
+            is_expected,
+            events: FaultEvents::default(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// The tier, if it was ever opened.
+    #[inline]
+    pub(super) fn opened(&self) -> Option<&T> {
+        self.tier.get().map(|tier| &**tier)
+    }
+
+    /// The tier, if it is open and part of the plan.
+    #[inline]
+    pub(super) fn in_force(&self, plan: Plan) -> Option<&T> {
+        if plan.has(self.kind) { self.opened() } else { None }
+    }
+
+    /// Opens the tier unless it is open. What the tier itself refuses is kept for
+    /// [`trouble`](Self::trouble) and is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] and [`ErrorKind::Unsupported`]: no later attempt can succeed.
+    pub(super) fn open(&self) -> Result<()> {
+        let mut refusal = self.refusal.lock();
+        if self.tier.get().is_some() {
+            return Ok(());
+        }
+        let Some(opener) = &self.opener else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "tiering asks for {}, which this build lacks: enable the feature {:?}",
+                    self.kind.short(),
+                    self.kind.type_name()
+                ),
+            ));
+        };
+        match opener() {
+            Ok(tier) => {
+                *refusal = None;
+                // Cannot be set already: only this function sets it, under the lock.
+                let _ = self.tier.set(tier);
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported) => {
+                Err(error)
+            }
+            Err(error) => {
+                self.events.tell(&self.clock, self.kind, &error);
+                *refusal = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the tier, if it is in force and its breaker allows; `None` where it was not asked or
+    /// failed, which is counted here.
+    pub(super) fn call<R>(
+        &self,
+        plan: Plan,
+        metrics: &Metrics,
+        ask: impl FnOnce(&T) -> Result<R>,
+    ) -> Option<R> {
+        let tier = self.in_force(plan)?;
+        let permit = self.breaker.allow()?;
+        let begin = Instant::now();
+        let answer = ask(tier);
+        let meter = metrics.tier(self.kind);
+        meter.latency.record(nanoseconds(begin.elapsed()));
+        permit.finish(&answer);
+        if let Err(error) = &answer {
+            meter.error(error.kind());
+            self.events.tell(&self.clock, self.kind, error);
+        }
+        answer.ok()
+    }
+
+    /// As [`call`](Self::call) for a read of `key`, which is not asked for while the tier may
+    /// hold something older than a change of it.
+    pub(super) fn read<R>(
+        &self,
+        plan: Plan,
+        metrics: &Metrics,
+        key: &[u8],
+        ask: impl FnOnce(&T) -> Result<R>,
+    ) -> Option<R> {
+        if self.ledger.distrusts(key) { None } else { self.call(plan, metrics, ask) }
+    }
+
+    /// As [`call`](Self::call) for a change of `key`. False where the tier did not take it, or may
+    /// not have: the caller must see to it that nobody reads the key there.
+    pub(super) fn change(
+        &self,
+        plan: Plan,
+        metrics: &Metrics,
+        key: &[u8],
+        ask: impl FnOnce(&T) -> Result<()>,
+    ) -> bool {
+        let begin = self.ledger.mark();
+        let taken = self.call(plan, metrics, ask).is_some();
+        if taken && self.is_rested() {
+            self.ledger.settle(key, begin);
+            self.replay(plan, metrics, REPLAYS_PER_CHANGE);
+        }
+        taken
+    }
+
+    /// Notes that `key` changed and the tier does not know. To be called before the key's stamp
+    /// is raised: who reads the tier's old value until then holds a mark that the stamp voids.
+    pub(super) fn note(&self, key: &[u8]) {
+        if self.is_expected || self.tier.get().is_some() {
+            self.noted_at.store(self.clock.coarse().0, Ordering::Relaxed);
+            self.ledger.note(key);
+        } else {
+            // A tier that nobody asked for, yet: not worth a list of keys.
+            self.note_everything();
+        }
+    }
+
+    /// Notes that all keys changed and the tier does not know.
+    pub(super) fn note_everything(&self) {
+        if self.opener.is_some() {
+            self.noted_at.store(self.clock.coarse().0, Ordering::Relaxed);
+            self.ledger.note_everything();
+        }
+    }
+
+    /// True once a change that failed cannot land any more, over one that came after it.
+    fn is_rested(&self) -> bool {
+        let noted_at = Millis(self.noted_at.load(Ordering::Relaxed));
+        noted_at == Millis(0) || noted_at.after(REST) <= self.clock.coarse()
+    }
+
+    /// Removes from the tier keys that changed while it did not know, once they have rested.
+    pub(super) fn replay(&self, plan: Plan, metrics: &Metrics, budget: usize) {
+        if !self.ledger.is_empty() && self.is_rested() {
+            self.replay_now(plan, metrics, budget);
+        }
+    }
+
+    /// As [`replay`](Self::replay), for a tier that takes changes at once or never.
+    pub(super) fn replay_now(&self, plan: Plan, metrics: &Metrics, budget: usize) {
+        if !self.ledger.is_empty() {
+            self.call(plan, metrics, |tier| self.ledger.replay(tier, budget));
+        }
+    }
+
+    /// Why the tier does not answer now, or `None` while it does.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self.opened() {
+            None => Some(self.refusal.lock().as_ref().map_or_else(
+                || format!("{} was never opened", self.kind.label()),
+                |error| error.to_string(),
+            )),
+            Some(tier) => tier.trouble().or_else(|| self.breaker.trouble()),
+        }
+    }
+
+    /// How many keys the tier is not asked for, since it does not know of their changes.
+    pub(super) fn distrusted_keys(&self) -> u64 {
+        self.ledger.len() as u64
+    }
+
+    /// What the breaker did.
+    pub(super) fn breaker_stats(&self) -> BreakerStats {
+        let breaker = &self.breaker;
+        BreakerStats::new(breaker.state().as_str(), breaker.times_opened(), breaker.rejected())
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(tier) = self.opened() {
+            tier.close();
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! [`Cache`]: one value through all tiers, and the rules that keep the tiers in step.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `builder.rs` | how a cache is set up |
+//! | `plan.rs` | which tiers are in force, in one atomic word |
+//! | `lower.rs` | L2 and L3 as the cache holds them: opened or not, breaker, ledger, meter |
+//! | `remote.rs` | when L3 may be asked |
+//! | `read.rs` | how a value is found, brought up and filed |
+//! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
+//! | `load.rs` | `get_or_load` |
+//! | `retier.rs` | how tiers enter and leave a running cache |
+//! | `report.rs` | statistics |
+//!
+//! Locks, in the order in which they may be held together: `changes` (read by every change,
+//! written by `retier` and `close`), then a lock inside one tier. Loaders and codecs run with
+//! none of them held.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    codec::Codec,
+    error::{Error, ErrorKind, Result},
+    invalidation::{Filed, StampTable},
+    load::Flights,
+    memory::MemoryCache,
+    metrics::Metrics,
+    sync::RwLock,
+    tiering::Tiering,
+};
+
+mod answer;
+mod builder;
+mod change;
+mod load;
+mod lower;
+mod plan;
+mod read;
+mod remote;
+mod report;
+mod retier;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, Loaded, Origin};
+pub use builder::Builder;
+pub use change::SetOptions;
+pub use load::LoadOptions;
+
+use lower::Lowers;
+use plan::PlanWord;
+
+/// The longest key, in bytes. Longer ones are refused by `set` and never found by `get`.
+pub const MAX_KEY_BYTES: usize = 64 << 10;
+
+/// A key as L1 holds it.
+type Key = Box<[u8]>;
+
+/// An L1 entry: the value and the mark under which it was filed.
+#[derive(Clone)]
+struct Near<V> {
+    value: V,
+    filed: Filed,
+}
+
+/// A tiered cache of values of type `V` under keys of bytes.
+///
+/// Cheap to clone; clones are the same cache. Every call may be made from any thread.
+///
+/// A read never fails because a tier does: what a tier could not answer in time is a miss there,
+/// counted in [`stats`](Self::stats) and visible in the health document.
+///
+/// ```
+/// use tierce::{Bytes, Cache};
+///
+/// let cache = Cache::builder().build()?;
+/// cache.set("user:7", Bytes::from("Ada"))?;
+/// assert_eq!(cache.get("user:7").as_deref(), Some(&b"Ada"[..]));
+/// cache.delete("user:7")?;
+/// assert_eq!(cache.get("user:7"), None);
+/// # Ok::<(), tierce::Error>(())
+/// ```
+pub struct Cache<V = Bytes> {
+    inner: Arc<Inner<V>>,
+}
+
+/// What the clones of a cache share.
+struct Inner<V> {
+    service: String,
+    metrics_enabled: bool,
+    default_ttl: Option<Duration>,
+    load_wait: Duration,
+    codec: Arc<dyn Codec<V>>,
+    memory: MemoryCache<Key, Near<V>>,
+    lowers: Lowers,
+    plan: PlanWord,
+    /// Read by every change for its length, written to change the plan: so no change straddles a
+    /// change of tiering.
+    changes: RwLock<()>,
+    stamps: StampTable,
+    flights: Flights<V>,
+    metrics: Metrics,
+}
+
+impl Cache<Bytes> {
+    /// Starts setting up a cache; [`Builder::build`] ends it.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// The value of `key` from the fastest tier that has it, copied into the tiers above on the
+    /// way; `None` where no tier has it or can tell.
+    ///
+    /// An L1 hit costs a hash, one lock of a shard and, above L2, two loads from shared memory.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<V> {
+        self.inner.get(key.as_ref()).map(|answer| answer.value)
+    }
+
+    /// As [`get`](Self::get), with the tier that had the value.
+    pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Option<Answer<V>> {
+        self.inner.get(key.as_ref())
+    }
+
+    /// The value of `key` if L1 has it: never waits for another tier and counts no miss.
+    ///
+    /// For bindings that must release a lock of theirs before anything slow.
+    pub fn get_near(&self, key: impl AsRef<[u8]>) -> Option<V> {
+        self.inner.get_near(key.as_ref())
+    }
+
+    /// Puts `value` under `key` into all tiers, with the default time to live.
+    ///
+    /// When it returns, no read in any process of this host returns an older value. A tier that
+    /// cannot take the change is not asked for this key again until it could.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for a key above [`MAX_KEY_BYTES`], [`ErrorKind::Codec`] for a value
+    /// without a byte form where the tiering needs one, [`ErrorKind::Closed`]. The list is
+    /// complete; in each case the cache is as it was.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: V) -> Result<()> {
+        self.inner.set(key.as_ref(), value, &SetOptions::default())
+    }
+
+    /// As [`set`](Self::set), with options.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_with(&self, key: impl AsRef<[u8]>, value: V, options: &SetOptions) -> Result<()> {
+        self.inner.set(key.as_ref(), value, options)
+    }
+
+    /// Removes `key` from all tiers. A load under way does not bring it back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.delete(key.as_ref())
+    }
+
+    /// Removes all entries of this cache from all tiers, for all processes and hosts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn clear(&self) -> Result<()> {
+        self.inner.clear()
+    }
+
+    /// The value of `key`; on a miss calls `load`, once for all callers in this process.
+    ///
+    /// `load` gets the key and returns a value, or a [`Loaded`] with a time to live of its own.
+    /// It runs on this thread, with no lock held, and may use the cache for other keys. If the
+    /// key is set or deleted meanwhile, its result goes to those who wait for it and is not kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Loader`] with the loader's error as cause, for all who waited;
+    /// [`ErrorKind::LoaderPanicked`] for those who waited for a load that panicked (the thread
+    /// that led it sees the panic); [`ErrorKind::Timeout`] after [`Builder::load_wait`] of waiting
+    /// for another thread's load; [`ErrorKind::Reentrant`] where `load` asks for its own key;
+    /// [`ErrorKind::Closed`]; [`ErrorKind::TooLarge`] for the key.
+    pub fn get_or_load<K, L, E, F>(&self, key: K, load: F) -> Result<V>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(&[u8]) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.get_or_load_with(key, &LoadOptions::default(), load).map(|answer| answer.value)
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), with options, and with word of where the value came
+    /// from.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load).
+    pub fn get_or_load_with<K, L, E, F>(
+        &self,
+        key: K,
+        options: &LoadOptions,
+        load: F,
+    ) -> Result<Answer<V>>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(&[u8]) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.inner.get_or_load(key.as_ref(), options, |key| {
+            load(key).map(Into::into).map_err(|cause| {
+                Error::new(ErrorKind::Loader, "the loader failed").caused_by(cause)
+            })
+        })
+    }
+
+    /// The tiers in force.
+    pub fn tiering(&self) -> Tiering {
+        self.inner.plan.load().tiering
+    }
+
+    /// Puts other tiers in force, under load.
+    ///
+    /// Reads under way end on the tiers they began with; changes under way are waited for, so
+    /// the call takes up to the longest write deadline. Keys that changed while a tier was out are
+    /// removed from it before it is asked for them again. A cache that gains L2 starts with what
+    /// the store holds and an empty view of L1: other processes may have changed what L1 has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where a tier has no or bad options, [`ErrorKind::Closed`]; the tiers
+    /// stay as they were. A tier that cannot be opened is no error: it shows in
+    /// the health document.
+    pub fn retier(&self, tiering: Tiering) -> Result<()> {
+        self.inner.retier(tiering)
+    }
+
+    /// How many entries L1 holds.
+    pub fn len(&self) -> usize {
+        self.inner.memory.len()
+    }
+
+    /// True if L1 holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Counters and latencies since the cache was built.
+    pub fn stats(&self) -> crate::metrics::Stats {
+        self.inner.stats()
+    }
+
+    /// What the connection to L3 did, or `None` where L3 was never in use.
+    #[cfg(feature = "redis")]
+    pub fn redis_statistics(&self) -> Option<crate::tier::RedisStatistics> {
+        self.inner.lowers.redis.opened().map(|redis| redis.statistics())
+    }
+
+    /// What all processes of the host did with L2's store, or `None` where it was never opened.
+    #[cfg(feature = "shared")]
+    pub fn store_statistics(&self) -> Option<crate::store::StoreStatistics> {
+        self.inner.lowers.shared.opened().map(|shared| shared.statistics())
+    }
+
+    /// The statistics as Prometheus text; `None` where metrics are switched off
+    /// ([`Builder::metrics_enabled`]).
+    pub fn metrics_text(&self) -> Option<String> {
+        self.inner.metrics_enabled.then(|| self.stats().to_prometheus(&self.inner.service))
+    }
+
+    /// Gives back threads, connections and memory. Reads miss from now on and changes fail with
+    /// [`ErrorKind::Closed`]; loads under way end and are not kept. Closing twice is fine.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<V> std::fmt::Debug for Cache<V> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plan = self.inner.plan.load();
+        out.debug_struct("Cache")
+            .field("service", &self.inner.service)
+            .field("tiering", &plan.tiering)
+            .field("open", &plan.open)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! L3 as a cache uses it: asked only for keys of which it cannot hold something older than a
+//! change that this host made.
+//!
+//! A change that L3 did not take, or may not have taken, must keep everybody from reading the key
+//! there until it was removed. Where there is a store, all its processes must be kept from it,
+//! also those that outlive this one: the store holds the *doubts*, by group of keys, and whoever
+//! reaches L3 clears the group. Without a store there is only this process, and the *ledger* of
+//! the tier has the very keys.
+
+use super::{Inner, plan::Plan};
+use crate::{
+    error::Result,
+    tier::{RemoteTier, SharedTier},
+};
+
+/// L3 behind its trait.
+type Remote = dyn RemoteTier + 'static;
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Asks L3 about a key, unless what it has may be too old.
+    pub(super) fn ask_remote<R>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        ask: impl FnOnce(&Remote) -> Result<R>,
+    ) -> Option<R> {
+        self.lowers.redis.in_force(plan)?;
+        if let Some(shared) = self.lowers.shared.opened()
+            && shared.doubts_below(key)
+        {
+            self.settle_doubt(plan, shared, key);
+            if shared.doubts_below(key) {
+                return None;
+            }
+        }
+        self.lowers.redis.read(plan, &self.metrics, key, ask)
+    }
+
+    /// Changes a key in L3, or sees to it that nobody asks L3 about it. To be called before the
+    /// key's stamp is raised.
+    pub(super) fn change_remote(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        ask: impl FnOnce(&Remote) -> Result<()>,
+    ) {
+        if !self.lowers.redis.change(plan, &self.metrics, key, ask) {
+            match self.lowers.shared.opened() {
+                Some(shared) => shared.doubt_below(key),
+                None => self.lowers.redis.note(key),
+            }
+        }
+    }
+
+    /// Clears L3, or sees to it that nobody asks L3 about anything until it was cleared.
+    pub(super) fn clear_remote(&self, plan: Plan) {
+        let cleared = self.lowers.redis.call(plan, &self.metrics, |tier| tier.clear()).is_some();
+        if !cleared {
+            match self.lowers.shared.opened() {
+                Some(shared) => shared.doubt_all_below(),
+                None => self.lowers.redis.note_everything(),
+            }
+        }
+    }
+
+    fn settle_doubt(&self, plan: Plan, shared: &SharedTier, key: &[u8]) {
+        if let Some(doubt) = shared.doubt_to_settle(key) {
+            let clear = |tier: &Remote| tier.clear_group(doubt.group);
+            if self.lowers.redis.call(plan, &self.metrics, clear).is_some() {
+                shared.settle_below(doubt);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a cache says of itself.
+
+use super::{Cache, Inner};
+use crate::{
+    metrics::{EvictionStats, Stats},
+    tier::{Tier, Usage},
+    tiering::TierKind,
+};
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = self.metrics.snapshot(self.plan.load().tiering.tiers());
+        for tier in &mut stats.tiers {
+            let (usage, evictions) = match tier.kind {
+                TierKind::Memory => self.memory_usage(),
+                TierKind::Shared => {
+                    let shared = self.lowers.shared.opened();
+                    shared.map(|shared| (shared.usage(), shared.evictions())).unwrap_or_default()
+                }
+                TierKind::Redis => {
+                    let usage = self.lowers.redis.opened().map(|redis| redis.usage());
+                    (usage.unwrap_or_default(), EvictionStats::default())
+                }
+            };
+            tier.entries = usage.entries;
+            tier.max_entries = usage.max_entries;
+            tier.bytes = usage.bytes;
+            tier.max_bytes = usage.max_bytes;
+            tier.evictions = evictions;
+            tier.trouble = self.trouble(tier.kind);
+            (tier.breaker, tier.distrusted_keys) = match tier.kind {
+                TierKind::Memory => (None, 0),
+                TierKind::Shared => {
+                    let shared = &self.lowers.shared;
+                    (Some(shared.breaker_stats()), shared.distrusted_keys())
+                }
+                TierKind::Redis => {
+                    let redis = &self.lowers.redis;
+                    (Some(redis.breaker_stats()), redis.distrusted_keys())
+                }
+            };
+        }
+        stats
+    }
+
+    fn memory_usage(&self) -> (Usage, EvictionStats) {
+        let counted = self.memory.statistics();
+        let usage = Usage {
+            entries: self.memory.len() as u64,
+            max_entries: self.memory.max_entries(),
+            bytes: self.memory.weight(),
+            max_bytes: self.memory.max_bytes(),
+        };
+        (usage, EvictionStats::of_memory(&counted))
+    }
+
+    fn trouble(&self, tier: TierKind) -> Option<String> {
+        match tier {
+            TierKind::Memory => None,
+            TierKind::Shared => self.lowers.shared.trouble(),
+            TierKind::Redis => self.lowers.redis.trouble(),
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// The name given to the builder.
+    pub(crate) fn service(&self) -> &str {
+        &self.inner.service
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.inner.plan.load().open
+    }
+
+    /// Why a tier does not answer, or `None` while it does.
+    pub(crate) fn trouble(&self, tier: TierKind) -> Option<String> {
+        self.inner.trouble(tier)
+    }
+}

@@ -1,0 +1,65 @@
+//! How tiers enter and leave a running cache.
+//!
+//! A change holds `changes` for its length and sees one plan; retiering takes it exclusively to
+//! put the next plan in force. So every change is either known to a tier or in its ledger. Reads
+//! do not take part: what they file carries its mark, and a mark of before is void where it could
+//! be wrong (see `plan.rs`).
+
+use super::{Inner, change::closed, plan::Plan};
+use crate::{
+    error::Result,
+    tiering::{TierKind, Tiering},
+};
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn retier(&self, tiering: Tiering) -> Result<()> {
+        // Opening may take long (a new store is allocated): before changes are held up.
+        self.open_lowers(tiering)?;
+        let exclusive = self.changes.write();
+        let before = self.plan.load();
+        if !before.open {
+            return Err(closed());
+        }
+        let leaves = |tier| before.tiering.has(tier) && !tiering.has(tier);
+        let enters = |tier| !before.tiering.has(tier) && tiering.has(tier);
+        let private_entries_are_void = enters(TierKind::Shared) || leaves(TierKind::Memory);
+        let era = before.era.wrapping_add(u32::from(private_entries_are_void));
+        let plan = Plan { tiering, era, open: true };
+        // Before the plan: a store that other processes share must have lost what this process
+        // changed alone before anybody here reads it. It is memory: 64 Ki removals take 0.1 s.
+        self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
+        self.plan.store(plan);
+        drop(exclusive);
+        if leaves(TierKind::Memory) {
+            self.memory.clear();
+        }
+        // L3 is a round trip a key: its ledger blocks the keys and empties by and by.
+        Ok(())
+    }
+
+    pub(super) fn open_lowers(&self, tiering: Tiering) -> Result<()> {
+        if tiering.has(TierKind::Shared) {
+            self.lowers.shared.open()?;
+        }
+        if tiering.has(TierKind::Redis) {
+            self.lowers.redis.open()?;
+        }
+        if let (Some(shared), Some(_)) = (self.lowers.shared.opened(), self.lowers.redis.opened()) {
+            shared.join_below();
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        let exclusive = self.changes.write();
+        let plan = self.plan.load();
+        self.plan.store(Plan { open: false, ..plan });
+        drop(exclusive);
+        if plan.open {
+            self.flights.detach_all();
+            self.lowers.redis.close();
+            self.lowers.shared.close();
+            self.memory.clear();
+        }
+    }
+}

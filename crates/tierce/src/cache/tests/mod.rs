@@ -1,0 +1,56 @@
+//! The promises of the cache inside one process: what each verb means in each tiering, and the
+//! races that caches get wrong. Two caches on one store stand for two processes.
+
+mod loads;
+mod races;
+mod retiering;
+mod verbs;
+
+use bytes::Bytes;
+
+use super::{Builder, Cache};
+use crate::{
+    clock::{Clock, ManualClock},
+    memory::MemoryOptions,
+    store::StoreOptions,
+    tiering::Tiering,
+};
+
+/// A folder for a store, removed at the end.
+struct Host {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    time: ManualClock,
+}
+
+impl Host {
+    fn new() -> Self {
+        let (clock, time) = Clock::manual();
+        let parent = if std::path::Path::new("/dev/shm").is_dir() {
+            "/dev/shm".into()
+        } else {
+            std::env::temp_dir()
+        };
+        Self { folder: tempfile::tempdir_in(parent).unwrap(), clock, time }
+    }
+
+    fn builder(&self, tiering: Tiering) -> Builder {
+        Cache::builder()
+            .tiering(tiering)
+            .clock(self.clock.clone())
+            .memory(MemoryOptions::new().max_entries(1000))
+            .shared(
+                StoreOptions::new(self.folder.path().join("store"))
+                    .max_bytes(16 << 20)
+                    .max_entries(10_000),
+            )
+    }
+
+    fn cache(&self, tiering: Tiering) -> Cache {
+        self.builder(tiering).build().unwrap()
+    }
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}

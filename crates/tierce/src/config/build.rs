@@ -1,0 +1,136 @@
+//! From a configuration to a cache that is being set up.
+
+use super::{Config, Source};
+use crate::{
+    cache::{Builder, Cache},
+    error::Result,
+    memory::MemoryOptions,
+    tiering::TierKind,
+};
+
+impl Config {
+    /// The builder of a cache as this configuration describes it.
+    ///
+    /// Options of L2 and L3 are handed over where the tiering has the tier or a key of its section
+    /// was set; else the builder's own defaults hold, should the tier be asked for later.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)
+    /// for a setting of a tier that this build lacks.
+    pub fn builder(&self) -> Result<Builder> {
+        self.check()?;
+        let mut builder = Cache::builder()
+            .service(&self.service)
+            .tiering(self.tiering)
+            .metrics_enabled(self.exposes_metrics())
+            .load_wait(self.load.wait)
+            .memory(self.memory_options());
+        if let Some(ttl) = self.default_ttl {
+            builder = builder.default_ttl(ttl);
+        }
+        builder = self.with_shared(builder)?;
+        self.with_redis(builder)
+    }
+
+    fn memory_options(&self) -> MemoryOptions {
+        let mut options = MemoryOptions::new();
+        if let Some(entries) = self.memory.max_entries {
+            options = options.max_entries(entries);
+        }
+        if let Some(bytes) = self.memory.bound_bytes() {
+            options = options.max_bytes(bytes);
+        }
+        if let Some(shards) = self.memory.shards {
+            options = options.shards(usize::try_from(shards).unwrap_or(usize::MAX));
+        }
+        options
+    }
+
+    /// True if the tiering has the tier or somebody set a key of its section.
+    fn asks_for(&self, tier: TierKind) -> bool {
+        let section = format!("{}.", tier.type_name());
+        self.tiering.has(tier)
+            || self
+                .show()
+                .iter()
+                .any(|shown| shown.source != Source::Default && shown.key.starts_with(&section))
+    }
+
+    #[cfg(feature = "shared")]
+    fn with_shared(&self, builder: Builder) -> Result<Builder> {
+        if !self.asks_for(TierKind::Shared) {
+            return Ok(builder);
+        }
+        let section = &self.shared;
+        let directory = section
+            .directory
+            .clone()
+            .unwrap_or_else(|| crate::store::default_directory(&section.name));
+        let mut options = crate::store::StoreOptions::new(directory)
+            .max_bytes(section.max_bytes)
+            .max_entries(section.max_entries)
+            .lock_wait(section.lock_wait)
+            .schema(section.schema);
+        if let Some(bytes) = section.max_value_bytes {
+            options = options.max_value_bytes(bytes);
+        }
+        Ok(builder.shared(options))
+    }
+
+    #[cfg(not(feature = "shared"))]
+    fn with_shared(&self, builder: Builder) -> Result<Builder> {
+        self.refuse_unless_built(TierKind::Shared).map(|()| builder)
+    }
+
+    #[cfg(feature = "redis")]
+    fn with_redis(&self, builder: Builder) -> Result<Builder> {
+        if !self.asks_for(TierKind::Redis) {
+            return Ok(builder);
+        }
+        let section = &self.redis;
+        let mut options = crate::tier::RedisOptions::new()
+            .prefix(&section.prefix)
+            .connect_timeout(section.connect_timeout)
+            .read_timeout(section.read_timeout)
+            .write_timeout(section.write_timeout);
+        options = match (&section.url, &section.unix) {
+            (Some(url), _) => options.url(url.expose()),
+            (None, Some(path)) => options.unix_path(path).database(section.database.into()),
+            (None, None) => options
+                .host(&section.host)
+                .port(section.port)
+                .database(section.database.into())
+                .tls(section.tls),
+        };
+        if let Some(name) = &section.username {
+            options = options.username(name);
+        }
+        if let Some(password) = &section.password {
+            options = options.password(password.expose());
+        }
+        if let Some(path) = &section.tls_ca_file {
+            options = options.tls_ca_file(path);
+        }
+        Ok(builder.redis(options))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn with_redis(&self, builder: Builder) -> Result<Builder> {
+        self.refuse_unless_built(TierKind::Redis).map(|()| builder)
+    }
+
+    #[cfg(not(all(feature = "shared", feature = "redis")))]
+    fn refuse_unless_built(&self, tier: TierKind) -> Result<()> {
+        if !self.asks_for(tier) {
+            return Ok(());
+        }
+        Err(crate::error::Error::new(
+            crate::error::ErrorKind::Unsupported,
+            format!(
+                "the configuration asks for {}, which this build lacks: enable the feature {:?}",
+                tier.short(),
+                tier.type_name()
+            ),
+        ))
+    }
+}

@@ -1,0 +1,24 @@
+//! The mark that an L1 entry carries.
+
+/// By whose word an L1 entry is current.
+///
+/// An entry says itself who judges it, so entries of before and after a change of tiering live
+/// side by side and none has to be swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filed {
+    /// Filed while the tiering had no shared store: current as long as it lies in L1 and the
+    /// tiering has none, and only in the era in which it was filed.
+    Private {
+        /// The era of the cache at the time; retiering may begin a new one.
+        era: u32,
+    },
+    /// Filed under stamps of the shared store: current while they are unchanged there.
+    Shared {
+        /// Which stamp.
+        index: u32,
+        /// Its value when the entry's value was looked for.
+        stamp: u32,
+        /// The store's clear epoch at that time.
+        clear_epoch: u32,
+    },
+}

@@ -1,0 +1,15 @@
+//! What makes a copy in L1 void: stamps, eras and the clear epoch.
+//!
+//! The rule, for every reader and changer (ARCHITECTURE.md, "Stamps"):
+//!
+//! 1. A reader takes the key's mark first, then looks down the tiers, and files what it brings up
+//!    under the mark it took.
+//! 2. A changer changes the tiers below first, then raises the stamp, and only then returns.
+//!
+//! So whatever a reader fetched before a change carries a mark from before it, and is void.
+
+mod filed;
+mod stamps;
+
+pub(crate) use filed::Filed;
+pub(crate) use stamps::{LocalMark, StampTable};

@@ -1,0 +1,161 @@
+//! Doubts: which groups of keys a tier below may hold in an older state than this host set.
+//!
+//! A process whose change of a key did not reach the tier below tells all processes of the host
+//! so here, before it raises the key's stamp: who takes the stamp of after the change sees the
+//! doubt. While a group is in doubt nobody of the host reads it from the tier below. Whoever can
+//! reach that tier clears the group there and settles the doubt; it need not be the process that
+//! had it, which may be dead by then.
+//!
+//! ```text
+//!   word of a group   0 = none, else when the latest doubt was had: boot-time milliseconds
+//! ```
+//!
+//! A doubt must have rested before it is settled: the change that failed may still lie in a
+//! buffer, and land after the group was cleared.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    clock::Millis,
+    key::{self, GROUPS},
+    store::{Store, layout::STATE_AT, map::shared_struct},
+};
+
+/// Position in the file: in the state region, past the shard states.
+const DOUBTS_AT: u64 = STATE_AT + (16 << 10);
+
+/// How long a doubt rests. Longer than any deadline of a change in the tier below, by the clocks
+/// of both, and short beside an outage.
+const REST: Duration = Duration::from_secs(2);
+
+shared_struct! {
+    Doubts, 4096 {
+        /// Whether a tier below is in use, and whether anybody changed a key before it was.
+        below: AtomicU64,
+        reserved: [AtomicU64; 255],
+        groups: [AtomicU64; GROUPS],
+    }
+}
+
+/// A cache with a tier below uses this store, or did: until then nobody has doubts.
+const IN_USE: u64 = 1;
+/// A key was changed while no tier below was in use: what that tier has may be older.
+const CHANGED_ALONE: u64 = 2;
+
+/// A doubt that has rested, as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    /// The group of keys in doubt.
+    pub(crate) group: usize,
+    since: u64,
+}
+
+impl Store {
+    /// Says that a tier below is in use with this store: from now on, every process of the host
+    /// must tell of the changes that it does not take there. If there were changes before, all of
+    /// the tier below is in doubt.
+    pub(crate) fn join_below(&self) {
+        if self.doubts().below.fetch_or(IN_USE, Ordering::AcqRel) == CHANGED_ALONE {
+            self.doubt_everything();
+        }
+    }
+
+    /// Tells all processes that the tier below did not take a change of `key`, or may not have.
+    /// To be called before the key's stamp is raised; one load where no tier below is in use.
+    pub(crate) fn doubt(&self, key: &[u8]) {
+        if self.is_below_in_use() {
+            self.raise_doubt(key::group(key));
+        }
+    }
+
+    /// [`doubt`](Self::doubt) for all keys.
+    pub(crate) fn doubt_everything(&self) {
+        if self.is_below_in_use() {
+            (0..GROUPS).for_each(|group| self.raise_doubt(group));
+        }
+    }
+
+    /// True while `key` must not be read from the tier below.
+    #[inline]
+    pub(crate) fn is_doubted(&self, key: &[u8]) -> bool {
+        self.doubts().groups[key::group(key)].load(Ordering::Acquire) != 0
+    }
+
+    /// The doubt about the group of `key`, if there is one that has rested.
+    pub(crate) fn rested_doubt(&self, key: &[u8]) -> Option<Doubt> {
+        let group = key::group(key);
+        let since = self.doubts().groups[group].load(Ordering::Acquire);
+        let rested = Millis(since).after(REST) <= self.clock.boot();
+        (since != 0 && rested).then_some(Doubt { group, since })
+    }
+
+    /// Settles a doubt after its group was cleared below, unless there was a newer one.
+    pub(crate) fn settle(&self, doubt: Doubt) {
+        // A newer doubt has another time: this one is older than REST.
+        let word = &self.doubts().groups[doubt.group];
+        _ = word.compare_exchange(doubt.since, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// If not, notes that there are changes of which it will not know.
+    fn is_below_in_use(&self) -> bool {
+        let below = &self.doubts().below;
+        let known = match below.load(Ordering::Acquire) {
+            0 => below.fetch_or(CHANGED_ALONE, Ordering::AcqRel),
+            known => known,
+        };
+        known & IN_USE != 0
+    }
+
+    fn raise_doubt(&self, group: usize) {
+        let now = self.clock.boot().0.max(1);
+        self.doubts().groups[group].fetch_max(now, Ordering::AcqRel);
+    }
+
+    fn doubts(&self) -> &Doubts {
+        self.mapping.at(DOUBTS_AT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Clock, store::StoreOptions};
+
+    #[test]
+    fn a_doubt_is_seen_by_all_rests_and_is_settled_unless_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, time) = Clock::manual();
+        let options = StoreOptions::new(folder.path().join("store")).max_bytes(4 << 20);
+        let open = || Store::open(&options, clock.clone()).unwrap();
+        let (one, other) = (open(), open());
+        other.join_below();
+        one.doubt(b"a");
+        assert!(other.is_doubted(b"a") && other.rested_doubt(b"a").is_none());
+        let doubted =
+            (0..GROUPS).filter(|group| other.doubts().groups[*group].load(Ordering::Relaxed) != 0);
+        assert_eq!(doubted.count(), 1);
+
+        time.advance(REST);
+        let doubt = other.rested_doubt(b"a").unwrap();
+        one.doubt(b"a");
+        other.settle(doubt);
+        assert!(other.is_doubted(b"a"), "renewed meanwhile");
+        time.advance(REST);
+        other.settle(other.rested_doubt(b"a").unwrap());
+        assert!(!one.is_doubted(b"a"));
+    }
+
+    #[test]
+    fn what_changed_before_there_was_a_tier_below_puts_all_of_it_in_doubt() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions::new(folder.path().join("store")).max_bytes(4 << 20);
+        let store = Store::open(&options, Clock::system()).unwrap();
+        store.doubt(b"a");
+        assert!(!store.is_doubted(b"a"), "nothing below: nothing to doubt");
+        store.join_below();
+        assert!(store.is_doubted(b"a") && store.is_doubted(b"b"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Stands for L3 where the feature `redis` is off: options of it cannot exist.
+
+use std::sync::Arc;
+
+use super::RemoteTier;
+use crate::error::Result;
+
+/// Options of a tier that is not built in.
+#[derive(Clone, Debug)]
+pub(crate) enum RedisOptions {}
+
+/// What a tier that is not built in counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RedisStatistics {}
+
+impl RedisOptions {
+    pub(crate) fn ledger_bound(&self) -> usize {
+        match *self {}
+    }
+}
+
+pub(super) fn default_options() -> Option<RedisOptions> {
+    None
+}
+
+pub(super) fn open(options: RedisOptions) -> Result<Arc<dyn RemoteTier>> {
+    match options {}
+}

@@ -1,0 +1,248 @@
+//! L2 behind the [`Tier`] trait, and what only L2 offers: the stamps that judge L1 entries.
+
+use super::{Fill, Found, Record, Tier, Token, Usage};
+use crate::{
+    clock::{Clock, Millis},
+    codec::Format,
+    error::{Error, ErrorKind, Result},
+    metrics::EvictionStats,
+    store::{
+        Doubt, Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreOptions, StoreRecord,
+        StoreStatistics, StoreToken, default_directory,
+    },
+    tiering::TierKind,
+};
+
+/// The options of this tier.
+pub(crate) type SharedOptions = StoreOptions;
+/// A doubt about a group of keys in the tier below.
+pub(crate) type SharedDoubt = Doubt;
+
+/// The options where none were given: the store `default` of this user.
+pub(super) fn default_options() -> Option<SharedOptions> {
+    Some(StoreOptions::new(default_directory("default")))
+}
+
+/// The shared store as a tier.
+pub(crate) struct SharedTier {
+    store: Store,
+    clock: Clock,
+}
+
+/// A key of this tier with what was known of its changes before it was looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedMark {
+    hash: KeyHash,
+    token: StoreToken,
+}
+
+impl SharedMark {
+    /// Stamp index, stamp and clear epoch: what judges an L1 entry made of what is found.
+    pub(crate) fn stamp(&self) -> (u32, u32, u32) {
+        (self.token.stamp_index, self.token.stamp, self.token.clear_epoch)
+    }
+}
+
+/// What a change of a key did to this tier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    /// The stamp that the change's own increment made: an L1 entry of the new value carries it.
+    pub(crate) stamp: u32,
+    /// False where another change of the key raced with this one and both copies were dropped:
+    /// nobody may then keep the value above L3.
+    pub(crate) keep: bool,
+}
+
+impl SharedTier {
+    /// Opens the store. Fails as [`Store::open`].
+    pub(crate) fn open(options: &StoreOptions, clock: Clock) -> Result<Self> {
+        let store = Store::open(options, clock.clone()).map_err(|e| e.in_tier(TierKind::Shared))?;
+        Ok(Self { store, clock })
+    }
+
+    /// Takes the key's mark; to be done before looking for its value anywhere below L1.
+    pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
+        let hash = self.store.hash(key);
+        SharedMark { hash, token: self.store.token(hash) }
+    }
+
+    /// True while an L1 entry filed under these is current: two loads, no lock.
+    #[inline]
+    pub(crate) fn is_current(&self, index: u32, stamp: u32, clear_epoch: u32) -> bool {
+        self.store.stamp_at(index) == stamp && self.store.clear_epoch() == clear_epoch
+    }
+
+    /// Looks the key up, under a mark taken before.
+    pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
+        let found = self.store.get(mark.hash, key).map_err(|e| e.in_tier(TierKind::Shared))?;
+        match found {
+            Some(record) => self.record(record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps a record fetched from below or loaded, unless the key changed since the mark.
+    pub(crate) fn fill_marked(
+        &self,
+        mark: SharedMark,
+        key: &[u8],
+        record: &Record,
+    ) -> Result<Fill> {
+        let new = self.new_record(record);
+        Ok(match self.store.fill(mark.hash, key, new, mark.token) {
+            StoreFill::Stored => Fill::Stored,
+            StoreFill::Adopted(record) => Fill::Adopted(self.record(record)?),
+            StoreFill::Refused => Fill::Refused,
+            StoreFill::Dropped(_) => Fill::Dropped,
+        })
+    }
+
+    /// Replaces the record of the key that was marked and raises its stamp.
+    ///
+    /// With `alone`, where a tier below was changed after the mark was taken, the record is kept
+    /// only if no other change of the key came in between: two changes that overlap may reach the
+    /// tiers in different orders, so neither may be kept up here.
+    pub(crate) fn change(
+        &self,
+        mark: SharedMark,
+        key: &[u8],
+        record: &Record,
+        alone: bool,
+    ) -> Changed {
+        let expected = alone.then_some(mark.token);
+        match self.store.put(mark.hash, key, self.new_record(record), expected) {
+            Put::Stored { stamp } => Changed { stamp, keep: true },
+            Put::Removed { stamp, why } => Changed { stamp, keep: why != Dropped::Raced },
+        }
+    }
+
+    /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
+    pub(crate) fn delete(&self, key: &[u8]) {
+        self.store.delete(self.store.hash(key), key);
+    }
+
+    /// Removes everything. Never fails.
+    pub(crate) fn clear_all(&self) {
+        self.store.clear();
+    }
+
+    /// Says that a tier below is in use with this store.
+    pub(crate) fn join_below(&self) {
+        self.store.join_below();
+    }
+
+    /// Tells all processes of the host that the tier below may hold something older than a change
+    /// of `key`; to be called before the change of this tier.
+    pub(crate) fn doubt_below(&self, key: &[u8]) {
+        self.store.doubt(key);
+    }
+
+    /// [`doubt_below`](Self::doubt_below) for all keys.
+    pub(crate) fn doubt_all_below(&self) {
+        self.store.doubt_everything();
+    }
+
+    /// True while `key` must not be read from the tier below.
+    pub(crate) fn doubts_below(&self, key: &[u8]) -> bool {
+        self.store.is_doubted(key)
+    }
+
+    /// The doubt about the group of `key`, if its time to be settled has come.
+    pub(crate) fn doubt_to_settle(&self, key: &[u8]) -> Option<SharedDoubt> {
+        self.store.rested_doubt(key)
+    }
+
+    /// Settles a doubt whose group was cleared below.
+    pub(crate) fn settle_below(&self, doubt: SharedDoubt) {
+        self.store.settle(doubt);
+    }
+
+    /// What all processes did with the store.
+    pub(crate) fn statistics(&self) -> StoreStatistics {
+        self.store.statistics()
+    }
+
+    /// Why entries left the store, by all processes that use it.
+    pub(crate) fn evictions(&self) -> EvictionStats {
+        let counted = self.store.statistics();
+        EvictionStats {
+            size: counted.evicted_size,
+            bytes: 0,
+            expired: counted.evicted_expired,
+            replaced: counted.replaced,
+            removed: counted.deleted,
+            refused: counted.dropped_too_large + counted.dropped_no_room,
+        }
+    }
+
+    fn new_record<'a>(&self, record: &'a Record) -> NewRecord<'a> {
+        let expires_at = record.ttl.map_or(Millis::NEVER, |ttl| self.clock.boot().after(ttl));
+        NewRecord { value: &record.value, format: record.format as u8, expires_at }
+    }
+
+    fn record(&self, found: StoreRecord) -> Result<Record> {
+        let format = Format::from_u8(found.format).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Codec,
+                format!("record of format {}: written by a newer version", found.format),
+            )
+            .in_tier(TierKind::Shared)
+        })?;
+        let ttl = found.expires_at.remaining(self.clock.boot());
+        Ok(Record { value: found.value, format, ttl })
+    }
+}
+
+impl Tier for SharedTier {
+    fn read(&self, key: &[u8]) -> Result<Found> {
+        let mark = self.mark(key);
+        let token = mark.token;
+        let packed = Token([
+            u64::from(token.stamp_index) << 32 | u64::from(token.stamp),
+            u64::from(token.shard_epoch) << 32 | u64::from(token.clear_epoch),
+        ]);
+        Ok(Found { record: self.read_marked(mark, key)?, token: Some(packed) })
+    }
+
+    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
+        let [stamp, epochs] = token.0;
+        let token = StoreToken {
+            stamp_index: (stamp >> 32) as u32,
+            stamp: stamp as u32,
+            shard_epoch: (epochs >> 32) as u32,
+            clear_epoch: epochs as u32,
+        };
+        self.fill_marked(SharedMark { hash: self.store.hash(key), token }, key, record)
+    }
+
+    fn write(&self, key: &[u8], record: &Record) -> Result<()> {
+        self.change(self.mark(key), key, record, false);
+        Ok(())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        self.delete(key);
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<()> {
+        self.clear_all();
+        Ok(())
+    }
+
+    fn usage(&self) -> Usage {
+        let usage = self.store.usage();
+        Usage {
+            entries: usage.entries,
+            max_entries: Some(usage.max_entries),
+            bytes: usage.bytes,
+            max_bytes: Some(usage.max_bytes),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.store.trouble()
+    }
+
+    fn close(&self) {}
+}

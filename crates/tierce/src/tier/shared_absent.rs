@@ -1,0 +1,129 @@
+//! Stands for L2 where the feature `shared` is off: no value of these types can exist, so the
+//! cache needs no other word of the feature than the line that chooses this file.
+
+use super::{Fill, Found, Record, Tier, Token, Usage};
+use crate::{clock::Clock, error::Result, metrics::EvictionStats};
+
+/// Options of a tier that is not built in.
+#[derive(Clone, Debug)]
+pub(crate) enum SharedOptions {}
+
+/// A tier that is not built in.
+#[derive(Debug)]
+pub(crate) enum SharedTier {}
+
+/// A mark of a tier that is not built in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SharedMark {}
+
+/// A doubt about a tier below one that is not built in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedDoubt {
+    pub(crate) group: usize,
+}
+
+/// What a change did to a tier that is not built in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    pub(crate) stamp: u32,
+    pub(crate) keep: bool,
+}
+
+impl SharedMark {
+    pub(crate) fn stamp(&self) -> (u32, u32, u32) {
+        match *self {}
+    }
+}
+
+pub(super) fn default_options() -> Option<SharedOptions> {
+    None
+}
+
+impl SharedTier {
+    pub(crate) fn open(options: &SharedOptions, _clock: Clock) -> Result<Self> {
+        match *options {}
+    }
+
+    pub(crate) fn mark(&self, _key: &[u8]) -> SharedMark {
+        match *self {}
+    }
+
+    pub(crate) fn is_current(&self, _index: u32, _stamp: u32, _clear_epoch: u32) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn read_marked(&self, _mark: SharedMark, _key: &[u8]) -> Result<Option<Record>> {
+        match *self {}
+    }
+
+    pub(crate) fn fill_marked(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Fill> {
+        match *self {}
+    }
+
+    pub(crate) fn change(&self, _: SharedMark, _: &[u8], _: &Record, _: bool) -> Changed {
+        match *self {}
+    }
+
+    pub(crate) fn delete(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    pub(crate) fn join_below(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn doubt_below(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    pub(crate) fn doubt_all_below(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn doubts_below(&self, _: &[u8]) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn doubt_to_settle(&self, _: &[u8]) -> Option<SharedDoubt> {
+        match *self {}
+    }
+
+    pub(crate) fn settle_below(&self, _: SharedDoubt) {
+        match *self {}
+    }
+
+    pub(crate) fn evictions(&self) -> EvictionStats {
+        match *self {}
+    }
+
+    pub(crate) fn clear_all(&self) {
+        match *self {}
+    }
+}
+
+impl Tier for SharedTier {
+    fn read(&self, _: &[u8]) -> Result<Found> {
+        match *self {}
+    }
+    fn fill(&self, _: &[u8], _: &Record, _: Token) -> Result<Fill> {
+        match *self {}
+    }
+    fn write(&self, _: &[u8], _: &Record) -> Result<()> {
+        match *self {}
+    }
+    fn remove(&self, _: &[u8]) -> Result<()> {
+        match *self {}
+    }
+    fn clear(&self) -> Result<()> {
+        match *self {}
+    }
+    fn usage(&self) -> Usage {
+        match *self {}
+    }
+    fn trouble(&self) -> Option<String> {
+        match *self {}
+    }
+    fn close(&self) {
+        match *self {}
+    }
+}
