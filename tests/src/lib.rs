@@ -1,1 +1,31 @@
-//! Helpers of the tests that cross crates, processes or languages.
+//! What the tests that cross processes share: values that describe themselves, a board of
+//! versions that all processes see, worker processes, and a real redis-server.
+
+pub mod board;
+pub mod process;
+pub mod redis;
+pub mod value;
+
+/// A new folder for a store, on tmpfs where there is one; removed when dropped.
+///
+/// # Panics
+/// If it cannot be made.
+#[allow(clippy::unwrap_used)]
+pub fn store_folder() -> tempfile::TempDir {
+    let shm = std::path::Path::new("/dev/shm");
+    let builder = tempfile::Builder::new().prefix("tierce-test-").to_owned();
+    if shm.is_dir() { builder.tempdir_in(shm).unwrap() } else { builder.tempdir().unwrap() }
+}
+
+/// The seed of this run: `TIERCE_SEED`, or a new one, printed so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let seed = std::env::var("TIERCE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("TIERCE_SEED={seed}");
+    }
+    seed
+}
