@@ -1,3 +1,46 @@
-//! The `tierce` command.
+//! The `tierce` command: looks at configurations and plays traces.
+//!
+//! One file per subcommand; each has its arguments and a `run` that writes to the given output
+//! and returns what to exit with. Exit codes: 0 done, 1 an error or a failed check, 2 wrong
+//! arguments (by clap).
 
-fn main() {}
+mod config;
+mod latency;
+mod output;
+mod play;
+mod plot;
+mod replay;
+mod report;
+mod table;
+mod target;
+mod trace;
+mod value;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// An embedded tiered cache: L1 memory, L2 a store shared by all processes of a host, L3 Redis.
+#[derive(Parser)]
+#[command(name = "tierce", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows or checks the settings that a cache would start with.
+    Config(config::Arguments),
+    /// Plays a request trace through a cache and reports hits and latencies per tier.
+    Replay(replay::Arguments),
+}
+
+fn main() -> ExitCode {
+    let mut out = io::stdout().lock();
+    let outcome = match Arguments::parse().command {
+        Command::Config(arguments) => config::run(&arguments, &mut out),
+        Command::Replay(arguments) => replay::run(&arguments, &mut out),
+    };
+    output::exit_code(outcome)
+}
