@@ -132,8 +132,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
     Ok(if good { Verdict::Good } else { Verdict::Bad })
 }
 
+/// Names and values of the options in force, for the report.
+type Options = Vec<(&'static str, String)>;
+
 /// The settings that the arguments ask for, and the list of them for the report.
-fn configure(arguments: &Arguments) -> Result<(Config, Vec<(&'static str, String)>), Failure> {
+fn configure(arguments: &Arguments) -> Result<(Config, Options), Failure> {
     let has = |tier| arguments.tiering.has(tier);
     let text = |number: Option<u64>| number.map(|number| number.to_string());
     let given = [

@@ -42,12 +42,7 @@ impl Table {
         Ok(())
     }
 
-    fn write_row(
-        &self,
-        out: &mut dyn Write,
-        row: &Vec<String>,
-        widths: &[usize],
-    ) -> io::Result<()> {
+    fn write_row(&self, out: &mut dyn Write, row: &[String], widths: &[usize]) -> io::Result<()> {
         let mut line = String::new();
         for ((cell, width), (_, align)) in row.iter().zip(widths).zip(&self.head) {
             let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));

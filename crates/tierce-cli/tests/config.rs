@@ -1,4 +1,5 @@
 //! `tierce config`: what it shows, and that it says what is wrong.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{fs, process::Stdio};
 

@@ -1,4 +1,5 @@
 //! `tierce replay`: its figures against an independent count, its files, and bad traces.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{collections::HashSet, fs, num::NonZeroUsize, path::Path};
 

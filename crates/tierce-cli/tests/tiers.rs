@@ -1,4 +1,5 @@
 //! `tierce replay` with L2 and L3: a real store, and a real server where one is installed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{
     collections::HashSet,
