@@ -1,1 +1,92 @@
-//! The C ABI of tierce.
+//! The C ABI of tierce: `include/tierce.h` is generated from this crate.
+//!
+//! Thin by rule: convert, call the core, convert back. What holds for every function:
+//!
+//! - It runs inside [`guard`]: a panic becomes `TIERCE_E_PANIC`, an error becomes a code and a
+//!   text in a buffer of this thread that never moves.
+//! - Caches and sinks are numbers in the clothes of a pointer (index and generation, see
+//!   [`handle`] and [`sink`]): one that was closed, made up or meant for something else is an
+//!   error code.
+//! - Pointers are checked for NULL, lengths for a sane size ([`slice`]). Whether a pointer that is
+//!   not NULL points to what its length says is the caller's word; that is the one obligation all
+//!   `unsafe` here rests on.
+//! - The caller's functions are called with no lock held.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `version.rs` | which library this is |
+//! | `status.rs` | the codes, and which error has which |
+//! | `failure.rs` | what went wrong last in this thread |
+//! | `open.rs` | how a cache is opened and closed |
+//! | `view.rs`, `read.rs` | how a value is found, pinned and given back |
+//! | `options.rs`, `change.rs` | set, delete, clear |
+//! | `sink.rs`, `load.rs` | loading on a miss |
+//! | `report.rs` | statistics, health, metrics |
+//! | `operate.rs` | the tiers of a running cache |
+//! | `guard.rs`, `handle.rs`, `slice.rs` | panics, handles, pointers |
+#![deny(unsafe_code)]
+// The names are those of the header.
+#![allow(non_camel_case_types)]
+// What a caller must uphold stands at each parameter, in the words of the header.
+#![allow(clippy::missing_safety_doc)]
+
+// In the order of the header.
+mod version;
+
+mod status;
+
+mod failure;
+
+mod open;
+
+mod view;
+
+mod read;
+
+mod options;
+
+mod change;
+
+mod sink;
+
+mod load;
+
+mod report;
+
+mod operate;
+
+mod guard;
+mod handle;
+mod slice;
+
+pub use change::{tierce_clear, tierce_delete, tierce_set};
+pub use failure::{
+    tierce_error_copy, tierce_last_error, tierce_last_loader_code, tierce_status_name,
+};
+pub use load::{tierce_get_or_load, tierce_load_fn};
+pub use open::{tierce_close, tierce_open, tierce_open_env, tierce_open_file, tierce_t};
+pub use operate::{tierce_retier, tierce_tiering};
+pub use options::{
+    TIERCE_TTL_DEFAULT, TIERCE_TTL_FOREVER, TIERCE_TTL_KEEP_NOTHING, tierce_load_opts_t,
+    tierce_set_opts_t,
+};
+pub use read::{tierce_get, tierce_get_copy};
+pub use report::{
+    tierce_get_stats, tierce_get_tier_stats, tierce_health_json, tierce_metrics_text,
+    tierce_stats_json, tierce_stats_t, tierce_tier_stats_t,
+};
+pub use sink::{
+    tierce_sink_reserve, tierce_sink_t, tierce_sink_truncate, tierce_sink_ttl, tierce_sink_write,
+};
+pub use status::{
+    TIERCE_E_ARG, TIERCE_E_AUTH, TIERCE_E_BUSY, TIERCE_E_CLOSED, TIERCE_E_CODEC, TIERCE_E_CONFIG,
+    TIERCE_E_CORRUPT, TIERCE_E_DENIED, TIERCE_E_FULL, TIERCE_E_IO, TIERCE_E_LOADER,
+    TIERCE_E_NETWORK, TIERCE_E_NOMEM, TIERCE_E_OTHER, TIERCE_E_PANIC, TIERCE_E_REENTRANT,
+    TIERCE_E_TIMEOUT, TIERCE_E_TOO_LARGE, TIERCE_E_UNSUPPORTED, TIERCE_E_VERSION, TIERCE_MISS,
+    TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t,
+};
+pub use version::{tierce_abi_version, tierce_features, tierce_version};
+pub use view::{
+    TIERCE_FROM_L1, TIERCE_FROM_L2, TIERCE_FROM_L3, TIERCE_FROM_LOADER, TIERCE_FROM_NOWHERE,
+    TIERCE_FROM_OTHER_LOADER, tierce_view_release, tierce_view_t,
+};

@@ -1,0 +1,91 @@
+//! How entries are set and removed.
+#![allow(unsafe_code)] // Exported names; borrows of what the caller passed.
+
+use std::ffi::c_void;
+
+use tierce::Bytes;
+
+use crate::{
+    failure::Failure,
+    guard::guard,
+    handle,
+    open::tierce_t,
+    options::tierce_set_opts_t,
+    slice,
+    status::{TIERCE_OK, tierce_status_t},
+};
+
+/// Puts a copy of `value` under `key` into all tiers.
+///
+/// When it returns, no read in any process of this host finds an older value. A tier that cannot
+/// take the change is not asked for this key again until it could.
+///
+/// \param cache      borrowed, not NULL.
+/// \param key        borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len    bytes of `key`, at most 64 KiB.
+/// \param value      borrowed for the call; NULL only when `value_len` is 0.
+/// \param value_len  bytes of `value`.
+/// \param opts       borrowed for the call; NULL for the defaults.
+/// \return TIERCE_OK, TIERCE_E_TOO_LARGE for the key, TIERCE_E_CLOSED, TIERCE_E_NOMEM,
+///         TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
+///         Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_set(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+    value: *const c_void,
+    value_len: usize,
+    opts: *const tierce_set_opts_t,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        // SAFETY: `value_len` bytes at `value`, by the words of the header.
+        let value = unsafe { slice::bytes(value, value_len, "value") }?;
+        // SAFETY: a struct of the size that it says, by the words of the header.
+        let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
+        let cache = handle::find(cache)?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(value.len()).map_err(|_| Failure::no_memory(value.len()))?;
+        copy.extend_from_slice(value);
+        cache.set_with(key, Bytes::from(copy), &options)?;
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Removes `key` from all tiers. A load under way does not bring it back.
+///
+/// \param cache    borrowed, not NULL.
+/// \param key      borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len  bytes of `key`.
+/// \return TIERCE_OK whether the key was there or not, TIERCE_E_CLOSED, TIERCE_E_ARG.
+///         Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_delete(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        handle::find(cache)?.delete(key)?;
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Removes all entries of this cache from all tiers, for all processes and hosts that share them.
+///
+/// \param cache  borrowed, not NULL.
+/// \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn tierce_clear(cache: *const tierce_t) -> tierce_status_t {
+    guard(|| {
+        handle::find(cache)?.clear()?;
+        Ok(TIERCE_OK)
+    })
+}

@@ -1,0 +1,83 @@
+//! How a value is found.
+#![allow(unsafe_code)] // Exported names; borrows of what the caller passed.
+
+use std::ffi::c_void;
+
+use crate::{
+    guard::guard,
+    handle,
+    open::tierce_t,
+    slice,
+    status::{TIERCE_MISS, TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t},
+    view::{self, tierce_view_t},
+};
+
+/// Looks `key` up in every tier, fastest first, and pins the value.
+///
+/// A tier that fails is a miss there, counted in the statistics: this call never fails because a
+/// tier does.
+///
+/// \param cache    borrowed, not NULL.
+/// \param key      borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len  bytes of `key`. A key above 64 KiB is never found.
+/// \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+///                 every other answer.
+/// \return TIERCE_OK, TIERCE_MISS, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_get(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+    out: *mut tierce_view_t,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: a place for a view, by the words of the header.
+        let out = unsafe { view::place(out) }?;
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        let Some(answer) = handle::find(cache)?.get_entry(key) else {
+            return Ok(TIERCE_MISS);
+        };
+        *out = view::of_answer(answer);
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Looks `key` up as tierce_get() does and copies the value, as much as fits.
+///
+/// \param cache     borrowed, not NULL.
+/// \param key       borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len   bytes of `key`.
+/// \param buffer    owned by the caller; NULL only when `capacity` is 0.
+/// \param capacity  bytes that fit into `buffer`.
+/// \param len       receives the length of the whole value on TIERCE_OK and TIERCE_TRUNCATED, 0 on
+///                  TIERCE_MISS; not NULL.
+/// \return TIERCE_OK, TIERCE_TRUNCATED, TIERCE_MISS, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_get_copy(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+    buffer: *mut c_void,
+    capacity: usize,
+    len: *mut usize,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: a place for a length, by the words of the header.
+        let len = unsafe { slice::out(len, "len") }?;
+        // SAFETY: `capacity` bytes at `buffer`, by the words of the header.
+        let buffer = unsafe { slice::buffer(buffer, capacity, "buffer") }?;
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        let Some(value) = handle::find(cache)?.get(key) else {
+            len.write(0);
+            return Ok(TIERCE_MISS);
+        };
+        let copied = value.len().min(buffer.len());
+        buffer[..copied].write_copy_of_slice(&value[..copied]);
+        len.write(value.len());
+        Ok(if copied < value.len() { TIERCE_TRUNCATED } else { TIERCE_OK })
+    })
+}
