@@ -1,0 +1,93 @@
+/* What tierce.hpp adds to tierce.h: ownership, and exceptions that stay where they were thrown. */
+#include "tierce.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#define CHECK(condition)                                                                 \
+    do {                                                                                 \
+        if (!(condition)) {                                                              \
+            std::fprintf(stderr, "%s:%d: not so: %s (last error: %s)\n", __FILE__,       \
+                         __LINE__, #condition, tierce_last_error());                     \
+            std::exit(1);                                                                \
+        }                                                                                \
+    } while (false)
+
+static_assert(!std::is_copy_constructible_v<tierce::View>);
+static_assert(!std::is_copy_assignable_v<tierce::View>);
+static_assert(std::is_nothrow_move_constructible_v<tierce::View>);
+static_assert(!std::is_copy_constructible_v<tierce::Cache>);
+static_assert(std::is_nothrow_move_assignable_v<tierce::Cache>);
+
+static tierce::Cache open() {
+    tierce::Cache cache;
+    CHECK(tierce::Cache::open("tiering: L1\nservice: Plus\nmetrics_enabled: true\n", cache));
+    return cache;
+}
+
+static void views_and_caches_own_what_they_hold() {
+    tierce::Cache cache = open();
+    CHECK(cache.set("key", "value"));
+    tierce::View first;
+    CHECK(cache.get("key", first) && first.text() == "value");
+    CHECK(first.origin() == TIERCE_FROM_L1);
+    tierce::View second(std::move(first));
+    CHECK(first.empty() && second.text() == "value");
+    CHECK(cache.set("key", "other"));
+    CHECK(cache.get("key", first) && first.text() == "other");
+    first = std::move(second);
+    CHECK(first.text() == "value");
+    CHECK(cache.get("key", first) && first.text() == "other");
+
+    tierce::Cache moved = std::move(cache);
+    CHECK(!cache && moved);
+    CHECK(cache.set("key", "value").code() == TIERCE_E_ARG);
+    CHECK(moved.erase("key") && moved.get("key", first).is_miss() && first.empty());
+    CHECK(moved.set("key", "value", 60000) && moved.clear());
+    CHECK(moved.get("key", first).is_miss());
+    CHECK(moved.health(first) && first.text().find("Plus") != std::string_view::npos);
+    CHECK(moved.stats(first) && first.text().front() == '{');
+    CHECK(moved.metrics(first) && !first.empty());
+    CHECK(moved.retier("L5").is_error() && moved.retier("L1"));
+    moved.close();
+    CHECK(!moved && !first.empty());
+}
+
+static void a_lambda_loads_in_each_of_its_forms() {
+    const tierce::Cache cache = open();
+    tierce::View view;
+    int calls = 0;
+    const std::string made(1000, 'x');
+    for (int i = 0; i < 2; i++) {
+        CHECK(cache.get_or_load(
+            "status", [&](tierce::Sink& sink) { calls++; return sink.write(made); }, view));
+        CHECK(view.text() == made && calls == 1);
+    }
+    CHECK(cache.get_or_load(
+        "nothing", [](tierce::Sink& sink) { (void)sink.write("void"); }, view));
+    CHECK(view.text() == "void");
+    const auto refuses = [](tierce::Sink&) -> std::int32_t { return -9; };
+    CHECK(cache.get_or_load("number", refuses, view).code() == TIERCE_E_LOADER);
+    CHECK(tierce_last_loader_code() == -9 && view.empty());
+}
+
+static void an_exception_becomes_a_code() {
+    const tierce::Cache cache = open();
+    tierce::View view;
+    const tierce::Status status = cache.get_or_load(
+        "key", [](tierce::Sink&) -> std::int32_t { throw std::runtime_error("no"); }, view);
+    CHECK(status.code() == TIERCE_E_LOADER && tierce_last_loader_code() == tierce::threw);
+    CHECK(status.name() == "TIERCE_E_LOADER" && !tierce::last_error().empty());
+    CHECK(cache.get_or_load("key", [](tierce::Sink& sink) { return sink.write("yes"); }, view));
+    CHECK(view.text() == "yes");
+}
+
+int main() {
+    views_and_caches_own_what_they_hold();
+    a_lambda_loads_in_each_of_its_forms();
+    an_exception_becomes_a_code();
+    return 0;
+}
