@@ -721,8 +721,8 @@ tierce_status_t tierce_get_tier_stats(const tierce_t *cache,
                                       tierce_tier_stats_t *stats);
 
 /**
- * Makes the statistics in JSON: those of the whole cache, and of each tier in force. A span of
- * time is an object of `secs` and `nanos`.
+ * Makes the statistics in JSON: those of the whole cache, and of each tier in force. Spans of
+ * time are whole nanoseconds, with `_ns` behind their names.
  *
  * \param cache  borrowed, not NULL.
  * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on

@@ -178,8 +178,8 @@ fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Makes the statistics in JSON: those of the whole cache, and of each tier in force. A span of
-/// time is an object of `secs` and `nanos`.
+/// Makes the statistics in JSON: those of the whole cache, and of each tier in force. Spans of
+/// time are whole nanoseconds, with `_ns` behind their names.
 ///
 /// \param cache  borrowed, not NULL.
 /// \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
@@ -192,10 +192,7 @@ pub unsafe extern "C" fn tierce_stats_json(
     out: *mut tierce_view_t,
 ) -> tierce_status_t {
     // SAFETY: a place for a view, by the words of the header.
-    unsafe {
-        // Strings, numbers and lists: nothing there that JSON cannot say.
-        text(cache, out, |cache| Some(serde_json::to_string(&cache.stats()).unwrap_or_default()))
-    }
+    unsafe { text(cache, out, |cache| Some(cache.stats().to_json())) }
 }
 
 /// Makes the health document in JSON: `service`, `status`, `tierMetrics` and `dependencies`, which
