@@ -1,1 +1,49 @@
-//! The extension module `tierce._tierce`.
+//! The extension module `tierce._tierce`: the Rust cache with Python objects as values.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `cache.rs` | the class: convert, call, convert back |
+//! | `held.rs` | how objects live in L1, and when they are let go |
+//! | `load.rs` | `get_or_load`, and how a loader's exception travels |
+//! | `call.rs` | how a loader is called in a thread that may be ended |
+//! | `key.rs` | which objects are keys |
+//! | `options.rs` | how keyword arguments become a configuration |
+//! | `codec.rs`, `json/` | how a value becomes bytes for L2 and L3 |
+//! | `weight.rs` | how many bytes a value is taken to hold in memory |
+//! | `report.rs` | how statistics and health become dicts |
+//! | `error.rs` | which exception stands for which error |
+//!
+//! The rules that all of it keeps:
+//!
+//! 1. **A hit in L1 stays attached**: no release of the interpreter, no serialisation.
+//! 2. **What may wait is detached**: L2, L3, and waiting for the load of another thread.
+//! 3. **No Python code runs under a lock of the core.** Cloning a value takes a reference count
+//!    of ours, not of Python (`held.rs`); weights are computed beforehand; objects that the core
+//!    lets go are parked until its call has returned.
+//! 4. Importing starts no thread, opens no file and reads no variable.
+#![deny(unsafe_code)]
+
+use pyo3::prelude::*;
+
+mod cache;
+mod call;
+mod codec;
+mod error;
+mod held;
+mod json;
+mod key;
+mod load;
+mod options;
+mod report;
+mod weight;
+
+/// The binary part of the package `tierce`; import that.
+#[pymodule(gil_used = true)]
+mod _tierce {
+    #[pymodule_export]
+    use super::cache::PyCache;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,41 @@
+//! Calls a Python function from inside the core, in a thread that the interpreter may end.
+//!
+//! Before 3.14, CPython ends a daemon thread that wants the interpreter back while it shuts down
+//! by unwinding the thread's stack. From a loader that would run through the core and through
+//! PyO3, give back an interpreter that the thread does not hold, and abort the process. The
+//! thread waits for the process to end instead, as it does from 3.14 on, and as PyO3 does where
+//! it attaches.
+#![allow(unsafe_code)]
+
+use std::{mem, thread};
+
+use pyo3::{ffi::PyObject, prelude::*};
+
+// PyO3 declares it as a function that does not unwind: then no destructor need run.
+unsafe extern "C-unwind" {
+    fn PyObject_CallNoArgs(callable: *mut PyObject) -> *mut PyObject;
+}
+
+/// Calls `callable()`.
+pub(crate) fn call_without_arguments<'py>(
+    callable: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let hang = HangIfUnwound;
+    // SAFETY: the thread is attached, which `callable` proves, and the pointer is that of a living
+    // object for as long as it is borrowed.
+    let answer = unsafe { PyObject_CallNoArgs(callable.as_ptr()) };
+    mem::forget(hang);
+    // SAFETY: the call returns a reference of our own, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
+}
+
+struct HangIfUnwound;
+
+impl Drop for HangIfUnwound {
+    fn drop(&mut self) {
+        // Not a panic of ours: those end at the edge of the function that Python called.
+        loop {
+            thread::park();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Which objects are keys: str and bytes, and nothing else.
+//!
+//! The core knows keys as bytes; a str is the bytes of its UTF-8 form, so `"a"` and `b"a"` are the
+//! same key, in every process and language. CPython keeps that form inside the str: no copy, and
+//! no allocation for a str of ASCII.
+
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
+
+/// The bytes of a key, borrowed from the object.
+///
+/// # Errors
+/// TypeError for an object that is neither str nor bytes, UnicodeEncodeError for a str with lone
+/// surrogates: it has no UTF-8 form.
+#[inline]
+pub(crate) fn key_bytes<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = key.cast::<PyString>() {
+        return text.to_str().map(str::as_bytes);
+    }
+    if let Ok(bytes) = key.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes());
+    }
+    Err(refuse(key))
+}
+
+#[cold]
+fn refuse(key: &Bound<'_, PyAny>) -> PyErr {
+    let name = type_name(key);
+    PyTypeError::new_err(format!("a key must be str or bytes, not {name}"))
+}
+
+/// The name of the object's type, for messages.
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
+}
