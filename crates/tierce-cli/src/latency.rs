@@ -37,6 +37,20 @@ impl Latencies {
         self.total += other.total;
     }
 
+    /// The buckets that counted anything, by number, with their counts: a form to write down.
+    pub(crate) fn used_buckets(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
+    /// Adds a count that [`used_buckets`](Self::used_buckets) gave; a number that no bucket has
+    /// is left out.
+    pub(crate) fn add_to_bucket(&mut self, bucket: usize, count: u64) {
+        if let Some(counted) = self.counts.get_mut(bucket) {
+            *counted += count;
+            self.total += count;
+        }
+    }
+
     /// The latency in nanoseconds that `share` (0 to 1) of all are not above; `None` of none.
     pub(crate) fn quantile(&self, share: f64) -> Option<u64> {
         let rank = ((self.total as f64 * share).ceil() as u64).clamp(1, self.total.max(1));

@@ -1,10 +1,11 @@
-//! The `tierce` command: looks at configurations and plays traces.
+//! The `tierce` command: looks at configurations, plays traces, shows the whole at work.
 //!
 //! One file per subcommand; each has its arguments and a `run` that writes to the given output
 //! and returns what to exit with. Exit codes: 0 done, 1 an error or a failed check, 2 wrong
 //! arguments (by clap).
 
 mod config;
+mod demo;
 mod latency;
 mod output;
 mod play;
@@ -34,6 +35,14 @@ enum Command {
     Config(config::Arguments),
     /// Plays a request trace through a cache and reports hits and latencies per tier.
     Replay(replay::Arguments),
+    /// Shows the cache at work, in under a minute: a slow origin, four processes, kills, outages.
+    Demo(demo::Arguments),
+    /// One worker process of a demo.
+    #[command(hide = true)]
+    DemoWorker(demo::WorkerArguments),
+    /// Becomes another program that ends with the demo.
+    #[command(hide = true)]
+    DemoChild(demo::ChildArguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +50,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
+        Command::Demo(arguments) => demo::run(&arguments, &mut out),
+        Command::DemoWorker(arguments) => demo::run_worker(&arguments, &mut out),
+        Command::DemoChild(arguments) => demo::become_child(&arguments),
     };
     output::exit_code(outcome)
 }
