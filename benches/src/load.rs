@@ -1,0 +1,78 @@
+//! Which keys are asked for, in which order. All loads are seeded: the same on every run.
+
+use fastrand::Rng;
+
+/// How often each key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skew {
+    /// All as often.
+    Uniform,
+    /// The n-th most wanted key in proportion to n^-0.99, as in YCSB.
+    Zipf,
+}
+
+impl Skew {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipf => "zipf-0.99",
+        }
+    }
+}
+
+/// `length` draws from the numbers below `count`; the lowest is the most wanted.
+pub fn draws(skew: Skew, count: usize, length: usize, seed: u64) -> Vec<u32> {
+    let mut random = Rng::with_seed(seed);
+    match skew {
+        Skew::Uniform => (0..length).map(|_| random.u32(0..count as u32)).collect(),
+        Skew::Zipf => {
+            let mut sum = 0.0;
+            let ladder: Vec<f64> = (1..=count)
+                .map(|rank| {
+                    sum += (rank as f64).powf(-0.99);
+                    sum
+                })
+                .collect();
+            let draw = |random: &mut Rng| {
+                let at = random.f64() * sum;
+                ladder.partition_point(|step| *step <= at).min(count - 1) as u32
+            };
+            (0..length).map(|_| draw(&mut random)).collect()
+        }
+    }
+}
+
+/// The numbers below `count` in an order that has nothing to do with how wanted they are.
+pub fn shuffled(count: usize, seed: u64) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..count as u32).collect();
+    Rng::with_seed(seed).shuffle(&mut numbers);
+    numbers
+}
+
+/// A key of 32 bytes of text.
+pub fn text_key(number: u32) -> String {
+    format!("user:{:016x}:profile:v{:01}", u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zipf_draws_prefer_low_numbers_as_much_as_they_should() {
+        let draws = draws(Skew::Zipf, 1_000, 200_000, 7);
+        let sum: f64 = (1..=1_000).map(|rank| f64::from(rank).powf(-0.99)).sum();
+        let count = |number| draws.iter().filter(|draw| **draw == number).count() as f64;
+        for rank in [1, 2, 10] {
+            let expected = f64::from(rank).powf(-0.99) / sum * 200_000.0;
+            assert!((count(rank - 1) / expected - 1.0).abs() < 0.1, "rank {rank}");
+        }
+    }
+
+    #[test]
+    fn text_keys_have_32_bytes_and_differ() {
+        let keys: std::collections::HashSet<_> = (0..1_000).map(text_key).collect();
+        assert!(keys.len() == 1_000 && keys.iter().all(|key| key.len() == 32));
+    }
+}

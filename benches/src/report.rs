@@ -1,0 +1,203 @@
+//! A result as a file: Markdown to read, JSON to compare, both with machine, date and commit.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::rounds::Timing;
+
+/// One line of the table: a case and what each rival took.
+pub struct Case {
+    /// Load, size and threads, in a few words.
+    pub name: String,
+    /// The rivals, the first of which is ours.
+    pub timings: Vec<Timing>,
+}
+
+/// A report.
+pub struct Report {
+    /// The stem of the file names.
+    pub name: &'static str,
+    /// What was asked, and how the rivals are set up.
+    pub question: &'static str,
+    /// The unit of all values.
+    pub unit: &'static str,
+    /// The lines.
+    pub cases: Vec<Case>,
+}
+
+impl Report {
+    /// The report as Markdown. Ratios are to our own value: above 1 the rival is slower.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        let machine = Machine::here();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "# {}\n\n{}\n\n{}; {} cores; Linux {}; load average {} at the end; {}; commit {}.\n\n\
+             {}: median (min..max) of interleaved runs; × = rival's median / the first column's.\n",
+            self.name,
+            self.question,
+            machine.cpu,
+            machine.cores,
+            machine.kernel,
+            machine.load,
+            machine.date,
+            machine.commit,
+            self.unit,
+        );
+        let Some(first) = self.cases.first() else { return text };
+        let names = first.timings.iter().map(|timing| timing.name);
+        let _ = writeln!(text, "| case | {} |", names.collect::<Vec<_>>().join(" | "));
+        let _ = writeln!(text, "|---|{}", "---|".repeat(first.timings.len()));
+        for case in &self.cases {
+            let _ = write!(text, "| {} |", case.name);
+            for (index, timing) in case.timings.iter().enumerate() {
+                let Timing { median, min, max, .. } = timing;
+                let digits = if *median < 10.0 { 2 } else { 0 };
+                let _ = write!(text, " {median:.digits$} ({min:.digits$}..{max:.digits$})");
+                if index > 0 {
+                    let _ = write!(text, " ×{:.2}", median / case.timings[0].median);
+                }
+                text.push_str(" |");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The report as JSON.
+    pub fn json(&self) -> Value {
+        let machine = Machine::here();
+        let timing = |timing: &Timing| {
+            json!({
+                "name": timing.name,
+                "median": timing.median,
+                "min": timing.min,
+                "max": timing.max,
+                "runs": timing.runs,
+            })
+        };
+        json!({
+            "name": self.name,
+            "question": self.question,
+            "unit": self.unit,
+            "date": machine.date,
+            "machine": {
+                "cpu": machine.cpu,
+                "cores": machine.cores,
+                "kernel": machine.kernel,
+                "load_average": machine.load,
+            },
+            "commit": machine.commit,
+            "cases": self.cases.iter().map(|case| json!({
+                "name": case.name,
+                "timings": case.timings.iter().map(timing).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Writes both files into `benches/results/` of this source tree and returns their paths.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self) -> io::Result<[PathBuf; 2]> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        fs::create_dir_all(&folder)?;
+        let files = ["md", "json"].map(|end| folder.join(format!("{}.{end}", self.name)));
+        fs::write(&files[0], self.markdown())?;
+        fs::write(&files[1], format!("{:#}\n", self.json()))?;
+        Ok(files)
+    }
+}
+
+struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    /// Over the last minute: on a machine with other work the figures are too high.
+    load: String,
+    date: String,
+    commit: String,
+}
+
+impl Machine {
+    fn here() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        Self {
+            cpu: cpu.map_or_else(|| "unknown CPU".into(), |cpu| cpu.trim().to_owned()),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: kernel.trim().to_owned(),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
+            date: date_of(seconds / 86_400),
+            commit: commit(),
+        }
+    }
+}
+
+/// The commit of this source tree, marked if files of the library differ from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-C", env!("CARGO_MANIFEST_DIR")])
+            .args(arguments)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(hash) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".into() };
+    let changed = git(&["status", "--porcelain", "--", "../crates", "src"]);
+    let mark = if changed.is_some_and(|files| files.is_empty()) { "" } else { " with changes" };
+    hash + mark
+}
+
+/// The date of a day since 1970-01-01 (Hinnant: "chrono-Compatible Low-Level Date Algorithms").
+fn date_of(days: u64) -> String {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, date) in [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_819, "2027-01-01"),
+        ] {
+            assert_eq!(date_of(days), date);
+        }
+    }
+
+    #[test]
+    fn a_table_shows_medians_and_ratios() {
+        let timing = |name, median| Timing { name, median, min: 1.0, max: 90.0, runs: 5 };
+        let case = Case { name: "x".into(), timings: vec![timing("a", 20.0), timing("b", 30.0)] };
+        let report = Report { name: "n", question: "q", unit: "ns", cases: vec![case] };
+        assert!(report.markdown().ends_with("| x | 20 (1..90) | 30 (1..90) ×1.50 |\n"));
+        assert_eq!(report.json()["cases"][0]["timings"][1]["median"], 30.0);
+    }
+}
