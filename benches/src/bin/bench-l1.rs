@@ -188,7 +188,7 @@ where
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 fn main() -> ExitCode {
-    let effort = match Effort::from_arguments(9, 1 << 20) {
+    let effort = match Effort::from_arguments(7, 1 << 18) {
         Ok(effort) => effort,
         Err(message) => {
             eprintln!("{message}");
