@@ -5,6 +5,8 @@
 //! measured is the cache. All rivals hash by foldhash. With two threads the figure is the time of
 //! an operation as each of them sees it.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
 use std::{
     hash::Hash,
     hint::black_box,
@@ -186,7 +188,6 @@ where
     cases
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 fn main() -> ExitCode {
     let effort = match Effort::from_arguments(7, 1 << 18) {
         Ok(effort) => effort,

@@ -4,6 +4,8 @@
 //! mapping is no store: it knows where each value lies, copies it and computes the XXH3 of it, and
 //! so shows what checksum and copy alone cost.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
 use std::{hint::black_box, path::Path, process::ExitCode, time::Instant};
 
 use bytes::Bytes;
@@ -222,7 +224,6 @@ fn cases(value_bytes: usize, effort: Effort) -> Result<[Case; 2], Box<dyn std::e
     Ok([case(Work::Gets), case(Work::Puts)])
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 fn main() -> ExitCode {
     let effort = match Effort::from_arguments(9, 1 << 14) {
         Ok(effort) => effort,
