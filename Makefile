@@ -1,0 +1,70 @@
+# The two commands of a newcomer are `make demo` and `make test`; both set up what they need.
+# `make help` lists the rest.
+
+PYTHON := .venv/bin/python
+# The header and the tests of the C crate name one build of the library.
+CARGO ?= cargo
+
+.PHONY: help demo test lint test-rust test-c test-python wheel header \
+	bench bench-l1 bench-l2 bench-python torture clean
+
+help: ## Lists the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## Sets up, then shows the cache at work on a real trace (about a minute)
+	@scripts/setup.sh build
+	$(CARGO) build --release --quiet -p tierce-cli
+	target/release/tierce demo
+
+test: ## Sets up, then runs every check and test
+	@scripts/setup.sh test
+	$(MAKE) --no-print-directory lint test-rust test-c test-python
+	@echo 'make test: all green'
+
+lint: ## Formatting and lints, as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy -p tierce --no-default-features --quiet -- -D warnings
+	@crates=$$($(CARGO) tree -p tierce --no-default-features -e normal --prefix none | sort -u | wc -l); \
+		[ "$$crates" -lt 15 ] || { echo "a bare L1 pulls in $$crates crates: at most 14"; exit 1; }
+
+test-rust: ## Rust tests, documentation examples included
+	$(CARGO) test --quiet -p tierce --all-features
+	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-tests
+	$(CARGO) test --quiet -p tierce --no-default-features --lib
+
+test-c: ## The C program and the header, by gcc and clang
+	tests/c/run.sh
+
+wheel: ## Builds and installs the Python package into .venv
+	@scripts/setup.sh test
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check .
+
+test-python: wheel ## Python tests, type checks and lints
+	$(PYTHON) -m ruff check python tests/python benches/python
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy.stubtest tierce --allowlist tests/python/stubtest-allowlist.txt
+	$(PYTHON) -m pytest -q tests/python
+
+header: ## Writes include/tierce.h anew from the C crate
+	TIERCE_BLESS=1 $(CARGO) test --quiet -p tierce-capi --test header
+
+bench: bench-l1 bench-l2 bench-python ## All benchmarks; results go to benches/results
+
+bench-l1: ## L1 against moka and quick_cache
+	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l1
+
+bench-l2: ## L2 against LMDB
+	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2
+
+bench-python: wheel ## Python hits against functools.lru_cache and cachebox
+	$(PYTHON) -m pytest -q benches/python --benchmark-only --benchmark-json=target/bench-python.json
+	$(PYTHON) benches/python/report.py target/bench-python.json
+
+torture: ## The kill storms for ten minutes each
+	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce --all-features --test store_kill_storm
+	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce-tests --test kill_storm
+
+clean: ## Removes what was built
+	$(CARGO) clean
+	rm -rf .venv
