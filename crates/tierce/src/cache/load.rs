@@ -89,14 +89,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(answer) = self.find_near(plan, key) {
             return Ok(answer);
         }
+        let begin = Instant::now();
         let marks = self.marks(plan, key);
         if let Some(answer) = self.find_shared(plan, key, &marks) {
+            self.read_ended(begin);
             return Ok(answer);
         }
         let is_current = |began| self.is_current(self.plan.load(), began);
         match self.flights.enter(key, marks.filed(), is_current)? {
             Entered::Lead(lead) => {
-                let outcome = self.lead(plan, key, options, load);
+                let outcome = self.lead(plan, key, options, begin, load);
                 lead.land(
                     outcome.as_ref().map(|answer| answer.value.clone()).map_err(Clone::clone),
                 );
@@ -122,6 +124,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         plan: Plan,
         key: &[u8],
         options: &LoadOptions,
+        begin: Instant,
         load: impl FnOnce(&[u8]) -> Result<Loaded<V>>,
     ) -> Result<Answer<V>> {
         // Marks of this flight's own, and a second look under them: the flight before this one
@@ -134,7 +137,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(answer) = self.look_shared(plan, key, &marks) {
             return Ok(answer);
         }
-        if let Some(answer) = self.find_remote(plan, key, &mut marks) {
+        let found = self.find_remote(plan, key, &mut marks);
+        // The loader has a histogram of its own.
+        self.read_ended(begin);
+        if let Some(answer) = found {
             return Ok(answer);
         }
         self.metrics.miss();

@@ -54,11 +54,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let begin = Instant::now();
         let mut marks = self.marks(plan, key);
         let answer = self.find_below(plan, key, &mut marks);
-        self.metrics.operation_latency.record(nanoseconds(begin.elapsed()));
+        self.read_ended(begin);
         if answer.is_none() {
             self.metrics.miss();
         }
         answer
+    }
+
+    /// Records how long a read took that L1 did not answer.
+    pub(super) fn read_ended(&self, begin: Instant) {
+        self.metrics.operation_latency.record(nanoseconds(begin.elapsed()));
     }
 
     /// Asks L1 alone.

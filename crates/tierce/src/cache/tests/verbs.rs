@@ -155,6 +155,20 @@ fn hits_misses_and_backfills_are_counted_where_they_happen() {
 }
 
 #[test]
+fn reads_below_l1_are_timed_whichever_verb_asked() {
+    let host = Host::new();
+    let cache = host.cache(Tiering::L1L2);
+    cache.get("a");
+    let load = || cache.get_or_load("a", |_| std::io::Result::Ok(bytes("1")));
+    load().unwrap();
+    host.cache(Tiering::L2).set("a", bytes("2")).unwrap();
+    load().unwrap();
+    let stats = cache.stats();
+    assert_eq!((stats.operation_latency.count, stats.load_latency.count), (3, 1));
+    assert!(stats.latency.p50 > Duration::ZERO);
+}
+
+#[test]
 fn a_store_that_cannot_be_opened_degrades_the_cache_and_fails_nothing() {
     let host = Host::new();
     std::fs::write(host.folder.path().join("store"), b"a file, where a folder is due").unwrap();
