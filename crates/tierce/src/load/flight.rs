@@ -222,3 +222,75 @@ impl<V> Drop for Lead<'_, V> {
 fn panicked() -> Error {
     Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked in the thread that led it")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGAN: Filed = Filed::Private { era: 0 };
+
+    fn lead<'a>(flights: &'a Flights<u32>, key: &'a [u8]) -> Lead<'a, u32> {
+        match flights.enter(key, BEGAN, |_| true) {
+            Ok(Entered::Lead(lead)) => lead,
+            _ => panic!("somebody leads already"),
+        }
+    }
+
+    /// Joins from another thread: this one may lead the flight.
+    fn join(flights: &Flights<u32>, key: &[u8]) -> Arc<Flight<u32>> {
+        let entered = thread::scope(|scope| {
+            scope
+                .spawn(|| match flights.enter(key, BEGAN, |_| true) {
+                    Ok(Entered::Join(flight)) => flight,
+                    _ => panic!("nobody leads"),
+                })
+                .join()
+        });
+        entered.unwrap()
+    }
+
+    #[test]
+    fn who_joined_gets_what_the_leader_lands_and_the_table_is_empty() {
+        let flights = Flights::new();
+        let leads = lead(&flights, b"a");
+        let joined = join(&flights, b"a");
+        leads.land(Ok(7));
+        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 7);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[test]
+    fn a_detached_flight_lands_for_its_own_and_leaves_its_successor_alone() {
+        let flights = Flights::new();
+        let old = lead(&flights, b"a");
+        let joined = join(&flights, b"a");
+        flights.detach(b"a");
+        let new = lead(&flights, b"a");
+        old.land(Ok(1));
+        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 1);
+        let joined = join(&flights, b"a");
+        new.land(Ok(2));
+        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_flight_from_before_a_change_is_not_joined() {
+        let flights = Flights::new();
+        let _old = lead(&flights, b"a");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(matches!(flights.enter(b"a", BEGAN, |_| false), Ok(Entered::Lead(_))));
+            });
+        });
+    }
+
+    #[test]
+    fn a_check_that_fails_ends_the_wait() {
+        let flights = Flights::<u32>::new();
+        let _leads = lead(&flights, b"a");
+        let joined = join(&flights, b"a");
+        let stop = || Err(Error::new(ErrorKind::Closed, "stop"));
+        let ended = joined.wait(Duration::MAX, Some(&stop));
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
+    }
+}

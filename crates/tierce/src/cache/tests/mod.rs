@@ -1,6 +1,8 @@
 //! The promises of the cache inside one process: what each verb means in each tiering, and the
 //! races that caches get wrong. Two caches on one store stand for two processes.
 
+#![cfg(feature = "shared")]
+
 mod loads;
 mod races;
 mod retiering;
