@@ -25,6 +25,7 @@ lint: ## Formatting and lints, as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	$(CARGO) clippy -p tierce --no-default-features --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -p tierce --features full --no-deps --quiet
 	@crates=$$($(CARGO) tree -p tierce --no-default-features -e normal --prefix none | sort -u | wc -l); \
 		[ "$$crates" -lt 15 ] || { echo "a bare L1 pulls in $$crates crates: at most 14"; exit 1; }
 

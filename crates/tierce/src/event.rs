@@ -70,4 +70,38 @@ mod tests {
         events.tell(&clock, TierKind::Redis, &error);
         assert_eq!(events.untold.load(Ordering::Relaxed), 0);
     }
+
+    /// Counts events and drops them.
+    #[cfg(feature = "tracing")]
+    struct Listener(std::sync::Arc<AtomicU64>);
+
+    #[cfg(feature = "tracing")]
+    impl tracing::Subscriber for Listener {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target() == "tierce::tier" && *metadata.level() == tracing::Level::WARN
+        }
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn the_subscriber_of_the_host_is_told() {
+        let heard = std::sync::Arc::new(AtomicU64::new(0));
+        let listener = Listener(std::sync::Arc::clone(&heard));
+        let (clock, _time) = Clock::manual();
+        tracing::subscriber::with_default(listener, || {
+            let error = Error::new(ErrorKind::Timeout, "no answer");
+            FaultEvents::default().tell(&clock, TierKind::Redis, &error);
+        });
+        assert_eq!(heard.load(Ordering::Relaxed), 1);
+    }
 }

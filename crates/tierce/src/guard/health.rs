@@ -146,3 +146,39 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 fn millis(span: std::time::Duration) -> f64 {
     span.as_nanos() as f64 / 1e6
 }
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use crate::{Bytes, Cache};
+
+    #[test]
+    fn the_document_has_the_names_of_the_guide() {
+        let cache = Cache::builder().build().unwrap();
+        let json = || serde_json::from_str::<serde_json::Value>(&cache.health().to_json()).unwrap();
+        assert_eq!(
+            json(),
+            serde_json::json!({
+                "service": "CacheService",
+                "status": "healthy",
+                "tierMetrics": {
+                    "hits": 0, "misses": 0, "lastHitTier": null,
+                    "latencyP50": 0.0, "latencyP95": 0.0,
+                },
+                "dependencies": [
+                    {"name": "L1-Memory", "status": "healthy", "stats": {"type": "memory"}},
+                ],
+            })
+        );
+        cache.set("a", Bytes::from("1")).unwrap();
+        for _ in 0..1000 {
+            cache.get("a");
+        }
+        cache.get("b");
+        let metrics = &json()["tierMetrics"];
+        assert_eq!((&metrics["hits"], &metrics["misses"]), (&1000.into(), &1.into()));
+        assert_eq!(metrics["lastHitTier"], "L1-Memory");
+        assert!(metrics["latencyP50"].as_f64() > Some(0.0), "some of 1,000 hits are sampled");
+        cache.close();
+        assert_eq!(json()["status"], "unhealthy");
+    }
+}
