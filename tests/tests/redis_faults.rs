@@ -21,7 +21,7 @@ const KEYS: u64 = 500;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Service {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     redis: Redis,
     cache: Cache,
     versions: Vec<AtomicU64>,
@@ -39,7 +39,21 @@ impl Service {
             .build()
             .unwrap();
         let versions = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-        Self { _folder: folder, redis, cache, versions }
+        Self { folder, redis, cache, versions }
+    }
+
+    fn store(&self) -> std::path::PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Reads until `done` says so; fails after [`PATIENCE`].
+    fn work_without_changes(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let begin = Instant::now();
+        while !done(self) {
+            assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+            self.cache.get("missing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn change(&self, key: u64) {
@@ -217,4 +231,53 @@ fn a_time_to_live_is_kept_in_redis_too() {
     }
     assert!(begin.elapsed() >= Duration::from_millis(250));
     assert!(service.cache.get("long").is_some());
+}
+
+#[test]
+fn what_a_process_changed_alone_is_not_brought_up_from_redis_by_another() {
+    let service = Service::new(Tiering::L1);
+    let other = Cache::builder()
+        .tiering(Tiering::L1L2L3)
+        .shared(StoreOptions::new(service.store()).max_bytes(16 << 20))
+        .redis(RedisOptions::new().unix_path(service.redis.socket()))
+        .build()
+        .unwrap();
+    other.set("a", "old".into()).unwrap();
+    other.set("b", "old".into()).unwrap();
+    service.cache.set("a", "new".into()).unwrap();
+    service.cache.delete("b").unwrap();
+    service.cache.retier(Tiering::L1L2L3).unwrap();
+    for cache in [&other, &service.cache] {
+        for key in ["a", "b"] {
+            assert_ne!(cache.get(key), Some("old".into()), "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_redis_does_not_keep_does_not_leave_the_old_one_there() {
+    let redis = Redis::start();
+    let cache = Cache::builder()
+        .tiering(Tiering::L3)
+        .redis(RedisOptions::new().unix_path(redis.socket()).max_value_bytes(1000))
+        .build()
+        .unwrap();
+    cache.set("a", "old".into()).unwrap();
+    cache.set("b", "kept".into()).unwrap();
+    cache.set("a", vec![0; 2000].into()).unwrap();
+    assert_eq!(cache.get("a"), None);
+    assert_eq!(cache.get("b"), Some("kept".into()), "one refused value costs no other key");
+    assert_eq!(cache.stats().tier(TierKind::Redis).unwrap().errors["too_large"], 1);
+}
+
+#[test]
+fn who_only_reads_gets_redis_back_too() {
+    let service = Service::new(Tiering::L1);
+    service.cache.set("a", "1".into()).unwrap();
+    service.cache.clear().unwrap();
+    service.cache.retier(Tiering::L1L3).unwrap();
+    service.work_without_changes("L3 is asked again", |service| {
+        let remote = service.remote();
+        remote.hits + remote.misses > 0 && remote.distrusted_keys == 0
+    });
 }

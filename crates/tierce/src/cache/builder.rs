@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Cache, Inner, Key, Near,
-    lower::{LEDGER_KEYS, Lower, Lowers, Opener},
+    lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     plan::PlanWord,
 };
 use crate::{
@@ -154,12 +154,15 @@ impl Builder {
             ));
         }
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
-        let weigh = {
-            let codec = Arc::clone(&codec);
-            move |key: &Key, near: &Near<V>| key.len().saturating_add(codec.weight(&near.value))
-        };
+        let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
         let memory =
             self.memory.unwrap_or_else(|| MemoryOptions::new().max_bytes(DEFAULT_MEMORY_BYTES));
+        if memory.has_ttl() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "memory.ttl: is for a MemoryCache alone; a cache of tiers has default_ttl",
+            ));
+        }
         let memory =
             MemoryCache::with_parts(memory, weigh, Default::default(), self.clock.clone())?;
         let lowers = Lowers {
@@ -168,6 +171,7 @@ impl Builder {
                 shared_opener(self.shared.clone(), &self.clock),
                 self.shared.is_some(),
                 LEDGER_KEYS,
+                REST,
                 self.breaker.clone(),
                 &self.clock,
             )?,
@@ -176,6 +180,7 @@ impl Builder {
                 redis_opener(self.redis.clone()),
                 self.redis.is_some(),
                 self.redis.as_ref().map_or(LEDGER_KEYS, |options| options.ledger_bound()),
+                self.redis.as_ref().map_or(REST, |options| options.rest()),
                 self.breaker,
                 &self.clock,
             )?,

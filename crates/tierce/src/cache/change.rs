@@ -9,7 +9,7 @@
 //! key's mark before it goes to L3; whoever finds it stale when it comes to L2 (or, without L2, to
 //! L1) drops the copies there instead of writing its own. The next read brings up what L3 kept.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use super::{Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     invalidation::Filed,
     memory::{Inserted, Ttl},
     metrics::TierCounter,
+    sync::RwLockReadGuard,
     tier::{Changed, Record},
     tiering::TierKind,
 };
@@ -49,6 +50,22 @@ impl SetOptions {
     }
 }
 
+thread_local! {
+    /// The caches, by address, that this thread is changing, innermost last.
+    static CHANGES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A change under way. Holds the plan, unless a change around it on the same thread does.
+struct Changing<'a> {
+    _guard: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        CHANGES.with_borrow_mut(|caches| caches.pop());
+    }
+}
+
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn set(&self, key: &[u8], value: V, options: &SetOptions) -> Result<()> {
         check_key(key)?;
@@ -56,6 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if ttl == Some(Duration::ZERO) {
             return self.delete(key);
         }
+        let weight = self.codec.weight(&value);
         let mut record = None;
         loop {
             let encoded_for = self.plan.load();
@@ -63,7 +81,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 let (value, format) = self.codec.encode(&value)?;
                 record = Some(Record { value, format, ttl });
             }
-            let _straddles_no_retier = self.changes.read();
+            let _straddles_no_retier = self.changing();
             let plan = self.plan.load();
             if !plan.open {
                 return Err(closed());
@@ -73,14 +91,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if record.is_none() && needs_bytes(plan) {
                 continue;
             }
-            self.put(plan, key, value, record.as_ref(), ttl);
+            self.put(plan, key, value, weight, record.as_ref(), ttl);
             self.flights.detach(key);
             return Ok(());
         }
     }
 
     pub(super) fn delete(&self, key: &[u8]) -> Result<()> {
-        let _straddles_no_retier = self.changes.read();
+        let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
         if !plan.open {
             return Err(closed());
@@ -89,8 +107,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(());
         }
         self.change_remote(plan, key, |tier| tier.remove(key));
-        match self.lowers.shared.in_force(plan) {
-            // Past the breaker: a delete from the store needs nothing that can fail.
+        match self.lowers.shared.opened() {
+            // In force or not: other processes may use it. Past the breaker: a delete from the store needs nothing that can fail.
             Some(tier) => tier.delete(key),
             None => self.lowers.shared.note(key),
         }
@@ -100,13 +118,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(super) fn clear(&self) -> Result<()> {
-        let _straddles_no_retier = self.changes.read();
+        let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
         if !plan.open {
             return Err(closed());
         }
         self.clear_remote(plan);
-        match self.lowers.shared.in_force(plan) {
+        match self.lowers.shared.opened() {
             Some(tier) => tier.clear_all(),
             None => self.lowers.shared.note_everything(),
         }
@@ -121,6 +139,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         plan: Plan,
         key: &[u8],
         value: V,
+        weight: usize,
         record: Option<&Record>,
         ttl: Option<Duration>,
     ) {
@@ -133,7 +152,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
                 }
             }
-            self.change_remote(plan, key, |tier| tier.write(key, record));
+            self.change_remote(plan, key, |tier| match tier.write(key, record) {
+                // It does not keep this value: then it must not keep the old one either.
+                Err(error) if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Full) => {
+                    self.metrics.tier(TierKind::Redis).error(error.kind());
+                    tier.remove(key)
+                }
+                taken => taken,
+            });
         } else {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
@@ -146,14 +172,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 keep.then_some(Filed::Shared { index, stamp, clear_epoch })
             }
             _ => {
-                self.lowers.shared.note(key);
+                match self.lowers.shared.opened() {
+                    Some(tier) => tier.delete(key),
+                    None => self.lowers.shared.note(key),
+                }
                 Some(Filed::Private { era: plan.era })
             }
         };
         match near {
             Some(filed) if plan.has(TierKind::Memory) => {
                 let ttl = ttl.map_or(Ttl::Never, Ttl::For);
-                let near = Near { value, filed };
+                let near = Near { value, filed, weight };
                 let private = matches!(filed, Filed::Private { .. });
                 let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
                     let alone = !(private && over_remote) || self.stamps.is_current(marks.local());
@@ -168,6 +197,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             _ => self.drop_near(key),
         }
+    }
+
+    /// Keeps the plan as it is while a change is under way.
+    ///
+    /// A value that the change drops may change the cache in its `Drop`: the thread must then not
+    /// queue behind a `retier` that waits for it.
+    fn changing(&self) -> Changing<'_> {
+        let cache = std::ptr::from_ref(&self.changes) as usize;
+        let nested = CHANGES.with_borrow_mut(|caches| {
+            let nested = caches.contains(&cache);
+            caches.push(cache);
+            nested
+        });
+        Changing { _guard: (!nested).then(|| self.changes.read()) }
     }
 
     /// Removes the key from L1 and voids, under the same lock, the fills on their way there.

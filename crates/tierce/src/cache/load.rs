@@ -194,7 +194,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             Some(Fill::Stored | Fill::Dropped) | None => (value, record),
         };
-        Ok(self.keep_above_remote(plan, key, value, record, marks).value)
+        let kept = self.keep_above_remote(plan, key, value, record, marks);
+        if kept.refused {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+        }
+        Ok(kept.value)
     }
 }
 

@@ -25,9 +25,9 @@ use crate::{
 /// added to a change after an outage, and the ledger still empties faster than it fills.
 pub(super) const REPLAYS_PER_CHANGE: usize = 8;
 
-/// How long a note rests before it is settled: longer than any deadline of a change, after which
-/// L3 itself refuses it (it may still lie in a buffer), and short beside an outage.
-const REST: Duration = Duration::from_secs(2);
+/// How long a note rests before it is settled, if L3's options do not say: a write that failed may
+/// still lie in a buffer, and L3 itself refuses it once its deadline has passed.
+pub(super) const REST: Duration = Duration::from_secs(2);
 
 /// How many keys a ledger holds before it distrusts the whole tier: 16 MiB of keys at most, and
 /// more than change in the seconds of a usual outage.
@@ -53,6 +53,8 @@ pub(super) struct Lower<T: Tier + ?Sized> {
     ledger: Ledger,
     /// When the latest key was noted, in milliseconds of the coarse clock; 0 for never.
     noted_at: AtomicU64,
+    /// How long a note, or a doubt in the store, rests before it is settled.
+    pub(super) rest: Duration,
     /// True if the builder was given options for the tier: it is expected to be used.
     is_expected: bool,
     events: FaultEvents,
@@ -66,6 +68,7 @@ impl<T: Tier + ?Sized> Lower<T> {
         opener: Option<Opener<T>>,
         is_expected: bool,
         ledger_keys: usize,
+        rest: Duration,
         breaker: BreakerOptions,
         clock: &Clock,
     ) -> Result<Self> {
@@ -77,6 +80,7 @@ impl<T: Tier + ?Sized> Lower<T> {
             breaker: Breaker::new(kind, breaker, clock.clone())?,
             ledger: Ledger::new(ledger_keys),
             noted_at: AtomicU64::new(0),
+            rest,
             is_expected,
             events: FaultEvents::default(),
             clock: clock.clone(),
@@ -155,16 +159,23 @@ impl<T: Tier + ?Sized> Lower<T> {
         answer.ok()
     }
 
-    /// As [`call`](Self::call) for a read of `key`, which is not asked for while the tier may
-    /// hold something older than a change of it.
-    pub(super) fn read<R>(
+    /// As [`call`](Self::call) for a read or a fill of `key`, which is not asked for while the tier
+    /// may hold something older than a change of it.
+    pub(super) fn ask<R>(
         &self,
         plan: Plan,
         metrics: &Metrics,
         key: &[u8],
         ask: impl FnOnce(&T) -> Result<R>,
     ) -> Option<R> {
-        if self.ledger.distrusts(key) { None } else { self.call(plan, metrics, ask) }
+        if self.ledger.distrusts(key) {
+            // Who only reads must get the tier back too.
+            self.replay(plan, metrics, REPLAYS_PER_CHANGE);
+            if self.ledger.distrusts(key) {
+                return None;
+            }
+        }
+        self.call(plan, metrics, ask)
     }
 
     /// As [`call`](Self::call) for a change of `key`. False where the tier did not take it, or may
@@ -176,6 +187,9 @@ impl<T: Tier + ?Sized> Lower<T> {
         key: &[u8],
         ask: impl FnOnce(&T) -> Result<()>,
     ) -> bool {
+        if self.in_force(plan).is_none() {
+            return false;
+        }
         let begin = self.ledger.mark();
         let taken = self.call(plan, metrics, ask).is_some();
         if taken && self.is_rested() {
@@ -183,6 +197,23 @@ impl<T: Tier + ?Sized> Lower<T> {
             self.replay(plan, metrics, REPLAYS_PER_CHANGE);
         }
         taken
+    }
+
+    /// Clears the tier; false as for [`change`](Self::change).
+    pub(super) fn clear(&self, plan: Plan, metrics: &Metrics) -> bool {
+        let begin = self.ledger.mark();
+        let taken = self.call(plan, metrics, |tier| tier.clear()).is_some();
+        if taken && self.is_rested() {
+            self.ledger.settle_everything(begin);
+        }
+        taken
+    }
+
+    /// Hands the notes to the store, whose doubts all processes of the host see.
+    pub(super) fn hand_notes_to(&self, shared: &SharedTier) {
+        if !self.ledger.is_empty() {
+            self.ledger.hand_over(|key| shared.doubt_below(key), || shared.doubt_all_below());
+        }
     }
 
     /// Notes that `key` changed and the tier does not know. To be called before the key's stamp
@@ -208,7 +239,7 @@ impl<T: Tier + ?Sized> Lower<T> {
     /// True once a change that failed cannot land any more, over one that came after it.
     fn is_rested(&self) -> bool {
         let noted_at = Millis(self.noted_at.load(Ordering::Relaxed));
-        noted_at == Millis(0) || noted_at.after(REST) <= self.clock.coarse()
+        noted_at == Millis(0) || noted_at.after(self.rest) <= self.clock.coarse()
     }
 
     /// Removes from the tier keys that changed while it did not know, once they have rested.

@@ -14,7 +14,8 @@
 //!
 //! Locks, in the order in which they may be held together: `changes` (read by every change,
 //! written by `retier` and `close`), then a lock inside one tier. Loaders and codecs run with
-//! none of them held.
+//! none of them held. A value that a change replaces is dropped under `changes` alone: its `Drop`
+//! may read and change the cache, but not `retier` or `close` it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,6 +64,8 @@ type Key = Box<[u8]>;
 struct Near<V> {
     value: V,
     filed: Filed,
+    /// What the codec said, before any lock was taken.
+    weight: usize,
 }
 
 /// A tiered cache of values of type `V` under keys of bytes.
@@ -71,6 +74,10 @@ struct Near<V> {
 ///
 /// A read never fails because a tier does: what a tier could not answer in time is a miss there,
 /// counted in [`stats`](Self::stats) and visible in the health document.
+///
+/// `Clone` of a value runs under the lock of an L1 shard: it must be short and not use the cache
+/// (`Bytes` and `Arc` are what is meant). `Drop` of a value may use the cache, but neither `retier`
+/// nor `close` it.
 ///
 /// ```
 /// use tierce::{Bytes, Cache};
@@ -180,7 +187,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// [`ErrorKind::LoaderPanicked`] for those who waited for a load that panicked (the thread
     /// that led it sees the panic); [`ErrorKind::Timeout`] after [`Builder::load_wait`] of waiting
     /// for another thread's load; [`ErrorKind::Reentrant`] where `load` asks for its own key;
-    /// [`ErrorKind::Closed`]; [`ErrorKind::TooLarge`] for the key.
+    /// [`ErrorKind::Closed`]; [`ErrorKind::TooLarge`] for the key; [`ErrorKind::Codec`] for a loaded
+    /// value without a byte form where the tiering needs one.
     pub fn get_or_load<K, L, E, F>(&self, key: K, load: F) -> Result<V>
     where
         K: AsRef<[u8]>,
@@ -228,7 +236,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// the store holds and an empty view of L1: other processes may have changed what L1 has.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where a tier has no or bad options, [`ErrorKind::Closed`]; the tiers
+    /// [`ErrorKind::Config`] where a tier has bad options, [`ErrorKind::Unsupported`] where this build
+    /// lacks it, [`ErrorKind::Closed`]; the tiers
     /// stay as they were. A tier that cannot be opened is no error: it shows in
     /// the health document.
     pub fn retier(&self, tiering: Tiering) -> Result<()> {

@@ -35,6 +35,8 @@ pub(super) struct Kept<V> {
     pub(super) shared: bool,
     /// True if L1 took it.
     pub(super) memory: bool,
+    /// True if its key changed meanwhile.
+    pub(super) refused: bool,
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
@@ -144,7 +146,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mark = marks.shared?;
         let lower = &self.lowers.shared;
         let found =
-            lower.read(plan, &self.metrics, key, |tier| tier.read_marked(mark, key)).flatten()?;
+            lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key)).flatten()?;
         let (value, record) = self.decode(TierKind::Shared, found)?;
         self.metrics.hit(TierKind::Shared);
         if self.file(plan, key, value.clone(), record.ttl, marks) {
@@ -191,21 +193,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Kept<V> {
         let filled = marks.shared.and_then(|mark| {
             let lower = &self.lowers.shared;
-            lower.read(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))
+            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))
         });
         let stored = matches!(filled, Some(Fill::Stored));
-        let nowhere = |value| Kept { value, shared: false, memory: false };
+        let refused = |value| Kept { value, shared: false, memory: false, refused: true };
         let (value, ttl) = match filled {
-            Some(Fill::Refused) => return nowhere(value),
+            Some(Fill::Refused) => return refused(value),
             // L2's own value is what all processes of the host agree on.
             Some(Fill::Adopted(theirs)) => match self.decode(TierKind::Shared, theirs) {
                 Some((theirs, record)) => (theirs, record.ttl),
-                None => return nowhere(value),
+                // Not for us to read; ours serves at least this process.
+                None => (value, record.ttl),
             },
             Some(Fill::Stored | Fill::Dropped) | None => (value, record.ttl),
         };
         let memory = self.file(plan, key, value.clone(), ttl, marks);
-        Kept { value, shared: stored, memory }
+        Kept { value, shared: stored, memory, refused: false }
     }
 
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
@@ -222,14 +225,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return false;
         }
         let ttl = ttl.map_or(Ttl::Never, Ttl::For);
-        let near = Near { value, filed: marks.filed };
+        let weight = self.codec.weight(&value);
+        let near = Near { value, filed: marks.filed, weight };
         let inserted = self.memory.insert_if(key.into(), near, ttl, |current| {
             // Under the shard's lock, so that a change in this process, which raises the stamp
             // under the same lock, is either seen here or replaces what is filed here.
-            let void = match marks.filed {
-                Filed::Private { .. } => !self.stamps.is_current(marks.local),
-                Filed::Shared { .. } => !self.is_current(plan, marks.filed),
-            };
+            // Its own stamps judge every fill: a change made after L2 left the tiering raises no
+            // other.
+            let void = !self.stamps.is_current(marks.local)
+                || matches!(marks.filed, Filed::Shared { .. })
+                    && !self.is_current(plan, marks.filed);
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
             open && !void && current.is_none_or(|near| !self.is_current(plan, near.filed))

@@ -33,7 +33,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return None;
             }
         }
-        self.lowers.redis.read(plan, &self.metrics, key, ask)
+        self.lowers.redis.ask(plan, &self.metrics, key, ask)
     }
 
     /// Changes a key in L3, or sees to it that nobody asks L3 about it. To be called before the
@@ -54,8 +54,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Clears L3, or sees to it that nobody asks L3 about anything until it was cleared.
     pub(super) fn clear_remote(&self, plan: Plan) {
-        let cleared = self.lowers.redis.call(plan, &self.metrics, |tier| tier.clear()).is_some();
-        if !cleared {
+        if !self.lowers.redis.clear(plan, &self.metrics) {
             match self.lowers.shared.opened() {
                 Some(shared) => shared.doubt_all_below(),
                 None => self.lowers.redis.note_everything(),
@@ -64,7 +63,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     fn settle_doubt(&self, plan: Plan, shared: &SharedTier, key: &[u8]) {
-        if let Some(doubt) = shared.doubt_to_settle(key) {
+        if let Some(doubt) = shared.doubt_to_settle(key, self.lowers.redis.rest) {
             let clear = |tier: &Remote| tier.clear_group(doubt.group);
             if self.lowers.redis.call(plan, &self.metrics, clear).is_some() {
                 shared.settle_below(doubt);

@@ -21,13 +21,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Err(closed());
         }
         let leaves = |tier| before.tiering.has(tier) && !tiering.has(tier);
-        let enters = |tier| !before.tiering.has(tier) && tiering.has(tier);
-        let private_entries_are_void = enters(TierKind::Shared) || leaves(TierKind::Memory);
+        let private_entries_are_void = tiering.has(TierKind::Shared) || leaves(TierKind::Memory);
         let era = before.era.wrapping_add(u32::from(private_entries_are_void));
         let plan = Plan { tiering, era, open: true };
         // Before the plan: a store that other processes share must have lost what this process
         // changed alone before anybody here reads it. It is memory: 64 Ki removals take 0.1 s.
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
+        // From now on all processes of the host must know what L3 does not.
+        if let Some(shared) = self.lowers.shared.opened() {
+            self.lowers.redis.hand_notes_to(shared);
+        }
         self.plan.store(plan);
         drop(exclusive);
         if leaves(TierKind::Memory) {

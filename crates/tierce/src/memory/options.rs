@@ -111,6 +111,11 @@ impl MemoryOptions {
         self
     }
 
+    /// True if a default time to live was set.
+    pub(crate) const fn has_ttl(&self) -> bool {
+        self.ttl.is_some()
+    }
+
     /// Checks everything and returns the number of shards.
     pub(super) fn check(&self) -> Result<usize> {
         self.bounds.check()?;

@@ -27,10 +27,6 @@ use crate::{
 /// Position in the file: in the state region, past the shard states.
 const DOUBTS_AT: u64 = STATE_AT + (16 << 10);
 
-/// How long a doubt rests. Longer than any deadline of a change in the tier below, by the clocks
-/// of both, and short beside an outage.
-const REST: Duration = Duration::from_secs(2);
-
 shared_struct! {
     Doubts, 4096 {
         /// Whether a tier below is in use, and whether anybody changed a key before it was.
@@ -84,17 +80,18 @@ impl Store {
         self.doubts().groups[key::group(key)].load(Ordering::Acquire) != 0
     }
 
-    /// The doubt about the group of `key`, if there is one that has rested.
-    pub(crate) fn rested_doubt(&self, key: &[u8]) -> Option<Doubt> {
+    /// The doubt about the group of `key`, if there is one that has rested: longer than any deadline
+    /// of a change in the tier below, by the clocks of both.
+    pub(crate) fn rested_doubt(&self, key: &[u8], rest: Duration) -> Option<Doubt> {
         let group = key::group(key);
         let since = self.doubts().groups[group].load(Ordering::Acquire);
-        let rested = Millis(since).after(REST) <= self.clock.boot();
+        let rested = Millis(since).after(rest) <= self.clock.boot();
         (since != 0 && rested).then_some(Doubt { group, since })
     }
 
     /// Settles a doubt after its group was cleared below, unless there was a newer one.
     pub(crate) fn settle(&self, doubt: Doubt) {
-        // A newer doubt has another time: this one is older than REST.
+        // A newer doubt has another time: this one has rested.
         let word = &self.doubts().groups[doubt.group];
         _ = word.compare_exchange(doubt.since, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -124,6 +121,8 @@ mod tests {
     use super::*;
     use crate::{clock::Clock, store::StoreOptions};
 
+    const REST: Duration = Duration::from_secs(2);
+
     #[test]
     fn a_doubt_is_seen_by_all_rests_and_is_settled_unless_renewed() {
         let folder = tempfile::tempdir().unwrap();
@@ -133,18 +132,18 @@ mod tests {
         let (one, other) = (open(), open());
         other.join_below();
         one.doubt(b"a");
-        assert!(other.is_doubted(b"a") && other.rested_doubt(b"a").is_none());
+        assert!(other.is_doubted(b"a") && other.rested_doubt(b"a", REST).is_none());
         let doubted =
             (0..GROUPS).filter(|group| other.doubts().groups[*group].load(Ordering::Relaxed) != 0);
         assert_eq!(doubted.count(), 1);
 
         time.advance(REST);
-        let doubt = other.rested_doubt(b"a").unwrap();
+        let doubt = other.rested_doubt(b"a", REST).unwrap();
         one.doubt(b"a");
         other.settle(doubt);
         assert!(other.is_doubted(b"a"), "renewed meanwhile");
         time.advance(REST);
-        other.settle(other.rested_doubt(b"a").unwrap());
+        other.settle(other.rested_doubt(b"a", REST).unwrap());
         assert!(!one.is_doubted(b"a"));
     }
 

@@ -137,7 +137,7 @@ impl Store {
         match self.0 {}
     }
 
-    pub(crate) fn rested_doubt(&self, _key: &[u8]) -> Option<Doubt> {
+    pub(crate) fn rested_doubt(&self, _key: &[u8], _rest: std::time::Duration) -> Option<Doubt> {
         match self.0 {}
     }
 

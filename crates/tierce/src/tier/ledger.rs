@@ -126,6 +126,20 @@ impl Ledger {
         });
     }
 
+    /// Hands all notes to somebody else and forgets them: `keys` gets each key, or `everything` is
+    /// called once.
+    pub(crate) fn hand_over(&self, mut keys: impl FnMut(&[u8]), everything: impl FnOnce()) {
+        let mark = self.mark();
+        let notes = self.notes.lock();
+        if notes.everything.is_some() {
+            everything();
+        } else {
+            notes.keys.keys().for_each(|key| keys(key));
+        }
+        drop(notes);
+        self.settle_everything(mark);
+    }
+
     /// Removes noted keys from the tier, at most `budget` of them, or clears the tier where
     /// everything is distrusted; ends at the first error. Does nothing while another replay is
     /// under way.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::{
     error::{Error, ErrorKind},
-    tier::{Fill, Found, Record, Token, Usage},
+    tier::Usage,
 };
 
 /// A tier that fails on demand and runs a hook inside its calls.
@@ -30,15 +30,6 @@ impl<'a> Fake<'a> {
 }
 
 impl Tier for Fake<'_> {
-    fn read(&self, _key: &[u8]) -> Result<Found> {
-        unreachable!("a replay only removes")
-    }
-    fn fill(&self, _key: &[u8], _record: &Record, _token: Token) -> Result<Fill> {
-        unreachable!("a replay only removes")
-    }
-    fn write(&self, _key: &[u8], _record: &Record) -> Result<()> {
-        unreachable!("a replay only removes")
-    }
     fn remove(&self, key: &[u8]) -> Result<()> {
         self.call(std::str::from_utf8(key).unwrap())
     }

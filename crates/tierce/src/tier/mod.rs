@@ -1,13 +1,13 @@
 //! What the chain needs of a tier below L1.
 //!
 //! L1 holds values and is generic, so it stands apart ([`crate::memory`]); L2 and L3 hold bytes
-//! and are driven through [`Tier`]. The trait separates three ways of putting a value somewhere,
+//! and are driven through [`Tier`] and [`RemoteTier`]. They separate three ways of putting a value somewhere,
 //! because confusing them is how caches bring back what was deleted:
 //!
 //! | call | who | may it overwrite | what it needs |
 //! |---|---|---|---|
-//! | [`write`](Tier::write) | `set` | yes | nothing: the caller's word is newest |
-//! | [`fill`](Tier::fill) | backfill, a loader's result | never: it adopts a live record | the [`Token`] of a read made before the value was fetched |
+//! | [`write`](RemoteTier::write) | `set` | yes | nothing: the caller's word is newest |
+//! | [`fill`](RemoteTier::fill) | backfill, a loader's result | never: it adopts a live record | the [`Token`] of a read made before the value was fetched |
 //! | [`remove`](Tier::remove) | `delete` | - | nothing |
 //!
 //! A token stands for "what this tier knew of the key's changes when it was read". Every write
@@ -98,22 +98,13 @@ pub(crate) struct Usage {
 /// means that the tier failed; the chain counts it and goes on without the tier. A miss is not an
 /// error.
 pub(crate) trait Tier: Send + Sync {
-    /// Looks the key up.
-    fn read(&self, key: &[u8]) -> Result<Found>;
-
-    /// Keeps a record that was fetched from below or loaded, unless the key changed since.
-    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
-
-    /// Replaces the key's record.
+    /// Removes the key's record.
     ///
-    /// On an error the tier may hold the old record, the new one or none; the caller must treat
-    /// the tier as unreliable for this key until a later change of it succeeds.
-    fn write(&self, key: &[u8], record: &Record) -> Result<()>;
-
-    /// Removes the key's record. Errors as [`write`](Self::write).
+    /// On an error the tier may hold the record or not; the caller must treat the tier as
+    /// unreliable for this key until a later change of it succeeds.
     fn remove(&self, key: &[u8]) -> Result<()>;
 
-    /// Removes all records of this cache. Errors as [`write`](Self::write), for all keys.
+    /// Removes all records of this cache. Errors as [`remove`](Self::remove), for all keys.
     fn clear(&self) -> Result<()>;
 
     /// How full the tier is, without waiting.
@@ -128,6 +119,18 @@ pub(crate) trait Tier: Send + Sync {
 
 /// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
 pub(crate) trait RemoteTier: Tier {
+    /// Looks the key up.
+    fn read(&self, key: &[u8]) -> Result<Found>;
+
+    /// Keeps a record that was fetched from below or loaded, unless the key changed since.
+    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
+
+    /// Replaces the key's record.
+    ///
+    /// On an error the tier may hold the old record, the new one or none; the caller must treat
+    /// the tier as unreliable for this key until a later change of it succeeds.
+    fn write(&self, key: &[u8], record: &Record) -> Result<()>;
+
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;
 

@@ -1,6 +1,6 @@
 //! Stands for L3 where the feature `redis` is off: options of it cannot exist.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::RemoteTier;
 use crate::error::Result;
@@ -14,6 +14,10 @@ pub(crate) enum RedisOptions {}
 pub(crate) enum RedisStatistics {}
 
 impl RedisOptions {
+    pub(crate) fn rest(&self) -> Duration {
+        match *self {}
+    }
+
     pub(crate) fn ledger_bound(&self) -> usize {
         match *self {}
     }

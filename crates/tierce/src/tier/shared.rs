@@ -1,6 +1,8 @@
 //! L2 behind the [`Tier`] trait, and what only L2 offers: the stamps that judge L1 entries.
 
-use super::{Fill, Found, Record, Tier, Token, Usage};
+use std::time::Duration;
+
+use super::{Fill, Record, Tier, Usage};
 use crate::{
     clock::{Clock, Millis},
     codec::Format,
@@ -110,10 +112,14 @@ impl SharedTier {
         alone: bool,
     ) -> Changed {
         let expected = alone.then_some(mark.token);
-        match self.store.put(mark.hash, key, self.new_record(record), expected) {
-            Put::Stored { stamp } => Changed { stamp, keep: true },
-            Put::Removed { stamp, why } => Changed { stamp, keep: why != Dropped::Raced },
-        }
+        let (stamp, raced) = match self.store.put(mark.hash, key, self.new_record(record), expected)
+        {
+            Put::Stored { stamp } => (stamp, false),
+            Put::Removed { stamp, why } => (stamp, why == Dropped::Raced),
+        };
+        // Any other change since the mark has raised the stamp too; its order among the tiers may
+        // differ from ours, whether or not the store took ours.
+        Changed { stamp, keep: !raced && stamp == mark.token.stamp.wrapping_add(1) }
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
@@ -147,9 +153,9 @@ impl SharedTier {
         self.store.is_doubted(key)
     }
 
-    /// The doubt about the group of `key`, if its time to be settled has come.
-    pub(crate) fn doubt_to_settle(&self, key: &[u8]) -> Option<SharedDoubt> {
-        self.store.rested_doubt(key)
+    /// The doubt about the group of `key`, if there is one that has rested so long.
+    pub(crate) fn doubt_to_settle(&self, key: &[u8], rest: Duration) -> Option<SharedDoubt> {
+        self.store.rested_doubt(key, rest)
     }
 
     /// Settles a doubt whose group was cleared below.
@@ -194,32 +200,6 @@ impl SharedTier {
 }
 
 impl Tier for SharedTier {
-    fn read(&self, key: &[u8]) -> Result<Found> {
-        let mark = self.mark(key);
-        let token = mark.token;
-        let packed = Token([
-            u64::from(token.stamp_index) << 32 | u64::from(token.stamp),
-            u64::from(token.shard_epoch) << 32 | u64::from(token.clear_epoch),
-        ]);
-        Ok(Found { record: self.read_marked(mark, key)?, token: Some(packed) })
-    }
-
-    fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
-        let [stamp, epochs] = token.0;
-        let token = StoreToken {
-            stamp_index: (stamp >> 32) as u32,
-            stamp: stamp as u32,
-            shard_epoch: (epochs >> 32) as u32,
-            clear_epoch: epochs as u32,
-        };
-        self.fill_marked(SharedMark { hash: self.store.hash(key), token }, key, record)
-    }
-
-    fn write(&self, key: &[u8], record: &Record) -> Result<()> {
-        self.change(self.mark(key), key, record, false);
-        Ok(())
-    }
-
     fn remove(&self, key: &[u8]) -> Result<()> {
         self.delete(key);
         Ok(())

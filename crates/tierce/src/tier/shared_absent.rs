@@ -1,7 +1,9 @@
 //! Stands for L2 where the feature `shared` is off: no value of these types can exist, so the
 //! cache needs no other word of the feature than the line that chooses this file.
 
-use super::{Fill, Found, Record, Tier, Token, Usage};
+use std::time::Duration;
+
+use super::{Fill, Record, Tier, Usage};
 use crate::{clock::Clock, error::Result, metrics::EvictionStats};
 
 /// Options of a tier that is not built in.
@@ -84,7 +86,7 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn doubt_to_settle(&self, _: &[u8]) -> Option<SharedDoubt> {
+    pub(crate) fn doubt_to_settle(&self, _: &[u8], _: Duration) -> Option<SharedDoubt> {
         match *self {}
     }
 
@@ -102,15 +104,6 @@ impl SharedTier {
 }
 
 impl Tier for SharedTier {
-    fn read(&self, _: &[u8]) -> Result<Found> {
-        match *self {}
-    }
-    fn fill(&self, _: &[u8], _: &Record, _: Token) -> Result<Fill> {
-        match *self {}
-    }
-    fn write(&self, _: &[u8], _: &Record) -> Result<()> {
-        match *self {}
-    }
     fn remove(&self, _: &[u8]) -> Result<()> {
         match *self {}
     }

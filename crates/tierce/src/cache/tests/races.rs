@@ -114,3 +114,62 @@ fn a_load_that_ends_after_the_close_keeps_nothing() {
         assert_eq!(cache.len(), 0, "{tiering}");
     }
 }
+
+#[test]
+fn a_fill_from_before_the_store_left_does_not_cover_a_change_after_it() {
+    for (verb, change, after) in changes() {
+        let host = Host::new();
+        let cache = host.cache(Tiering::L1L2);
+        cache
+            .get_or_load("a", |_| {
+                cache.retier(Tiering::L1).unwrap();
+                change(&cache);
+                Loader::Ok(bytes("old"))
+            })
+            .unwrap();
+        assert_eq!(cache.get("a"), after, "{verb}");
+    }
+}
+
+#[test]
+fn a_value_whose_drop_changes_the_cache_does_not_wait_for_itself() {
+    /// Deletes a key of its cache when it is dropped.
+    #[derive(Clone)]
+    struct Deletes(#[allow(dead_code, reason = "dropped, never read")] std::sync::Arc<Deletion>);
+    struct Deletion(std::sync::Mutex<Option<Cache<Deletes>>>);
+    impl Drop for Deletion {
+        fn drop(&mut self) {
+            if let Some(cache) = self.0.get_mut().unwrap().take() {
+                cache.delete("other").unwrap();
+            }
+        }
+    }
+    struct NoBytes;
+    impl crate::Codec<Deletes> for NoBytes {
+        fn encode(&self, _: &Deletes) -> crate::Result<(Bytes, crate::Format)> {
+            unreachable!("L1 alone")
+        }
+        fn decode(&self, _: Bytes, _: crate::Format) -> crate::Result<Deletes> {
+            unreachable!("L1 alone")
+        }
+        fn weight(&self, _: &Deletes) -> usize {
+            1
+        }
+    }
+    let cache = Cache::builder().build_with(NoBytes).unwrap();
+    let value = |cache| Deletes(std::sync::Arc::new(Deletion(std::sync::Mutex::new(cache))));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A writer of the plan that comes again and again, for a nested change to queue behind.
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                cache.retier(Tiering::L1).unwrap();
+            }
+        });
+        for _ in 0..20_000 {
+            cache.set("a", value(Some(cache.clone()))).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    cache.set("a", value(None)).unwrap();
+}

@@ -81,3 +81,34 @@ fn leaving_l1_frees_its_memory() {
     assert_eq!(cache.get("7"), Some(bytes("1")));
     assert_eq!(cache.len(), 0);
 }
+
+#[test]
+fn who_left_the_store_still_tells_it_of_changes() {
+    let host = Host::new();
+    let (cache, other) = (host.cache(Tiering::L1L2), host.cache(Tiering::L1L2));
+    for key in ["set", "deleted", "cleared"] {
+        other.set(key, bytes("old")).unwrap();
+    }
+    cache.retier(Tiering::L1).unwrap();
+    cache.set("set", bytes("new")).unwrap();
+    cache.delete("deleted").unwrap();
+    assert_eq!(other.get("set"), None);
+    assert_eq!(other.get("deleted"), None);
+    cache.clear().unwrap();
+    assert_eq!(other.get("cleared"), None);
+}
+
+#[test]
+fn a_store_that_opens_late_voids_what_was_private_until_then() {
+    let host = Host::new();
+    let folder = host.folder.path().join("store");
+    std::fs::write(&folder, b"a file, where a folder is due").unwrap();
+    let cache = host.cache(Tiering::L1L2);
+    cache.set("a", bytes("private")).unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    cache.retier(Tiering::L1L2).unwrap();
+    assert_eq!(cache.health().status.as_str(), "healthy");
+    host.cache(Tiering::L1L2).set("a", bytes("shared")).unwrap();
+    cache.retier(Tiering::L1).unwrap();
+    assert_ne!(cache.get("a"), Some(bytes("private")));
+}

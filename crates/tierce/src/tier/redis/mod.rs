@@ -167,19 +167,6 @@ impl RedisTier {
 }
 
 impl RemoteTier for RedisTier {
-    fn clear_group(&self, group: usize) -> Result<()> {
-        let call = self.write_call()?;
-        let epoch = names::epoch(&self.common.settings.prefix, group);
-        call.run(&scripts::CLEAR, &[&epoch], &[random_start()])?;
-        Ok(())
-    }
-
-    fn statistics(&self) -> RedisStatistics {
-        self.common.counters.snapshot()
-    }
-}
-
-impl Tier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let names = self.names(key);
@@ -285,6 +272,19 @@ impl Tier for RedisTier {
         Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
     }
 
+    fn clear_group(&self, group: usize) -> Result<()> {
+        let call = self.write_call()?;
+        let epoch = names::epoch(&self.common.settings.prefix, group);
+        call.run(&scripts::CLEAR, &[&epoch], &[random_start()])?;
+        Ok(())
+    }
+
+    fn statistics(&self) -> RedisStatistics {
+        self.common.counters.snapshot()
+    }
+}
+
+impl Tier for RedisTier {
     fn remove(&self, key: &[u8]) -> Result<()> {
         let call = self.write_call()?;
         let names = self.names(key);

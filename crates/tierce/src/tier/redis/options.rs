@@ -213,6 +213,12 @@ impl RedisOptions {
         self
     }
 
+    /// How long until a write that failed can land no more: its deadline by the server's clock,
+    /// and as much again and more for what the two clocks differ.
+    pub(crate) fn rest(&self) -> Duration {
+        self.write_timeout.saturating_mul(2).saturating_add(Duration::from_secs(2))
+    }
+
     /// The bound on keys of the ledger that the cache keeps beside the tier.
     pub(crate) fn ledger_bound(&self) -> usize {
         self.ledger_keys

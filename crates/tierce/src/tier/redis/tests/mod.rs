@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     codec::Format,
-    tier::{Found, Record, Tier},
+    tier::{Found, Record, RemoteTier},
 };
 
 fn record(value: impl Into<Bytes>) -> Record {
@@ -26,12 +26,12 @@ fn lasting(value: &'static str, ttl: Duration) -> Record {
 }
 
 /// The value that a read finds.
-fn value(tier: &dyn Tier, key: &[u8]) -> Option<Bytes> {
+fn value(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
     tier.read(key).unwrap().record.map(|record| record.value)
 }
 
 /// A miss that allows a fill.
-fn miss(tier: &dyn Tier, key: &[u8]) -> crate::tier::Token {
+fn miss(tier: &dyn RemoteTier, key: &[u8]) -> crate::tier::Token {
     match tier.read(key).unwrap() {
         Found { record: None, token: Some(token) } => token,
         found => panic!("not a miss with a token: {found:?}"),
