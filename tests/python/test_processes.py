@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import tierce
 from conftest import MakeShared, run_python
@@ -74,7 +71,6 @@ def make():
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_cache_made_and_used_before_a_fork_serves_parent_and_children(tmp_path: Path) -> None:
     out = run_python(
         FORK
@@ -110,7 +106,6 @@ print(len(cache) > 0)
     assert out.split() == ["True"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_workers_preloaded_as_gunicorn_does_share_one_cache(tmp_path: Path) -> None:
     """The application is loaded, cache and all, then four workers are forked and serve.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -151,7 +150,6 @@ def test_a_server_that_is_not_there_costs_nothing_but_health() -> None:
     cache.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_connection_made_before_a_fork_is_not_shared_with_children(server: Server) -> None:
     out = run_python(
         """
