@@ -3,7 +3,7 @@
 # through sudo) and a Python environment in .venv. Running it again is quick and changes nothing.
 #
 #   scripts/setup.sh build    what `make demo` needs: a C compiler, redis-server
-#   scripts/setup.sh test     that, clang, and .venv with the Python test tools
+#   scripts/setup.sh test     that, clang, g++, valgrind, promtool, and .venv with the Python tools
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-test}
@@ -21,6 +21,8 @@ if [ "$purpose" = test ]; then
     need g++ g++
     need clang clang
     need pkg-config pkg-config
+    need valgrind valgrind
+    need promtool prometheus
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
@@ -36,7 +38,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     "${as_root[@]}" apt-get update -qq
-    # Without policy-rc.d, Debian would start a Redis of its own on the default port.
+    # At run level 1 Debian starts no server of the packages on its own.
     "${as_root[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
         "${missing[@]}" >/dev/null
 fi

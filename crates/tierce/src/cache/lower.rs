@@ -99,12 +99,12 @@ impl<T: Tier + ?Sized> Lower<T> {
         if plan.has(self.kind) { self.opened() } else { None }
     }
 
-    /// Opens the tier unless it is open. What the tier itself refuses is kept for
-    /// [`trouble`](Self::trouble) and is no error.
+    /// Opens the tier unless it is open. What the tier itself refuses is counted,
+    /// kept for [`trouble`](Self::trouble) and no error.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] and [`ErrorKind::Unsupported`]: no later attempt can succeed.
-    pub(super) fn open(&self) -> Result<()> {
+    pub(super) fn open(&self, metrics: &Metrics) -> Result<()> {
         let mut refusal = self.refusal.lock();
         if self.tier.get().is_some() {
             return Ok(());
@@ -130,6 +130,7 @@ impl<T: Tier + ?Sized> Lower<T> {
                 Err(error)
             }
             Err(error) => {
+                metrics.tier(self.kind).error(error.kind());
                 self.events.tell(&self.clock, self.kind, &error);
                 *refusal = Some(error);
                 Ok(())

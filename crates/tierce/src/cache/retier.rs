@@ -42,10 +42,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn open_lowers(&self, tiering: Tiering) -> Result<()> {
         if tiering.has(TierKind::Shared) {
-            self.lowers.shared.open()?;
+            self.lowers.shared.open(&self.metrics)?;
         }
         if tiering.has(TierKind::Redis) {
-            self.lowers.redis.open()?;
+            self.lowers.redis.open(&self.metrics)?;
         }
         if let (Some(shared), Some(_)) = (self.lowers.shared.opened(), self.lowers.redis.opened()) {
             shared.join_below();

@@ -178,4 +178,5 @@ fn a_store_that_cannot_be_opened_degrades_the_cache_and_fails_nothing() {
     let health = cache.health();
     assert_eq!(health.status.as_str(), "degraded");
     assert!(health.dependencies[1].reason.is_some());
+    assert_eq!(cache.stats().tier(TierKind::Shared).unwrap().errors_total(), 1);
 }
