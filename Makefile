@@ -31,7 +31,7 @@ lint: ## Formatting and lints, as errors
 
 test-rust: ## Rust tests, documentation examples included
 	$(CARGO) test --quiet -p tierce --all-features
-	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-tests
+	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-trace -p tierce-tests
 	$(CARGO) test --quiet -p tierce --no-default-features --lib
 
 test-c: ## The C program and the header, by gcc and clang

@@ -14,7 +14,6 @@ mod replay;
 mod report;
 mod table;
 mod target;
-mod trace;
 mod value;
 
 use std::{io, process::ExitCode};

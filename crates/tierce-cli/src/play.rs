@@ -13,10 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tierce_trace::Request;
+
 use crate::{
     latency::Latencies,
     target::{Place, Target},
-    trace::Request,
     value,
 };
 

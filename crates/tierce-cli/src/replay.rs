@@ -18,15 +18,14 @@ use tierce::{
     Config, TierKind, Tiering,
     config::units::{parse_size, write_size},
 };
+use tierce_trace::Trace;
 
 use crate::{
     output::{Failure, Outcome, Verdict},
     play::{self, Course},
     plot::{self, Format},
     report::{self, Setting},
-    target,
-    trace::Trace,
-    value,
+    target, value,
 };
 
 /// Threads: more than this measure the scheduler.

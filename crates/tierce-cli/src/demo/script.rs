@@ -6,7 +6,9 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use crate::{output::Failure, trace::Trace};
+use tierce_trace::Trace;
+
+use crate::output::Failure;
 
 /// The trace as it lies in the repository.
 const TRACE: &[u8] = include_bytes!("../../../../tests/traces/lirs-cpp.trc.zst");

@@ -18,8 +18,6 @@ use std::{
 
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::output::Failure;
-
 const MAGIC: &[u8; 4] = b"TRC1";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// Records carry a size.
@@ -31,26 +29,29 @@ const FIRST_ROOM: u64 = 1 << 20;
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub struct Request {
     /// What is asked for.
-    pub(crate) key: u64,
+    pub key: u64,
     /// The size of its value in bytes, where the trace tells.
-    pub(crate) size: Option<u32>,
+    pub size: Option<u32>,
 }
 
 /// The requests of a trace, in their order.
 #[derive(Clone, Debug)]
-pub(crate) struct Trace {
-    pub(crate) requests: Vec<Request>,
+pub struct Trace {
+    /// Those that were asked for.
+    pub requests: Vec<Request>,
     /// Requests that the file holds, of which fewer may have been asked for.
-    pub(crate) count: u64,
+    pub count: u64,
 }
 
 impl Trace {
     /// Reads the first `limit` requests of a file, or all.
-    pub(crate) fn read(path: &Path, limit: Option<u64>) -> Result<Self, Failure> {
-        let refuse =
-            |what: String| -> Failure { format!("trace {}: {what}", path.display()).into() };
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no whole trace; the text names the file and the reason.
+    pub fn read(path: &Path, limit: Option<u64>) -> Result<Self, String> {
+        let refuse = |what: String| format!("trace {}: {what}", path.display());
         let file =
             File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
         let mut reader = BufReader::new(file);
