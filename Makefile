@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-l2 bench-python torture clean
+	bench bench-l1 bench-hitratio bench-l2 bench-python torture clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,10 +50,13 @@ test-python: wheel ## Python tests, type checks and lints
 header: ## Writes include/tierce.h anew from the C crate
 	TIERCE_BLESS=1 $(CARGO) test --quiet -p tierce-capi --test header
 
-bench: bench-l1 bench-l2 bench-python ## All benchmarks; results go to benches/results
+bench: bench-l1 bench-hitratio bench-l2 bench-python ## All benchmarks; results go to benches/results
 
 bench-l1: ## L1 against moka and quick_cache
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l1
+
+bench-hitratio: ## Hit ratios on real traces, against the field and OPT (minutes)
+	$(CARGO) run --release --quiet -p tierce-benches --bin bench-hitratio
 
 bench-l2: ## L2 against LMDB
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2

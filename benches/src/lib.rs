@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `load` | which keys are asked for, in which order |
 //! | `rounds` | how rivals take turns, and what is made of the times |
+//! | `hitratio/` | traces, rivals and policies of the comparison of hit ratios |
 //! | `report` | how a result becomes a file: Markdown to read, JSON to compare |
 //!
 //! Each program takes `--quick`, which shortens everything and writes no files: it shows that the
 //! benchmark works, its figures mean nothing.
 
+pub mod hitratio;
 pub mod load;
 pub mod report;
 pub mod rounds;

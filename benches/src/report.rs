@@ -117,18 +117,18 @@ impl Report {
     }
 }
 
-struct Machine {
-    cpu: String,
-    cores: usize,
-    kernel: String,
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
     /// Over the last minute: on a machine with other work the figures are too high.
-    load: String,
-    date: String,
-    commit: String,
+    pub(crate) load: String,
+    pub(crate) date: String,
+    pub(crate) commit: String,
 }
 
 impl Machine {
-    fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
