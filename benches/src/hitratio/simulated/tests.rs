@@ -56,8 +56,11 @@ fn a_newcomer_that_may_pass_leaves_a_better_one_in() {
 #[test]
 fn sieve_passes_over_visited_keys_and_goes_on_where_it_stopped() {
     // 3 evicts 1 (0 was visited), 4 evicts 2, 5 evicts 4 (3 was visited), 6 evicts 0.
-    let (hits, resident) = play(Sieve::new(7, 3), 7, &[0, 1, 2, 0, 3, 4, 3, 5, 6]);
-    assert_eq!((hits, resident), (vec![3, 6], vec![3, 5, 6]));
+    let requests = [0, 1, 2, 0, 3, 4, 3, 5, 6];
+    let after = |count| play(Sieve::new(7, 3), 7, &requests[..count]);
+    assert_eq!(after(6), (vec![3], vec![0, 3, 4]));
+    assert_eq!(after(8), (vec![3, 6], vec![0, 3, 5]));
+    assert_eq!(after(9), (vec![3, 6], vec![3, 5, 6]));
 }
 
 #[test]
@@ -78,8 +81,9 @@ fn s3_fifo_moves_a_key_of_one_hit_only_at_threshold_one() {
 
 #[test]
 fn tiny_lfu_admits_only_what_is_asked_for_more_often_than_the_victim() {
-    // Two keys, one of them in the window. 1 (asked once) loses against 0 (twice); 2, asked three
-    // times, wins.
+    // Two keys, one of them in the window. 1 (asked once) loses against 0 (once, then twice); 2,
+    // asked three times, wins.
+    assert_eq!(play(TinyLfu::new(4, 2, 1), 4, &[0, 1, 2]).1, [0, 2]);
     let (hits, resident) = play(TinyLfu::new(4, 2, 1), 4, &[0, 1, 0, 2]);
     assert_eq!((hits, resident), (vec![2], vec![0, 2]));
     let (hits, resident) = play(TinyLfu::new(4, 2, 1), 4, &[0, 1, 0, 2, 2, 2, 3]);
