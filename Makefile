@@ -52,7 +52,7 @@ header: ## Writes include/tierce.h anew from the C crate
 
 bench: bench-l1 bench-hitratio bench-l2 bench-python ## All benchmarks; results go to benches/results
 
-bench-l1: ## L1 against moka and quick_cache
+bench-l1: ## L1 against quick_cache, moka, foyer and scc: speed, memory, slowest calls
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l1
 
 bench-hitratio: ## Hit ratios on real traces, against the field and OPT (minutes)

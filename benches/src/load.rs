@@ -21,26 +21,43 @@ impl Skew {
     }
 }
 
+/// Draws numbers below a count; the lowest is the most wanted.
+///
+/// For Zipf's law it holds a sum of 8 bytes per number: make one and draw often.
+pub struct Lottery {
+    count: usize,
+    /// Sums of the weights up to each number; empty where all weigh the same.
+    ladder: Vec<f64>,
+}
+
+impl Lottery {
+    /// Numbers below `count`, which is above zero.
+    pub fn new(skew: Skew, count: usize) -> Self {
+        let mut sum = 0.0;
+        let step = |rank: usize| {
+            sum += (rank as f64).powf(-0.99);
+            sum
+        };
+        let ladder = match skew {
+            Skew::Uniform => vec![],
+            Skew::Zipf => (1..=count).map(step).collect(),
+        };
+        Self { count, ladder }
+    }
+
+    /// One number.
+    pub fn draw(&self, random: &mut Rng) -> u32 {
+        let Some(sum) = self.ladder.last() else { return random.u32(0..self.count as u32) };
+        let at = random.f64() * sum;
+        self.ladder.partition_point(|step| *step <= at).min(self.count - 1) as u32
+    }
+}
+
 /// `length` draws from the numbers below `count`; the lowest is the most wanted.
 pub fn draws(skew: Skew, count: usize, length: usize, seed: u64) -> Vec<u32> {
     let mut random = Rng::with_seed(seed);
-    match skew {
-        Skew::Uniform => (0..length).map(|_| random.u32(0..count as u32)).collect(),
-        Skew::Zipf => {
-            let mut sum = 0.0;
-            let ladder: Vec<f64> = (1..=count)
-                .map(|rank| {
-                    sum += (rank as f64).powf(-0.99);
-                    sum
-                })
-                .collect();
-            let draw = |random: &mut Rng| {
-                let at = random.f64() * sum;
-                ladder.partition_point(|step| *step <= at).min(count - 1) as u32
-            };
-            (0..length).map(|_| draw(&mut random)).collect()
-        }
-    }
+    let lottery = Lottery::new(skew, count);
+    (0..length).map(|_| lottery.draw(&mut random)).collect()
 }
 
 /// The numbers below `count` in an order that has nothing to do with how wanted they are.

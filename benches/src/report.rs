@@ -40,16 +40,11 @@ impl Report {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "# {}\n\n{}\n\n{}; {} cores; Linux {}; load average {} at the end; {}; commit {}.\n\n\
+            "# {}\n\n{}\n\n{}\n\n\
              {}: median (min..max) of interleaved runs; × = rival's median / the first column's.\n",
             self.name,
             self.question,
-            machine.cpu,
-            machine.cores,
-            machine.kernel,
-            machine.load,
-            machine.date,
-            machine.commit,
+            machine.line(),
             self.unit,
         );
         let Some(first) = self.cases.first() else { return text };
@@ -84,23 +79,17 @@ impl Report {
                 "runs": timing.runs,
             })
         };
-        json!({
-            "name": self.name,
-            "question": self.question,
-            "unit": self.unit,
-            "date": machine.date,
-            "machine": {
-                "cpu": machine.cpu,
-                "cores": machine.cores,
-                "kernel": machine.kernel,
-                "load_average": machine.load,
-            },
-            "commit": machine.commit,
-            "cases": self.cases.iter().map(|case| json!({
-                "name": case.name,
-                "timings": case.timings.iter().map(timing).collect::<Vec<_>>(),
-            })).collect::<Vec<_>>(),
-        })
+        let mut value = machine.json(self.name, self.question);
+        value["unit"] = json!(self.unit);
+        value["cases"] = self
+            .cases
+            .iter()
+            .map(|case| {
+                let timings = case.timings.iter().map(timing).collect::<Vec<_>>();
+                json!({ "name": case.name, "timings": timings })
+            })
+            .collect();
+        value
     }
 
     /// Writes both files into `benches/results/` of this source tree and returns their paths.
@@ -108,16 +97,26 @@ impl Report {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self) -> io::Result<[PathBuf; 2]> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder)?;
-        let files = ["md", "json"].map(|end| folder.join(format!("{}.{end}", self.name)));
-        fs::write(&files[0], self.markdown())?;
-        fs::write(&files[1], format!("{:#}\n", self.json()))?;
-        Ok(files)
+        write_files(self.name, &self.markdown(), &self.json())
     }
 }
 
-pub(crate) struct Machine {
+/// Writes a report as `name.md` and `name.json` into `benches/results/` of this source tree and
+/// returns the paths.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_files(name: &str, markdown: &str, json: &Value) -> io::Result<[PathBuf; 2]> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&folder)?;
+    let files = ["md", "json"].map(|end| folder.join(format!("{name}.{end}")));
+    fs::write(&files[0], markdown)?;
+    fs::write(&files[1], format!("{json:#}\n"))?;
+    Ok(files)
+}
+
+/// Where, when and of which source a result was measured.
+pub struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
@@ -128,7 +127,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn here() -> Self {
+    /// This machine and this source tree, now.
+    pub fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -142,6 +142,31 @@ impl Machine {
             date: date_of(seconds / 86_400),
             commit: commit(),
         }
+    }
+
+    /// All of it in one line.
+    pub fn line(&self) -> String {
+        let Self { cpu, cores, kernel, load, date, commit } = self;
+        format!(
+            "{cpu}; {cores} cores; Linux {kernel}; load average {load} at the end; {date}; \
+             commit {commit}."
+        )
+    }
+
+    /// A result under this name, with all of it; what was measured is to be added.
+    pub fn json(&self, name: &str, question: &str) -> Value {
+        json!({
+            "name": name,
+            "question": question,
+            "date": self.date,
+            "machine": {
+                "cpu": self.cpu,
+                "cores": self.cores,
+                "kernel": self.kernel,
+                "load_average": self.load,
+            },
+            "commit": self.commit,
+        })
     }
 }
 

@@ -37,17 +37,22 @@ pub fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
+/// Whose turn it is: `rounds` times all of `contestants`, in an order that moves on by one every
+/// round. Yields round and contestant.
+pub fn turns(contestants: usize, rounds: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rounds).flat_map(move |round| {
+        (0..contestants).map(move |turn| (round, (round + turn) % contestants))
+    })
+}
+
 /// Runs all contestants once to warm up, then `rounds` times in turn.
 pub fn compete(contestants: &mut [Contestant<'_>], rounds: usize) -> Vec<Timing> {
     let mut values = vec![Vec::with_capacity(rounds); contestants.len()];
     for contestant in contestants.iter_mut() {
         (contestant.run)();
     }
-    for round in 0..rounds {
-        for turn in 0..contestants.len() {
-            let index = (round + turn) % contestants.len();
-            values[index].push((contestants[index].run)());
-        }
+    for (_, index) in turns(contestants.len(), rounds) {
+        values[index].push((contestants[index].run)());
     }
     let timing = |(contestant, mut values): (&Contestant<'_>, Vec<f64>)| Timing {
         name: contestant.name,
