@@ -68,7 +68,7 @@ pub(super) const FIRST: u64 = 1;
 /// Steps from a stamp (which is one above the epoch that was read) to the end of the last pin.
 const GRACE: u64 = 2;
 
-/// In [`Record::depth`]: the record goes back with its last pin, for its thread has ended.
+/// In [`Record::nested`]: the record goes back with its last pin, for its thread has ended.
 const LAST_PINS: u32 = 1 << 31;
 
 /// A point in time, in steps of [`Domain::try_advance`].
@@ -87,11 +87,15 @@ pub(super) struct Domain {
 }
 
 /// What one thread says about itself. Passed on to another when its thread ends.
+///
+/// A line of its own (two, where processors fetch them in pairs), for it is stored at every pin.
+#[repr(align(128))]
 pub(super) struct Record {
     /// The epoch its thread is pinned at, or [`UNPINNED`]. Stored by the owner alone.
-    pinned: CachePadded<AtomicU64>,
-    /// Pins of the owner, which alone touches this.
-    depth: Cell<u32>,
+    pinned: AtomicU64,
+    /// Pins of the owner beyond its first, and [`LAST_PINS`]. The owner alone touches this. A
+    /// count of all pins would make each pin wait for the one before it to be written.
+    nested: Cell<u32>,
     /// Belongs to a thread.
     taken: AtomicBool,
     /// The next older record. Set before the record is published, then left alone.
@@ -99,7 +103,7 @@ pub(super) struct Record {
 }
 
 // SAFETY: all fields but two are atomics.
-// 1. `depth` is touched by the thread that took the record, and `taken` passes it on: stored with
+// 1. `nested` is touched by the thread that took the record, and `taken` passes it on: stored with
 //    Release after the last touch, taken with Acquire before the first.
 // 2. `next` is only read once the record is published, which happens after it is set.
 unsafe impl Sync for Record {}
@@ -117,8 +121,8 @@ impl Domain {
 
     fn add(&self) -> &Record {
         let record = Box::into_raw(Box::new(Record {
-            pinned: CachePadded::new(AtomicU64::new(UNPINNED)),
-            depth: Cell::new(0),
+            pinned: AtomicU64::new(UNPINNED),
+            nested: Cell::new(0),
             taken: AtomicBool::new(true),
             next: ptr::null_mut(),
         }));
@@ -142,7 +146,7 @@ impl Domain {
 
     /// Gives the record of a thread that is not pinned to whoever comes.
     pub(super) fn release(&self, record: &Record) {
-        record.depth.set(0);
+        record.nested.set(0);
         record.taken.store(false, Ordering::Release);
         // Release: the reads of this thread are over for whoever no longer counts it.
         self.live.fetch_sub(1, Ordering::Release);
@@ -151,13 +155,14 @@ impl Domain {
     /// Pins the calling thread, whose record it is. To be undone by [`Record::unpin`].
     #[inline(always)]
     pub(super) fn pin(&self, record: &Record) {
-        let depth = record.depth.get();
-        record.depth.set(depth + 1);
-        if depth == 0 {
+        // Nobody but this thread stores it.
+        if record.pinned.load(Ordering::Relaxed) == UNPINNED {
             let epoch = self.epoch.load(Ordering::Relaxed);
             // Release: see step 4.
             record.pinned.store(epoch, Ordering::Release);
             barrier::light();
+        } else {
+            record.nested.set(record.nested.get() + 1);
         }
     }
 
@@ -202,7 +207,7 @@ impl Domain {
     pub(super) fn forget_others(&self, mine: *const Record) {
         for record in self.records().filter(|record| !ptr::eq(*record, mine)) {
             record.pinned.store(UNPINNED, Ordering::Relaxed);
-            record.depth.set(0);
+            record.nested.set(0);
             record.taken.store(false, Ordering::Relaxed);
         }
         self.live.store(usize::from(!mine.is_null()), Ordering::Relaxed);
@@ -234,21 +239,22 @@ impl Record {
     /// Ends one pin of the calling thread. True if the record is to be released now.
     #[inline(always)]
     pub(super) fn unpin(&self) -> bool {
-        let depth = self.depth.get();
-        self.depth.set(depth - 1);
-        if depth == 1 {
+        let is_last = self.nested.get() == 0;
+        if is_last {
             // Release: all that was read is read before the record is empty.
             self.pinned.store(UNPINNED, Ordering::Release);
-            return false;
         }
-        self.unpin_nested(depth)
+        !is_last && self.unpin_nested()
     }
 
-    #[cold]
-    fn unpin_nested(&self, depth: u32) -> bool {
-        let is_last = depth == LAST_PINS + 1;
+    #[inline(never)]
+    fn unpin_nested(&self) -> bool {
+        let nested = self.nested.get();
+        let is_last = nested == LAST_PINS;
         if is_last {
             self.pinned.store(UNPINNED, Ordering::Release);
+        } else {
+            self.nested.set(nested - 1);
         }
         is_last
     }
@@ -256,12 +262,12 @@ impl Record {
     /// Is the owner, who asks, pinned?
     #[inline]
     pub(super) fn is_pinned(&self) -> bool {
-        self.depth.get() & !LAST_PINS != 0
+        self.pinned.load(Ordering::Relaxed) != UNPINNED
     }
 
     /// Has the record released with the last of the pins it has: the thread ends.
     pub(super) fn release_with_last_pin(&self) {
-        self.depth.set(self.depth.get() | LAST_PINS);
+        self.nested.set(self.nested.get() | LAST_PINS);
     }
 }
 
