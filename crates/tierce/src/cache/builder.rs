@@ -18,7 +18,7 @@ use crate::{
     memory::{MemoryCache, MemoryOptions},
     metrics::Metrics,
     resilience::BreakerOptions,
-    sync::RwLock,
+    sync::SharedLock,
     tier::{self, RemoteTier, SharedTier},
     tiering::{TierKind, Tiering},
 };
@@ -194,7 +194,7 @@ impl Builder {
             memory,
             lowers,
             plan: PlanWord::new(self.tiering),
-            changes: RwLock::new(()),
+            changes: SharedLock::new(()),
             stamps: StampTable::new(),
             flights: Flights::new(),
             metrics: Metrics::default(),

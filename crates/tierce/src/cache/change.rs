@@ -17,7 +17,7 @@ use crate::{
     invalidation::Filed,
     memory::{Inserted, Ttl},
     metrics::TierCounter,
-    sync::RwLockReadGuard,
+    sync::SharedGuard,
     tier::{Changed, Record},
     tiering::TierKind,
 };
@@ -57,7 +57,7 @@ thread_local! {
 
 /// A change under way. Holds the plan, unless a change around it on the same thread does.
 struct Changing<'a> {
-    _guard: Option<RwLockReadGuard<'a, ()>>,
+    _guard: Option<SharedGuard<'a>>,
 }
 
 impl Drop for Changing<'_> {

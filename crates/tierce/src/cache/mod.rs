@@ -28,7 +28,7 @@ use crate::{
     load::Flights,
     memory::MemoryCache,
     metrics::Metrics,
-    sync::RwLock,
+    sync::SharedLock,
     tiering::Tiering,
 };
 
@@ -105,7 +105,7 @@ struct Inner<V> {
     plan: PlanWord,
     /// Read by every change for its length, written to change the plan: so no change straddles a
     /// change of tiering.
-    changes: RwLock<()>,
+    changes: SharedLock,
     stamps: StampTable,
     flights: Flights<V>,
     metrics: Metrics,

@@ -6,6 +6,8 @@
 //! before it), or when a waiter gave up on it (a hung loader must not hold its key for ever).
 //! Those who joined before that still get its result.
 //!
+//! A child forked while a load is under way does not wait for it: its leader may not be there.
+//!
 //! Locks: one mutex for each group of keys around its map, one around each flight's state; the
 //! second is never taken under the first, and no caller's code runs under either.
 
@@ -22,7 +24,7 @@ use crossbeam_utils::CachePadded;
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
-    sync::{Condvar, Mutex},
+    sync::{self, Condvar, Mutex},
 };
 
 /// Groups of keys with a lock each; loads are slow beside this lock, so a few are enough.
@@ -44,6 +46,9 @@ pub(crate) struct Flights<V> {
 /// One load and those who wait for it.
 pub(crate) struct Flight<V> {
     leader: ThreadId,
+    /// The process ([`sync::generation`]) in which it began. In a child forked meanwhile nobody
+    /// would land it.
+    generation: u32,
     began: Filed,
     /// Behind an `Arc`, so that a waiter clones the value (the caller's code) with no lock held.
     outcome: Mutex<Option<Arc<Result<V>>>>,
@@ -92,6 +97,7 @@ impl<V: Clone> Flights<V> {
         is_current: impl FnOnce(Filed) -> bool,
     ) -> Result<Entered<'a, V>> {
         let me = thread::current().id();
+        let generation = sync::generation();
         let mut group = self.group(key).lock();
         if let Some(flight) = group.get(key) {
             if flight.leader == me {
@@ -100,12 +106,13 @@ impl<V: Clone> Flights<V> {
                     "the loader of a key asked for the same key: that would wait for itself",
                 ));
             }
-            if is_current(flight.began) {
+            if flight.generation == generation && is_current(flight.began) {
                 return Ok(Entered::Join(Arc::clone(flight)));
             }
         }
         let flight = Arc::new(Flight {
             leader: me,
+            generation,
             began,
             outcome: Mutex::new(None),
             landed: Condvar::new(),

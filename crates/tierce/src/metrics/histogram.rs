@@ -20,6 +20,7 @@ use std::{
 };
 
 use super::snapshot::{LatencyCount, LatencySummary};
+use crate::sync;
 
 const SUB_BUCKETS: usize = 64;
 const SUB_BITS: u32 = SUB_BUCKETS.ilog2();
@@ -111,8 +112,10 @@ impl Histogram {
         let value = nanoseconds.min(MAX_NANOSECONDS);
         let octave = octave_of(value);
         let bucket = (value >> shift_of(octave)) as usize % SUB_BUCKETS;
-        let buckets = self.octaves[octave]
-            .get_or_init(|| Box::new([const { AtomicU64::new(0) }; SUB_BUCKETS]));
+        let buckets = match self.octaves[octave].get() {
+            Some(buckets) => buckets,
+            None => self.make(octave),
+        };
         buckets[bucket].fetch_add(count, Ordering::Relaxed);
         let between = THRESHOLDS.partition_point(|limit| *limit < value);
         self.between[between].fetch_add(count, Ordering::Relaxed);
@@ -120,6 +123,13 @@ impl Histogram {
         if self.max.load(Ordering::Relaxed) < value {
             self.max.fetch_max(value, Ordering::Relaxed);
         }
+    }
+
+    #[cold]
+    fn make(&self, octave: usize) -> &Octave {
+        // A fork in the midst would leave the child to wait for whoever makes it.
+        let _whole = sync::section();
+        self.octaves[octave].get_or_init(|| Box::new([const { AtomicU64::new(0) }; SUB_BUCKETS]))
     }
 
     /// The values so far. Values that are recorded meanwhile may be in or not.

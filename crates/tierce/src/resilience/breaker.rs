@@ -27,7 +27,7 @@ use std::{
 use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
-    sync::Mutex,
+    sync::{self, Mutex},
     tiering::TierKind,
 };
 
@@ -210,7 +210,9 @@ struct Trouble {
     /// When it left the closed state.
     since: Millis,
     reason: String,
-    probe_is_out: bool,
+    /// The process ([`sync::generation`]) whose probe is out. In a child forked meanwhile nobody
+    /// would bring it back.
+    probe_of: Option<u32>,
     probes_passed: u32,
     times_opened: u64,
 }
@@ -232,7 +234,7 @@ impl Breaker {
             trouble: Mutex::new(Trouble {
                 since: clock.coarse(),
                 reason: String::new(),
-                probe_is_out: false,
+                probe_of: None,
                 probes_passed: 0,
                 times_opened: 0,
             }),
@@ -268,12 +270,13 @@ impl Breaker {
         if phase.state() == BreakerState::Open && now.0 >= self.probe_at.load(Ordering::Relaxed) {
             phase = self.enter(BreakerState::HalfOpen);
             trouble.probes_passed = 0;
-            trouble.probe_is_out = false;
+            trouble.probe_of = None;
         }
+        let generation = Some(sync::generation());
         match phase.state() {
             BreakerState::Open => return None,
-            BreakerState::HalfOpen if trouble.probe_is_out => return None,
-            BreakerState::HalfOpen => trouble.probe_is_out = true,
+            BreakerState::HalfOpen if trouble.probe_of == generation => return None,
+            BreakerState::HalfOpen => trouble.probe_of = generation,
             BreakerState::Closed => {}
         }
         Some(Permit { breaker: self, phase, is_open: true })
@@ -333,7 +336,7 @@ impl Breaker {
         if self.phase() != phase {
             return;
         }
-        trouble.probe_is_out = false;
+        trouble.probe_of = None;
         trouble.probes_passed += 1;
         if trouble.probes_passed >= self.options.probes {
             self.consecutive.store(0, Ordering::Relaxed);
@@ -365,7 +368,7 @@ impl Breaker {
             trouble.since = now;
         }
         trouble.reason = reason;
-        trouble.probe_is_out = false;
+        trouble.probe_of = None;
         trouble.times_opened += 1;
         self.probe_at.store(now.after(self.jittered_span()).0, Ordering::Relaxed);
         self.enter(BreakerState::Open);
@@ -378,7 +381,7 @@ impl Breaker {
         }
         let mut trouble = self.trouble.lock();
         if self.phase() == phase {
-            trouble.probe_is_out = false;
+            trouble.probe_of = None;
         }
     }
 

@@ -68,12 +68,21 @@ pub(super) const FIRST: u64 = 1;
 /// Steps from a stamp (which is one above the epoch that was read) to the end of the last pin.
 const GRACE: u64 = 2;
 
-/// In [`Record::nested`]: the record goes back with its last pin, for its thread has ended.
-const LAST_PINS: u32 = 1 << 31;
+/// In the counts of a [`Record`]: its thread has ended, and who empties it gives it back.
+const ENDING: u32 = 1 << 31;
 
 /// A point in time, in steps of [`Domain::try_advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(u64);
+
+impl Epoch {
+    /// The remainder by `count`, to choose one of so many lists. A stamp three above another shows
+    /// that the other is over.
+    #[inline]
+    pub(crate) fn modulo(self, count: usize) -> usize {
+        (self.0 % count as u64) as usize
+    }
+}
 
 /// The threads that read, and the epoch they move through.
 pub(super) struct Domain {
@@ -91,39 +100,52 @@ pub(super) struct Domain {
 /// A line of its own (two, where processors fetch them in pairs), for it is stored at every pin.
 #[repr(align(128))]
 pub(super) struct Record {
-    /// The epoch its thread is pinned at, or [`UNPINNED`]. Stored by the owner alone.
+    /// The epoch its thread is pinned at, or [`UNPINNED`]. Stored by the owner alone, as all but
+    /// `taken` are.
     pinned: AtomicU64,
-    /// Pins of the owner beyond its first, and [`LAST_PINS`]. The owner alone touches this. A
-    /// count of all pins would make each pin wait for the one before it to be written.
-    nested: Cell<u32>,
+    /// Is its thread in a section that a fork waits for (`fork.rs`)?
+    inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
+    /// Is its thread counted in [`Domain::live`]?
+    reads: Cell<bool>,
+    /// Pins beyond the first, and [`ENDING`]. A count of all pins would make each pin wait for
+    /// the one before it to be written.
+    more_pins: Cell<u32>,
+    /// Sections beyond the first, likewise.
+    more_sections: Cell<u32>,
     /// The next older record. Set before the record is published, then left alone.
     next: *mut Record,
 }
 
-// SAFETY: all fields but two are atomics.
-// 1. `nested` is touched by the thread that took the record, and `taken` passes it on: stored with
-//    Release after the last touch, taken with Acquire before the first.
+// SAFETY: all fields but these are atomics.
+// 1. The cells are touched by the thread that took the record, and `taken` passes them on: stored
+//    with Release after the last touch, taken with Acquire before the first.
 // 2. `next` is only read once the record is published, which happens after it is set.
 unsafe impl Sync for Record {}
 
 impl Domain {
-    /// A record for the calling thread, counted from now on. The calling thread must
-    /// [`release`](Self::release) it, and only the calling thread may use it.
-    pub(super) fn register(&self) -> &Record {
+    /// A record for the calling thread, which alone may use it until it gives it back.
+    pub(super) fn take(&self) -> &Record {
+        self.records().find(|record| record.try_take()).unwrap_or_else(|| self.add())
+    }
+
+    /// Counts the calling thread as one that reads. Before its first pin.
+    pub(super) fn enlist(&self, record: &Record) {
         self.live.fetch_add(1, Ordering::Relaxed);
-        let record = self.records().find(|record| record.take()).unwrap_or_else(|| self.add());
+        record.reads.set(true);
         // After the count and before the first pin.
         barrier::full();
-        record
     }
 
     fn add(&self) -> &Record {
         let record = Box::into_raw(Box::new(Record {
             pinned: AtomicU64::new(UNPINNED),
-            nested: Cell::new(0),
+            inside: AtomicBool::new(false),
             taken: AtomicBool::new(true),
+            reads: Cell::new(false),
+            more_pins: Cell::new(0),
+            more_sections: Cell::new(0),
             next: ptr::null_mut(),
         }));
         let mut newest = self.records.load(Ordering::Relaxed);
@@ -144,15 +166,19 @@ impl Domain {
         }
     }
 
-    /// Gives the record of a thread that is not pinned to whoever comes.
-    pub(super) fn release(&self, record: &Record) {
-        record.nested.set(0);
+    /// Gives an empty record to whoever comes.
+    pub(super) fn give_back(&self, record: &Record) {
+        record.more_pins.set(0);
+        record.more_sections.set(0);
+        if record.reads.replace(false) {
+            // Release: the reads of this thread are over for whoever no longer counts it.
+            self.live.fetch_sub(1, Ordering::Release);
+        }
         record.taken.store(false, Ordering::Release);
-        // Release: the reads of this thread are over for whoever no longer counts it.
-        self.live.fetch_sub(1, Ordering::Release);
     }
 
-    /// Pins the calling thread, whose record it is. To be undone by [`Record::unpin`].
+    /// Pins the calling thread, whose record it is and who is enlisted. To be undone by
+    /// [`Record::unpin`].
     #[inline(always)]
     pub(super) fn pin(&self, record: &Record) {
         // Nobody but this thread stores it.
@@ -162,14 +188,15 @@ impl Domain {
             record.pinned.store(epoch, Ordering::Release);
             barrier::light();
         } else {
-            record.nested.set(record.nested.get() + 1);
+            record.more_pins.set(record.more_pins.get() + 1);
         }
     }
 
     /// The stamp for what the calling thread has just unlinked.
     pub(super) fn current(&self) -> Epoch {
         barrier::light();
-        Epoch(self.epoch.load(Ordering::Relaxed) + 1)
+        // Acquire, as in `is_over`: who finds a stamp three above another need not ask.
+        Epoch(self.epoch.load(Ordering::Acquire) + 1)
     }
 
     /// Has everybody who could have seen what bears this stamp stopped looking?
@@ -205,12 +232,20 @@ impl Domain {
 
     /// In a forked child: forgets all threads but that of the record `mine`. Nobody else is there.
     pub(super) fn forget_others(&self, mine: *const Record) {
-        for record in self.records().filter(|record| !ptr::eq(*record, mine)) {
+        let mut live = 0;
+        for record in self.records() {
+            if ptr::eq(record, mine) {
+                live += usize::from(record.reads.get());
+                continue;
+            }
             record.pinned.store(UNPINNED, Ordering::Relaxed);
-            record.nested.set(0);
+            record.inside.store(false, Ordering::Relaxed);
+            record.reads.set(false);
+            record.more_pins.set(0);
+            record.more_sections.set(0);
             record.taken.store(false, Ordering::Relaxed);
         }
-        self.live.store(usize::from(!mine.is_null()), Ordering::Relaxed);
+        self.live.store(live, Ordering::Relaxed);
         self.advancing.store(false, Ordering::Relaxed);
     }
 
@@ -226,7 +261,7 @@ impl Domain {
 
 impl Record {
     /// Makes a record that belongs to nobody the caller's.
-    fn take(&self) -> bool {
+    fn try_take(&self) -> bool {
         !self.taken.load(Ordering::Relaxed) && !self.taken.swap(true, Ordering::Acquire)
     }
 
@@ -236,27 +271,25 @@ impl Record {
         pinned == UNPINNED || pinned == epoch
     }
 
-    /// Ends one pin of the calling thread. True if the record is to be released now.
+    /// Ends one pin of the calling thread. True if the record is to be given back now.
     #[inline(always)]
     pub(super) fn unpin(&self) -> bool {
-        let is_last = self.nested.get() == 0;
-        if is_last {
+        if self.more_pins.get() == 0 {
             // Release: all that was read is read before the record is empty.
             self.pinned.store(UNPINNED, Ordering::Release);
+            return false;
         }
-        !is_last && self.unpin_nested()
+        self.unpin_one_of_many()
     }
 
     #[inline(never)]
-    fn unpin_nested(&self) -> bool {
-        let nested = self.nested.get();
-        let is_last = nested == LAST_PINS;
-        if is_last {
-            self.pinned.store(UNPINNED, Ordering::Release);
-        } else {
-            self.nested.set(nested - 1);
+    fn unpin_one_of_many(&self) -> bool {
+        if self.more_pins.get() != ENDING {
+            self.more_pins.set(self.more_pins.get() - 1);
+            return false;
         }
-        is_last
+        self.pinned.store(UNPINNED, Ordering::Release);
+        !self.is_inside()
     }
 
     /// Is the owner, who asks, pinned?
@@ -265,9 +298,53 @@ impl Record {
         self.pinned.load(Ordering::Relaxed) != UNPINNED
     }
 
-    /// Has the record released with the last of the pins it has: the thread ends.
-    pub(super) fn release_with_last_pin(&self) {
-        self.nested.set(self.nested.get() | LAST_PINS);
+    /// Begins a section of the calling thread; true if it is in none yet, and then a fork must be
+    /// looked for.
+    #[inline(always)]
+    pub(super) fn enter(&self) -> bool {
+        if self.inside.load(Ordering::Relaxed) {
+            self.more_sections.set(self.more_sections.get() + 1);
+            return false;
+        }
+        self.inside.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes back what [`enter`](Self::enter) said: the thread will enter again.
+    pub(super) fn leave_for_now(&self) {
+        self.inside.store(false, Ordering::Release);
+    }
+
+    /// Ends one section of the calling thread. True if the record is to be given back now.
+    #[inline(always)]
+    pub(super) fn leave(&self) -> bool {
+        if self.more_sections.get() == 0 {
+            // Release: what was written in the section is there for who sees that it is over.
+            self.inside.store(false, Ordering::Release);
+            return false;
+        }
+        self.leave_one_of_many()
+    }
+
+    #[inline(never)]
+    fn leave_one_of_many(&self) -> bool {
+        if self.more_sections.get() != ENDING {
+            self.more_sections.set(self.more_sections.get() - 1);
+            return false;
+        }
+        self.inside.store(false, Ordering::Release);
+        !self.is_pinned()
+    }
+
+    /// Is the owner in a section? Asked by anybody.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.load(Ordering::Acquire)
+    }
+
+    /// The owner's thread ends: from now on, whoever empties the record gives it back.
+    pub(super) fn end(&self) {
+        self.more_pins.set(self.more_pins.get() | ENDING);
+        self.more_sections.set(self.more_sections.get() | ENDING);
     }
 }
 

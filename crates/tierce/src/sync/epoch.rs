@@ -12,59 +12,37 @@
 //! limbo.retain(|(_, stamp)| !epoch::is_over(*stamp));
 //! ```
 //!
-//! `domain.rs` has the protocol and why it is right; this file has the one domain of the process
-//! and its threads' records. A thread gets its record with its first pin and gives it back when it
-//! ends, so there are as many as there were threads at a time. A pin in the midst of the end of a
-//! thread, from the destructor of one of its thread-locals, takes a record for as long as it
-//! lasts. In a forked child the other threads count as ended, and their pins as gone; the pins of
-//! the thread that forked stay.
+//! `domain.rs` has the protocol and why it is right, `threads.rs` the records of threads. In a
+//! forked child the other threads count as ended, and their pins as gone; the pins of the thread
+//! that forked stay.
 #![allow(unsafe_code)]
-// Under test in a domain of its own; the tiers use what they need.
-#![allow(dead_code)]
 
-use std::{
-    cell::Cell,
-    ptr::{self, NonNull},
-};
-
-use crossbeam_utils::CachePadded;
+use std::{cell::Cell, ptr};
 
 pub(crate) use super::domain::Epoch;
 
 use super::{
-    barrier,
-    domain::{Domain, FIRST, Record},
-    shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
-};
-
-static DOMAIN: Domain = Domain {
-    epoch: CachePadded::new(AtomicU64::new(FIRST)),
-    advancing: AtomicBool::new(false),
-    records: AtomicPtr::new(ptr::null_mut()),
-    live: AtomicUsize::new(0),
+    domain::Record,
+    threads::{self, DOMAIN},
 };
 
 thread_local! {
-    /// The record of this thread, or null. Without a destructor, so that it costs no check at
-    /// each look and can be looked at for as long as the thread runs.
-    static RECORD: Cell<*const Record> = const { Cell::new(ptr::null()) };
-    /// Gives the record back when the thread ends.
-    static END: End = const { End };
+    /// The record of this thread, or null while it has not pinned. Without a destructor, so that
+    /// it costs no check at each look and can be looked at for as long as the thread runs.
+    static READER: Cell<*const Record> = const { Cell::new(ptr::null()) };
 }
-
-struct End;
 
 /// While it lives, nothing that was reachable when it was made is freed.
 ///
 /// Stays on its thread. Further pins of the same thread may begin and end in any order.
 #[must_use]
-pub(crate) struct Pin(NonNull<Record>);
+pub(crate) struct Pin(*const Record);
 
 /// Pins this thread: one load and one store, where the kernel lends its fence.
 #[inline]
 pub(crate) fn pin() -> Pin {
     // SAFETY: null, or a record of a domain that is a static: its records live for ever.
-    match unsafe { RECORD.get().as_ref() } {
+    match unsafe { READER.get().as_ref() } {
         Some(record) => pin_with(record),
         None => pin_first(),
     }
@@ -73,55 +51,32 @@ pub(crate) fn pin() -> Pin {
 #[inline(always)]
 fn pin_with(record: &'static Record) -> Pin {
     DOMAIN.pin(record);
-    Pin(NonNull::from(record))
+    Pin(record)
 }
 
 #[cold]
 #[inline(never)]
 fn pin_first() -> Pin {
-    barrier::decide();
-    forget_others_in_children();
-    let record = DOMAIN.register();
-    RECORD.set(record);
-    let is_ending = END.try_with(|_| ()).is_err();
-    let pin = pin_with(record);
-    if is_ending {
-        // Nothing of this thread is called any more when it has gone, so the pin takes the record
-        // along.
-        record.release_with_last_pin();
-    }
-    pin
+    let record = threads::record();
+    DOMAIN.enlist(record);
+    READER.set(record);
+    pin_with(record)
 }
 
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: as in `pin`.
-        if unsafe { self.0.as_ref() }.unpin() {
-            give_back(self.0);
+        let record = unsafe { &*self.0 };
+        if record.unpin() {
+            threads::give_back(record);
         }
     }
 }
 
-#[cold]
-#[inline(never)]
-fn give_back(record: NonNull<Record>) {
-    RECORD.set(ptr::null());
-    // SAFETY: as in `pin`.
-    DOMAIN.release(unsafe { record.as_ref() });
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        // SAFETY: null, or as in `pin`.
-        let Some(record) = (unsafe { RECORD.get().as_ref() }) else { return };
-        if record.is_pinned() {
-            // By the value of another thread-local, which goes after this one.
-            record.release_with_last_pin();
-        } else {
-            give_back(NonNull::from(record));
-        }
-    }
+/// This thread gave its record back.
+pub(super) fn forget() {
+    READER.set(ptr::null());
 }
 
 /// The stamp for what this thread has just unlinked. Costs a load, or a fence where the kernel
@@ -156,7 +111,7 @@ pub(crate) fn try_advance() -> bool {
 /// is not so, a fence where it is.
 pub(crate) fn alone() -> bool {
     // SAFETY: null, or as in `pin`.
-    match unsafe { RECORD.get().as_ref() } {
+    match unsafe { READER.get().as_ref() } {
         None => DOMAIN.is_alone(0),
         Some(record) => !record.is_pinned() && DOMAIN.is_alone(1),
     }
@@ -166,29 +121,7 @@ pub(crate) fn alone() -> bool {
 #[inline]
 pub(crate) fn is_pinned() -> bool {
     // SAFETY: null, or as in `pin`.
-    unsafe { RECORD.get().as_ref() }.is_some_and(Record::is_pinned)
-}
-
-/// Has every forked child from now on forget the threads that it does not have.
-fn forget_others_in_children() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-
-    extern "C" fn in_child() {
-        DOMAIN.forget_others(RECORD.get());
-    }
-
-    // Not a `Once`: a fork in the midst of one would leave it under way in the child for ever.
-    // Two threads may both come here; to forget twice is to forget.
-    if !DONE.load(Ordering::Acquire) {
-        #[cfg(unix)]
-        // SAFETY: the handler lives as long as the code it is part of, touches nothing but
-        // atomics, a thread-local without a destructor and records that are never freed, and
-        // calls nothing that allocates or locks.
-        unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
-        }
-        DONE.store(true, Ordering::Release);
-    }
+    unsafe { READER.get().as_ref() }.is_some_and(Record::is_pinned)
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 
 use std::{
     cell::RefCell,
-    env, hint,
-    panic::{self, AssertUnwindSafe},
-    process::Command,
-    ptr,
+    hint, panic, ptr,
     sync::{
         Barrier,
         atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
@@ -16,52 +13,10 @@ use std::{
 };
 
 use super::*;
-
-/// Names the test that a child process is to run.
-const ROLE: &str = "TIERCE_EPOCH_TEST";
-/// Set where the child is to go without the kernel's fence.
-const REFUSED: &str = "TIERCE_EPOCH_TEST_REFUSED";
-
-/// Runs `body` in a process of its own, once with the kernel's fence and once without.
-fn apart(test: &str, body: fn()) {
-    if env::var(ROLE).is_ok_and(|role| role == test) {
-        if env::var_os(REFUSED).is_some() {
-            barrier::refuse();
-        }
-        return body();
-    }
-    for refused in [false, true] {
-        let mut command = Command::new(env::current_exe().unwrap());
-        let name = format!("sync::epoch::tests::{test}");
-        command.args(["--exact", &name, "--nocapture", "--test-threads=1"]).env(ROLE, test);
-        if refused {
-            command.env(REFUSED, "1");
-        }
-        let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "refused: {refused}\n{text}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-}
-
-/// Lets a child process forked by `in_child` judge, and fails where it does.
-fn forked(in_child: impl FnOnce() -> bool) {
-    // SAFETY: the child runs `in_child`, which uses atomics and the C library's allocator, and
-    // ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let is_well = panic::catch_unwind(AssertUnwindSafe(in_child)).unwrap_or(false);
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if is_well { 0 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child just made, with memory for its status.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "the child failed");
-}
+use crate::sync::{
+    barrier,
+    testing::{apart, forked, is_refused},
+};
 
 fn records() -> usize {
     DOMAIN.records().count()
@@ -69,7 +24,7 @@ fn records() -> usize {
 
 #[test]
 fn a_stamp_is_over_three_steps_later_and_no_sooner() {
-    apart("a_stamp_is_over_three_steps_later_and_no_sooner", || {
+    apart(module_path!(), "a_stamp_is_over_three_steps_later_and_no_sooner", || {
         let stamp = current();
         for _ in 0..3 {
             assert!(!is_over(stamp));
@@ -82,7 +37,7 @@ fn a_stamp_is_over_three_steps_later_and_no_sooner() {
 
 #[test]
 fn a_pin_lets_one_step_pass_and_holds_the_next() {
-    apart("a_pin_lets_one_step_pass_and_holds_the_next", || {
+    apart(module_path!(), "a_pin_lets_one_step_pass_and_holds_the_next", || {
         let outer = pin();
         assert!(is_pinned());
         let stamp = current();
@@ -101,7 +56,7 @@ fn a_pin_lets_one_step_pass_and_holds_the_next() {
 
 #[test]
 fn a_pin_of_another_thread_holds_the_epoch_until_it_ends() {
-    apart("a_pin_of_another_thread_holds_the_epoch_until_it_ends", || {
+    apart(module_path!(), "a_pin_of_another_thread_holds_the_epoch_until_it_ends", || {
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -125,7 +80,7 @@ fn a_pin_of_another_thread_holds_the_epoch_until_it_ends() {
 
 #[test]
 fn only_who_is_alone_is_told_so() {
-    apart("only_who_is_alone_is_told_so", || {
+    apart(module_path!(), "only_who_is_alone_is_told_so", || {
         // The harness has threads, but they never pinned.
         assert!(alone());
         let pin = pin();
@@ -151,7 +106,7 @@ fn only_who_is_alone_is_told_so() {
 
 #[test]
 fn a_panic_ends_the_pins_it_unwinds_through() {
-    apart("a_panic_ends_the_pins_it_unwinds_through", || {
+    apart(module_path!(), "a_panic_ends_the_pins_it_unwinds_through", || {
         let outer = pin();
         let unwound = panic::catch_unwind(|| {
             let _pin = pin();
@@ -166,7 +121,7 @@ fn a_panic_ends_the_pins_it_unwinds_through() {
 
 #[test]
 fn a_thousand_threads_leave_as_many_records_as_lived_at_once() {
-    apart("a_thousand_threads_leave_as_many_records_as_lived_at_once", || {
+    apart(module_path!(), "a_thousand_threads_leave_as_many_records_as_lived_at_once", || {
         const AT_ONCE: usize = 8;
         for _ in 0..1_000 / AT_ONCE {
             let gate = Barrier::new(AT_ONCE);
@@ -189,12 +144,12 @@ fn a_thousand_threads_leave_as_many_records_as_lived_at_once() {
 
 #[test]
 fn destructors_of_thread_locals_may_pin() {
-    apart("destructors_of_thread_locals_may_pin", || {
+    apart(module_path!(), "destructors_of_thread_locals_may_pin", || {
         static WITHOUT_A_RECORD: AtomicU64 = AtomicU64::new(0);
         struct Late(RefCell<Option<Pin>>);
         impl Drop for Late {
             fn drop(&mut self) {
-                if RECORD.get().is_null() {
+                if READER.get().is_null() {
                     WITHOUT_A_RECORD.fetch_add(1, Ordering::Relaxed);
                 }
                 let kept = self.0.take();
@@ -231,7 +186,7 @@ fn destructors_of_thread_locals_may_pin() {
 
 #[test]
 fn a_forked_child_forgets_the_threads_it_does_not_have() {
-    apart("a_forked_child_forgets_the_threads_it_does_not_have", || {
+    apart(module_path!(), "a_forked_child_forgets_the_threads_it_does_not_have", || {
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -263,9 +218,9 @@ fn a_forked_child_forgets_the_threads_it_does_not_have() {
 
 #[test]
 fn a_forked_child_has_the_fence_of_the_kernel_too() {
-    apart("a_forked_child_has_the_fence_of_the_kernel_too", || {
+    apart(module_path!(), "a_forked_child_has_the_fence_of_the_kernel_too", || {
         let is_asymmetric = barrier::is_asymmetric();
-        assert_eq!(is_asymmetric, cfg!(target_os = "linux") && env::var_os(REFUSED).is_none());
+        assert_eq!(is_asymmetric, cfg!(target_os = "linux") && !is_refused());
         static STOP: AtomicBool = AtomicBool::new(false);
         forked(move || {
             thread::scope(|scope| {
@@ -294,7 +249,7 @@ const SPOILT: u64 = u64::MAX;
 
 #[test]
 fn readers_never_see_what_was_freed() {
-    apart("readers_never_see_what_was_freed", || {
+    apart(module_path!(), "readers_never_see_what_was_freed", || {
         const SWAPS: u64 = if cfg!(miri) { 200 } else { 20_000 };
         const READERS: usize = 2;
         let node = |word| {

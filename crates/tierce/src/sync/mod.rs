@@ -3,14 +3,30 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `lock.rs` | locks that a forked child never finds held |
+//! | `fork.rs` | the sections they are held in, which a fork waits for |
 //! | `epoch.rs` | reads without a lock: [`epoch::pin`], and when what was unlinked may be freed |
-//! | `domain.rs` | the protocol under it, and why it is right |
-//! | `barrier.rs` | the two halves of its fence |
-//! | `shim.rs` | what those take from `std`, and a model from its checker |
+//! | `domain.rs` | the protocol under `epoch.rs`, and why it is right |
+//! | `threads.rs` | where each thread says what it is at |
+//! | `barrier.rs` | the two halves of the fence that makes saying it cheap |
+//! | `futex.rs` | sleeping |
+//! | `shim.rs` | what `domain.rs` takes from `std`, and a model from its checker |
+
+// Each tier uses what it needs, and not all are in every build.
+#![allow(dead_code)]
 
 mod barrier;
 mod domain;
 pub(crate) mod epoch;
+mod fork;
+#[cfg_attr(not(target_os = "linux"), path = "futex_elsewhere.rs")]
+mod futex;
+mod lock;
 mod shim;
+#[cfg(test)]
+mod testing;
+mod threads;
 
-pub(crate) use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+pub(crate) use fork::{Turn, generation, section};
+#[allow(unused_imports)]
+pub(crate) use lock::{Condvar, Mutex, MutexGuard, SharedGuard, SharedLock};

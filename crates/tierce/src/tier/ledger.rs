@@ -20,7 +20,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{error::Result, sync::Mutex, tier::Tier};
+use crate::{
+    error::Result,
+    sync::{Mutex, Turn},
+    tier::Tier,
+};
 
 /// Bound on the bytes of all keys together: 65,536 keys of 256 bytes. Longer keys overflow sooner.
 const MAX_KEY_BYTES: usize = 16 << 20;
@@ -30,8 +34,8 @@ pub(crate) struct Ledger {
     max_keys: usize,
     /// True while nothing is noted. Written under the lock.
     is_empty: AtomicBool,
-    /// True while a replay is under way: a second one would only repeat its calls.
-    is_replaying: AtomicBool,
+    /// Held by a replay under way: a second one would only repeat its calls.
+    replaying: Turn,
     notes: Mutex<Notes>,
 }
 
@@ -54,7 +58,7 @@ impl Ledger {
         Self {
             max_keys,
             is_empty: AtomicBool::new(true),
-            is_replaying: AtomicBool::new(false),
+            replaying: Turn::default(),
             notes: Mutex::default(),
         }
     }
@@ -149,10 +153,10 @@ impl Ledger {
     /// # Errors
     /// The tier's error that ended the replay; the keys from there on stay noted.
     pub(crate) fn replay<T: Tier + ?Sized>(&self, tier: &T, budget: usize) -> Result<()> {
-        if self.is_empty() || self.is_replaying.swap(true, Ordering::Acquire) {
+        if self.is_empty() {
             return Ok(());
         }
-        let _ends = EndReplay(self);
+        let Some(_turn) = self.replaying.begin() else { return Ok(()) };
         self.replay_slice(tier, budget)
     }
 
@@ -176,15 +180,6 @@ impl Ledger {
         let mut notes = self.notes.lock();
         change(&mut notes);
         self.is_empty.store(notes.len() == 0, Ordering::Release);
-    }
-}
-
-/// Ends a replay, by a panic of the tier too.
-struct EndReplay<'a>(&'a Ledger);
-
-impl Drop for EndReplay<'_> {
-    fn drop(&mut self) {
-        self.0.is_replaying.store(false, Ordering::Release);
     }
 }
 
