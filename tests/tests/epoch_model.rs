@@ -1,0 +1,373 @@
+//! The protocol of epochs, `crates/tierce/src/sync/domain.rs` itself, in every interleaving of a
+//! few threads, by loom. Each defence is also taken out, and the model must then fail.
+//!
+//! `membarrier(2)` cannot be modelled, so both halves of the fence are sequentially consistent
+//! fences here, as where the kernel refuses it.
+// To the lint, functions that tests call are not tests.
+#![allow(clippy::unwrap_used)]
+
+use std::ptr;
+
+use crossbeam_utils::CachePadded;
+use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::domain::{Domain, Epoch, FIRST, Record};
+
+// Not all of it is in a model.
+#[allow(dead_code)]
+#[path = "../../crates/tierce/src/sync/domain.rs"]
+mod domain;
+
+/// What `domain.rs` takes from the checker here.
+mod shim {
+    pub(super) use loom::{
+        cell::Cell,
+        sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    };
+}
+
+/// The fences, which a model may go without.
+mod barrier {
+    use std::cell::Cell;
+
+    use loom::sync::atomic::{Ordering, fence};
+
+    use super::Without;
+
+    thread_local! {
+        /// The threads of a model share the one it was begun on.
+        pub(super) static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
+    }
+
+    pub(super) fn light() {
+        if WITHOUT.get() != Without::LightFence {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn heavy() -> bool {
+        if WITHOUT.get() != Without::HeavyFence {
+            fence(Ordering::SeqCst);
+        }
+        true
+    }
+
+    pub(super) fn full() {
+        if WITHOUT.get() != Without::FullFence {
+            fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// The defence that a model goes without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Nothing,
+    LightFence,
+    HeavyFence,
+    FullFence,
+    /// Steps are taken whoever is pinned.
+    Look,
+    /// What is unlinked is freed as soon as the epoch is past its stamp.
+    Grace,
+}
+
+/// Runs `body` in every interleaving with at most so many preemptions: all that are known to
+/// matter, as the planted faults show, in some seconds.
+fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    barrier::WITHOUT.set(without);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(body);
+}
+
+const WHOLE: u32 = 7;
+const SPOILT: u32 = 0;
+
+/// Two places, of which one is reachable, and who looks.
+struct World {
+    domain: Domain,
+    reachable: AtomicUsize,
+    places: [UnsafeCell<u32>; 2],
+}
+
+// SAFETY: the checker fails where two threads are at a place at once.
+unsafe impl Sync for World {}
+// SAFETY: as above.
+unsafe impl Send for World {}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            domain: Domain {
+                epoch: CachePadded::new(AtomicU64::new(FIRST)),
+                advancing: AtomicBool::new(false),
+                records: AtomicPtr::new(ptr::null_mut()),
+                live: AtomicUsize::new(0),
+            },
+            reachable: AtomicUsize::new(0),
+            places: [UnsafeCell::new(WHOLE), UnsafeCell::new(WHOLE)],
+        })
+    }
+
+    /// A record for a thread that pins.
+    fn record(&self) -> &Record {
+        let record = self.domain.take();
+        self.domain.enlist(record);
+        record
+    }
+
+    fn read(&self, record: &Record) {
+        self.domain.pin(record);
+        let place = self.reachable.load(Ordering::Acquire);
+        self.places[place].with(|word| {
+            // SAFETY: the checker fails if another thread writes meanwhile.
+            assert_eq!(unsafe { *word }, WHOLE, "freed under a reader");
+        });
+        assert!(!record.unpin());
+    }
+
+    /// Makes the second place reachable in place of the first.
+    fn unlink(&self) {
+        self.reachable.store(1, Ordering::Release);
+    }
+
+    fn free(&self) {
+        // SAFETY: the checker fails if another thread reads meanwhile.
+        self.places[0].with_mut(|word| unsafe { *word = SPOILT });
+    }
+
+    fn steps(&self, without: Without) {
+        for _ in 0..3 {
+            match without {
+                Without::Look => {
+                    let epoch = self.domain.epoch.load(Ordering::Relaxed);
+                    self.domain.epoch.store(epoch + 1, Ordering::Release);
+                }
+                _ => _ = self.domain.try_advance(),
+            }
+        }
+    }
+
+    fn free_if_over(&self, stamp: Epoch, without: Without) {
+        if without == Without::Grace || self.domain.is_over(stamp) {
+            self.free();
+        }
+    }
+}
+
+/// Threads that read while this one unlinks, steps and frees.
+fn readers(without: Without, readers: usize, preemptions: usize) {
+    model(without, preemptions, move || {
+        let world = World::new();
+        let read = |_| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read(world.record()))
+        };
+        let threads: Vec<_> = (0..readers).map(read).collect();
+        world.unlink();
+        let stamp = world.domain.current();
+        world.steps(without);
+        world.free_if_over(stamp, without);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// A thread that reads and one that steps, while this one unlinks and frees.
+fn reader_and_stepper(without: Without) {
+    model(without, 3, move || {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read(world.record()))
+        };
+        let stepper = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.steps(without))
+        };
+        world.unlink();
+        let stamp = world.domain.current();
+        world.free_if_over(stamp, without);
+        stepper.join().unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_freed_under_a_reader() {
+    readers(Without::Nothing, 1, 4);
+}
+
+#[test]
+fn nothing_is_freed_under_one_of_two_readers() {
+    readers(Without::Nothing, 2, 2);
+}
+
+/// The steps see none of its records empty, only later pins: those must vouch for the first.
+#[test]
+fn nothing_is_freed_under_a_reader_who_pins_again_at_each_epoch() {
+    model(Without::Nothing, 2, || {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.record();
+                world.read(record);
+                for epoch in FIRST + 1..FIRST + 3 {
+                    while world.domain.epoch.load(Ordering::Relaxed) < epoch {
+                        thread::yield_now();
+                    }
+                    world.domain.pin(record);
+                    record.unpin();
+                }
+            })
+        };
+        world.unlink();
+        let stamp = world.domain.current();
+        for _ in 0..3 {
+            while !world.domain.try_advance() {
+                thread::yield_now();
+            }
+        }
+        world.free_if_over(stamp, Without::Nothing);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_freed_under_a_reader_where_another_thread_steps() {
+    reader_and_stepper(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_readers_pass_no_fence() {
+    readers(Without::LightFence, 1, 4);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_a_step_passes_no_fence() {
+    reader_and_stepper(Without::HeavyFence);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_a_step_does_not_look() {
+    readers(Without::Look, 1, 4);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_it_is_freed_too_early() {
+    readers(Without::Grace, 1, 4);
+}
+
+/// A thread that pins for the first time while another asks whether it is alone, before or after.
+fn alone(without: Without) {
+    model(without, 4, move || {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.record();
+                world.read(record);
+                world.domain.give_back(record);
+            })
+        };
+        world.unlink();
+        if world.domain.is_alone(0) {
+            world.free();
+        }
+        reader.join().unwrap();
+        assert!(world.domain.is_alone(0));
+    });
+}
+
+#[test]
+fn who_is_alone_frees_under_nobody() {
+    alone(Without::Nothing);
+    // Where the kernel lends its fence, this is all there is.
+    alone(Without::LightFence);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_does_where_no_fence_is_passed() {
+    alone(Without::FullFence);
+}
+
+/// Threads that come and go, each with a record for itself, while this one steps.
+#[test]
+fn a_record_is_one_threads_at_a_time() {
+    model(Without::Nothing, 3, || {
+        let world = World::new();
+        let threads = [(); 2].map(|()| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.record();
+                world.domain.pin(record);
+                world.domain.pin(record);
+                assert!(record.is_pinned() && !record.unpin() && !record.unpin());
+                world.domain.give_back(record);
+            })
+        });
+        world.domain.try_advance();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(world.domain.records().count() <= 2);
+        assert!(world.domain.is_alone(0) && world.domain.try_advance());
+    });
+}
+
+/// A thread in a section, as `fork.rs` begins one, while this one closes the gate and looks.
+fn gate(without: Without) {
+    model(without, 4, move || {
+        let world = World::new();
+        let gate = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (world, gate) = (Arc::clone(&world), Arc::clone(&gate));
+            thread::spawn(move || {
+                let record = world.domain.take();
+                assert!(record.enter());
+                barrier::light();
+                if gate.load(Ordering::Relaxed) {
+                    record.leave_for_now();
+                    return;
+                }
+                // SAFETY: the checker fails if another thread looks meanwhile.
+                world.places[0].with_mut(|word| unsafe { *word = SPOILT });
+                // SAFETY: as above.
+                world.places[0].with_mut(|word| unsafe { *word = WHOLE });
+                assert!(!record.leave());
+            })
+        };
+        gate.store(true, Ordering::Relaxed);
+        barrier::heavy();
+        if !world.domain.records().any(Record::is_inside) {
+            world.places[0].with(|word| {
+                // SAFETY: the checker fails if another thread writes meanwhile.
+                assert_eq!(unsafe { *word }, WHOLE, "forked in the midst of a section");
+            });
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_fork_finds_no_section_under_way() {
+    gate(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_does_where_sections_pass_no_fence() {
+    gate(Without::LightFence);
+}
