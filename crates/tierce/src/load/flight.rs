@@ -232,6 +232,8 @@ fn panicked() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     const BEGAN: Filed = Filed::Private { era: 0 };
@@ -288,6 +290,29 @@ mod tests {
             scope.spawn(|| {
                 assert!(matches!(flights.enter(b"a", BEGAN, |_| false), Ok(Entered::Lead(_))));
             });
+        });
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_forked_child_waits_for_no_load_of_a_thread_it_does_not_have() {
+        let (flights, gate) = (Flights::new(), Barrier::new(2));
+        thread::scope(|scope| {
+            let (flights, gate) = (&flights, &gate);
+            scope.spawn(move || {
+                let leads = lead(flights, b"a");
+                gate.wait();
+                gate.wait();
+                leads.land(Ok(1));
+            });
+            gate.wait();
+            let is_well = sync::testing::fork(|| {
+                lead(flights, b"a").land(Ok(2));
+                flights.len() == 0
+            });
+            drop(join(flights, b"a"));
+            gate.wait();
+            assert!(is_well);
         });
     }
 

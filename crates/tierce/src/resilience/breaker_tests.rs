@@ -272,3 +272,16 @@ fn fail_if_allowed(breaker: &Breaker) {
         permit.failure(&fault());
     }
 }
+
+#[test]
+#[cfg(unix)]
+fn a_forked_child_waits_for_no_probe_of_a_thread_it_does_not_have() {
+    let (breaker, clock) = breaker(BreakerOptions::new());
+    open(&breaker);
+    clock.advance(PAST_OPEN);
+    let probe = breaker.allow().unwrap();
+    assert!(crate::sync::testing::fork(|| breaker.allow().is_some()));
+    assert!(breaker.allow().is_none());
+    drop(probe);
+    assert!(breaker.allow().is_some());
+}

@@ -24,7 +24,7 @@ mod futex;
 mod lock;
 mod shim;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod threads;
 
 pub(crate) use fork::{Turn, generation, section};

@@ -15,7 +15,7 @@ const REFUSED: &str = "TIERCE_APART_REFUSED";
 
 /// Runs `body` in a process of its own, once with the kernel's fence and once without.
 #[allow(unsafe_code)]
-pub(super) fn apart(module: &str, test: &str, body: fn()) {
+pub(crate) fn apart(module: &str, test: &str, body: fn()) {
     if env::var(ROLE).is_ok_and(|role| role == test) {
         if is_refused() {
             barrier::refuse();
@@ -43,13 +43,13 @@ pub(super) fn apart(module: &str, test: &str, body: fn()) {
 }
 
 /// Does this process go without the kernel's fence?
-pub(super) fn is_refused() -> bool {
+pub(crate) fn is_refused() -> bool {
     env::var_os(REFUSED).is_some()
 }
 
 /// What a forked child says.
 #[allow(unsafe_code)]
-pub(super) fn fork(in_child: impl FnOnce() -> bool) -> bool {
+pub(crate) fn fork(in_child: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs `in_child`, which uses our locks, atomics and the C library's
     // allocator, and ends by `_exit`.
     let child = unsafe { libc::fork() };
@@ -67,6 +67,6 @@ pub(super) fn fork(in_child: impl FnOnce() -> bool) -> bool {
 }
 
 /// Lets a forked child judge, and fails where it does.
-pub(super) fn forked(in_child: impl FnOnce() -> bool) {
+pub(crate) fn forked(in_child: impl FnOnce() -> bool) {
     assert!(fork(in_child), "the child failed");
 }

@@ -209,3 +209,17 @@ fn random_histories_agree_with_a_plain_model() {
         }
     }
 }
+
+#[test]
+#[cfg(unix)]
+fn a_forked_child_replays_where_a_thread_it_does_not_have_was_at_it() {
+    let ledger = Ledger::new(10);
+    ledger.note(b"a");
+    let inner = Fake::new(|_| {});
+    let outer = Fake::new(|_| {
+        assert!(crate::sync::testing::fork(|| {
+            ledger.replay(&inner, 10).is_ok() && ledger.is_empty()
+        }));
+    });
+    ledger.replay(&outer, 10).unwrap();
+}
