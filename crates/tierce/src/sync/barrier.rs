@@ -108,3 +108,71 @@ mod membarrier {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        hint,
+        sync::atomic::{AtomicU64, AtomicUsize},
+        thread,
+    };
+
+    use crossbeam_utils::CachePadded;
+
+    use super::*;
+    use crate::sync::testing::apart;
+
+    /// Store buffering, the litmus test of such fences: each of two threads stores to its word,
+    /// passes its fence and loads the other's. One of them sees the other's store.
+    #[test]
+    fn of_a_heavy_and_a_light_fence_one_comes_first() {
+        apart(module_path!(), "of_a_heavy_and_a_light_fence_one_comes_first", || {
+            const ROUNDS: u64 = 50_000;
+            decide();
+            let [left, right] = [const { CachePadded::new(AtomicU64::new(0)) }; 2];
+            let [saw_left, saw_right] = [const { AtomicU64::new(0) }; 2];
+            // Stores to lines that the other has, which ours then wait behind.
+            let lines = [const { CachePadded::new(AtomicU64::new(0)) }; 16];
+            let delay = |round| lines.iter().for_each(|line| line.store(round, Ordering::Relaxed));
+            let arrived = CachePadded::new(AtomicUsize::new(0));
+            // Both leave within some nanoseconds of each other; the spins sweep the distance.
+            let meet = |round: u64, half: usize, spins: u64| {
+                arrived.fetch_add(1, Ordering::AcqRel);
+                let all = 2 * (2 * round as usize + half + 1);
+                let mut looks = 0_u32;
+                while arrived.load(Ordering::Acquire) < all {
+                    looks += 1;
+                    if looks.is_multiple_of(1024) {
+                        thread::yield_now();
+                    }
+                }
+                (0..spins).for_each(|_| hint::spin_loop());
+            };
+            let mut missed = 0;
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for round in 0..ROUNDS {
+                        meet(round, 0, round % 16);
+                        delay(round);
+                        left.store(round + 1, Ordering::Relaxed);
+                        light();
+                        saw_right.store(right.load(Ordering::Relaxed), Ordering::Relaxed);
+                        meet(round, 1, 0);
+                    }
+                });
+                for round in 0..ROUNDS {
+                    meet(round, 0, (round / 16) % 16);
+                    delay(round);
+                    right.store(round + 1, Ordering::Relaxed);
+                    assert!(heavy());
+                    saw_left.store(left.load(Ordering::Relaxed), Ordering::Relaxed);
+                    meet(round, 1, 0);
+                    let saw = saw_left.load(Ordering::Relaxed) == round + 1
+                        || saw_right.load(Ordering::Relaxed) == round + 1;
+                    missed += u64::from(!saw);
+                }
+            });
+            assert_eq!(missed, 0, "of {ROUNDS} rounds");
+        });
+    }
+}
