@@ -11,8 +11,8 @@
 //! ```
 //! 1. A new key enters the **window**, a queue of a few percent of the cache, so that keys that
 //!    come once pass through without touching the rest.
-//! 2. A key that comes back, because it was read in the window or missed again while its ghost was
-//!    remembered, is let into **main** only if some entry of main was not read for longer than
+//! 2. A key that comes back, because it was read twice in the window or missed again while its
+//!    ghost was remembered, is let into **main** only if some entry of main was not read for longer than
 //!    this key took to come back; that entry moves to the front of the window and leaves next.
 //! 3. Main is a **clock** whose hand passes the slots in order of their numbers: a read entry
 //!    loses one read and is stamped with the time, an unread one is as old as its stamp.
@@ -28,11 +28,12 @@
 //! 2005); the window and the counted reads are those of S3-FIFO (Yang et al., SOSP 2023); the
 //! share moves as in Cliffhanger (Cidon et al., NSDI 2016), by hits in two shadow queues of
 //! equal length. What differs: ages are coarse ticks in one byte of the entry; main needs no
-//! links, as the place of an entry on the clock is its slot; the ghosts' limit is their age
-//! against that of one resident, not a length that has to be tuned.
+//! links, as the place of an entry on the clock is its slot; a ghost counts only by its age
+//! against that of a resident, not by a length that has to be tuned.
 //!
-//! Memory: 2 bytes a ghost, 3 ghosts for 2 slots; 4 bytes a place of the window at its largest; 0.2
-//! bytes a slot for the shadow queues. Work of a call is bounded, whatever the entries hold.
+//! Memory is 5.8 bytes a slot: 4 for ghosts (2 bytes each), 1.6 for the ring (4 bytes a place, as
+//! many as the window may ever hold), 0.2 for the shadow queues. The work of a call is bounded by
+//! [`MOST_STEPS`], whatever the entries hold, and a few looks on the average.
 
 use std::collections::TryReserveError;
 
@@ -44,10 +45,17 @@ use super::{
 };
 
 /// Ghosts for each slot. Fewer forget keys before they come back; more cost 2 bytes each.
-const GHOSTS_PER_SLOT: f64 = 1.5;
+const GHOSTS_PER_SLOT: f64 = 2.0;
+
+/// Ghosts for each slot of a small cache, where chance fills the buckets less evenly and memory
+/// is no matter.
+const GHOSTS_PER_SLOT_OF_SMALL: f64 = 3.0;
+
+/// Ghosts up to which a cache is small.
+const GHOSTS_OF_SMALL: usize = 256;
 
 /// Share of the window at the start; too small is mended faster than too large.
-const FIRST_SHARE: f64 = 0.05;
+const FIRST_SHARE: f64 = 0.03;
 
 /// Least share of the window: new keys need some time to be read again.
 const LEAST_SHARE: f64 = 0.01;
@@ -58,17 +66,22 @@ const LARGEST_SHARE: f64 = 0.4;
 /// Length of each shadow queue as a share of the slots.
 const SHADOW_SHARE: f64 = 0.05;
 
+/// Reads in the window that make its entry a candidate for main. One read soon after the insert
+/// often belongs to the same use as the insert.
+const READS_TO_STAY: u8 = 2;
+
 /// Ticks of the clock while as many entries are inserted as the cache holds.
-const TICKS_PER_TURNOVER: u32 = 16;
+const TICKS_PER_TURNOVER: u32 = 8;
 
-/// A ghost older than this is forgotten, before its tick wraps (at 64).
-const OLDEST_GHOST: u8 = 47;
+/// A ghost older than this is forgotten, before its tick wraps (at 32).
+const OLDEST_GHOST: u8 = 22;
 
-/// Inserts between two cleanings of a bucket of ghosts: all are cleaned in one turnover.
-const INSERTS_PER_CLEANING: u32 = 8;
+/// Inserts between two cleanings of a bucket of ghosts: all are cleaned in one turnover, which is
+/// less than the ticks from the oldest ghost to the wrap.
+const INSERTS_PER_CLEANING: u32 = 4;
 
 /// Entries of main that the hand looks at for one that is staler than a newcomer.
-const LOOKS: u32 = 8;
+const LOOKS: u32 = 6;
 
 /// Entries of main that the hand looks at before it takes one that was read.
 const MOST_LOOKS: u32 = 64;
@@ -82,20 +95,20 @@ const MOST_MOVES: u32 = 2;
 /// Slots that the hand prefetches ahead of itself.
 const PREFETCH: u32 = 4;
 
-/// The mark of an entry in main; the bits below it hold its stamp.
+/// The mark of an entry in main; the lowest six bits hold its stamp.
 const MAIN: u8 = 0x80;
 
-/// The mark of an entry in the window; the bits below it hold the tick of its insert.
+/// The mark of an entry in the window; the lowest five bits hold the tick of its insert.
 const WINDOW: u8 = 0x40;
 
 /// The mark of an entry that had to leave main and waits at the front of the window.
 const LEAVING: u8 = 0x20;
 
 /// Ticks that the stamp of an entry in main can tell apart.
-const STAMPS: u8 = 0x80;
+const STAMPS: u8 = 0x40;
 
 /// An entry of main that is seen this old or older stays this old, lest its stamp wraps.
-const OLDEST_STAMP: u8 = 100;
+const OLDEST_STAMP: u8 = 50;
 
 /// Window and clock with admission by age.
 #[derive(Debug)]
@@ -111,8 +124,8 @@ pub(crate) struct Adaptive {
     hand: Slot,
     entries: u32,
     window_entries: u32,
-    cost: u128,
-    window_cost: u128,
+    cost: u64,
+    window_cost: u64,
     tick: u8,
     inserts_to_tick: u32,
     inserts: u32,
@@ -143,6 +156,11 @@ fn share_of(slots: usize, share: f64) -> usize {
     (slots as f64 * share).ceil() as usize
 }
 
+fn ghosts_for(slots: usize) -> usize {
+    let small = share_of(slots, GHOSTS_PER_SLOT_OF_SMALL).min(GHOSTS_OF_SMALL);
+    share_of(slots, GHOSTS_PER_SLOT).max(small)
+}
+
 impl Adaptive {
     /// Lets one insert's time pass.
     fn advance_time(&mut self) {
@@ -157,27 +175,29 @@ impl Adaptive {
         }
     }
 
-    /// Follows the worth of the window: see rule 4.
-    fn follow(&mut self, hash: u32) {
-        let one = 1.0 / f64::from(self.entries.max(1));
-        if self.left_window.take(hash) {
-            self.share = (self.share + one).min(LARGEST_SHARE);
+    /// Follows the worth of the window: see rule 4. Who left the window is a ghost as well.
+    fn follow(&mut self, hash: u32, is_ghost: bool) {
+        if is_ghost && self.left_window.take(hash) {
+            self.share = (self.share + 1.0 / f64::from(self.entries.max(1))).min(LARGEST_SHARE);
         }
         if self.left_main.take(hash) {
-            self.share = (self.share - one).max(LEAST_SHARE);
+            self.share = (self.share - 1.0 / f64::from(self.entries.max(1))).max(LEAST_SHARE);
         }
+    }
+
+    /// What the window may hold, rounded to the nearest.
+    fn most_in_window(&self) -> u64 {
+        (self.cost as f64 * self.share + 0.5) as u64
     }
 
     /// True if the window holds its share, or everything.
     fn window_is_full(&self) -> bool {
-        let most = (self.cost as f64 * self.share).round();
         self.window_entries > 0
-            && (self.window_cost as f64 >= most || self.window_entries == self.entries)
+            && (self.window_cost >= self.most_in_window() || self.window_entries == self.entries)
     }
 
     fn window_is_overfull(&self) -> bool {
-        let most = (self.cost as f64 * self.share).round();
-        self.window_entries > 1 && self.window_cost as f64 > most
+        self.window_entries > 1 && self.window_cost > self.most_in_window()
     }
 
     fn enter_main(&mut self, slot: Slot, entries: &impl Entries) {
@@ -200,7 +220,7 @@ impl Adaptive {
 
     fn leave_window(&mut self, slot: Slot, entries: &impl Entries) {
         self.window_entries -= 1;
-        self.window_cost -= u128::from(entries.cost(slot));
+        self.window_cost -= entries.cost(slot);
     }
 
     /// The first entry of the window, after numbers of entries that are gone.
@@ -291,7 +311,7 @@ impl Adaptive {
         entries.set_mark(slot, LEAVING);
         self.window.push_front(slot);
         self.window_entries += 1;
-        self.window_cost += u128::from(entries.cost(slot));
+        self.window_cost += entries.cost(slot);
     }
 }
 
@@ -303,7 +323,7 @@ impl Policy for Adaptive {
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
         if slots > self.slots as usize {
             self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)?;
-            self.ghosts.reserve(share_of(slots, GHOSTS_PER_SLOT))?;
+            self.ghosts.reserve(ghosts_for(slots))?;
             self.left_window.reserve(share_of(slots, SHADOW_SHARE))?;
             self.left_main.reserve(share_of(slots, SHADOW_SHARE))?;
             self.slots = slots as u32;
@@ -314,10 +334,11 @@ impl Policy for Adaptive {
     fn on_insert(&mut self, slot: Slot, entries: &impl Entries) {
         let hash = entries.hash(slot);
         self.advance_time();
-        self.follow(hash);
+        let ghost = self.ghosts.take(hash, self.tick & (TICKS - 1));
+        self.follow(hash, ghost.is_some());
         self.entries += 1;
-        self.cost += u128::from(entries.cost(slot));
-        if let Some(age) = self.ghosts.take(hash, self.tick & (TICKS - 1))
+        self.cost += entries.cost(slot);
+        if let Some(age) = ghost
             && let Some(stale) = self.staler_than(age, entries)
         {
             self.send_away(stale, entries);
@@ -328,11 +349,12 @@ impl Policy for Adaptive {
         entries.set_mark(slot, WINDOW | self.tick & (TICKS - 1));
         self.window.push_back(slot);
         self.window_entries += 1;
-        self.window_cost += u128::from(entries.cost(slot));
+        self.window_cost += entries.cost(slot);
         for _ in 0..MOST_MOVES {
-            if self.window_is_overfull()
-                && let Some(first) = self.first_of_window(entries)
-            {
+            if !self.window_is_overfull() {
+                return;
+            }
+            if let Some(first) = self.first_of_window(entries) {
                 self.window.pop_front();
                 self.leave_window(first, entries);
                 self.enter_main(first, entries);
@@ -345,7 +367,7 @@ impl Policy for Adaptive {
         let reads = entries.reads(old);
         self.on_remove(old, entries);
         self.entries += 1;
-        self.cost += u128::from(entries.cost(new));
+        self.cost += entries.cost(new);
         entries.set_reads(new, reads.saturating_add(1));
         if mark & MAIN != 0 {
             entries.set_mark(new, mark);
@@ -355,7 +377,7 @@ impl Policy for Adaptive {
         entries.set_mark(new, WINDOW | self.tick & (TICKS - 1));
         self.window.push_back(new);
         self.window_entries += 1;
-        self.window_cost += u128::from(entries.cost(new));
+        self.window_cost += entries.cost(new);
     }
 
     fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
@@ -367,7 +389,7 @@ impl Policy for Adaptive {
         }
         entries.set_mark(slot, 0);
         self.entries -= 1;
-        self.cost -= u128::from(entries.cost(slot));
+        self.cost -= entries.cost(slot);
     }
 
     fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
@@ -385,7 +407,7 @@ impl Policy for Adaptive {
         if mark & WINDOW == 0 {
             return Some(slot);
         }
-        if entries.reads(slot) > 0 {
+        if entries.reads(slot) >= READS_TO_STAY {
             let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
             if let Some(stale) = self.staler_than(age, entries) {
                 self.window.pop_front();
@@ -430,7 +452,7 @@ impl Policy for Adaptive {
                 continue;
             }
             assert_ne!(mark, 0, "adaptive: the entry in slot {slot} has no mark");
-            let its_cost = u128::from(entries.cost(slot as Slot));
+            let its_cost = entries.cost(slot as Slot);
             (count, cost) = (count + 1, cost + its_cost);
             if is_in_window(mark) {
                 assert!(in_ring[slot], "adaptive: slot {slot} is not in the window's ring");

@@ -140,7 +140,6 @@ pub(crate) trait Policy {
 }
 
 /// The policy that a [`PolicyKind`] chose.
-#[expect(clippy::large_enum_variant, reason = "one a shard; a box is a cache miss more a call")]
 #[derive(Debug)]
 pub(crate) enum Chosen {
     Adaptive(Adaptive),

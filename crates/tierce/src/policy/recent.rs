@@ -44,7 +44,7 @@ impl Recent {
     pub(super) fn add(&mut self, hash: u32) {
         let mask = self.mask;
         if let Some((bucket, fingerprint)) = self.locate(hash) {
-            *bucket = (*bucket << 16 | u128::from(fingerprint)) & mask;
+            *bucket = ((*bucket << 16) | u128::from(fingerprint)) & mask;
         }
     }
 
@@ -62,5 +62,32 @@ impl Recent {
 
     pub(super) fn bytes(&self) -> usize {
         self.buckets.capacity() * size_of::<u128>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_a_small_set_is_forgotten_first() {
+        let mut recent = Recent::default();
+        assert!(!recent.take(1));
+        recent.reserve(3).unwrap();
+        (1..=4).for_each(|key| recent.add(key));
+        assert!(!recent.take(1));
+        assert!(recent.take(2) && recent.take(3) && recent.take(4));
+        assert!(!recent.take(3));
+    }
+
+    #[test]
+    fn a_large_set_holds_about_as_many_as_it_has_room_for() {
+        let mut recent = Recent::default();
+        recent.reserve(1000).unwrap();
+        let key = |n: u32| n.wrapping_mul(0x9E37_79B1) ^ n;
+        (0..100_000).for_each(|n| recent.add(key(n)));
+        let found = (99_000..100_000).filter(|&n| recent.take(key(n))).count();
+        assert!((700..=1000).contains(&found), "{found}");
+        assert!((0..10_000).filter(|&n| recent.take(key(n))).count() < 20);
     }
 }

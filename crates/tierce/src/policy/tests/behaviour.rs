@@ -45,7 +45,7 @@ fn lru_is_exact() {
 
 #[test]
 fn a_part_of_a_loop_larger_than_the_cache_is_kept() {
-    for (entries, length) in [(100, 1000), (500, 1000), (900, 1000)] {
+    for (entries, length) in [(50, 1000), (100, 1000), (500, 1000), (900, 1000)] {
         let mut shard = adaptive(entries);
         hit_ratio(&mut shard, (0..5).flat_map(|_| 0..length));
         let ratio = hit_ratio(&mut shard, (0..20).flat_map(|_| 0..length));
