@@ -117,8 +117,8 @@ pub(crate) struct Adaptive {
     ghosts: Ghosts,
     left_window: Recent,
     left_main: Recent,
-    /// The share of the cost of all entries that the window may hold.
-    share: f64,
+    /// The share of the cost of all entries that the window may hold, in units of 2^-32.
+    share: u32,
     /// Slot numbers are below this.
     slots: u32,
     hand: Slot,
@@ -138,7 +138,7 @@ impl Default for Adaptive {
             ghosts: Ghosts::default(),
             left_window: Recent::default(),
             left_main: Recent::default(),
-            share: FIRST_SHARE,
+            share: fixed(FIRST_SHARE),
             slots: 0,
             hand: 0,
             entries: 0,
@@ -150,6 +150,11 @@ impl Default for Adaptive {
             inserts: 0,
         }
     }
+}
+
+/// A share in units of 2^-32.
+const fn fixed(share: f64) -> u32 {
+    (share * (1_u64 << 32) as f64) as u32
 }
 
 fn share_of(slots: usize, share: f64) -> usize {
@@ -178,16 +183,21 @@ impl Adaptive {
     /// Follows the worth of the window: see rule 4. Who left the window is a ghost as well.
     fn follow(&mut self, hash: u32, is_ghost: bool) {
         if is_ghost && self.left_window.take(hash) {
-            self.share = (self.share + 1.0 / f64::from(self.entries.max(1))).min(LARGEST_SHARE);
+            self.share = self.share.saturating_add(self.one_entry()).min(fixed(LARGEST_SHARE));
         }
         if self.left_main.take(hash) {
-            self.share = (self.share - 1.0 / f64::from(self.entries.max(1))).max(LEAST_SHARE);
+            self.share = self.share.saturating_sub(self.one_entry()).max(fixed(LEAST_SHARE));
         }
+    }
+
+    /// The share of one entry.
+    fn one_entry(&self) -> u32 {
+        u32::MAX / self.entries.max(1)
     }
 
     /// What the window may hold, rounded to the nearest.
     fn most_in_window(&self) -> u64 {
-        (self.cost as f64 * self.share + 0.5) as u64
+        ((u128::from(self.cost) * u128::from(self.share) + (1 << 31)) >> 32) as u64
     }
 
     /// True if the window holds its share, or everything.
@@ -428,7 +438,7 @@ impl Policy for Adaptive {
             kind: PolicyKind::Adaptive,
             entries: self.entries as usize,
             window_entries: self.window_entries as usize,
-            window_share: self.share,
+            window_share: f64::from(self.share) / (1_u64 << 32) as f64,
             ghosts: self.ghosts.held(),
             bytes: self.window.bytes()
                 + self.ghosts.bytes()
@@ -463,6 +473,9 @@ impl Policy for Adaptive {
         assert_eq!(cost, self.cost, "adaptive: sum of costs");
         assert_eq!(window_entries, self.window_entries, "adaptive: entries of the window");
         assert_eq!(window_cost, self.window_cost, "adaptive: cost of the window");
-        assert!((LEAST_SHARE..=LARGEST_SHARE).contains(&self.share), "adaptive: share");
+        assert!(
+            (fixed(LEAST_SHARE)..=fixed(LARGEST_SHARE)).contains(&self.share),
+            "adaptive: share"
+        );
     }
 }

@@ -21,7 +21,7 @@ const TICK_BITS: u32 = 5;
 pub(super) const TICKS: u8 = 1 << TICK_BITS;
 
 /// The lowest bit of each cell.
-const ONES: u128 = 0x0001_0001_0001_0001_0001_0001_0001_0001;
+pub(super) const ONES: u128 = 0x0001_0001_0001_0001_0001_0001_0001_0001;
 
 /// Spreads the hash again, as the shard was chosen by some bits of it.
 const SPREAD: u32 = 0x9E37_79B1;
@@ -118,7 +118,7 @@ impl Ghosts {
 
 /// The place of the lowest bit of the first cell that is 0.
 #[inline]
-fn first_zero_cell(cells: u128) -> Option<u32> {
+pub(super) fn first_zero_cell(cells: u128) -> Option<u32> {
     // The highest bit of a cell stays clear where all its bits are: no carry leaves a cell.
     let low = ONES * 0x7FFF;
     let filled = ((cells & low) + low) | cells;

@@ -5,6 +5,8 @@
 
 use std::collections::TryReserveError;
 
+use super::ghosts::{ONES, first_zero_cell};
+
 /// Fingerprints of a bucket.
 const WAYS: usize = 8;
 
@@ -51,13 +53,11 @@ impl Recent {
     /// Forgets a key, and says if it was there.
     pub(super) fn take(&mut self, hash: u32) -> bool {
         let Some((bucket, fingerprint)) = self.locate(hash) else { return false };
-        for way in 0..WAYS {
-            if (*bucket >> (16 * way)) as u16 == fingerprint {
-                *bucket &= !(0xFFFF << (16 * way));
-                return true;
-            }
+        match first_zero_cell(*bucket ^ (ONES * u128::from(fingerprint))) {
+            Some(bit) => *bucket &= !(0xFFFF << bit),
+            None => return false,
         }
-        false
+        true
     }
 
     pub(super) fn bytes(&self) -> usize {
