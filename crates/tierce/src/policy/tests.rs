@@ -18,7 +18,8 @@ struct Place {
     mark: Cell<u8>,
 }
 
-struct Places(Vec<Place>);
+/// The slots, and how often their marks were asked for.
+struct Places(Vec<Place>, Cell<u32>);
 
 impl Places {
     fn live(&self) -> Vec<bool> {
@@ -34,6 +35,7 @@ impl Entries for Places {
         self.0[slot as usize].reads.set(reads);
     }
     fn mark(&self, slot: Slot) -> u8 {
+        self.1.set(self.1.get() + 1);
         self.0[slot as usize].mark.get()
     }
     fn set_mark(&self, slot: Slot, mark: u8) {
@@ -77,7 +79,7 @@ impl Shard {
         policy.set_capacity(most_cost, most_entries as u64);
         Self {
             policy,
-            places: Places(Vec::new()),
+            places: Places(Vec::new(), Cell::new(0)),
             index: HashMap::new(),
             free: Vec::new(),
             cost: 0,

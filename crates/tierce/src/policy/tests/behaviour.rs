@@ -93,6 +93,21 @@ fn the_window_grows_where_keys_are_read_again_soon_and_never_later() {
 }
 
 #[test]
+fn a_key_that_is_read_twice_in_the_window_stays() {
+    let mut shard = adaptive(200);
+    hit_ratio(&mut shard, 0..1000);
+    for key in [5000, 5001] {
+        shard.access(key);
+    }
+    for _ in 0..2 {
+        shard.get(5000);
+    }
+    hit_ratio(&mut shard, 10_000..11_000);
+    assert!(shard.get(5000), "read twice in the window");
+    assert!(!shard.get(5001), "never read");
+}
+
+#[test]
 fn the_memory_of_the_policy_stays_below_six_bytes_an_entry() {
     let mut shard = adaptive(10_000);
     shard.set(0, 1);

@@ -1,5 +1,7 @@
 //! What every policy must keep to, whatever is asked of it.
 
+use std::cell::Cell;
+
 use super::{ALL, Chosen, Entries, MOST_READS, Place, Places, Policy, Shard};
 
 const SEED: u64 = 0x7135_CE00;
@@ -141,7 +143,7 @@ fn every_policy_names_an_entry_though_all_were_read() {
 fn no_policy_loses_what_it_holds_when_slots_are_added() {
     for kind in ALL {
         let mut policy = Chosen::new(kind);
-        let mut places = Places(Vec::new());
+        let mut places = Places(Vec::new(), Cell::new(0));
         for slot in 0..500 {
             policy.reserve(slot + 1).expect("memory");
             places.0.push(Place { key: Some(slot as u64), cost: 1, ..Place::default() });
@@ -166,4 +168,30 @@ fn replacing_counts_as_a_read_and_keeps_the_place() {
         assert_eq!(shard.places.mark(slot) & 0x80, old & 0x80);
     }
     shard.validate();
+}
+
+#[test]
+fn no_policy_looks_at_many_entries_in_one_call() {
+    for kind in ALL {
+        let mut shard = Shard::new(kind, 4000, u64::MAX);
+        let mut most = 0;
+        for round in 0..6000 {
+            for key in 0..if round % 50 == 0 { 4000 } else { 0 } {
+                for _ in 0..MOST_READS {
+                    shard.get(key + round / 3);
+                }
+            }
+            shard.places.1.set(0);
+            shard.set(round, 1);
+            most = most.max(shard.places.1.get());
+            if round >= 5000 {
+                // One more must go: in the end the window has no more than its share.
+                shard.most_entries -= 1;
+                shard.places.1.set(0);
+                shard.make_room(0, 0);
+                most = most.max(shard.places.1.get());
+            }
+        }
+        assert!(most <= 300, "{kind:?}: {most} marks in one call");
+    }
 }
