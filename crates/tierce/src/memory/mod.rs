@@ -12,6 +12,8 @@
 
 mod cache;
 mod dropped;
+#[cfg(test)]
+mod expiry;
 mod options;
 mod shard;
 mod wheel;
