@@ -14,6 +14,9 @@ mod cache;
 mod dropped;
 #[cfg(test)]
 mod expiry;
+#[cfg(test)]
+#[allow(unreachable_pub)]
+mod hasher;
 mod options;
 mod shard;
 mod wheel;
