@@ -4,7 +4,7 @@
 use foldhash::fast::FixedState;
 use foyer_memory::{Cache as Foyer, CacheBuilder, CacheProperties, EvictionConfig};
 use quick_cache::{OptionsBuilder, UnitWeighter};
-use tierce::{Clock, MemoryCache, MemoryOptions};
+use tierce::{MemoryCache, MemoryOptions};
 
 /// Any seed will do; it must only stay.
 const SEED: u64 = 7;
@@ -23,7 +23,9 @@ fn play(keys: &[u64], mut get_or_insert: impl FnMut(u64) -> bool) -> u64 {
 /// If the options are wrong.
 pub fn tierce(options: MemoryOptions, keys: &[u64], capacity: usize) -> u64 {
     let options = options.max_entries(capacity as u64);
-    let cache = MemoryCache::with_parts(options, |_, _| 0, hasher(), Clock::system())
+    let cache = MemoryCache::builder(options)
+        .hasher(hasher())
+        .build()
         .expect("an entry bound alone is legal");
     play(keys, |key| {
         let hit = cache.get(&key).is_some();

@@ -13,8 +13,7 @@
 //!
 //! Keys lie in memory in the order in which they are asked for. A large cache gets other draws in
 //! each round: a section that is short beside the cache would be resident from the second round
-//! on. A small one goes round in one section, which is many times its size; each rival goes on
-//! where its last run ended, or a slow one would meet the same few keys in every round.
+//! on. A small one gets the same section again, which is many times its size.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -266,34 +265,25 @@ impl<D: Data> Block<D> {
         self.prepare(load);
         let effort = Effort::of(load, self.entries, arguments);
         let sets = self.sets(load, threads, effort.operations, effort.sets);
-        let mut entrants: Vec<(usize, Way, Vec<Run>)> = vec![];
-        for (index, rival) in self.rivals.iter().enumerate() {
+        let mut entrants: Vec<(&dyn Contender<D>, Way, Vec<Run>)> = vec![];
+        for rival in &self.rivals {
             let ways = if load == Load::ReadThrough { rival.ways() } else { &rival.ways()[..1] };
-            entrants.extend(ways.iter().map(|way| (index, *way, vec![])));
+            entrants.extend(ways.iter().map(|way| (rival.as_ref(), *way, vec![])));
         }
         // The first round warms up. Two ways of one rival never use the same draws: the second
         // would find what the first has stored.
-        let mut cursors = vec![0; self.rivals.len()];
         for (round, index) in turns(entrants.len(), arguments.rounds + 1) {
             let (rival, way, runs) = &mut entrants[index];
             let set = &sets[(2 * round + usize::from(*way == Way::Native)) % sets.len()];
-            let cursor = &mut cursors[*rival];
-            let keys = set.iter().map(|keys| &keys[*cursor..]).collect();
-            let job = Job { work: load.work(), way: *way, keys, limit: effort.limit };
-            let run = self.rivals[*rival].run(&job);
-            if sets.len() == 1 {
-                *cursor += run.operations;
-                if *cursor > effort.operations / 2 {
-                    *cursor = 0;
-                }
-            }
+            let keys = set.iter().map(Vec::as_slice).collect();
+            let run = rival.run(&Job { work: load.work(), way: *way, keys, limit: effort.limit });
             if round > 0 {
                 runs.push(run);
             }
         }
         let mut rows: Vec<Row> = vec![];
         for (rival, way, runs) in &entrants {
-            let row = Row::new(self.rivals[*rival].name(), *way, runs);
+            let row = Row::new(rival.name(), *way, runs);
             match rows.last_mut().filter(|last| last.rival == row.rival) {
                 Some(last) if last.median <= row.median => {}
                 Some(last) => *last = row,

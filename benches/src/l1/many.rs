@@ -61,6 +61,27 @@ pub(super) fn measure(arguments: &Arguments) -> Vec<Row> {
     rows
 }
 
+struct Batched<'a, K, V>(&'a MemoryCache<K, V>);
+
+impl<D: Data> Many<D> for Batched<'_, D::Key, D::Value> {
+    fn hits(&self, keys: &[&D::Key]) -> usize {
+        black_box(self.0.get_many(keys)).iter().flatten().count()
+    }
+}
+
+struct BatchedInPlace<'a, K, V>(&'a MemoryCache<K, V>);
+
+impl<D: Data> Many<D> for BatchedInPlace<'_, D::Key, D::Value> {
+    fn hits(&self, keys: &[&D::Key]) -> usize {
+        let mut hits = 0;
+        self.0.get_many_with(keys, |_, value| {
+            black_box(value);
+            hits += 1;
+        });
+        hits
+    }
+}
+
 fn measure_of<D: Data>(arguments: &Arguments) -> Vec<Row> {
     if !arguments.wants(&format!("get-many/{}/1M/1t", D::NAME)) {
         return vec![];
@@ -75,8 +96,12 @@ fn measure_of<D: Data>(arguments: &Arguments) -> Vec<Row> {
         ours.insert(key.clone(), value.clone());
         quick.insert(key, value);
     }
-    let ways: [(&'static str, &dyn Many<D>); _] =
-        [(GETS, &Gets(&ours)), ("quick_cache, 100 gets", &Gets(&quick))];
+    let ways: [(&'static str, &dyn Many<D>); _] = [
+        (GETS, &Gets(&ours)),
+        (GET_MANY, &Batched(&ours)),
+        ("tierce, get_many_with", &BatchedInPlace(&ours)),
+        ("quick_cache, 100 gets", &Gets(&quick)),
+    ];
 
     let mut rows = vec![];
     for skew in [Skew::Uniform, Skew::Zipf] {

@@ -54,10 +54,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     }
 
     let machine = Machine::here();
-    let mut text = format!("# l1\n\n{}\n", machine.line());
-    if arguments.keeps_results() {
-        text += &format!("\n{}\n", question::HOW);
-    }
+    let mut text = format!("# l1\n\n{}\n\n{}\n", machine.line(), question::HOW);
     text += &bars::markdown(&cells, &memory, &latency, &many);
     text += &cells::markdown(&cells);
     let size = cells::size_name(arguments.many_entries());

@@ -181,6 +181,8 @@ fn tierce_bare<D: Data>(entries: usize) -> Tierce<D> {
 }
 
 impl<D: Data> Rival<D> for MemoryCache<D::Key, D::Value> {
+    const LOADS: bool = true;
+
     #[inline]
     fn hit(&self, key: &D::Key) -> bool {
         black_box(self.get(key)).is_some()
@@ -188,6 +190,15 @@ impl<D: Data> Rival<D> for MemoryCache<D::Key, D::Value> {
     #[inline]
     fn put(&self, key: D::Key, value: D::Value) {
         self.insert(key, value);
+    }
+    #[inline]
+    fn hit_or_load(&self, key: &D::Key) -> Option<bool> {
+        let mut hit = true;
+        black_box(self.get_or_insert_with_by_ref(key, || {
+            hit = false;
+            D::value(key)
+        }));
+        Some(hit)
     }
     fn held(&self) -> usize {
         self.len()

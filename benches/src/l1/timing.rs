@@ -92,8 +92,6 @@ pub(super) struct Run {
     pub(super) hit_ratio: f64,
     /// The share of the batches that counted.
     pub(super) together: f64,
-    /// Operations of the thread that did the most.
-    pub(super) operations: usize,
 }
 
 /// What a thread saw. Times are nanoseconds since the run's origin.
@@ -264,7 +262,6 @@ fn summary(threads: &[Thread]) -> Run {
         mean: count / by_mean,
         hit_ratio: hits as f64 / reads.max(1) as f64,
         together,
-        operations: threads.iter().map(|thread| thread.edges.len() - 1).max().unwrap_or(0) * BATCH,
     }
 }
 

@@ -43,7 +43,7 @@ fn column(figures: &Value, number: usize) -> u64 {
 }
 
 #[test]
-fn hits_of_l1_are_those_of_exact_lru() {
+fn hits_of_l1_are_about_those_of_lru_or_more_and_add_up() {
     for (name, entries) in [
         ("lirs-cpp", 20),
         ("lirs-cpp", 200),
@@ -54,14 +54,15 @@ fn hits_of_l1_are_those_of_exact_lru() {
         ("cache2k-web07", 900),
     ] {
         let keys = keys(name);
-        let wanted = lru_hits(&keys, entries);
+        let least = lru_hits(&keys, entries) * 9 / 10;
         let memory = entries.to_string();
         let (figures, text) =
             replay(&trace(name), &["--memory-entries", &memory, "--value-bytes", "24"]);
         let case = format!("{name} with {entries}: {text}");
+        let wanted = figures["hits"].as_u64().unwrap();
+        assert!(wanted >= least, "{case}: fewer than {least} hits");
         assert!(wanted > 0 && wanted < keys.len() as u64, "{case}: decides nothing");
         assert_eq!(figures["requests"], keys.len() as u64, "{case}");
-        assert_eq!(figures["hits"], wanted, "{case}");
         assert_eq!(figures["origin_calls"], keys.len() as u64 - wanted, "{case}");
         assert_eq!(figures["wrong_values"], 0, "{case}");
         let memory = answers(&figures, "L1-Memory").unwrap();
@@ -75,12 +76,15 @@ fn hits_of_l1_are_those_of_exact_lru() {
 }
 
 #[test]
-fn a_loop_larger_than_the_cache_has_no_hits() {
+fn a_loop_larger_than_the_cache_hits_what_is_kept_of_it() {
     let (figures, _) = replay(
         &trace("lirs-loop"),
         &["--memory-entries", "1000", "--limit", "5000", "--value-bytes", "16"],
     );
-    assert_eq!((figures["hits"].as_u64(), figures["requests"].as_u64()), (Some(0), Some(5000)));
+    // Exact LRU has none. The loop has 1,011 keys, so its first turn is all misses.
+    let hits = figures["hits"].as_u64().unwrap();
+    assert!((2_000..5_000 - 1_011).contains(&hits), "{hits}");
+    assert_eq!(figures["requests"].as_u64(), Some(5_000));
 }
 
 #[test]

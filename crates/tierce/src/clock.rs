@@ -21,10 +21,12 @@ impl Millis {
     /// The point `span` later, rounded up to a millisecond; [`Millis::NEVER`] where that
     /// overflows.
     #[must_use]
+    #[inline]
     pub fn after(self, span: Duration) -> Self {
-        let millis = span.as_nanos().div_ceil(1_000_000);
-        u64::try_from(millis)
-            .ok()
+        let more = u64::from(span.subsec_nanos().div_ceil(1_000_000));
+        span.as_secs()
+            .checked_mul(1_000)
+            .and_then(|millis| millis.checked_add(more))
             .and_then(|millis| self.0.checked_add(millis))
             .map_or(Self::NEVER, Self)
     }
@@ -77,6 +79,22 @@ impl Clock {
         }
     }
 
+    /// True if a deadline in L1 has passed. Exact, and cheaper than [`coarse`](Clock::coarse) while
+    /// the deadline is seconds away.
+    #[inline]
+    pub(crate) fn is_past(&self, deadline: Millis) -> bool {
+        match &self.0 {
+            Source::System => !system::is_far(deadline) && deadline <= system::remembered_coarse(),
+            Source::Manual(now) => deadline <= Millis(now.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// True only if a deadline in L1 is seconds away, and mostly then: the cheapest look of all.
+    #[inline]
+    pub(crate) fn is_far(&self, deadline: Millis) -> bool {
+        matches!(self.0, Source::System) && system::is_far(deadline)
+    }
+
     /// Now, for deadlines that other processes read too.
     #[inline]
     pub fn boot(&self) -> Millis {
@@ -94,14 +112,64 @@ pub struct ManualClock(Arc<AtomicU64>);
 impl ManualClock {
     /// Moves the clock forward by whole milliseconds of `span`.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let more = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let later = |now: u64| Some(now.saturating_add(more));
+        // Cannot fail: `later` always has an answer.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 }
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod system {
+    use std::{
+        ptr,
+        sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    };
+
     use super::Millis;
+
+    /// The coarse time when it was remembered last, and the second of the wall clock in which
+    /// that was.
+    ///
+    /// Reading the wall clock's second is by far the cheapest look at any clock (`time(2)` through
+    /// the vDSO: one load). Its value means nothing here; but as long as it is the same second as
+    /// when the coarse time was remembered, hardly more than that second has passed since, so a
+    /// deadline that is further away has not. Whoever sets the wall clock back within that second
+    /// stretches it: up to [`MARGIN`], which would take several such steps in one second.
+    ///
+    /// Here is the coarse time and the margin after it: a deadline before this is compared with
+    /// the real time.
+    static NEAR: AtomicU64 = AtomicU64::new(0);
+    static SECOND: AtomicI64 = AtomicI64::new(i64::MIN);
+
+    const MARGIN: u64 = 4_000;
+
+    /// True only if the deadline is still to come.
+    #[inline]
+    pub(super) fn is_far(deadline: Millis) -> bool {
+        // Acquire: a second is published after the time that goes with it.
+        let second = SECOND.load(Ordering::Acquire);
+        deadline.0 > NEAR.load(Ordering::Relaxed) && second == wall_second()
+    }
+
+    #[inline]
+    fn wall_second() -> i64 {
+        // SAFETY: a null pointer asks for the return value alone.
+        unsafe { libc::time(ptr::null_mut()) }
+    }
+
+    /// The coarse time, remembered for [`is_far`].
+    #[cold]
+    pub(super) fn remembered_coarse() -> Millis {
+        // The second first: it may be over by the time the coarse time is read, never the
+        // other way round. The time only moves forward, whichever thread is late.
+        let second = wall_second();
+        let now = coarse();
+        NEAR.fetch_max(now.0.saturating_add(MARGIN), Ordering::Relaxed);
+        SECOND.store(second, Ordering::Release);
+        now
+    }
 
     pub(super) fn coarse() -> Millis {
         read(libc::CLOCK_MONOTONIC_COARSE)
@@ -133,6 +201,14 @@ mod system {
     }
 
     pub(super) fn boot() -> Millis {
+        coarse()
+    }
+
+    pub(super) fn is_far(_deadline: Millis) -> bool {
+        false
+    }
+
+    pub(super) fn remembered_coarse() -> Millis {
         coarse()
     }
 }

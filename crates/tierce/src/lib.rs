@@ -70,7 +70,10 @@ pub use codec::{BytesCodec, Codec, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
-pub use memory::{Inserted, MemoryCache, MemoryOptions, MemoryStatistics, Ttl};
+pub use memory::{
+    Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
+    MemoryStatistics, RandomState, RemovalCause, Ttl,
+};
 pub use metrics::{
     BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus,
 };

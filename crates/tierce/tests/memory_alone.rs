@@ -46,7 +46,7 @@ fn a_cache_is_shared_by_threads_and_outlives_its_maker() {
     let cache = thread::spawn(move || {
         let options = MemoryOptions::new().max_entries(10).ttl(Duration::from_secs(1));
         let hasher = std::collections::hash_map::RandomState::new();
-        MemoryCache::with_parts(options, |_: &u64, _: &Arc<str>| 0, hasher, clock).unwrap()
+        MemoryCache::<u64, Arc<str>>::builder(options).hasher(hasher).clock(clock).build().unwrap()
     })
     .join()
     .unwrap();

@@ -164,7 +164,7 @@ impl Builder {
             ));
         }
         let memory =
-            MemoryCache::with_parts(memory, weigh, Default::default(), self.clock.clone())?;
+            MemoryCache::builder(memory).weigher(weigh).clock(self.clock.clone()).build()?;
         let lowers = Lowers {
             shared: Lower::new(
                 TierKind::Shared,

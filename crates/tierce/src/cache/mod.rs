@@ -75,9 +75,8 @@ struct Near<V> {
 /// A read never fails because a tier does: what a tier could not answer in time is a miss there,
 /// counted in [`stats`](Self::stats) and visible in the health document.
 ///
-/// `Clone` of a value runs under the lock of an L1 shard: it must be short and not use the cache
-/// (`Bytes` and `Arc` are what is meant). `Drop` of a value may use the cache, but neither `retier`
-/// nor `close` it.
+/// A value is cloned on every hit (`Bytes` and `Arc` are what is meant), with no lock held. `Drop`
+/// of a value may use the cache, but neither `retier` nor `close` it.
 ///
 /// ```
 /// use tierce::{Bytes, Cache};
@@ -122,7 +121,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// The value of `key` from the fastest tier that has it, copied into the tiers above on the
     /// way; `None` where no tier has it or can tell.
     ///
-    /// An L1 hit costs a hash, one lock of a shard and, above L2, two loads from shared memory.
+    /// An L1 hit costs a hash and two lines of memory and, above L2, two loads from shared memory.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<V> {
         self.inner.get(key.as_ref()).map(|answer| answer.value)
     }

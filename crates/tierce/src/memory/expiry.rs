@@ -251,14 +251,8 @@ impl Expiry {
         }
     }
 
-    /// Forgets every deadline, and keeps the room.
-    pub(super) fn clear(&mut self) {
-        self.groups.fill(Group::EMPTY);
-        self.due = 0;
-        self.earliest = Millis::NEVER;
-    }
-
     /// The bytes that this has allocated.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.groups.capacity() * size_of::<Group>()
     }

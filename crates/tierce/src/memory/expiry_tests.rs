@@ -51,11 +51,6 @@ impl Model {
         self.slots = self.slots.min(slots);
     }
 
-    fn clear(&mut self) {
-        self.expiry.clear();
-        self.deadlines.clear();
-    }
-
     fn deadline_of(&self, slot: Slot) -> Millis {
         assert!((slot as usize) < self.slots, "asked for slot {slot} of {}", self.slots);
         self.asked.set(self.asked.get() + 1);
@@ -149,7 +144,6 @@ fn run(seed: u64, slots: usize, calls: usize, check: usize) {
             93..96 => drop(model.poll(now, &mut 2)),
             96 => model.reserve(model.slots + random.usize(0..=slots)),
             97 => model.truncate((slot as usize).max(1)),
-            98 if random.u32(0..10) == 0 => model.clear(),
             _ => now = now.saturating_sub(ahead % 10),
         }
         if call % check == 0 {
@@ -416,22 +410,6 @@ fn truncating_between_two_reports_forgets_the_slots_that_are_gone() {
         let left = model.deadlines.len();
         assert_eq!(model.drain(1, 3), left, "{kept} slots kept");
     }
-}
-
-#[test]
-fn clearing_forgets_every_deadline_and_keeps_the_room() {
-    let mut model = Model::with_slots(1_000);
-    for slot in 0..1_000 {
-        model.put(slot, 1);
-    }
-    assert_eq!(model.poll(1, &mut 1), Some(0));
-    let bytes = model.expiry.bytes();
-    model.clear();
-    model.validate();
-    assert_eq!((model.expiry.bytes(), model.expiry.earliest()), (bytes, Millis::NEVER));
-    assert_eq!(model.drain(u64::MAX, 1), 0);
-    model.put(999, 2);
-    assert_eq!(model.drain(2, 2), 1);
 }
 
 #[test]

@@ -1,29 +1,92 @@
 //! L1: a bounded concurrent cache in the memory of this process, complete by itself.
 //!
+//! ```text
+//!   readers:  pin ─> root ─> table ─> bucket ─> place ─> value      no lock
+//!   writers:  lock ─> writer { slab, policy, expiry, limbo } ─> index, root
+//!             unlock ─> departures: listener, drops, a step of the epoch
+//! ```
+//!
 //! | file | holds |
 //! |---|---|
-//! | `options` | what can be set, and how bounds are divided among shards |
-//! | `cache` | [`MemoryCache`]: the calls, hashing, the choice of a shard, what runs outside locks |
-//! | `shard` | one shard: index, slab, bounds, statistics |
-//! | `wheel` | which entry expires next |
-//! | `dropped` | entries on their way out, dropped once the lock is free |
+//! | `options`, `builder` | what can be set, and how bounds are divided among shards |
+//! | `cache` | [`MemoryCache`]: what it consists of, its bounds, counts and inspection |
+//! | `read`, `batch` | look-ups, which take no lock |
+//! | `write` | what puts in and takes out |
+//! | `load` | one load for all who miss the same key |
+//! | `walk` | all entries: `iter`, `retain` |
+//! | `index`, `slab` | from a hash to a slot, from a slot to an entry; read without a lock |
+//! | `shard` | what writers do under a shard's lock |
+//! | `limbo` | entries that left and that readers may still look at |
+//! | `expiry` | which entry expires next |
+//! | `hasher` | the hash of a key, unless the caller brings another |
+//! | `departures` | entries on their way out, dropped once the lock is free |
 //!
-//! Locks: a call holds at most one shard's lock at a time and takes nothing inside it.
+//! Readers hold a pin ([`epoch`](crate::sync::epoch)) and no lock; what they look at is an atomic
+//! or does not change. Writers of a shard exclude each other by its lock. A call holds at most one
+//! shard's lock at a time and takes no other lock inside it; only
+//! [`set_capacity`](MemoryCache::set_capacity) holds a lock of its own around them. Who may touch
+//! what, why a key that stays is never missed, and what the cache of several tiers leans on stands
+//! in ARCHITECTURE.md ("L1: reads without a lock"); the files prove their own part.
+#![allow(unsafe_code)]
 
+use std::{
+    alloc::{Layout, alloc},
+    ptr::NonNull,
+};
+
+mod batch;
+mod builder;
 mod cache;
-mod dropped;
-#[cfg(test)]
+mod departures;
 mod expiry;
-#[cfg(test)]
-#[allow(unreachable_pub)]
 mod hasher;
+mod index;
+mod limbo;
+mod load;
 mod options;
+mod read;
 mod shard;
-mod wheel;
+mod slab;
+mod statistics;
+mod walk;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Inserted, MemoryCache, Ttl};
-pub use options::MemoryOptions;
-pub use shard::MemoryStatistics;
+pub use builder::MemoryBuilder;
+pub use cache::MemoryCache;
+pub use hasher::{KeyHasher, RandomState};
+pub use options::{MemoryOptions, Ttl};
+pub use statistics::{MemoryStatistics, RemovalCause};
+pub use walk::Iter;
+pub use write::{Computed, Inserted};
+
+/// A box of `value`, or nothing where memory is short.
+fn try_box<T>(value: T) -> Option<Box<T>> {
+    let layout = Layout::new::<T>();
+    assert!(layout.size() > 0, "nothing to allocate");
+    // SAFETY: the layout is not of size zero, as just checked.
+    let place = NonNull::new(unsafe { alloc(layout) }.cast::<T>())?;
+    // SAFETY:
+    // 1. Valid for writes and aligned: allocated above with the layout of `T`.
+    // 2. A box may own it: it was allocated by the global allocator with that layout, and is
+    //    initialised.
+    Some(unsafe {
+        place.write(value);
+        Box::from_raw(place.as_ptr())
+    })
+}
+
+/// Tells the processor that this will be read soon. A hint: the address may be anything.
+#[inline]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -1,6 +1,10 @@
 //! Options of the memory tier, their rules, and how the bounds are divided among shards.
 
-use std::{num::NonZeroUsize, thread, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -19,6 +23,22 @@ const MIN_BYTES_PER_DEFAULT_SHARD: u64 = 1 << 20;
 
 /// Shards per core: with four, two threads that run at once meet in one shard rarely enough.
 const DEFAULT_SHARDS_PER_CORE: usize = 4;
+
+/// How long an entry lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ttl {
+    /// As long as [`MemoryOptions::ttl`] says.
+    #[default]
+    Default,
+    /// Until it is evicted or removed, or idle for too long.
+    Never,
+    /// This long, rounded up to a millisecond. Zero does not store the entry, and removes that
+    /// which the key had; what overflows the clock never expires.
+    For(Duration),
+    /// Until this instant. One that has passed is as a time of zero.
+    Until(Instant),
+}
 
 /// What a [`MemoryCache`](crate::MemoryCache) is made with.
 ///
@@ -39,6 +59,8 @@ pub struct MemoryOptions {
     pub(super) bounds: Bounds,
     pub(super) shards: Option<usize>,
     pub(super) ttl: Option<Duration>,
+    pub(super) ttl_jitter: f64,
+    pub(super) time_to_idle: Option<Duration>,
     pub(super) largest_share: u64,
     pub(super) policy: PolicyKind,
 }
@@ -56,14 +78,16 @@ impl MemoryOptions {
             bounds: Bounds { entries: None, bytes: None },
             shards: None,
             ttl: None,
+            ttl_jitter: 0.0,
+            time_to_idle: None,
             largest_share: 64,
-            policy: PolicyKind::Lru,
+            policy: PolicyKind::Adaptive,
         }
     }
 
     /// Bounds the number of entries. Default: no such bound. 0 keeps nothing.
     ///
-    /// A shard holds at most 2^32 - 1,024 entries whatever is set here.
+    /// A shard holds at most 2^27 - 64 entries, 134 million, whatever is set here.
     pub const fn max_entries(mut self, entries: u64) -> Self {
         self.bounds.entries = Some(entries);
         self
@@ -97,6 +121,22 @@ impl MemoryOptions {
         self
     }
 
+    /// Shortens every time to live by a random part of up to this share of it, so that entries
+    /// that came together do not expire, and are not loaded anew, together. 0 to 1. Default: 0.
+    pub const fn ttl_jitter(mut self, share: f64) -> Self {
+        self.ttl_jitter = share;
+        self
+    }
+
+    /// Sets how long an entry lives that is neither read nor replaced. Above zero. Default: for
+    /// ever. Costs 8 bytes an entry and a look at the clock in each read; seeing that an entry is
+    /// there ([`contains`](crate::MemoryCache::contains), [`peek`](crate::MemoryCache::peek)) is
+    /// no use of it.
+    pub const fn time_to_idle(mut self, idle: Duration) -> Self {
+        self.time_to_idle = Some(idle);
+        self
+    }
+
     /// Refuses entries that weigh more than one `share`-th of `max_bytes`, so that one large
     /// value does not push out all others. At least 1, which refuses only what is above the whole
     /// bound. Default: 64. No effect without a byte bound.
@@ -105,7 +145,8 @@ impl MemoryOptions {
         self
     }
 
-    /// Sets how the entry that makes room is chosen. Default: [`PolicyKind::Lru`].
+    /// Sets how the entry that makes room is chosen. Default:
+    /// [`PolicyKind::Adaptive`].
     pub const fn policy(mut self, policy: PolicyKind) -> Self {
         self.policy = policy;
         self
@@ -116,6 +157,11 @@ impl MemoryOptions {
         self.ttl.is_some()
     }
 
+    /// The jitter in parts of 2^16.
+    pub(super) fn jitter_parts(&self) -> u32 {
+        (self.ttl_jitter * 65_536.0) as u32
+    }
+
     /// Checks everything and returns the number of shards.
     pub(super) fn check(&self) -> Result<usize> {
         self.bounds.check()?;
@@ -124,6 +170,13 @@ impl MemoryOptions {
         }
         if self.ttl == Some(Duration::ZERO) {
             return Err(wrong("memory.ttl = 0s: must be above zero".into()));
+        }
+        if !(0.0..=1.0).contains(&self.ttl_jitter) {
+            let jitter = self.ttl_jitter;
+            return Err(wrong(format!("memory.ttl_jitter = {jitter}: must be from 0 to 1")));
+        }
+        if self.time_to_idle == Some(Duration::ZERO) {
+            return Err(wrong("memory.time_to_idle = 0s: must be above zero".into()));
         }
         let Some(shards) = self.shards else {
             let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -205,6 +258,18 @@ impl Bounds {
     }
 }
 
+impl ShardBounds {
+    /// The bounds as a policy sees them: of the sum of costs, and of the number of entries.
+    pub(super) fn of_policy(&self) -> (u64, u64) {
+        (if self.bytes == u64::MAX { self.entries } else { self.bytes }, self.entries)
+    }
+}
+
+/// The error where not even empty shards find room.
+pub(super) fn no_memory(shards: usize) -> Error {
+    Error::new(ErrorKind::Config, format!("memory.shards = {shards}: memory is too short for them"))
+}
+
 fn wrong(message: String) -> Error {
     Error::new(ErrorKind::Config, message)
 }
@@ -249,6 +314,9 @@ mod tests {
             (bounded().max_entries(u64::MAX).shards(1 << 17), "not be above 65536"),
             (MemoryOptions::new().max_bytes(9).shards(128), "memory.largest_share = 64"),
             (bounded().ttl(Duration::ZERO), "memory.ttl = 0s"),
+            (bounded().time_to_idle(Duration::ZERO), "memory.time_to_idle = 0s"),
+            (bounded().ttl_jitter(1.5), "memory.ttl_jitter = 1.5: must be from 0 to 1"),
+            (bounded().ttl_jitter(f64::NAN), "memory.ttl_jitter = NaN"),
             (bounded().largest_share(0), "memory.largest_share = 0"),
         ] {
             let error = options.check().unwrap_err();

@@ -38,7 +38,7 @@
 use std::collections::TryReserveError;
 
 use super::{
-    Entries, Policy, PolicyKind, PolicyView, Slot,
+    Entries, MOST_READS, Policy, PolicyKind, PolicyView, Slot,
     ghosts::{Ghosts, TICKS},
     recent::Recent,
     window::Window,
@@ -200,10 +200,16 @@ impl Adaptive {
         ((u128::from(self.cost) * u128::from(self.share) + (1 << 31)) >> 32) as u64
     }
 
-    /// True if the window holds its share, or everything.
+    /// What an entry costs on the average.
+    fn mean_cost(&self) -> u64 {
+        self.cost / u64::from(self.entries.max(1))
+    }
+
+    /// True if the window has no room for one more entry in its share, or holds everything.
     fn window_is_full(&self) -> bool {
         self.window_entries > 0
-            && (self.window_cost >= self.most_in_window() || self.window_entries == self.entries)
+            && (self.window_cost + self.mean_cost() > self.most_in_window()
+                || self.window_entries == self.entries)
     }
 
     fn window_is_overfull(&self) -> bool {
@@ -378,7 +384,7 @@ impl Policy for Adaptive {
         self.on_remove(old, entries);
         self.entries += 1;
         self.cost += entries.cost(new);
-        entries.set_reads(new, reads.saturating_add(1));
+        entries.set_reads(new, (reads + 1).min(MOST_READS));
         if mark & MAIN != 0 {
             entries.set_mark(new, mark);
             return;
@@ -388,6 +394,14 @@ impl Policy for Adaptive {
         self.window.push_back(new);
         self.window_entries += 1;
         self.window_cost += entries.cost(new);
+    }
+
+    fn truncate(&mut self, slots: usize) {
+        // The ring and the ghosts keep their memory: numbers of gone slots may be in the ring.
+        self.slots = self.slots.min(slots as u32);
+        if self.hand >= self.slots {
+            self.hand = 0;
+        }
     }
 
     fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
@@ -452,7 +466,10 @@ impl Policy for Adaptive {
         self.ghosts.validate();
         let mut in_ring = vec![false; live.len()];
         for slot in (0..).map_while(|nth| self.window.nth(nth)) {
-            in_ring[slot as usize] = true;
+            // The number may be that of a slot that is gone.
+            if let Some(in_ring) = in_ring.get_mut(slot as usize) {
+                *in_ring = true;
+            }
         }
         let (mut count, mut cost, mut window_entries, mut window_cost) = (0, 0, 0, 0);
         for (slot, &live) in live.iter().enumerate() {

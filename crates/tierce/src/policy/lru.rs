@@ -58,10 +58,6 @@ impl Lru {
 }
 
 impl Policy for Lru {
-    fn wants_hits(&self) -> bool {
-        true
-    }
-
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
         let missing = slots.saturating_sub(self.links.len());
         self.links.try_reserve_exact(missing)?;
@@ -87,6 +83,24 @@ impl Policy for Lru {
     fn on_replace(&mut self, old: Slot, new: Slot, _entries: &impl Entries) {
         self.unlink(old);
         self.link_newest(new);
+    }
+
+    fn on_move(&mut self, old: Slot, new: Slot, _entries: &impl Entries) {
+        let Link { newer, older } = self.links[old as usize];
+        self.links[new as usize] = Link { newer, older };
+        match newer {
+            NO_SLOT => self.newest = new,
+            newer => self.links[newer as usize].older = new,
+        }
+        match older {
+            NO_SLOT => self.oldest = new,
+            older => self.links[older as usize].newer = new,
+        }
+    }
+
+    fn truncate(&mut self, slots: usize) {
+        self.links.truncate(slots);
+        self.links.shrink_to_fit();
     }
 
     #[inline]

@@ -8,16 +8,12 @@
 //! policy finds there later through [`Entries`]. The count saturates and may lose reads that
 //! happen at the same time.
 
-// Used in part by shards that tell of each hit.
-#![allow(dead_code)]
-
 mod adaptive;
 mod ghosts;
 mod lru;
 mod recent;
 #[cfg(test)]
 mod tests;
-pub(crate) mod told;
 mod window;
 
 use std::collections::TryReserveError;
@@ -98,11 +94,6 @@ pub(crate) trait Entries {
 /// `on_replace` as the old slot) of a slot in turn; and it calls `on_remove` while the entry's
 /// hash, cost and mark can still be read.
 pub(crate) trait Policy {
-    /// True if each hit must be told by [`on_hit`](Self::on_hit), under the lock.
-    fn wants_hits(&self) -> bool {
-        false
-    }
-
     /// Makes room for the slot numbers below `slots`, so that no later call allocates.
     ///
     /// # Errors
@@ -115,12 +106,23 @@ pub(crate) trait Policy {
     /// An entry with a new key was put into `slot`; its reads and mark are 0.
     fn on_insert(&mut self, slot: Slot, entries: &impl Entries);
 
-    /// The entry in `slot` was read. Called only if [`wants_hits`](Self::wants_hits).
+    /// The entry in `slot` was read. Called only if its kind
+    /// [`wants_hits`](PolicyKind::wants_hits).
     fn on_hit(&mut self, _slot: Slot) {}
 
     /// The key of the entry in `old` has a new value, in `new`, whose reads and mark are 0; the
     /// old entry is about to go. It counts as a read. No other call tells of either slot.
     fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries);
+
+    /// The entry in `old` was moved to `new`, whose mark is 0; the rest as in
+    /// [`on_replace`](Self::on_replace), but it is no read.
+    fn on_move(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+        self.on_replace(old, new, entries);
+    }
+
+    /// The slots from this number on are gone, and were empty. Room for them has to be reserved
+    /// again.
+    fn truncate(&mut self, _slots: usize) {}
 
     /// The entry in `slot` is about to be taken out, for whatever reason.
     fn on_remove(&mut self, slot: Slot, entries: &impl Entries);
@@ -146,6 +148,13 @@ pub(crate) enum Chosen {
     Lru(Lru),
 }
 
+impl PolicyKind {
+    /// True if each hit must be told, under the lock.
+    pub(crate) const fn wants_hits(self) -> bool {
+        matches!(self, Self::Lru)
+    }
+}
+
 impl Chosen {
     pub(crate) fn new(kind: PolicyKind) -> Self {
         match kind {
@@ -166,11 +175,6 @@ macro_rules! each {
 }
 
 impl Policy for Chosen {
-    #[inline]
-    fn wants_hits(&self) -> bool {
-        each!(self, policy => policy.wants_hits())
-    }
-
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
         each!(self, policy => policy.reserve(slots))
     }
@@ -192,6 +196,14 @@ impl Policy for Chosen {
     #[inline]
     fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
         each!(self, policy => policy.on_replace(old, new, entries));
+    }
+
+    fn on_move(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+        each!(self, policy => policy.on_move(old, new, entries));
+    }
+
+    fn truncate(&mut self, slots: usize) {
+        each!(self, policy => policy.truncate(slots));
     }
 
     #[inline]

@@ -92,7 +92,7 @@ impl Shard {
         let Some(&slot) = self.index.get(&key) else { return false };
         let reads = &self.places.0[slot as usize].reads;
         reads.set((reads.get() + 1).min(MOST_READS));
-        if self.policy.wants_hits() {
+        if self.policy.view().kind.wants_hits() {
             self.policy.on_hit(slot);
         }
         true

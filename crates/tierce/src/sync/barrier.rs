@@ -46,6 +46,12 @@ pub(super) fn light() {
     }
 }
 
+/// [`light`] where it is known that the kernel lends the other half.
+#[inline(always)]
+pub(super) fn light_where_lent() {
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// The half for the few; false where it could not be had, which is as if it had not been called.
 ///
 /// That happens only where a filter against the system call was installed after [`decide`].
@@ -69,7 +75,6 @@ pub(super) fn refuse() {
 }
 
 /// Is the fence of readers free?
-#[cfg(test)]
 pub(super) fn is_asymmetric() -> bool {
     decide();
     MODE.load(Ordering::Relaxed) == ASYMMETRIC

@@ -177,6 +177,16 @@ impl Domain {
         record.taken.store(false, Ordering::Release);
     }
 
+    /// [`pin`](Self::pin) for a thread that is not pinned, where the kernel lends the fence. To be
+    /// undone by [`Record::unpin_only`], after all pins that began later.
+    #[inline(always)]
+    pub(super) fn pin_only(&self, record: &Record) {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        // Release: see step 4.
+        record.pinned.store(epoch, Ordering::Release);
+        barrier::light_where_lent();
+    }
+
     /// Pins the calling thread, whose record it is and who is enlisted. To be undone by
     /// [`Record::unpin`].
     #[inline(always)]
@@ -269,6 +279,18 @@ impl Record {
     fn is_at(&self, epoch: u64) -> bool {
         let pinned = self.pinned.load(Ordering::Acquire);
         pinned == UNPINNED || pinned == epoch
+    }
+
+    /// Ends the pin of [`Domain::pin_only`].
+    #[inline(always)]
+    pub(super) fn unpin_only(&self) {
+        // Release: all that was read is read before the record is empty.
+        self.pinned.store(UNPINNED, Ordering::Release);
+    }
+
+    /// Has the owner's thread begun to end?
+    pub(super) fn is_ending(&self) -> bool {
+        self.more_pins.get() & ENDING != 0
     }
 
     /// Ends one pin of the calling thread. True if the record is to be given back now.

@@ -78,6 +78,7 @@ pub(super) fn give_back(record: &'static Record) {
 impl Drop for End {
     fn drop(&mut self) {
         let Some(record) = record_if_any() else { return };
+        epoch::end_brief();
         if record.is_pinned() || record.is_inside() {
             // By the value of another thread-local, which goes after this one.
             record.end();

@@ -116,10 +116,18 @@ fn a_drop_that_panics_is_contained_and_counted_and_the_others_still_run() {
         Bomb { number, armed: Arc::clone(&armed), living: Arc::clone(&living) }
     };
     let (clock, hand) = Clock::manual();
-    let options = MemoryOptions::new().max_entries(10);
-    let hasher = foldhash::fast::RandomState::default();
-    let cache = MemoryCache::with_parts(options, |_, _| 0, hasher, clock).unwrap();
-    let panics = || cache.statistics().drop_panics;
+    let options = MemoryOptions::new().max_entries(10).policy(PolicyKind::Lru);
+    let hasher = crate::RandomState::default();
+    let cache = MemoryCache::builder(options)
+        .weigher(|_, _| 0)
+        .hasher(hasher)
+        .clock(clock)
+        .build()
+        .unwrap();
+    let panics = || {
+        settle(&cache);
+        cache.statistics().drop_panics
+    };
     for number in 0..15 {
         cache.insert_with_ttl(bomb(number), bomb(0), Ttl::For(millis(10)));
     }
@@ -173,7 +181,7 @@ fn a_drop_may_call_the_cache() {
     }
     cache.insert_if(1, nosy(), Ttl::Default, |_| false);
     cache.insert_with_ttl(1, nosy(), Ttl::For(Duration::ZERO));
-    drop(cache.remove(&0));
+    cache.invalidate(&0);
     cache.set_capacity(Some(1), None).unwrap();
     cache.clear();
     assert!(cache.is_empty());
@@ -222,8 +230,8 @@ fn entries_are_found_under_a_hasher_that_gives_one_hash_to_all() {
         }
         fn write(&mut self, _: &[u8]) {}
     }
-    let options = MemoryOptions::new().max_entries(400).shards(4);
-    let cache = MemoryCache::with_parts(options, |_, _| 0, Constant, Clock::system()).unwrap();
+    let options = MemoryOptions::new().max_entries(400).shards(4).policy(PolicyKind::Lru);
+    let cache = MemoryCache::builder(options).hasher(Constant).build().unwrap();
     for key in 0..300_u64 {
         cache.insert(key, key);
     }

@@ -54,8 +54,13 @@ fn a_time_to_live_of_zero_removes_and_one_past_the_end_of_time_never_ends() {
 fn the_default_time_to_live_holds_unless_an_insert_names_another() {
     let (clock, hand) = Clock::manual();
     let options = MemoryOptions::new().max_entries(9).ttl(millis(10));
-    let hasher = foldhash::fast::RandomState::default();
-    let cache = MemoryCache::with_parts(options, |_, _| 0, hasher, clock).unwrap();
+    let hasher = crate::RandomState::default();
+    let cache = MemoryCache::builder(options)
+        .weigher(|_, _| 0)
+        .hasher(hasher)
+        .clock(clock)
+        .build()
+        .unwrap();
     cache.insert(1, 1);
     cache.insert_with_ttl(2, 2, Ttl::Never);
     cache.insert_with_ttl(3, 3, Ttl::For(millis(20)));

@@ -42,9 +42,10 @@ fn threads_see_only_their_keys_values_within_bounds_and_nothing_leaks() {
     let (clock, hand) = Clock::manual();
     let per_entry = MemoryCache::<u64, Tracked>::ENTRY_OVERHEAD as u64 + 50;
     let options = MemoryOptions::new().max_entries(1_500).max_bytes(1_200 * per_entry).shards(8);
-    let hasher = foldhash::fast::RandomState::default();
+    let hasher = crate::RandomState::default();
     let weigher = |key: &u64, _: &Tracked| (*key % 100) as usize;
-    let cache = MemoryCache::with_parts(options, weigher, hasher, clock).unwrap();
+    let cache =
+        MemoryCache::builder(options).weigher(weigher).hasher(hasher).clock(clock).build().unwrap();
     let done = AtomicBool::new(false);
     let start = Barrier::new(5);
     thread::scope(|scope| {
@@ -97,6 +98,7 @@ fn threads_see_only_their_keys_values_within_bounds_and_nothing_leaks() {
         results.into_iter().for_each(|result| result.unwrap());
     });
     cache.validate();
+    settle(&cache);
     assert_eq!(living.load(Ordering::Relaxed), cache.len() as i64);
     assert_eq!(cache.statistics().drop_panics, 0);
     drop(cache);

@@ -123,17 +123,17 @@ fn every_policy_works_with_costs_of_nothing_and_of_all() {
 #[test]
 fn every_policy_names_an_entry_though_all_were_read() {
     for kind in ALL {
-        let mut shard = Shard::new(kind, 3000, u64::MAX);
-        for key in 0..3000 {
+        let mut shard = Shard::new(kind, 600, u64::MAX);
+        for key in 0..600 {
             shard.set(key, 1);
         }
-        for round in 0..100 {
-            for key in 0..3000 + round {
+        for round in 0..20 {
+            for key in 0..600 + round {
                 for _ in 0..MOST_READS {
                     shard.get(key);
                 }
             }
-            shard.set(3000 + round, 1);
+            shard.set(600 + round, 1);
         }
         shard.validate();
     }
@@ -173,10 +173,10 @@ fn replacing_counts_as_a_read_and_keeps_the_place() {
 #[test]
 fn no_policy_looks_at_many_entries_in_one_call() {
     for kind in ALL {
-        let mut shard = Shard::new(kind, 4000, u64::MAX);
+        let mut shard = Shard::new(kind, 1000, u64::MAX);
         let mut most = 0;
-        for round in 0..6000 {
-            for key in 0..if round % 50 == 0 { 4000 } else { 0 } {
+        for round in 0..1500 {
+            for key in 0..if round % 50 == 0 { 1000 } else { 0 } {
                 for _ in 0..MOST_READS {
                     shard.get(key + round / 3);
                 }
@@ -184,7 +184,7 @@ fn no_policy_looks_at_many_entries_in_one_call() {
             shard.places.1.set(0);
             shard.set(round, 1);
             most = most.max(shard.places.1.get());
-            if round >= 5000 {
+            if round >= 1250 {
                 // One more must go: in the end the window has no more than its share.
                 shard.most_entries -= 1;
                 shard.places.1.set(0);

@@ -1,0 +1,715 @@
+//! From a key's hash to its slot: an open-addressing table of 64-byte buckets that readers search
+//! without a lock.
+//!
+//! ```text
+//!   bucket:  [ 12 tags of 8 bits | passed by (8 bits) | - - - | 12 addresses of 32 bits ]
+//!             ^ 0 = empty           ^ entries that belong to this bucket or an earlier one and
+//!                                     lie further on, as it was full
+//! ```
+//! The upper bits of a 32-bit hash choose the home bucket by multiplication, the lower eight are
+//! the tag; an entry lies in its home bucket or, where that is full, in one of the next
+//! 64. A search compares the twelve tags of a line at once and goes on only if the bucket
+//! was passed by, so a hit costs this one line and that of the entry.
+//!
+//! # Reading without a lock
+//! Writers hold the shard's lock; readers hold a pin ([`epoch`](crate::sync::epoch)), so that no
+//! slot that they meet is used for another entry meanwhile. A writer stores the slot before the
+//! tag (Release); a reader loads the tag before the slot (Acquire), and compares the key in any
+//! case. Replacing a value swaps the slot in place, so a key that stays is never missed. A key
+//! that is removed and put in again elsewhere may be missed by a search in between, and there was
+//! a moment in that search when it was not there.
+//!
+//! # Growing
+//! Buckets are in the order of hashes. A table that is too full gets a successor with more
+//! buckets, and from then on every insert moves one home bucket's entries over, lowest hashes
+//! first; `moved` says how far that came. A hash below it is looked up in the successor, any
+//! other here. A home bucket that was moved stays as it was, for readers that are still in it.
+//! Only where its entries lay in later buckets those are cleared, after `moved` says so: a reader
+//! that found nothing looks at `moved` again. So there is no moment at which the whole table is
+//! copied, and memory follows the number of entries.
+//!
+//! Layout and counters of passing entries as in Facebook's F14 (Bronson, Shi, 2019); growth in
+//! the order of hashes is a form of linear hashing (Litwin, VLDB 1980).
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+};
+
+use super::slab::Address;
+
+/// Entries in a bucket: twelve tags and twelve slots fill a cache line.
+const WIDTH: usize = 12;
+
+/// How many buckets past its home an entry may lie. A run of full buckets is as long with a
+/// chance of e^(-0.87 n) at the load where a table grows (Poisson, Chernoff bound), so that a fair
+/// hash never comes to this limit; while a table grows it is fuller, and comes to it once in 10^8
+/// inserts, which only makes it grow faster. For an unfair
+/// one this bounds the work.
+const REACH: u32 = 64;
+
+/// The buckets behind the last home: an eighth of the homes, within these.
+const LEAST_BEHIND: u32 = 4;
+
+/// Entries per bucket, in tenths, above which the table grows: two thirds of the places. So one
+/// bucket of twelve is passed by, and most searches for keys that are not there end in the home
+/// bucket; at four fifths, which would save 1.3 bytes an entry, it would be every third.
+const LOAD_TENTHS: u64 = 80;
+
+/// Entries per bucket below which a table does not grow because a run of buckets is full: the
+/// hashes are alike, and it would not help.
+const LEAST_LOAD_TENTHS: u64 = 40;
+
+/// A bucket that as many entries passed by loses count, and stays "passed by" for ever.
+const MOST_PASSED: u64 = 255;
+
+/// The bit of the second tag word where the count of passing entries begins: after four tags.
+const PASSED_SHIFT: u32 = 32;
+
+/// So many that the buckets behind them can be numbered as well.
+const MOST_HOMES: u32 = u32::MAX - REACH;
+
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [AtomicU64; 2],
+    addresses: [AtomicU32; WIDTH],
+}
+
+impl Bucket {
+    /// The positions whose tag is this, as bits.
+    #[inline]
+    fn matching(low: u64, high: u64, tag: u8) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{
+                _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
+            };
+            // SAFETY: SSE2 belongs to every x86-64.
+            let equal = unsafe {
+                _mm_movemask_epi8(_mm_cmpeq_epi8(
+                    _mm_set_epi64x(high as i64, low as i64),
+                    _mm_set1_epi8(tag as i8),
+                ))
+            };
+            equal as u32 & ((1 << WIDTH) - 1)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            Self::matching_anywhere(low, high, tag)
+        }
+    }
+
+    /// The positions that have this tag at the moment, as bits.
+    #[inline]
+    fn matching_now(&self, tag: u8) -> u32 {
+        let low = self.tags[0].load(Ordering::Acquire);
+        let high = self.tags[1].load(Ordering::Acquire);
+        Self::matching(low, high, tag)
+    }
+
+    /// [`matching`](Self::matching) without special instructions.
+    #[cfg(any(test, not(target_arch = "x86_64")))]
+    fn matching_anywhere(low: u64, high: u64, tag: u8) -> u32 {
+        /// One bit per byte of `word` that is zero. Exact: no carry runs from byte to byte.
+        fn zero_bytes(word: u64) -> u32 {
+            const LOW_SEVEN: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+            let nonzero = ((word & LOW_SEVEN) + LOW_SEVEN) | word;
+            let zero = !nonzero & !LOW_SEVEN;
+            // Gathers the eighth bits into the top byte.
+            ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+        }
+        let wanted = u64::from(tag) * 0x0101_0101_0101_0101;
+        (zero_bytes(low ^ wanted) | zero_bytes(high ^ wanted) << 8) & ((1 << WIDTH) - 1)
+    }
+
+    fn passed(&self) -> u64 {
+        self.tags[1].load(Ordering::Relaxed) >> PASSED_SHIFT & MOST_PASSED
+    }
+
+    /// One more entry passes by.
+    fn pass(&self) {
+        if self.passed() < MOST_PASSED {
+            let word = self.tags[1].load(Ordering::Relaxed);
+            self.tags[1].store(word + (1 << PASSED_SHIFT), Ordering::Release);
+        }
+    }
+
+    /// One entry less passes by.
+    fn unpass(&self) {
+        let passed = self.passed();
+        debug_assert!(passed > 0, "more entries came back than passed by");
+        if passed < MOST_PASSED && passed > 0 {
+            let word = self.tags[1].load(Ordering::Relaxed);
+            self.tags[1].store(word - (1 << PASSED_SHIFT), Ordering::Release);
+        }
+    }
+
+    /// The positions with this tag, as bits. Only under the lock.
+    fn positions(&self, tag: u8) -> u32 {
+        let low = self.tags[0].load(Ordering::Relaxed);
+        let high = self.tags[1].load(Ordering::Relaxed);
+        Self::matching(low, high, tag)
+    }
+
+    fn free_position(&self) -> Option<usize> {
+        let free = self.positions(0);
+        (free != 0).then(|| free.trailing_zeros() as usize)
+    }
+
+    #[inline]
+    fn address(&self, position: usize, order: Ordering) -> Address {
+        Address(self.addresses[position].load(order))
+    }
+
+    fn tag(&self, position: usize) -> u8 {
+        (self.tags[position / 8].load(Ordering::Relaxed) >> (position % 8 * 8)) as u8
+    }
+
+    fn set_tag(&self, position: usize, tag: u8) {
+        let (word, shift) = (&self.tags[position / 8], position % 8 * 8);
+        let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
+    }
+}
+
+/// What the home bucket alone says of a key.
+pub(super) enum Home<R> {
+    Found(R),
+    Absent,
+    /// The key may be elsewhere.
+    Unsure,
+}
+
+/// Where an entry is named.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    bucket: u32,
+    position: usize,
+}
+
+/// What readers need of a shard: one line, changed only when the index grows.
+///
+/// `P` is what slots are numbers of; a table only carries the pointer, so that a reader gets both
+/// from one load.
+#[repr(align(64))]
+pub(super) struct Table<P> {
+    buckets: NonNull<Bucket>,
+    /// Buckets that are home to hashes.
+    homes: u32,
+    /// All buckets: some more follow the homes, for what does not find room in the last of them.
+    total: u32,
+    /// Home buckets below this number are looked up in `next`.
+    moved: AtomicU32,
+    /// The successor, once there is one; never changes after that.
+    next: AtomicPtr<Table<P>>,
+    /// A stand-in while the shard's entries move to other memory: what is not found here has to
+    /// be looked for again once the shard's lock was free.
+    in_transit: bool,
+    places: NonNull<P>,
+}
+
+// SAFETY: the table itself holds atomics; what `places` points to is `Sync` by the bound of those
+// who use it.
+unsafe impl<P> Send for Table<P> {}
+// SAFETY: as above.
+unsafe impl<P> Sync for Table<P> {}
+
+/// The tag of a hash; never 0.
+#[inline]
+fn tag_of(hash: u32) -> u8 {
+    (hash as u8).max(1)
+}
+
+impl<P> Table<P> {
+    /// The buckets that `entries` need.
+    pub(super) fn homes_for(entries: u64) -> u32 {
+        let homes = entries.saturating_mul(10).div_ceil(LOAD_TENTHS).max(1);
+        u32::try_from(homes).unwrap_or(MOST_HOMES).min(MOST_HOMES)
+    }
+
+    /// A table without entries, or `None` if memory is short.
+    pub(super) fn new(homes: u32, places: NonNull<P>) -> Option<Box<Self>> {
+        let total = homes + (homes / 8).clamp(LEAST_BEHIND, REACH);
+        let layout = Self::layout(total)?;
+        // SAFETY: the layout is not of size zero. Zeros are what an empty bucket consists of.
+        let buckets = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<Bucket>())?;
+        // Where there is no room for it, it is dropped, and the buckets with it.
+        super::try_box(Self {
+            buckets,
+            homes,
+            total,
+            moved: AtomicU32::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            in_transit: false,
+            places,
+        })
+    }
+
+    /// Makes the table a stand-in.
+    pub(super) fn in_transit(mut self: Box<Self>) -> Box<Self> {
+        self.in_transit = true;
+        self
+    }
+
+    pub(super) fn is_in_transit(&self) -> bool {
+        self.in_transit
+    }
+
+    fn layout(total: u32) -> Option<Layout> {
+        Layout::array::<Bucket>(total as usize).ok()
+    }
+
+    /// The last bucket in which entries of a home may lie.
+    #[inline]
+    fn last_of(&self, home: u32) -> u32 {
+        (home + REACH).min(self.total - 1)
+    }
+
+    pub(super) fn homes(&self) -> u32 {
+        self.homes
+    }
+
+    #[inline]
+    pub(super) fn places(&self) -> NonNull<P> {
+        self.places
+    }
+
+    /// True if the table holds as many entries as it should.
+    #[inline]
+    pub(super) fn is_full(&self, entries: u64) -> bool {
+        entries * 10 >= u64::from(self.homes) * LOAD_TENTHS
+    }
+
+    #[inline]
+    pub(super) fn home(&self, hash: u32) -> u32 {
+        ((u64::from(hash) * u64::from(self.homes)) >> 32) as u32
+    }
+
+    #[inline]
+    fn bucket(&self, number: u32) -> &Bucket {
+        debug_assert!(number < self.total);
+        // SAFETY: `total` buckets were allocated and live as long as the table; `home` is below
+        // `homes`, and every walk ends at `last_of` at the latest, which is below `total`.
+        unsafe { self.buckets.add(number as usize).as_ref() }
+    }
+
+    /// Tells the processor to fetch the home bucket of a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        super::prefetch(ptr::from_ref(self.bucket(self.home(hash))));
+    }
+
+    /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only
+    /// the home bucket is looked at.
+    #[inline]
+    pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Address)) {
+        let table = self.current(hash);
+        let bucket = table.bucket(table.home(hash));
+        let low = bucket.tags[0].load(Ordering::Acquire);
+        let high = bucket.tags[1].load(Ordering::Acquire);
+        let mut positions = Bucket::matching(low, high, tag_of(hash));
+        while positions != 0 {
+            let position = positions.trailing_zeros() as usize;
+            let address = bucket.address(position, Ordering::Acquire);
+            // SAFETY: what `places` points to lives as long as the tables that carry it.
+            let places = unsafe { table.places.as_ref() };
+            fetch(places, address);
+            positions &= positions - 1;
+        }
+    }
+
+    /// The table that hashes as this one are looked up in: this one, or a successor.
+    #[inline]
+    pub(super) fn current(&self, hash: u32) -> &Self {
+        let mut table = self;
+        while let Some(next) = table.successor_of(hash) {
+            table = next;
+        }
+        table
+    }
+
+    /// The successor, if the hash was moved there.
+    #[inline]
+    pub(super) fn successor_of(&self, hash: u32) -> Option<&Self> {
+        let next = self.next.load(Ordering::Acquire);
+        // SAFETY: a successor lives at least as long as its table: both are freed after the pins
+        // of those that could see them, the older one first.
+        let next = unsafe { next.as_ref() }?;
+        (self.home(hash) < self.moved.load(Ordering::Acquire)).then_some(next)
+    }
+
+    /// Asks `found` about the addresses in the home bucket that a key of this hash may have, until
+    /// it says something: the whole search for nine keys of ten.
+    #[inline]
+    pub(super) fn search_home<R>(
+        &self,
+        hash: u32,
+        mut found: impl FnMut(Address) -> Option<R>,
+    ) -> Home<R> {
+        let mut table = self;
+        if !self.next.load(Ordering::Acquire).is_null() {
+            table = self.current(hash);
+        }
+        let bucket = table.bucket(table.home(hash));
+        let mut positions = bucket.matching_now(tag_of(hash));
+        while positions != 0 {
+            let position = positions.trailing_zeros() as usize;
+            if let Some(result) = found(bucket.address(position, Ordering::Acquire)) {
+                return Home::Found(result);
+            }
+            positions &= positions - 1;
+        }
+        // A successor may have taken over during the search.
+        if bucket.tags[1].load(Ordering::Acquire) >> PASSED_SHIFT & MOST_PASSED != 0
+            || table.in_transit
+            || table.successor_of(hash).is_some()
+        {
+            return Home::Unsure;
+        }
+        Home::Absent
+    }
+
+    /// Asks `found` about each slot that a key of this hash may have, until it says something.
+    /// Only this table is searched.
+    #[inline]
+    pub(super) fn search<R>(
+        &self,
+        hash: u32,
+        mut found: impl FnMut(Address) -> Option<R>,
+    ) -> Option<R> {
+        let home = self.home(hash);
+        let mut number = home;
+        loop {
+            let bucket = self.bucket(number);
+            let low = bucket.tags[0].load(Ordering::Acquire);
+            let high = bucket.tags[1].load(Ordering::Acquire);
+            let mut positions = Bucket::matching(low, high, tag_of(hash));
+            while positions != 0 {
+                let position = positions.trailing_zeros() as usize;
+                // The slot may be newer than the tag; it is a slot in any case.
+                let address = bucket.address(position, Ordering::Acquire);
+                if let Some(result) = found(address) {
+                    return Some(result);
+                }
+                positions &= positions - 1;
+            }
+            if high >> PASSED_SHIFT & MOST_PASSED == 0 || number == self.last_of(home) {
+                return None;
+            }
+            number += 1;
+        }
+    }
+
+    /// Where the index names an entry that `is_it` knows. Only under the lock.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        hash: u32,
+        mut is_it: impl FnMut(Address) -> bool,
+    ) -> Option<(Spot, Address)> {
+        let home = self.home(hash);
+        let mut number = home;
+        loop {
+            let bucket = self.bucket(number);
+            let mut positions = bucket.positions(tag_of(hash));
+            while positions != 0 {
+                let position = positions.trailing_zeros() as usize;
+                let address = bucket.address(position, Ordering::Relaxed);
+                if is_it(address) {
+                    return Some((Spot { bucket: number, position }, address));
+                }
+                positions &= positions - 1;
+            }
+            if bucket.passed() == 0 || number == self.last_of(home) {
+                return None;
+            }
+            number += 1;
+        }
+    }
+
+    /// Where the index names this slot. Only under the lock.
+    pub(super) fn spot(&self, hash: u32, address: Address) -> Option<Spot> {
+        self.find(hash, |other| other == address).map(|(spot, _)| spot)
+    }
+
+    /// Names a slot; false if there is no room within reach. Only under the lock.
+    #[must_use]
+    #[inline]
+    pub(super) fn insert(&self, hash: u32, address: Address) -> bool {
+        let home = self.home(hash);
+        for number in home..=self.last_of(home) {
+            let bucket = self.bucket(number);
+            if let Some(position) = bucket.free_position() {
+                // Readers must see that earlier buckets were passed before they can need it.
+                for passed in home..number {
+                    self.bucket(passed).pass();
+                }
+                bucket.addresses[position].store(address.0, Ordering::Release);
+                bucket.set_tag(position, tag_of(hash));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Names another slot of the same key in place. Only under the lock.
+    pub(super) fn swap(&self, spot: Spot, address: Address) {
+        self.bucket(spot.bucket).addresses[spot.position].store(address.0, Ordering::Release);
+    }
+
+    /// Names a slot no longer. Only under the lock.
+    pub(super) fn remove(&self, hash: u32, spot: Spot) {
+        self.bucket(spot.bucket).set_tag(spot.position, 0);
+        for passed in self.home(hash)..spot.bucket {
+            self.bucket(passed).unpass();
+        }
+    }
+
+    /// True if more buckets would make room where a run of them is full.
+    pub(super) fn is_worth_growing(&self, entries: u64) -> bool {
+        entries * 10 >= u64::from(self.homes) * LEAST_LOAD_TENTHS
+    }
+
+    /// Any slot that lies in the home bucket of a hash, for when there is no room within reach.
+    pub(super) fn any(&self, hash: u32) -> Option<Address> {
+        let bucket = self.bucket(self.home(hash));
+        (bucket.tag(0) != 0).then(|| bucket.address(0, Ordering::Relaxed))
+    }
+
+    /// Gives this table a successor. Only under the lock, once.
+    pub(super) fn set_next(&self, next: NonNull<Self>) {
+        self.next.store(next.as_ptr(), Ordering::Release);
+    }
+
+    pub(super) fn next(&self) -> Option<NonNull<Self>> {
+        NonNull::new(self.next.load(Ordering::Acquire))
+    }
+
+    /// Moves the entries of one home bucket to the successor; true if that was the last one.
+    /// `hash_of` knows the hash of every slot that is named here. Only under the lock.
+    ///
+    /// Entries that find no room there are given to `homeless`: they are in neither table then.
+    pub(super) fn move_one(
+        &self,
+        hash_of: impl Fn(Address) -> u32,
+        mut homeless: impl FnMut(Address),
+    ) -> bool {
+        let Some(next) = self.next() else { return true };
+        // SAFETY: as in `successor_of`.
+        let next = unsafe { next.as_ref() };
+        let home = self.moved.load(Ordering::Relaxed);
+        if home >= self.homes {
+            return true;
+        }
+        self.each_of(home, home, &hash_of, |address, hash, _| {
+            if !next.insert(hash, address) {
+                homeless(address);
+            }
+        });
+        self.moved.store(home + 1, Ordering::Release);
+        // The home bucket stays as it is; its count as well, which is what leads readers that
+        // are late to the buckets that are cleared now.
+        if self.bucket(home).passed() > 0 {
+            self.each_of(home, home + 1, &hash_of, |_, _, spot| {
+                self.bucket(spot.bucket).set_tag(spot.position, 0);
+                for passed in home + 1..spot.bucket {
+                    self.bucket(passed).unpass();
+                }
+            });
+        }
+        home + 1 == self.homes
+    }
+
+    /// Calls `each` with the slots of a home, their hashes and where they lie, from a bucket on.
+    fn each_of(
+        &self,
+        home: u32,
+        from: u32,
+        hash_of: impl Fn(Address) -> u32,
+        mut each: impl FnMut(Address, u32, Spot),
+    ) {
+        for number in from..=self.last_of(home) {
+            let bucket = self.bucket(number);
+            let passed = bucket.passed();
+            for position in 0..WIDTH {
+                if bucket.tag(position) == 0 {
+                    continue;
+                }
+                let address = bucket.address(position, Ordering::Relaxed);
+                let hash = hash_of(address);
+                if self.home(hash) == home {
+                    each(address, hash, Spot { bucket: number, position });
+                }
+            }
+            if passed == 0 {
+                break;
+            }
+        }
+    }
+
+    /// The least hash whose home comes after this bucket; 2^32 after the last one.
+    pub(super) fn end_of_home(&self, home: u32) -> u64 {
+        ((u64::from(home) + 1) << 32).div_ceil(u64::from(self.homes))
+    }
+
+    /// Calls `each` for every slot in this bucket and those after it that its entries may lie in;
+    /// others lie there as well.
+    pub(super) fn of_home(&self, home: u32, mut each: impl FnMut(Address)) {
+        for number in home..=self.last_of(home) {
+            let bucket = self.bucket(number);
+            let low = bucket.tags[0].load(Ordering::Acquire);
+            let high = bucket.tags[1].load(Ordering::Acquire);
+            let mut taken = !Bucket::matching(low, high, 0) & ((1 << WIDTH) - 1);
+            while taken != 0 {
+                each(bucket.address(taken.trailing_zeros() as usize, Ordering::Acquire));
+                taken &= taken - 1;
+            }
+            if high >> PASSED_SHIFT & MOST_PASSED == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Asserts that the counts of passing entries are right, and calls `each` with every slot
+    /// that this table is asked for, that is, those that were not moved. Only under the lock.
+    pub(super) fn validate(&self, hash_of: impl Fn(Address) -> u32, mut each: impl FnMut(Address)) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        let mut passed = vec![0_u64; self.total as usize];
+        for number in moved..self.total {
+            let bucket = self.bucket(number);
+            for position in 0..WIDTH {
+                if bucket.tag(position) == 0 {
+                    continue;
+                }
+                let address = bucket.address(position, Ordering::Relaxed);
+                let hash = hash_of(address);
+                let home = self.home(hash);
+                assert_eq!(bucket.tag(position), tag_of(hash), "tag of {address:?}");
+                assert!(
+                    home >= moved && home <= number && number <= self.last_of(home),
+                    "home of {address:?}"
+                );
+                (home..number).for_each(|number| passed[number as usize] += 1);
+                each(address);
+            }
+        }
+        for number in moved..self.total {
+            let counted = self.bucket(number).passed();
+            let real = passed[number as usize];
+            assert!(counted == real || counted == MOST_PASSED, "bucket {number} passed by");
+        }
+    }
+}
+
+impl<P> Drop for Table<P> {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.total) {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(self.buckets.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+/// A table that is on its way out while readers may still look at it: a pointer and no `Box`,
+/// which would say that nobody else does.
+pub(super) struct OwnedTable<P>(NonNull<Table<P>>);
+
+impl<P> OwnedTable<P> {
+    /// # Safety
+    /// The table was leaked from a box, and nobody else will free it.
+    pub(super) unsafe fn new(table: *mut Table<P>) -> Self {
+        // SAFETY: a leaked box is not null.
+        Self(unsafe { NonNull::new_unchecked(table) })
+    }
+
+    /// The successor.
+    pub(super) fn next(&self) -> Option<NonNull<Table<P>>> {
+        // SAFETY: the table is freed in `drop`.
+        unsafe { self.0.as_ref() }.next()
+    }
+}
+
+impl<P> Drop for OwnedTable<P> {
+    fn drop(&mut self) {
+        // SAFETY: ours to free, by the word given to `new`; who drops it knows that the readers
+        // are gone.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_compared_alike_with_and_without_special_instructions() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..100_000 {
+            let (low, high) = (random.u64(..), random.u64(..));
+            let (low, high) = (low & random.u64(..), high & random.u64(..));
+            for tag in [0, 1, 0x80, 0xFF, random.u8(..), low as u8] {
+                let expected = (0..WIDTH)
+                    .filter(|position| {
+                        let word = if *position < 8 { low } else { high };
+                        (word >> (position % 8 * 8)) as u8 == tag
+                    })
+                    .fold(0, |bits, position| bits | 1 << position);
+                assert_eq!(Bucket::matching(low, high, tag), expected);
+                assert_eq!(Bucket::matching_anywhere(low, high, tag), expected);
+            }
+        }
+    }
+
+    /// Hashes by address, as the places know them.
+    fn hash_of(address: Address) -> u32 {
+        address.0.wrapping_mul(0x9E37_79B9)
+    }
+
+    fn found(table: &Table<()>, number: u32) -> bool {
+        let hash = hash_of(Address(number));
+        let is_it = |address: Address| (address.0 == number).then_some(());
+        table.current(hash).search(hash, is_it).is_some()
+    }
+
+    #[test]
+    fn a_table_that_moves_names_everything_at_every_step() {
+        let seed = 11;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let old = Table::<()>::new(40, NonNull::dangling()).unwrap();
+        let new = Table::<()>::new(61, NonNull::dangling()).unwrap();
+        let mut named = Vec::new();
+        for number in 0..400 {
+            assert!(old.insert(hash_of(Address(number)), Address(number)));
+            named.push(number);
+        }
+        old.set_next(NonNull::from(&*new));
+        let mut next_number = 400;
+        loop {
+            // Some go and some come while the table moves.
+            for _ in 0..3 {
+                let gone = named.swap_remove(random.usize(..named.len()));
+                let hash = hash_of(Address(gone));
+                let table = old.current(hash);
+                let spot = table.spot(hash, Address(gone)).unwrap();
+                table.remove(hash, spot);
+                assert!(!found(&old, gone), "seed {seed}");
+                let hash = hash_of(Address(next_number));
+                assert!(old.current(hash).insert(hash, Address(next_number)));
+                named.push(next_number);
+                next_number += 1;
+            }
+            let done = old.move_one(hash_of, |address| panic!("no room for {address:?}"));
+            assert!(named.iter().all(|number| found(&old, *number)), "seed {seed}");
+            let mut seen = 0;
+            for table in [&old, &new] {
+                table.validate(hash_of, |_| seen += 1);
+            }
+            assert_eq!(seen, named.len(), "seed {seed}");
+            if done {
+                break;
+            }
+        }
+        assert!(named.iter().all(|number| found(&new, *number)));
+    }
+}

@@ -1,0 +1,300 @@
+//! Look-ups: no lock, no locked instruction, nothing stored but the pin and a count that stops at
+//! its cap.
+
+use std::{
+    borrow::Borrow,
+    hash::{BuildHasher, Hash},
+    sync::atomic::Ordering,
+};
+
+use super::{
+    cache::{MemoryCache, Spread},
+    departures::Departures,
+    index::Home,
+    shard::Index,
+    slab::{Address, Place},
+    statistics::RemovalCause,
+};
+use crate::{
+    clock::Millis,
+    policy::{MOST_READS, Slot},
+    sync::epoch::{self, Pin},
+};
+
+impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
+    /// Returns a clone of the key's value. Where cloning is not cheap, hold an `Arc` or use
+    /// [`get_with`](Self::get_with).
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        self.get_with(key, V::clone)
+    }
+
+    /// Shows the key's value to `f` and returns what it returns. `f` runs with no lock held and
+    /// may call the cache; as long as it runs, what leaves any cache of the process is not freed.
+    #[inline]
+    pub fn get_with<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.get_hashed(self.hash(key), |other| other.borrow() == key, f)
+    }
+
+    /// Returns a clone of the key's value without telling the policy of the read.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let eq = |other: &K| other.borrow() == key;
+        self.read::<false, _>(self.hash(key), eq, V::clone)
+    }
+
+    /// True if the cache holds the key. The policy is not told.
+    pub fn contains<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let eq = |other: &K| other.borrow() == key;
+        self.read::<false, _>(self.hash(key), eq, |_| ()).is_some()
+    }
+}
+
+impl<K, V, S> MemoryCache<K, V, S> {
+    /// Finds an entry by its [`hash`](Self::hash) and a comparison of the caller's own, shows its
+    /// value to `f` and returns what that returns. `eq` is asked only about keys whose hash has
+    /// the same 32 bits of those that the index keeps.
+    #[inline]
+    pub fn get_hashed<R>(
+        &self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool + Copy,
+        f: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        self.read::<true, R>(hash, eq, f)
+    }
+
+    /// The short way: the key is in its home bucket, or nowhere. Everything else is
+    /// [`read_on`](Self::read_on)'s, which begins anew: so few values live here at a time that
+    /// all of them stay in registers.
+    #[inline]
+    fn read<const HIT: bool, R>(
+        &self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool + Copy,
+        f: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let spread = self.spread(hash);
+        let Some(pin) = epoch::brief() else { return self.read_on::<HIT, R>(hash, eq, f) };
+        // SAFETY: a root names a table that is freed only when no pin is left that could have
+        // seen it, and the pin above is held through the search.
+        let table = unsafe { &*self.root(spread) };
+        // SAFETY: as above; the slab's segments go with its tables.
+        let places = unsafe { table.places().as_ref() };
+        let found = table.search_home(spread.hash, |address| {
+            // SAFETY: the index named the slot while the pin was held, so it is live, or retired
+            // since.
+            let place = unsafe { places.place(address) };
+            // SAFETY: as above.
+            let found = place.hash() == spread.hash && eq(unsafe { place.key() });
+            found.then_some(place)
+        });
+        match found {
+            Home::Found(place)
+                if self.only_counts_reads
+                    && (place.never_expires() || self.clock.is_far(place.deadline())) =>
+            {
+                if HIT {
+                    count_read(place);
+                }
+                // SAFETY: found with the pin, which is still held.
+                Some(f(unsafe { place.value() }))
+            }
+            Home::Absent => None,
+            _ => {
+                drop(pin);
+                self.read_on::<HIT, R>(hash, eq, f)
+            }
+        }
+    }
+
+    /// The whole way, for keys that are not in their home bucket, entries whose time is nearly
+    /// over, shards that are changing, and policies that want to be told of reads.
+    #[inline(never)]
+    fn read_on<const HIT: bool, R>(
+        &self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool + Copy,
+        f: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let spread = self.spread(hash);
+        let (pin, entry) = self.search_on(spread, epoch::pin(), eq)?;
+        let (table, address, place) = entry;
+        if !self.note_read::<HIT>(table, address, place, spread) {
+            drop(pin);
+            self.expired(spread, address);
+            return None;
+        }
+        // SAFETY: found with the pin, which is still held.
+        Some(f(unsafe { place.value() }))
+    }
+
+    /// Searches on for a key that is not in its home bucket, or whose shard is changing.
+    ///
+    /// What is found may be used as long as the pin that is returned with it.
+    fn search_on<'a>(
+        &'a self,
+        spread: Spread,
+        mut pin: Pin,
+        eq: impl Fn(&K) -> bool + Copy,
+    ) -> Option<(Pin, Entry<'a, K, V>)> {
+        loop {
+            // SAFETY: as in `read`.
+            let first = unsafe { &*self.root(spread) };
+            // SAFETY: as in `read`.
+            match unsafe { find(first, spread, eq) } {
+                Found::Yes(entry) => return Some((pin, entry)),
+                Found::No => return None,
+                Found::InTransit => {
+                    // Where this thread has another pin, the shard waits for it, and gives up.
+                    drop(pin);
+                    drop(self.writers[spread.shard].lock());
+                    pin = epoch::pin();
+                }
+            }
+        }
+    }
+
+    /// True if the entry's time is over.
+    #[inline]
+    pub(super) fn is_past(&self, entry: Entry<'_, K, V>) -> bool {
+        let (table, address, place) = entry;
+        if !place.never_expires() && self.clock.is_past(place.deadline()) {
+            return true;
+        }
+        let Some(idle) = self.time_to_idle else { return false };
+        // SAFETY: the slot was found in this table with a pin that is still held.
+        match unsafe { table.places().as_ref().used_at(address) } {
+            Some(used_at) => {
+                let used_at = used_at.load(Ordering::Relaxed);
+                self.clock.is_past(Millis(used_at.saturating_add(idle)))
+            }
+            None => false,
+        }
+    }
+
+    /// Counts or tells a read and notes when it was; false if the entry's time is over.
+    pub(super) fn note_read<const HIT: bool>(
+        &self,
+        table: &Index<K, V>,
+        address: Address,
+        place: &Place<K, V>,
+        spread: Spread,
+    ) -> bool {
+        if self.is_past((table, address, place)) {
+            return false;
+        }
+        if HIT && self.tells_reads {
+            self.tell_read(spread, address.slot());
+        } else if HIT {
+            count_read(place);
+        }
+        if HIT && self.time_to_idle.is_some() {
+            // SAFETY: the slot was found in this table with a pin that is still held.
+            if let Some(used_at) = unsafe { table.places().as_ref().used_at(address) } {
+                let now = self.clock.coarse().0;
+                // Only forward: a reader that is late must not take another's use back.
+                if used_at.load(Ordering::Relaxed) < now {
+                    used_at.fetch_max(now, Ordering::Relaxed);
+                }
+            }
+        }
+        true
+    }
+
+    /// Tells a policy that keeps exact order.
+    #[cold]
+    #[inline(never)]
+    fn tell_read(&self, spread: Spread, slot: Slot) {
+        let mut locked = self.lock(spread.shard);
+        // It may have left since it was found.
+        if locked.is_named(slot, spread.hash) {
+            locked.hit(slot);
+        }
+    }
+
+    /// Frees an expired entry that a read came across, unless somebody was faster.
+    #[cold]
+    #[inline(never)]
+    fn expired(&self, spread: Spread, address: Address) {
+        let slot = address.slot();
+        let mut departures = Departures::new(&self.exit);
+        let mut locked = self.lock(spread.shard);
+        locked.collect(&mut departures);
+        if locked.is_named(slot, spread.hash) && locked.deadline(slot) <= self.clock.coarse() {
+            locked.take(slot, RemovalCause::Expired, &mut departures);
+        }
+    }
+}
+
+/// Counts a read for the policy. Two at once may count as one, and the line of an entry that was
+/// read often is not written at all.
+#[inline]
+pub(super) fn count_read<K, V>(place: &Place<K, V>) {
+    let reads = place.reads.load(Ordering::Relaxed);
+    if reads < MOST_READS {
+        place.reads.store(reads + 1, Ordering::Relaxed);
+    }
+}
+
+/// An entry, and the table that named it.
+pub(super) type Entry<'a, K, V> = (&'a Index<K, V>, Address, &'a Place<K, V>);
+
+/// What a search came to.
+pub(super) enum Found<'a, K, V> {
+    Yes(Entry<'a, K, V>),
+    No,
+    /// The shard moves its entries: to be asked again when its lock was free.
+    InTransit,
+}
+
+/// Searches a shard from its first table on.
+///
+/// # Safety
+/// A pin is held since before `first` was loaded from the shard's root, and for as long as what is
+/// returned is used.
+#[inline]
+pub(super) unsafe fn find<'a, K, V>(
+    first: &'a Index<K, V>,
+    spread: Spread,
+    eq: impl Fn(&K) -> bool + Copy,
+) -> Found<'a, K, V> {
+    let hash = spread.hash;
+    let mut table = first.current(hash);
+    loop {
+        // SAFETY: the slab's segments go with its tables, which the pin keeps.
+        let places = unsafe { table.places().as_ref() };
+        let found = table.search(hash, |address| {
+            // SAFETY: the index named the slot while the pin was held.
+            let place = unsafe { places.place(address) };
+            // SAFETY: as above: it is live, or retired since.
+            (place.hash() == hash && eq(unsafe { place.key() })).then_some((address, place))
+        });
+        if let Some((address, place)) = found {
+            return Found::Yes((table, address, place));
+        }
+        // Its home may have moved on during the search.
+        match table.successor_of(hash) {
+            Some(next) => table = next,
+            None if table.is_in_transit() => return Found::InTransit,
+            None => return Found::No,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What puts in and takes out.
+
+use std::{
+    borrow::Borrow,
+    hash::{BuildHasher, Hash},
+    time::Duration,
+};
+
+use super::{
+    cache::MemoryCache,
+    departures::Departures,
+    options::Ttl,
+    shard::{Hit, Locked, NewEntry},
+    statistics::RemovalCause,
+};
+use crate::{
+    clock::Millis,
+    sync::epoch::{self, Pin},
+};
+
+/// What became of an insert. Unless it was declined, the key's earlier value is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inserted {
+    /// The entry is in the cache.
+    Stored,
+    /// `decide` said no; nothing changed.
+    Declined,
+    /// The entry is too heavy, the bound leaves no room for any, memory is short, or readers that
+    /// stay where they are hold up more than should pile up; it was not stored.
+    Refused,
+    /// The time to live is zero or over; it was not stored.
+    Expired,
+}
+
+/// What [`MemoryCache::compute`] is to do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Computed<V> {
+    /// Store this value, with this time to live.
+    Store(V, Ttl),
+    /// Remove the key.
+    Remove,
+    /// Leave everything as it is.
+    Keep,
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
+    /// Stores a value with the default time to live, in place of the key's earlier one.
+    pub fn insert(&self, key: K, value: V) -> Inserted {
+        self.insert_if(key, value, Ttl::Default, |_| true)
+    }
+
+    /// Stores a value that lives for `ttl`, in place of the key's earlier one.
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Ttl) -> Inserted {
+        self.insert_if(key, value, ttl, |_| true)
+    }
+
+    /// Stores a value if `decide` says so, having seen the value that the key has now (an expired
+    /// one is `None`). Decision and insert are one step for all other calls of this key.
+    ///
+    /// `decide` runs exactly once, also for an entry that will be refused, under the shard's lock:
+    /// it must be short and must not call the cache.
+    #[inline]
+    pub fn insert_if(
+        &self,
+        key: K,
+        value: V,
+        ttl: Ttl,
+        decide: impl FnOnce(Option<&V>) -> bool,
+    ) -> Inserted {
+        let weight = self.weigh(&key, &value);
+        let hash = self.hash(&key);
+        let spread = self.spread(hash);
+        let ttl = self.resolve(ttl);
+
+        let mut departures = Departures::new(&self.exit);
+        let mut locked = self.lock(spread.shard);
+        locked.collect(&mut departures);
+        locked.help_if_stalled();
+        let found = locked.find(spread.hash, |other| *other == key);
+        let now = self.now_for(ttl, &locked);
+        let live = found.filter(|hit| locked.deadline_of(*hit) > now);
+        if !decide(live.map(|hit| locked.value(hit))) {
+            departures.push(key, value);
+            return Inserted::Declined;
+        }
+
+        // From here on none of the caller's code runs until the lock is free.
+        locked.void_loads(spread.hash);
+        if let (Some(hit), None) = (found, live) {
+            locked.take_hit(hit, spread.hash, RemovalCause::Expired, &mut departures);
+        }
+        // Before anything is evicted: the expired should make room, not the living. What `live`
+        // names is not among them.
+        locked.free_some(now, &mut departures);
+        self.put(&mut locked, spread.hash, key, value, weight, ttl, now, live, &mut departures)
+    }
+
+    /// Stores, removes or keeps what `decide` says, having seen the value that the key has now (an
+    /// expired one is `None`). Decision and change are one step for all other calls of this key.
+    ///
+    /// Returns `None` unless something was to be stored. `decide` runs under the shard's lock: it
+    /// must be short and must not call the cache; if it panics, nothing changes. The same goes for
+    /// the weigher here, as it needs the value.
+    ///
+    /// ```
+    /// use tierce::{Computed, MemoryCache, MemoryOptions, Ttl};
+    ///
+    /// let hits = MemoryCache::new(MemoryOptions::new().max_entries(100))?;
+    /// for _ in 0..3 {
+    ///     hits.compute("page", |count| Computed::Store(count.unwrap_or(&0) + 1, Ttl::Default));
+    /// }
+    /// assert_eq!(hits.get("page"), Some(3));
+    /// hits.compute("page", |_| Computed::Remove);
+    /// assert_eq!(hits.get("page"), None);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    pub fn compute(
+        &self,
+        key: K,
+        decide: impl FnOnce(Option<&V>) -> Computed<V>,
+    ) -> Option<Inserted> {
+        let spread = self.spread(self.hash(&key));
+        let mut departures = Departures::new(&self.exit);
+        // Before the lock, so that a weigher that panics does not have it dropped under the lock.
+        let mut pending = None;
+        let mut locked = self.lock(spread.shard);
+        locked.collect(&mut departures);
+        locked.help_if_stalled();
+        let found = locked.find(spread.hash, |other| *other == key);
+        let mut now = Millis(0);
+        if locked.has_deadlines() {
+            now = self.clock.coarse();
+        }
+        let live = found.filter(|hit| locked.deadline_of(*hit) > now);
+        let decided = decide(live.map(|hit| locked.value(hit)));
+        let (value, ttl) = match decided {
+            Computed::Keep => return None,
+            Computed::Remove => {
+                locked.void_loads(spread.hash);
+                if let Some(hit) = found {
+                    let cause =
+                        if live.is_some() { RemovalCause::Removed } else { RemovalCause::Expired };
+                    locked.take_hit(hit, spread.hash, cause, &mut departures);
+                }
+                return None;
+            }
+            Computed::Store(value, ttl) => (value, self.resolve(ttl)),
+        };
+        let weight = self.weigh(&key, pending.insert(value));
+        let value = pending.take()?;
+        locked.void_loads(spread.hash);
+        if let (Some(hit), None) = (found, live) {
+            locked.take_hit(hit, spread.hash, RemovalCause::Expired, &mut departures);
+        }
+        let now = self.now_for(ttl, &locked);
+        locked.free_some(now, &mut departures);
+        // It may have expired since it was looked at.
+        let live = live.filter(|hit| locked.is_named(hit.slot, spread.hash));
+        let hash = spread.hash;
+        Some(self.put(&mut locked, hash, key, value, weight, ttl, now, live, &mut departures))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[inline]
+    pub(super) fn put<'a>(
+        &'a self,
+        locked: &mut Locked<'_, K, V>,
+        hash: u32,
+        key: K,
+        value: V,
+        weight: Option<u64>,
+        ttl: Ttl,
+        now: Millis,
+        live: Option<Hit>,
+        departures: &mut Departures<'a, K, V>,
+    ) -> Inserted {
+        let refusal = match weight {
+            _ if ttl == Ttl::For(Duration::ZERO) => Some(Inserted::Expired),
+            Some(weight) if locked.admits(weight) => None,
+            _ => Some(Inserted::Refused),
+        };
+        let (Some(weight), None) = (weight, refusal) else {
+            if let Some(hit) = live {
+                locked.take_hit(hit, hash, RemovalCause::Removed, departures);
+            }
+            departures.push(key, value);
+            return locked.turn_away(refusal.unwrap_or(Inserted::Refused));
+        };
+        let deadline = match ttl {
+            Ttl::For(span) => self.jittered(now, span, hash),
+            _ => Millis::NEVER,
+        };
+        let entry = NewEntry { hash, deadline, weight, key, value };
+        match locked.store(entry, live, now, departures) {
+            Ok(_) => Inserted::Stored,
+            Err(entry) => {
+                departures.push(entry.key, entry.value);
+                locked.turn_away(Inserted::Refused)
+            }
+        }
+    }
+
+    /// Removes the key and returns its value, unless that has expired. Where a clone is not wanted
+    /// [`invalidate`](Self::invalidate) does without.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        self.remove_if(key, |_| true)
+    }
+
+    /// Removes the key and returns its value if `decide` says so. `decide` runs under the shard's
+    /// lock, and only if there is a value: it must be short and must not call the cache. The clone
+    /// that is returned is made with no lock held.
+    pub fn remove_if<Q>(&self, key: &Q, decide: impl FnOnce(&V) -> bool) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        // Keeps the value where it is until it is cloned.
+        let mut pin = None;
+        let value = self.remove_locked(key, || (), decide, Some(&mut pin))?;
+        // SAFETY: live until after the pin was taken, which is still held.
+        let value = unsafe { (*value).clone() };
+        drop(pin);
+        Some(value)
+    }
+
+    /// Removes the key; true if it had a value that had not expired. That value is not cloned.
+    pub fn invalidate<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.remove_after(key, || ())
+    }
+
+    /// Runs `under_lock` under the lock of the key's shard, then removes the key if it is there;
+    /// true if it had a value that had not expired. No insert of the key comes between the two,
+    /// and no read that begins after this returned finds the value. `under_lock` must be short and
+    /// must not call the cache; if it panics, the key stays.
+    pub fn remove_after<Q>(&self, key: &Q, under_lock: impl FnOnce()) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.remove_locked(key, under_lock, |_| true, None).is_some()
+    }
+
+    /// Removes, and says where the value was: it stays there for as long as the pin is held that
+    /// is put into `keep`.
+    fn remove_locked<Q>(
+        &self,
+        key: &Q,
+        first: impl FnOnce(),
+        decide: impl FnOnce(&V) -> bool,
+        keep: Option<&mut Option<Pin>>,
+    ) -> Option<*const V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let spread = self.spread(self.hash(key));
+        let mut departures = Departures::new(&self.exit);
+        let mut locked = self.lock(spread.shard);
+        first();
+        locked.void_loads(spread.hash);
+        let hit = locked.find(spread.hash, |other| other.borrow() == key)?;
+        let deadline = locked.deadline_of(hit);
+        let removed = if deadline != Millis::NEVER && deadline <= self.clock.coarse() {
+            locked.take_hit(hit, spread.hash, RemovalCause::Expired, &mut departures);
+            None
+        } else {
+            let value = locked.value(hit);
+            if !decide(value) {
+                return None;
+            }
+            let value = std::ptr::from_ref(value);
+            if let Some(pin) = keep {
+                *pin = Some(epoch::pin());
+            }
+            locked.take_hit(hit, spread.hash, RemovalCause::Removed, &mut departures);
+            Some(value)
+        };
+        locked.collect(&mut departures);
+        removed
+    }
+
+    /// The weight of an entry, `None` for one that must not be kept.
+    #[inline]
+    pub(super) fn weigh(&self, key: &K, value: &V) -> Option<u64> {
+        let own = self.weigher.as_ref().map_or(0, |weigher| weigher(key, value));
+        (own != usize::MAX).then(|| (own as u64).saturating_add(Self::ENTRY_OVERHEAD as u64))
+    }
+
+    /// The time to live that is meant.
+    #[inline]
+    pub(super) fn resolve(&self, ttl: Ttl) -> Ttl {
+        match ttl {
+            Ttl::Default => self.default_ttl,
+            Ttl::Until(instant) => {
+                Ttl::For(instant.saturating_duration_since(std::time::Instant::now()))
+            }
+            other => other,
+        }
+    }
+
+    /// Now, if anything depends on it.
+    #[inline]
+    pub(super) fn now_for(&self, ttl: Ttl, locked: &Locked<'_, K, V>) -> Millis {
+        if ttl != Ttl::Never || locked.has_deadlines() { self.clock.coarse() } else { Millis(0) }
+    }
+
+    /// The deadline of an entry that lives for `span`, shortened by up to the jitter.
+    #[inline]
+    fn jittered(&self, now: Millis, span: Duration, hash: u32) -> Millis {
+        let deadline = now.after(span);
+        if self.ttl_jitter == 0 || deadline == Millis::NEVER {
+            return deadline;
+        }
+        // Differs from key to key and from insert to insert.
+        let mixed = (u64::from(hash) ^ now.0.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let most = (u128::from(deadline.0 - now.0) * u128::from(self.ttl_jitter)) >> 16;
+        let less = (most * u128::from(mixed >> 32)) >> 32;
+        Millis(deadline.0 - less as u64)
+    }
+}
