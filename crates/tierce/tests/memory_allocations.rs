@@ -1,0 +1,169 @@
+//! Memory that runs short: the n-th allocation fails, once or from then on, for every n. The cache
+//! refuses what it has no room for, keeps its invariants and serves nothing wrong.
+
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    ptr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tierce::{Clock, Inserted, MemoryCache, MemoryOptions, Ttl};
+
+/// The system's allocator, which fails when the calling thread wants it to.
+struct Failing;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Never,
+    Once,
+    FromThenOn,
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Never) };
+    /// Allocations until one fails.
+    static LEFT: Cell<u64> = const { Cell::new(0) };
+    static FAILED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn fails() -> bool {
+    // Not reachable only while the thread ends.
+    let Ok(mode) = MODE.try_with(Cell::get) else { return false };
+    if mode == Mode::Never {
+        return false;
+    }
+    let left = LEFT.get();
+    if left > 0 {
+        LEFT.set(left - 1);
+        return false;
+    }
+    if mode == Mode::Once {
+        MODE.set(Mode::Never);
+    }
+    FAILED.set(FAILED.get() + 1);
+    true
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came, or fails as a short system
+// would.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as promised by the caller.
+        if fails() { ptr::null_mut() } else { unsafe { System.alloc(layout) } }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as promised by the caller.
+        if fails() { ptr::null_mut() } else { unsafe { System.alloc_zeroed(layout) } }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as promised by the caller.
+        if fails() { ptr::null_mut() } else { unsafe { System.realloc(pointer, layout, size) } }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Failing = Failing;
+
+/// Runs `call` with the n-th allocation failing, and says how many did.
+fn short_of_memory(mode: Mode, n: u64, call: impl FnOnce()) -> u64 {
+    LEFT.set(n);
+    FAILED.set(0);
+    MODE.set(mode);
+    call();
+    MODE.set(Mode::Never);
+    FAILED.get()
+}
+
+/// Calls of all kinds that need memory, on a cache that grows, shrinks and grows again.
+fn calls(cache: &MemoryCache<u64, u64>, values: &mut [Option<u64>], idle_hand: impl Fn()) {
+    let mut random = fastrand::Rng::with_seed(15);
+    for step in 0..3_000_u64 {
+        let key = random.u64(0..values.len() as u64);
+        match random.u16(0..1_000) {
+            0..900 => {
+                let ttl = if step % 3 == 0 { Ttl::For(Duration::from_secs(9)) } else { Ttl::Never };
+                let stored = cache.insert_with_ttl(key, step, ttl) == Inserted::Stored;
+                values[key as usize] = stored.then_some(step);
+            }
+            900..980 => {
+                cache.invalidate(&key);
+                values[key as usize] = None;
+            }
+            980..985 => idle_hand(),
+            985..988 => cache.set_capacity(Some(random.u64(10..100)), None).unwrap(),
+            988..991 => cache.set_capacity(Some(random.u64(900..2_000)), None).unwrap(),
+            991 => {
+                cache.clear();
+                if cache.is_empty() {
+                    values.fill(None);
+                }
+            }
+            _ => drop(cache.reclaim()),
+        }
+    }
+}
+
+fn every_allocation_fails(mode: Mode, listens: bool) {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let mut n = 0;
+    loop {
+        let (clock, hand) = Clock::manual();
+        let options = MemoryOptions::new().max_entries(1_500).shards(2);
+        let builder = MemoryCache::<u64, u64>::builder(options)
+            .weigher(|_, value| if value % 500 == 0 { 1 << 40 } else { 0 })
+            .clock(clock);
+        let cache = if listens {
+            builder.listener(|_, _, _| _ = TOLD.fetch_add(1, Ordering::Relaxed)).build()
+        } else {
+            builder.build()
+        }
+        .unwrap();
+        // So that what leaves waits for readers.
+        cache.contains(&0);
+        let mut values = vec![None; 1_200];
+        let failed = short_of_memory(mode, n, || {
+            calls(&cache, &mut values, || hand.advance(Duration::from_secs(1)));
+        });
+        cache.validate();
+        for (key, value) in values.iter().enumerate() {
+            let found = cache.get(&(key as u64));
+            assert!(found.is_none() || found == *value, "n {n}: key {key} is {found:?}");
+        }
+        cache.clear();
+        assert!(cache.is_empty(), "n {n}");
+        assert_eq!(cache.insert(1, 1), Inserted::Stored, "n {n}: memory is back");
+        if failed == 0 {
+            break;
+        }
+        // All of the first, then fewer and fewer.
+        n += 1 + n / 40;
+    }
+    assert!(n > 20, "{n} allocations");
+}
+
+#[test]
+fn any_allocation_may_fail_once() {
+    every_allocation_fails(Mode::Once, false);
+}
+
+#[test]
+fn all_allocations_may_fail_from_any_on() {
+    every_allocation_fails(Mode::FromThenOn, false);
+}
+
+#[test]
+fn so_they_may_where_a_listener_is_told() {
+    every_allocation_fails(Mode::Once, true);
+}
