@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-python torture clean
+	bench bench-l1 bench-hitratio bench-l2 bench-python fuzz sanitize model torture clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,7 +31,7 @@ lint: ## Formatting and lints, as errors
 
 test-rust: ## Rust tests, documentation examples included
 	$(CARGO) test --quiet -p tierce --all-features
-	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-trace -p tierce-tests
+	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-trace -p tierce-tests -p tierce-fuzz
 	$(CARGO) test --quiet -p tierce --no-default-features --lib
 
 test-c: ## The C program and the header, by gcc and clang
@@ -64,6 +64,16 @@ bench-l2: ## L2 against LMDB
 bench-python: wheel ## Python hits against functools.lru_cache and cachebox
 	$(PYTHON) -m pytest -q benches/python --benchmark-only --benchmark-json=target/bench-python.json
 	$(PYTHON) benches/python/report.py target/bench-python.json
+
+fuzz: ## Ten million random operations on L1 and a plain model of it (about a minute)
+	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz -- 10000000
+
+sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
+	scripts/sanitize.sh address
+	scripts/sanitize.sh thread
+
+model: ## The protocols of threads, in every interleaving, by loom (minutes)
+	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test epoch_model --test index_model
 
 torture: ## The kill storms for ten minutes each
 	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce --all-features --test store_kill_storm

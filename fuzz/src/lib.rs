@@ -1,0 +1,45 @@
+//! Random operations on a [`MemoryCache`](tierce::MemoryCache) and on a plain model of it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `source` | the decisions: bytes of a fuzzer, or a seed |
+//! | `things` | keys and values that know whether they are alive, and hashers good and bad |
+//! | `model` | what the cache should hold |
+//! | `guest` | another thread that stays in reads |
+//! | `world` | the operations, and what must hold after each |
+//!
+//! The same bytes, or the same seed, always do the same. A failure is a panic.
+
+mod guest;
+mod model;
+mod source;
+mod things;
+mod world;
+
+use std::sync::{Mutex, PoisonError};
+
+use source::Source;
+use things::{Plain, Tracked};
+use world::World;
+
+/// One run at a time: readers of one cache keep what leaves the others from being freed.
+static RUNS: Mutex<()> = Mutex::new(());
+
+fn run_source(source: &mut Source<'_>) -> u64 {
+    let _run = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if source.once_in(4) {
+        World::<Plain>::new(source).run(source)
+    } else {
+        World::<Tracked>::new(source).run(source)
+    }
+}
+
+/// Does what the bytes say, and returns how many operations that were.
+pub fn run(bytes: &[u8]) -> u64 {
+    run_source(&mut Source::bytes(bytes))
+}
+
+/// Does at least so many operations on one cache, and returns how many.
+pub fn run_seed(seed: u64, operations: u64) -> u64 {
+    run_source(&mut Source::seeded(seed, operations))
+}
