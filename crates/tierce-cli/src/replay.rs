@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// Bounds L1 by bytes, such as 10MB. Without either bound: 64MiB.
     #[arg(long, value_name = "SIZE")]
     memory_bytes: Option<String>,
+    /// Which entry of L1 makes room: adaptive or lru. Default: adaptive.
+    #[arg(long, value_name = "POLICY")]
+    memory_policy: Option<String>,
     /// Bounds L2 by entries. Default: 100000.
     #[arg(long, value_name = "N")]
     shared_entries: Option<u64>,
@@ -141,6 +144,7 @@ fn configure(arguments: &Arguments) -> Result<(Config, Options), Failure> {
     let given = [
         ("memory.max_entries", text(arguments.memory_entries), has(TierKind::Memory)),
         ("memory.max_bytes", arguments.memory_bytes.clone(), has(TierKind::Memory)),
+        ("memory.policy", arguments.memory_policy.clone(), has(TierKind::Memory)),
         ("shared.max_entries", text(arguments.shared_entries), has(TierKind::Shared)),
         ("redis.url", arguments.redis.clone(), has(TierKind::Redis)),
         ("default_ttl", arguments.ttl.clone(), true),
@@ -170,6 +174,7 @@ fn configure(arguments: &Arguments) -> Result<(Config, Options), Failure> {
     let used = [
         ("memory.max_entries", has(TierKind::Memory)),
         ("memory.max_bytes", has(TierKind::Memory)),
+        ("memory.policy", has(TierKind::Memory)),
         ("shared.max_entries", has(TierKind::Shared)),
         ("redis.url", has(TierKind::Redis)),
         ("default_ttl", true),

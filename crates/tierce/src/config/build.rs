@@ -33,7 +33,7 @@ impl Config {
     }
 
     fn memory_options(&self) -> MemoryOptions {
-        let mut options = MemoryOptions::new();
+        let mut options = MemoryOptions::new().policy(self.memory.policy);
         if let Some(entries) = self.memory.max_entries {
             options = options.max_entries(entries);
         }

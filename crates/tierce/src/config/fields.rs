@@ -167,6 +167,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "automatic".to_owned(),
     },
     Field {
+        key: "memory.policy",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Policy,
+        default: "adaptive",
+        meaning: "which entry of L1 makes room: adaptive, or exact LRU, whose hits take a lock",
+        read: take!(Policy, memory.policy),
+        write: put!(Policy, memory.policy),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "shared.directory",
         names: &[],
         first_name_wins: false,

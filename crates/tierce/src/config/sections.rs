@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::config::secret::Secret;
+use crate::{config::secret::Secret, policy::PolicyKind};
 
 /// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
 pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
@@ -59,6 +59,8 @@ pub struct MemorySection {
     pub max_bytes: Option<u64>,
     /// `memory.shards`: a power of two; by the count of cores when `None`.
     pub shards: Option<u64>,
+    /// `memory.policy`: which entry makes room.
+    pub policy: PolicyKind,
 }
 
 impl MemorySection {

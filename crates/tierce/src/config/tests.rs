@@ -49,6 +49,7 @@ fn sample(key: &str) -> &'static str {
         "redis.prefix" => "orders:",
         "memory.max_bytes" | "shared.max_bytes" | "shared.max_value_bytes" => "10MiB",
         "memory.shards" => "16",
+        "memory.policy" => "lru",
         "redis.port" => "6380",
         "shared.lock_wait" => "0ms",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",

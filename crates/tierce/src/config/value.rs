@@ -15,6 +15,7 @@ use crate::{
         secret::{self, Secret, UrlParts},
         units,
     },
+    policy::PolicyKind,
     tiering::Tiering,
 };
 
@@ -31,6 +32,7 @@ pub(super) enum Value {
     Url(Secret),
     Tiering(Tiering),
     Environment(Environment),
+    Policy(PolicyKind),
 }
 
 impl fmt::Display for Value {
@@ -47,6 +49,7 @@ impl fmt::Display for Value {
             Self::Url(url) => out.write_str(&secret::blank_url(url)),
             Self::Tiering(tiering) => write!(out, "{tiering}"),
             Self::Environment(environment) => write!(out, "{environment}"),
+            Self::Policy(policy) => write!(out, "{policy}"),
         }
     }
 }
@@ -87,6 +90,7 @@ pub(super) enum Kind {
     Url,
     Tiering,
     Environment,
+    Policy,
 }
 
 impl Kind {
@@ -148,6 +152,7 @@ impl Kind {
                 .to_owned(),
             Self::Tiering => "must be one of L1, L2, L3, L1L2, L1L3, L2L3, L1L2L3".to_owned(),
             Self::Environment => "must be development, staging or production".to_owned(),
+            Self::Policy => "must be adaptive or lru".to_owned(),
         }
     }
 
@@ -166,6 +171,7 @@ impl Kind {
             Self::Url => Value::Url(Secret::new(text.trim())),
             Self::Tiering => Value::Tiering(text.parse().ok()?),
             Self::Environment => Value::Environment(Environment::parse(text)?),
+            Self::Policy => Value::Policy(PolicyKind::parse(text)?),
         };
         self.allows(&value).then_some(value)
     }
@@ -197,7 +203,8 @@ impl Kind {
             (Self::Url, Value::Url(url)) => UrlParts::of(url.expose()).is_some(),
             (Self::Flag, Value::Flag(_))
             | (Self::Tiering, Value::Tiering(_))
-            | (Self::Environment, Value::Environment(_)) => true,
+            | (Self::Environment, Value::Environment(_))
+            | (Self::Policy, Value::Policy(_)) => true,
             _ => false,
         }
     }

@@ -258,13 +258,6 @@ impl Bounds {
     }
 }
 
-impl ShardBounds {
-    /// The bounds as a policy sees them: of the sum of costs, and of the number of entries.
-    pub(super) fn of_policy(&self) -> (u64, u64) {
-        (if self.bytes == u64::MAX { self.entries } else { self.bytes }, self.entries)
-    }
-}
-
 /// The error where not even empty shards find room.
 pub(super) fn no_memory(shards: usize) -> Error {
     Error::new(ErrorKind::Config, format!("memory.shards = {shards}: memory is too short for them"))

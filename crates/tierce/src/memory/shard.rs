@@ -255,9 +255,7 @@ impl<K, V> Writer<K, V> {
     ) -> Option<(Self, NonNull<Index<K, V>>)> {
         let slab = Slab::new(time_to_idle.is_some())?;
         let table = Index::new(1, NonNull::from(slab.segments()))?;
-        let mut policy = Chosen::new(policy_kind);
-        let (cost, entries) = bounds.of_policy();
-        policy.set_capacity(cost, entries);
+        let policy = Chosen::new(policy_kind);
         let writer = Self {
             slab,
             policy,
@@ -814,8 +812,6 @@ impl<K, V> Locked<'_, K, V> {
     /// Sets other bounds and evicts what does not fit them.
     pub(super) fn resize(&mut self, bounds: ShardBounds, departures: &mut Departures<'_, K, V>) {
         self.writer.bounds = bounds;
-        let (cost, entries) = bounds.of_policy();
-        self.writer.policy.set_capacity(cost, entries);
         self.evict(0, 0, departures);
     }
 

@@ -16,7 +16,7 @@ mod recent;
 mod tests;
 mod window;
 
-use std::collections::TryReserveError;
+use std::{collections::TryReserveError, fmt};
 
 use adaptive::Adaptive;
 use lru::Lru;
@@ -100,9 +100,6 @@ pub(crate) trait Policy {
     /// If memory is short; the policy then works on as before.
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError>;
 
-    /// Tells the bounds of the shard, at the start and when they change; `u64::MAX` is no bound.
-    fn set_capacity(&mut self, _cost: u64, _entries: u64) {}
-
     /// An entry with a new key was put into `slot`; its reads and mark are 0.
     fn on_insert(&mut self, slot: Slot, entries: &impl Entries);
 
@@ -148,7 +145,28 @@ pub(crate) enum Chosen {
     Lru(Lru),
 }
 
+impl fmt::Display for PolicyKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
 impl PolicyKind {
+    /// `adaptive` or `lru`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::Lru => "lru",
+        }
+    }
+
+    /// Reads a [`name`](Self::name) in any case.
+    #[cfg(feature = "config")]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        [Self::Adaptive, Self::Lru].into_iter().find(|kind| text.eq_ignore_ascii_case(kind.name()))
+    }
+
     /// True if each hit must be told, under the lock.
     pub(crate) const fn wants_hits(self) -> bool {
         matches!(self, Self::Lru)
@@ -177,10 +195,6 @@ macro_rules! each {
 impl Policy for Chosen {
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
         each!(self, policy => policy.reserve(slots))
-    }
-
-    fn set_capacity(&mut self, cost: u64, entries: u64) {
-        each!(self, policy => policy.set_capacity(cost, entries));
     }
 
     #[inline]

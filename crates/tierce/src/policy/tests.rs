@@ -75,8 +75,7 @@ struct Shard {
 
 impl Shard {
     fn new(kind: PolicyKind, most_entries: usize, most_cost: u64) -> Self {
-        let mut policy = Chosen::new(kind);
-        policy.set_capacity(most_cost, most_entries as u64);
+        let policy = Chosen::new(kind);
         Self {
             policy,
             places: Places(Vec::new(), Cell::new(0)),

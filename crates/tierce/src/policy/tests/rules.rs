@@ -98,7 +98,6 @@ fn every_policy_follows_a_smaller_and_a_larger_bound() {
         storm(&mut shard, SEED, 4000, 900, 9);
         for (entries, cost) in [(100, 900), (3, 20), (500, 5000), (0, 0), (200, u64::MAX)] {
             (shard.most_entries, shard.most_cost) = (entries, cost);
-            shard.policy.set_capacity(cost, entries as u64);
             shard.make_room(0, 0);
             shard.validate();
             if entries > 0 {
