@@ -37,6 +37,29 @@ impl Millis {
     }
 }
 
+/// 1,024 milliseconds, counted from the begin of the time line: what a deadline is judged by at
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(pub(crate) u32);
+
+impl Span {
+    /// The bits of [`Millis`] that a span leaves out.
+    pub(crate) const BITS: u32 = 10;
+
+    /// That of [`Millis::NEVER`], and of all points that are more than 139 years off.
+    pub(crate) const NEVER: Self = Self(u32::MAX);
+
+    /// Later than all but [`NEVER`](Self::NEVER).
+    pub(crate) const LAST: Self = Self(u32::MAX - 1);
+
+    /// The span in which a point lies.
+    #[inline]
+    pub(crate) fn of(point: Millis) -> Self {
+        let span = point.0 >> Self::BITS;
+        if span < Self::LAST.0.into() { Self(span as u32) } else { Self::NEVER }
+    }
+}
+
 /// Where a cache reads the time.
 ///
 /// Two time lines, because they cost and promise different things:
@@ -84,15 +107,21 @@ impl Clock {
     #[inline]
     pub(crate) fn is_past(&self, deadline: Millis) -> bool {
         match &self.0 {
-            Source::System => !system::is_far(deadline) && deadline <= system::remembered_coarse(),
+            Source::System => {
+                Span::of(deadline) <= system::near() && deadline <= system::remembered_coarse()
+            }
             Source::Manual(now) => deadline <= Millis(now.load(Ordering::Relaxed)),
         }
     }
 
-    /// True only if a deadline in L1 is seconds away, and mostly then: the cheapest look of all.
+    /// The cheapest look of all: deadlines in L1 that lie in later spans are still to come. Mostly
+    /// some seconds from now; [`Span::LAST`] where more is not known.
     #[inline]
-    pub(crate) fn is_far(&self, deadline: Millis) -> bool {
-        matches!(self.0, Source::System) && system::is_far(deadline)
+    pub(crate) fn near(&self) -> Span {
+        match &self.0 {
+            Source::System => system::near(),
+            Source::Manual(_) => Span::LAST,
+        }
     }
 
     /// Now, for deadlines that other processes read too.
@@ -124,50 +153,47 @@ impl ManualClock {
 mod system {
     use std::{
         ptr,
-        sync::atomic::{AtomicI64, AtomicU64, Ordering},
+        sync::atomic::{AtomicU64, Ordering},
     };
 
-    use super::Millis;
+    use super::{Millis, Span};
 
-    /// The coarse time when it was remembered last, and the second of the wall clock in which
-    /// that was.
+    /// The last span that was near when the coarse time was remembered last (upper half), and the
+    /// second of the wall clock in which that was (lower half).
     ///
     /// Reading the wall clock's second is by far the cheapest look at any clock (`time(2)` through
     /// the vDSO: one load). Its value means nothing here; but as long as it is the same second as
     /// when the coarse time was remembered, hardly more than that second has passed since, so a
     /// deadline that is further away has not. Whoever sets the wall clock back within that second
     /// stretches it: up to [`MARGIN`], which would take several such steps in one second.
-    ///
-    /// Here is the coarse time and the margin after it: a deadline before this is compared with
-    /// the real time.
-    static NEAR: AtomicU64 = AtomicU64::new(0);
-    static SECOND: AtomicI64 = AtomicI64::new(i64::MIN);
+    static REMEMBERED: AtomicU64 = AtomicU64::new((Span::LAST.0 as u64) << 32);
 
     const MARGIN: u64 = 4_000;
 
-    /// True only if the deadline is still to come.
+    /// Deadlines in later spans are still to come.
     #[inline]
-    pub(super) fn is_far(deadline: Millis) -> bool {
-        // Acquire: a second is published after the time that goes with it.
-        let second = SECOND.load(Ordering::Acquire);
-        deadline.0 > NEAR.load(Ordering::Relaxed) && second == wall_second()
+    pub(super) fn near() -> Span {
+        let remembered = REMEMBERED.load(Ordering::Relaxed);
+        let is_same_second = remembered as u32 == wall_second();
+        if is_same_second { Span((remembered >> 32) as u32) } else { Span::LAST }
     }
 
+    /// The lower half of the wall clock's seconds.
     #[inline]
-    fn wall_second() -> i64 {
+    fn wall_second() -> u32 {
         // SAFETY: a null pointer asks for the return value alone.
-        unsafe { libc::time(ptr::null_mut()) }
+        unsafe { libc::time(ptr::null_mut()) as u32 }
     }
 
-    /// The coarse time, remembered for [`is_far`].
+    /// The coarse time, remembered for [`near`].
     #[cold]
     pub(super) fn remembered_coarse() -> Millis {
         // The second first: it may be over by the time the coarse time is read, never the
-        // other way round. The time only moves forward, whichever thread is late.
+        // other way round. The two are stored as one, so it does not matter which thread is late.
         let second = wall_second();
         let now = coarse();
-        NEAR.fetch_max(now.0.saturating_add(MARGIN), Ordering::Relaxed);
-        SECOND.store(second, Ordering::Release);
+        let near = Span::of(Millis(now.0.saturating_add(MARGIN)));
+        REMEMBERED.store(u64::from(near.0) << 32 | u64::from(second), Ordering::Relaxed);
         now
     }
 
@@ -193,7 +219,7 @@ mod system {
 mod system {
     use std::{sync::OnceLock, time::Instant};
 
-    use super::Millis;
+    use super::{Millis, Span};
 
     pub(super) fn coarse() -> Millis {
         static START: OnceLock<Instant> = OnceLock::new();
@@ -204,8 +230,8 @@ mod system {
         coarse()
     }
 
-    pub(super) fn is_far(_deadline: Millis) -> bool {
-        false
+    pub(super) fn near() -> Span {
+        Span::LAST
     }
 
     pub(super) fn remembered_coarse() -> Millis {

@@ -51,6 +51,7 @@ mod load;
 mod memory;
 mod metrics;
 mod policy;
+mod prefetch;
 mod resilience;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]

@@ -9,7 +9,7 @@ use super::{
     cache::{MemoryCache, Spread},
     read::{Found, find},
 };
-use crate::sync::epoch;
+use crate::{prefetch::prefetch, sync::epoch};
 
 /// Keys that are under way at a time: more than the misses of a processor that can be outstanding
 /// (10 to 16 on today's), and few enough that what was fetched for the first is still there.
@@ -50,8 +50,8 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             for spread in &spreads[..group.len()] {
                 // SAFETY: as above.
                 let table = unsafe { &*self.root(*spread) };
-                table.prefetch_places(spread.hash, |places, address| {
-                    super::prefetch(places.pointer(address).cast_const());
+                table.prefetch_places(spread.hash, |places, slot| {
+                    prefetch(places.pointer(slot).cast_const());
                 });
             }
             let mut late = [false; GROUP];
@@ -61,8 +61,8 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
                 let eq = |other: &K| other.borrow() == *key;
                 // SAFETY: as above.
                 match unsafe { find(table, *spread, eq) } {
-                    Found::Yes((table, address, place)) => {
-                        if self.note_read::<true>(table, address, place, *spread) {
+                    Found::Yes((table, slot, place)) => {
+                        if self.note_read::<true>(table, slot, place, *spread) {
                             // SAFETY: found with the pin, which is still held.
                             f(turn * GROUP + index, unsafe { place.value() });
                         } else {

@@ -4,7 +4,7 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     thread,
 };
 
@@ -14,12 +14,13 @@ use super::{
     builder::MemoryBuilder,
     departures::{Departures, Exit, drop_contained},
     hasher::{RandomState, fold},
-    options::{Bounds, MemoryOptions, Ttl},
+    options::{Bounds, Life, MemoryOptions},
+    read::ASK_THE_CLOCK,
     shard::{Index, Locked, Root, Writer, dissolve},
     statistics::MemoryStatistics,
 };
 use crate::{
-    clock::{Clock, Millis},
+    clock::{Clock, Millis, Span},
     error::Result,
     policy::PolicyView,
     sync::{Mutex, epoch},
@@ -86,19 +87,23 @@ type PaddedWriter<K, V> = CachePadded<Mutex<Writer<K, V>>>;
 pub struct MemoryCache<K, V, S = RandomState> {
     /// What readers begin with; changes only when an index grows.
     pub(super) roots: Box<[Root<K, V>]>,
+    /// The number of shards, a power of two, less one.
+    shard_mask: usize,
     pub(super) writers: Box<[PaddedWriter<K, V>]>,
     pub(super) hasher: S,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) clock: Clock,
-    pub(super) default_ttl: Ttl,
+    pub(super) default_life: Life,
     /// By how much of itself a time to live is shortened at most, in parts of 2^16.
     pub(super) ttl_jitter: u32,
     /// How long an entry lives that nobody reads, in milliseconds.
     pub(super) time_to_idle: Option<u64>,
+    /// Entries whose deadlines are in this [`Span`] or before it are not read the short way:
+    /// [`Span::LAST`] while there are no deadlines, [`Span::NEVER`] where all entries must be read
+    /// the long way, or [`ASK_THE_CLOCK`]. Set before the first deadline comes in.
+    pub(super) near: AtomicU32,
     /// The policy wants to be told of every read, under the lock.
     pub(super) tells_reads: bool,
-    /// Reads are only counted: they are neither told nor timed.
-    pub(super) only_counts_reads: bool,
     pub(super) exit: Exit<K, V>,
     largest_share: u64,
     bounds: Mutex<Bounds>,
@@ -170,17 +175,24 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             writers.push(CachePadded::new(Mutex::new(writer)));
             roots.push(Root::new(table.as_ptr()));
         }
+        let only_counts_reads = !options.policy.wants_hits() && time_to_idle.is_none();
+        let near = match options.ttl {
+            _ if !only_counts_reads => Span::NEVER,
+            Some(_) => ASK_THE_CLOCK,
+            None => Span::LAST,
+        };
         Ok(Self {
+            shard_mask: count - 1,
             roots: roots.into(),
             writers: writers.into(),
             hasher,
             weigher,
             clock,
-            default_ttl: options.ttl.map_or(Ttl::Never, Ttl::For),
+            default_life: options.ttl.map_or(Life::ENDLESS, Life::of),
             ttl_jitter: options.jitter_parts(),
             time_to_idle,
+            near: AtomicU32::new(near.0),
             tells_reads: options.policy.wants_hits(),
-            only_counts_reads: !options.policy.wants_hits() && time_to_idle.is_none(),
             exit: Exit { listener, panics: Default::default() },
             largest_share: options.largest_share,
             bounds: Mutex::new(options.bounds),
@@ -213,7 +225,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
     #[inline]
     pub(super) fn spread(&self, hash: u64) -> Spread {
         let folded = fold(hash);
-        Spread { shard: (folded >> 48) as usize & (self.roots.len() - 1), hash: folded as u32 }
+        Spread { shard: (folded >> 48) as usize & self.shard_mask, hash: folded as u32 }
     }
 
     /// The table that a reader begins with. A pin must be held while it is used.
@@ -227,7 +239,11 @@ impl<K, V, S> MemoryCache<K, V, S> {
     /// Takes the lock of a shard.
     #[inline]
     pub(super) fn lock(&self, shard: usize) -> Locked<'_, K, V> {
-        Locked { root: &self.roots[shard], writer: self.writers[shard].lock() }
+        assert!(shard <= self.shard_mask, "there is no shard {shard}");
+        // SAFETY: both have one more element than the mask, which was just compared.
+        let (root, writer) =
+            unsafe { (self.roots.get_unchecked(shard), self.writers.get_unchecked(shard)) };
+        Locked { root, writer: writer.lock() }
     }
 
     /// Frees up to `max` expired entries now and returns how many it freed. Fewer than `max` means

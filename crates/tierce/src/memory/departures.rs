@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{shard::Room, slab::Place, statistics::RemovalCause};
+use super::{place::Place, shard::Room, statistics::RemovalCause};
 use crate::sync::epoch::{self, Pin};
 
 /// Is told of every entry that leaves, and why.

@@ -26,7 +26,7 @@
 
 use std::{collections::TryReserveError, iter};
 
-use crate::{clock::Millis, policy::Slot};
+use crate::clock::Millis;
 
 /// One bound for as many slots as one word of `due` has bits: reading a block costs about a
 /// microsecond if none of it is cached, and more slots would save little of the 0.27 bytes.
@@ -77,7 +77,7 @@ pub(super) struct Expiry {
     slots: usize,
     /// The first slot of the block that was read last, and a bit for each slot of it that was due
     /// then. These are not in the block's bound, and are looked at again before they are reported.
-    read: Slot,
+    read: u32,
     due: u32,
 }
 
@@ -120,7 +120,7 @@ impl Expiry {
     /// Must be called for each entry that is put in, and where a deadline is brought forward. A
     /// deadline that is put off, and an entry that is taken out, need nothing.
     #[inline]
-    pub(super) fn note(&mut self, slot: Slot, deadline: Millis) {
+    pub(super) fn note(&mut self, slot: u32, deadline: Millis) {
         if deadline == Millis::NEVER {
             return;
         }
@@ -151,8 +151,8 @@ impl Expiry {
         &mut self,
         now: Millis,
         steps: &mut usize,
-        deadline_of: impl Fn(Slot) -> Millis,
-    ) -> Option<Slot> {
+        deadline_of: impl Fn(u32) -> Millis,
+    ) -> Option<u32> {
         if self.earliest > now { None } else { self.find(now.min(LAST), steps, deadline_of) }
     }
 
@@ -160,8 +160,8 @@ impl Expiry {
         &mut self,
         now: Millis,
         steps: &mut usize,
-        deadline_of: impl Fn(Slot) -> Millis,
-    ) -> Option<Slot> {
+        deadline_of: impl Fn(u32) -> Millis,
+    ) -> Option<u32> {
         loop {
             while self.due != 0 {
                 let slot = self.read + self.due.trailing_zeros();
@@ -186,14 +186,14 @@ impl Expiry {
 
     /// Reads the block with the lowest bound: what is due goes into `due`, the rest makes the
     /// bound.
-    fn read_block(&mut self, now: Millis, deadline_of: &impl Fn(Slot) -> Millis) {
+    fn read_block(&mut self, now: Millis, deadline_of: &impl Fn(u32) -> Millis) {
         let block = self.lowest(0, self.leaves);
         let first = block * BLOCK;
         let mut bound = Millis::NEVER;
-        // Below `slots`, which no slot number reaches: fits a `Slot`.
-        self.read = first as Slot;
+        // Below `slots`, which no slot number reaches: fits.
+        self.read = first as u32;
         for offset in 0..BLOCK.min(self.slots - first) {
-            let deadline = deadline_of(self.read + offset as Slot);
+            let deadline = deadline_of(self.read + offset as u32);
             if deadline <= now {
                 self.due |= 1 << offset;
             } else {
@@ -286,7 +286,7 @@ impl Expiry {
     ///
     /// # Panics
     /// If one does not hold.
-    pub(super) fn validate(&self, deadline_of: impl Fn(Slot) -> Millis, slots: usize) {
+    pub(super) fn validate(&self, deadline_of: impl Fn(u32) -> Millis, slots: usize) {
         for (start, len) in levels(self.leaves).filter(|(_, len)| *len > 1) {
             for at in 0..len.next_multiple_of(FAN_OUT) {
                 let expected =
@@ -307,7 +307,7 @@ impl Expiry {
             assert!(last < self.slots, "slot {last} is due, and past the last slot");
         }
         for slot in 0..slots {
-            let deadline = deadline_of(slot as Slot);
+            let deadline = deadline_of(slot as u32);
             if deadline == Millis::NEVER {
                 continue;
             }

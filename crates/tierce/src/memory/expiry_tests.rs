@@ -11,7 +11,7 @@ use super::*;
 #[derive(Default)]
 struct Model {
     expiry: Expiry,
-    deadlines: BTreeMap<Slot, Millis>,
+    deadlines: BTreeMap<u32, Millis>,
     slots: usize,
     /// What may make a block be read: deadlines noted or put off.
     causes: usize,
@@ -32,13 +32,13 @@ impl Model {
         self.slots = self.slots.max(slots);
     }
 
-    fn put(&mut self, slot: Slot, deadline: u64) {
+    fn put(&mut self, slot: u32, deadline: u64) {
         self.expiry.note(slot, Millis(deadline));
         self.deadlines.insert(slot, Millis(deadline));
         self.causes += 1;
     }
 
-    fn put_off(&mut self, slot: Slot, by: u64) {
+    fn put_off(&mut self, slot: u32, by: u64) {
         if let Some(deadline) = self.deadlines.get_mut(&slot) {
             deadline.0 = deadline.0.saturating_add(by);
             self.causes += 1;
@@ -51,13 +51,13 @@ impl Model {
         self.slots = self.slots.min(slots);
     }
 
-    fn deadline_of(&self, slot: Slot) -> Millis {
+    fn deadline_of(&self, slot: u32) -> Millis {
         assert!((slot as usize) < self.slots, "asked for slot {slot} of {}", self.slots);
         self.asked.set(self.asked.get() + 1);
         self.deadlines.get(&slot).copied().unwrap_or(Millis::NEVER)
     }
 
-    fn poll(&mut self, now: u64, steps: &mut usize) -> Option<Slot> {
+    fn poll(&mut self, now: u64, steps: &mut usize) -> Option<u32> {
         let mut expiry = std::mem::take(&mut self.expiry);
         let (before, asked) = (*steps, self.asked.get());
         let slot = expiry.poll(Millis(now), steps, |slot| self.deadline_of(slot));
@@ -194,11 +194,11 @@ fn all_due_at_once_come_out_in_as_many_steps_as_there_are_blocks() {
 fn no_poll_reads_more_blocks_than_its_steps() {
     let mut model = Model::with_slots(1_000 * BLOCK);
     for block in 0..1_000 {
-        model.put(block * BLOCK as Slot, 10);
+        model.put(block * BLOCK as u32, 10);
     }
     // All bounds are too low now.
     for block in 0..1_000 {
-        model.put_off(block * BLOCK as Slot, 1_000);
+        model.put_off(block * BLOCK as u32, 1_000);
     }
     for polls in 1..=250 {
         model.asked.set(0);

@@ -2,7 +2,7 @@
 //! without a lock.
 //!
 //! ```text
-//!   bucket:  [ 12 tags of 8 bits | passed by (8 bits) | - - - | 12 addresses of 32 bits ]
+//!   bucket:  [ 12 tags of 8 bits | passed by (8 bits) | - - - | 12 slots of 32 bits ]
 //!             ^ 0 = empty           ^ entries that belong to this bucket or an earlier one and
 //!                                     lie further on, as it was full
 //! ```
@@ -37,7 +37,7 @@ use std::{
     sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 
-use super::slab::Address;
+use crate::{policy::Slot, prefetch::prefetch};
 
 /// Entries in a bucket: twelve tags and twelve slots fill a cache line.
 const WIDTH: usize = 12;
@@ -73,7 +73,7 @@ const MOST_HOMES: u32 = u32::MAX - REACH;
 #[repr(C, align(64))]
 struct Bucket {
     tags: [AtomicU64; 2],
-    addresses: [AtomicU32; WIDTH],
+    slots: [AtomicU32; WIDTH],
 }
 
 impl Bucket {
@@ -100,7 +100,36 @@ impl Bucket {
         }
     }
 
+    /// The positions that have this tag at the moment, as bits. An Acquire load of both words.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[inline]
+    fn matching_now(&self, tag: u8) -> u32 {
+        use std::arch::{
+            asm,
+            x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi32},
+        };
+        let tags: __m128i;
+        // SAFETY:
+        // 1. The load is of the 16 bytes of `tags`, which begin a bucket and so are aligned.
+        // 2. Others store to the two words meanwhile, each as a whole. The processor loads each
+        //    as a whole, and as any load of this processor it is an Acquire; as the assembler is
+        //    not said to leave memory alone, the compiler keeps the order as well.
+        unsafe {
+            asm!("movdqa {}, xmmword ptr [{}]", out(xmm_reg) tags, in(reg) &raw const self.tags,
+                 options(nostack, preserves_flags));
+        }
+        // SAFETY: SSE2 belongs to every x86-64.
+        let equal = unsafe {
+            _mm_movemask_epi8(_mm_cmpeq_epi8(
+                tags,
+                _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32),
+            ))
+        };
+        equal as u32 & ((1 << WIDTH) - 1)
+    }
+
     /// The positions that have this tag at the moment, as bits.
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     #[inline]
     fn matching_now(&self, tag: u8) -> u32 {
         let low = self.tags[0].load(Ordering::Acquire);
@@ -121,6 +150,12 @@ impl Bucket {
         }
         let wanted = u64::from(tag) * 0x0101_0101_0101_0101;
         (zero_bytes(low ^ wanted) | zero_bytes(high ^ wanted) << 8) & ((1 << WIDTH) - 1)
+    }
+
+    /// True if entries passed by, as readers see it.
+    #[inline]
+    fn is_passed(&self) -> bool {
+        self.tags[1].load(Ordering::Acquire) >> PASSED_SHIFT & MOST_PASSED != 0
     }
 
     fn passed(&self) -> u64 {
@@ -158,8 +193,8 @@ impl Bucket {
     }
 
     #[inline]
-    fn address(&self, position: usize, order: Ordering) -> Address {
-        Address(self.addresses[position].load(order))
+    fn slot(&self, position: usize, order: Ordering) -> Slot {
+        self.slots[position].load(order)
     }
 
     fn tag(&self, position: usize) -> u8 {
@@ -218,7 +253,8 @@ unsafe impl<P> Sync for Table<P> {}
 /// The tag of a hash; never 0.
 #[inline]
 fn tag_of(hash: u32) -> u8 {
-    (hash as u8).max(1)
+    let tag = hash as u8;
+    tag + u8::from(tag == 0)
 }
 
 impl<P> Table<P> {
@@ -297,24 +333,22 @@ impl<P> Table<P> {
     /// Tells the processor to fetch the home bucket of a hash.
     #[inline]
     pub(super) fn prefetch(&self, hash: u32) {
-        super::prefetch(ptr::from_ref(self.bucket(self.home(hash))));
+        prefetch(ptr::from_ref(self.bucket(self.home(hash))));
     }
 
     /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only
     /// the home bucket is looked at.
     #[inline]
-    pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Address)) {
+    pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Slot)) {
         let table = self.current(hash);
         let bucket = table.bucket(table.home(hash));
-        let low = bucket.tags[0].load(Ordering::Acquire);
-        let high = bucket.tags[1].load(Ordering::Acquire);
-        let mut positions = Bucket::matching(low, high, tag_of(hash));
+        let mut positions = bucket.matching_now(tag_of(hash));
         while positions != 0 {
             let position = positions.trailing_zeros() as usize;
-            let address = bucket.address(position, Ordering::Acquire);
+            let slot = bucket.slot(position, Ordering::Acquire);
             // SAFETY: what `places` points to lives as long as the tables that carry it.
             let places = unsafe { table.places.as_ref() };
-            fetch(places, address);
+            fetch(places, slot);
             positions &= positions - 1;
         }
     }
@@ -339,13 +373,13 @@ impl<P> Table<P> {
         (self.home(hash) < self.moved.load(Ordering::Acquire)).then_some(next)
     }
 
-    /// Asks `found` about the addresses in the home bucket that a key of this hash may have, until
+    /// Asks `found` about the slots in the home bucket that a key of this hash may have, until
     /// it says something: the whole search for nine keys of ten.
     #[inline]
     pub(super) fn search_home<R>(
         &self,
         hash: u32,
-        mut found: impl FnMut(Address) -> Option<R>,
+        mut found: impl FnMut(Slot) -> Option<R>,
     ) -> Home<R> {
         let mut table = self;
         if !self.next.load(Ordering::Acquire).is_null() {
@@ -355,16 +389,13 @@ impl<P> Table<P> {
         let mut positions = bucket.matching_now(tag_of(hash));
         while positions != 0 {
             let position = positions.trailing_zeros() as usize;
-            if let Some(result) = found(bucket.address(position, Ordering::Acquire)) {
+            if let Some(result) = found(bucket.slot(position, Ordering::Acquire)) {
                 return Home::Found(result);
             }
             positions &= positions - 1;
         }
         // A successor may have taken over during the search.
-        if bucket.tags[1].load(Ordering::Acquire) >> PASSED_SHIFT & MOST_PASSED != 0
-            || table.in_transit
-            || table.successor_of(hash).is_some()
-        {
+        if bucket.is_passed() || table.in_transit || table.successor_of(hash).is_some() {
             return Home::Unsure;
         }
         Home::Absent
@@ -376,25 +407,24 @@ impl<P> Table<P> {
     pub(super) fn search<R>(
         &self,
         hash: u32,
-        mut found: impl FnMut(Address) -> Option<R>,
+        mut found: impl FnMut(Slot) -> Option<R>,
     ) -> Option<R> {
         let home = self.home(hash);
         let mut number = home;
         loop {
             let bucket = self.bucket(number);
-            let low = bucket.tags[0].load(Ordering::Acquire);
-            let high = bucket.tags[1].load(Ordering::Acquire);
-            let mut positions = Bucket::matching(low, high, tag_of(hash));
+            let mut positions = bucket.matching_now(tag_of(hash));
             while positions != 0 {
                 let position = positions.trailing_zeros() as usize;
                 // The slot may be newer than the tag; it is a slot in any case.
-                let address = bucket.address(position, Ordering::Acquire);
-                if let Some(result) = found(address) {
+                let slot = bucket.slot(position, Ordering::Acquire);
+                if let Some(result) = found(slot) {
                     return Some(result);
                 }
                 positions &= positions - 1;
             }
-            if high >> PASSED_SHIFT & MOST_PASSED == 0 || number == self.last_of(home) {
+            // After the tags: a key that came to lie further on since was counted before.
+            if !bucket.is_passed() || number == self.last_of(home) {
                 return None;
             }
             number += 1;
@@ -406,8 +436,8 @@ impl<P> Table<P> {
     pub(super) fn find(
         &self,
         hash: u32,
-        mut is_it: impl FnMut(Address) -> bool,
-    ) -> Option<(Spot, Address)> {
+        mut is_it: impl FnMut(Slot) -> bool,
+    ) -> Option<(Spot, Slot)> {
         let home = self.home(hash);
         let mut number = home;
         loop {
@@ -415,9 +445,9 @@ impl<P> Table<P> {
             let mut positions = bucket.positions(tag_of(hash));
             while positions != 0 {
                 let position = positions.trailing_zeros() as usize;
-                let address = bucket.address(position, Ordering::Relaxed);
-                if is_it(address) {
-                    return Some((Spot { bucket: number, position }, address));
+                let slot = bucket.slot(position, Ordering::Relaxed);
+                if is_it(slot) {
+                    return Some((Spot { bucket: number, position }, slot));
                 }
                 positions &= positions - 1;
             }
@@ -429,14 +459,14 @@ impl<P> Table<P> {
     }
 
     /// Where the index names this slot. Only under the lock.
-    pub(super) fn spot(&self, hash: u32, address: Address) -> Option<Spot> {
-        self.find(hash, |other| other == address).map(|(spot, _)| spot)
+    pub(super) fn spot(&self, hash: u32, slot: Slot) -> Option<Spot> {
+        self.find(hash, |other| other == slot).map(|(spot, _)| spot)
     }
 
     /// Names a slot; false if there is no room within reach. Only under the lock.
     #[must_use]
     #[inline]
-    pub(super) fn insert(&self, hash: u32, address: Address) -> bool {
+    pub(super) fn insert(&self, hash: u32, slot: Slot) -> bool {
         let home = self.home(hash);
         for number in home..=self.last_of(home) {
             let bucket = self.bucket(number);
@@ -445,7 +475,7 @@ impl<P> Table<P> {
                 for passed in home..number {
                     self.bucket(passed).pass();
                 }
-                bucket.addresses[position].store(address.0, Ordering::Release);
+                bucket.slots[position].store(slot, Ordering::Release);
                 bucket.set_tag(position, tag_of(hash));
                 return true;
             }
@@ -454,8 +484,8 @@ impl<P> Table<P> {
     }
 
     /// Names another slot of the same key in place. Only under the lock.
-    pub(super) fn swap(&self, spot: Spot, address: Address) {
-        self.bucket(spot.bucket).addresses[spot.position].store(address.0, Ordering::Release);
+    pub(super) fn swap(&self, spot: Spot, slot: Slot) {
+        self.bucket(spot.bucket).slots[spot.position].store(slot, Ordering::Release);
     }
 
     /// Names a slot no longer. Only under the lock.
@@ -472,9 +502,9 @@ impl<P> Table<P> {
     }
 
     /// Any slot that lies in the home bucket of a hash, for when there is no room within reach.
-    pub(super) fn any(&self, hash: u32) -> Option<Address> {
+    pub(super) fn any(&self, hash: u32) -> Option<Slot> {
         let bucket = self.bucket(self.home(hash));
-        (bucket.tag(0) != 0).then(|| bucket.address(0, Ordering::Relaxed))
+        (bucket.tag(0) != 0).then(|| bucket.slot(0, Ordering::Relaxed))
     }
 
     /// Gives this table a successor. Only under the lock, once.
@@ -492,8 +522,8 @@ impl<P> Table<P> {
     /// Entries that find no room there are given to `homeless`: they are in neither table then.
     pub(super) fn move_one(
         &self,
-        hash_of: impl Fn(Address) -> u32,
-        mut homeless: impl FnMut(Address),
+        hash_of: impl Fn(Slot) -> u32,
+        mut homeless: impl FnMut(Slot),
     ) -> bool {
         let Some(next) = self.next() else { return true };
         // SAFETY: as in `successor_of`.
@@ -502,9 +532,9 @@ impl<P> Table<P> {
         if home >= self.homes {
             return true;
         }
-        self.each_of(home, home, &hash_of, |address, hash, _| {
-            if !next.insert(hash, address) {
-                homeless(address);
+        self.each_of(home, home, &hash_of, |slot, hash, _| {
+            if !next.insert(hash, slot) {
+                homeless(slot);
             }
         });
         self.moved.store(home + 1, Ordering::Release);
@@ -526,8 +556,8 @@ impl<P> Table<P> {
         &self,
         home: u32,
         from: u32,
-        hash_of: impl Fn(Address) -> u32,
-        mut each: impl FnMut(Address, u32, Spot),
+        hash_of: impl Fn(Slot) -> u32,
+        mut each: impl FnMut(Slot, u32, Spot),
     ) {
         for number in from..=self.last_of(home) {
             let bucket = self.bucket(number);
@@ -536,10 +566,10 @@ impl<P> Table<P> {
                 if bucket.tag(position) == 0 {
                     continue;
                 }
-                let address = bucket.address(position, Ordering::Relaxed);
-                let hash = hash_of(address);
+                let slot = bucket.slot(position, Ordering::Relaxed);
+                let hash = hash_of(slot);
                 if self.home(hash) == home {
-                    each(address, hash, Spot { bucket: number, position });
+                    each(slot, hash, Spot { bucket: number, position });
                 }
             }
             if passed == 0 {
@@ -555,17 +585,15 @@ impl<P> Table<P> {
 
     /// Calls `each` for every slot in this bucket and those after it that its entries may lie in;
     /// others lie there as well.
-    pub(super) fn of_home(&self, home: u32, mut each: impl FnMut(Address)) {
+    pub(super) fn of_home(&self, home: u32, mut each: impl FnMut(Slot)) {
         for number in home..=self.last_of(home) {
             let bucket = self.bucket(number);
-            let low = bucket.tags[0].load(Ordering::Acquire);
-            let high = bucket.tags[1].load(Ordering::Acquire);
-            let mut taken = !Bucket::matching(low, high, 0) & ((1 << WIDTH) - 1);
+            let mut taken = !bucket.matching_now(0) & ((1 << WIDTH) - 1);
             while taken != 0 {
-                each(bucket.address(taken.trailing_zeros() as usize, Ordering::Acquire));
+                each(bucket.slot(taken.trailing_zeros() as usize, Ordering::Acquire));
                 taken &= taken - 1;
             }
-            if high >> PASSED_SHIFT & MOST_PASSED == 0 {
+            if !bucket.is_passed() {
                 break;
             }
         }
@@ -573,7 +601,7 @@ impl<P> Table<P> {
 
     /// Asserts that the counts of passing entries are right, and calls `each` with every slot
     /// that this table is asked for, that is, those that were not moved. Only under the lock.
-    pub(super) fn validate(&self, hash_of: impl Fn(Address) -> u32, mut each: impl FnMut(Address)) {
+    pub(super) fn validate(&self, hash_of: impl Fn(Slot) -> u32, mut each: impl FnMut(Slot)) {
         let moved = self.moved.load(Ordering::Relaxed);
         let mut passed = vec![0_u64; self.total as usize];
         for number in moved..self.total {
@@ -582,16 +610,16 @@ impl<P> Table<P> {
                 if bucket.tag(position) == 0 {
                     continue;
                 }
-                let address = bucket.address(position, Ordering::Relaxed);
-                let hash = hash_of(address);
+                let slot = bucket.slot(position, Ordering::Relaxed);
+                let hash = hash_of(slot);
                 let home = self.home(hash);
-                assert_eq!(bucket.tag(position), tag_of(hash), "tag of {address:?}");
+                assert_eq!(bucket.tag(position), tag_of(hash), "tag of {slot:#x}");
                 assert!(
                     home >= moved && home <= number && number <= self.last_of(home),
-                    "home of {address:?}"
+                    "home of {slot:#x}"
                 );
                 (home..number).for_each(|number| passed[number as usize] += 1);
-                each(address);
+                each(slot);
             }
         }
         for number in moved..self.total {
@@ -661,14 +689,14 @@ mod tests {
         }
     }
 
-    /// Hashes by address, as the places know them.
-    fn hash_of(address: Address) -> u32 {
-        address.0.wrapping_mul(0x9E37_79B9)
+    /// Hashes by slot, as the places know them.
+    fn hash_of(slot: Slot) -> u32 {
+        slot.wrapping_mul(0x9E37_79B9)
     }
 
     fn found(table: &Table<()>, number: u32) -> bool {
-        let hash = hash_of(Address(number));
-        let is_it = |address: Address| (address.0 == number).then_some(());
+        let hash = hash_of(number);
+        let is_it = |slot: Slot| (slot == number).then_some(());
         table.current(hash).search(hash, is_it).is_some()
     }
 
@@ -680,7 +708,7 @@ mod tests {
         let new = Table::<()>::new(61, NonNull::dangling()).unwrap();
         let mut named = Vec::new();
         for number in 0..400 {
-            assert!(old.insert(hash_of(Address(number)), Address(number)));
+            assert!(old.insert(hash_of(number), number));
             named.push(number);
         }
         old.set_next(NonNull::from(&*new));
@@ -689,17 +717,17 @@ mod tests {
             // Some go and some come while the table moves.
             for _ in 0..3 {
                 let gone = named.swap_remove(random.usize(..named.len()));
-                let hash = hash_of(Address(gone));
+                let hash = hash_of(gone);
                 let table = old.current(hash);
-                let spot = table.spot(hash, Address(gone)).unwrap();
+                let spot = table.spot(hash, gone).unwrap();
                 table.remove(hash, spot);
                 assert!(!found(&old, gone), "seed {seed}");
-                let hash = hash_of(Address(next_number));
-                assert!(old.current(hash).insert(hash, Address(next_number)));
+                let hash = hash_of(next_number);
+                assert!(old.current(hash).insert(hash, next_number));
                 named.push(next_number);
                 next_number += 1;
             }
-            let done = old.move_one(hash_of, |address| panic!("no room for {address:?}"));
+            let done = old.move_one(hash_of, |slot| panic!("no room for {slot:#x}"));
             assert!(named.iter().all(|number| found(&old, *number)), "seed {seed}");
             let mut seen = 0;
             for table in [&old, &new] {

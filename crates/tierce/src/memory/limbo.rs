@@ -6,7 +6,7 @@
 //!
 //! Lists for the recent epochs: Fraser, "Practical lock-freedom", 2004, section 5.2.
 
-use super::slab::{Place, Slab};
+use super::{place::Place, slab::Slab};
 use crate::{
     policy::{NO_SLOT, Slot},
     sync::epoch::{self, Epoch},

@@ -245,7 +245,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> MemoryCache<K, V, S> {
         let (value, ttl) = load().map_err(Failed::Loader)?;
         let kept = value.clone();
         let weight = self.weigh(&key, &kept);
-        let ttl = self.resolve(ttl);
+        let life = self.resolve(ttl);
 
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
@@ -254,10 +254,10 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> MemoryCache<K, V, S> {
         locked.collect(&mut departures);
         if ended.may_store {
             locked.void_loads(spread.hash);
-            let now = self.now_for(ttl, &locked);
+            let now = self.now_for(life, &locked);
             locked.free_some(now, &mut departures);
             let hash = spread.hash;
-            self.put(&mut locked, hash, key, kept, weight, ttl, now, None, &mut departures);
+            self.put(&mut locked, hash, key, kept, weight, life, now, None, &mut departures);
         } else {
             departures.push(key, kept);
         }

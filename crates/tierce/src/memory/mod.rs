@@ -44,9 +44,11 @@ mod index;
 mod limbo;
 mod load;
 mod options;
+mod place;
 mod read;
 mod shard;
 mod slab;
+mod slot;
 mod statistics;
 mod walk;
 mod write;
@@ -76,17 +78,4 @@ fn try_box<T>(value: T) -> Option<Box<T>> {
         place.write(value);
         Box::from_raw(place.as_ptr())
     })
-}
-
-/// Tells the processor that this will be read soon. A hint: the address may be anything.
-#[inline]
-fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and faults on no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

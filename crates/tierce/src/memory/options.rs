@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    clock::Millis,
     error::{Error, ErrorKind, Result},
     policy::PolicyKind,
 };
@@ -34,7 +35,7 @@ pub enum Ttl {
     /// Until it is evicted or removed, or idle for too long.
     Never,
     /// This long, rounded up to a millisecond. Zero does not store the entry, and removes that
-    /// which the key had; what overflows the clock never expires.
+    /// which the key had; what ends in more than some 139 years never expires.
     For(Duration),
     /// Until this instant. One that has passed is as a time of zero.
     Until(Instant),
@@ -217,6 +218,20 @@ impl MemoryOptions {
         }
         // The largest power of two that is not above `most`; at most MAX_SHARDS, so it fits.
         1 << most.max(1).ilog2()
+    }
+}
+
+/// How long an entry lives, in milliseconds: rounded up, so that what is not zero is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life(pub(super) u64);
+
+impl Life {
+    pub(super) const OVER: Self = Self(0);
+    pub(super) const ENDLESS: Self = Self(u64::MAX);
+
+    #[inline]
+    pub(super) fn of(span: Duration) -> Self {
+        Self(Millis(0).after(span).0)
     }
 }
 

@@ -11,15 +11,19 @@ use super::{
     cache::{MemoryCache, Spread},
     departures::Departures,
     index::Home,
+    place::Place,
     shard::Index,
-    slab::{Address, Place},
+    slab::Segments,
     statistics::RemovalCause,
 };
 use crate::{
-    clock::Millis,
+    clock::{Millis, Span},
     policy::{MOST_READS, Slot},
     sync::epoch::{self, Pin},
 };
+
+/// In [`MemoryCache::near`]: which deadlines are near depends on the time.
+pub(super) const ASK_THE_CLOCK: Span = Span(0);
 
 impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     /// Returns a clone of the key's value. Where cloning is not cheap, hold an `Arc` or use
@@ -42,7 +46,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.get_hashed(self.hash(key), |other| other.borrow() == key, f)
+        self.get_hashed(self.hash(key), move |other| other.borrow() == key, f)
     }
 
     /// Returns a clone of the key's value without telling the policy of the read.
@@ -52,7 +56,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        let eq = |other: &K| other.borrow() == key;
+        let eq = move |other: &K| other.borrow() == key;
         self.read::<false, _>(self.hash(key), eq, V::clone)
     }
 
@@ -62,7 +66,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let eq = |other: &K| other.borrow() == key;
+        let eq = move |other: &K| other.borrow() == key;
         self.read::<false, _>(self.hash(key), eq, |_| ()).is_some()
     }
 }
@@ -91,6 +95,11 @@ impl<K, V, S> MemoryCache<K, V, S> {
         eq: impl Fn(&K) -> bool + Copy,
         f: impl FnOnce(&V) -> R,
     ) -> Option<R> {
+        // First, for it may be a call: few values have to outlive it.
+        let near = match Span(self.near.load(Ordering::Relaxed)) {
+            ASK_THE_CLOCK => self.clock.near(),
+            near => near,
+        };
         let spread = self.spread(hash);
         let Some(pin) = epoch::brief() else { return self.read_on::<HIT, R>(hash, eq, f) };
         // SAFETY: a root names a table that is freed only when no pin is left that could have
@@ -98,19 +107,10 @@ impl<K, V, S> MemoryCache<K, V, S> {
         let table = unsafe { &*self.root(spread) };
         // SAFETY: as above; the slab's segments go with its tables.
         let places = unsafe { table.places().as_ref() };
-        let found = table.search_home(spread.hash, |address| {
-            // SAFETY: the index named the slot while the pin was held, so it is live, or retired
-            // since.
-            let place = unsafe { places.place(address) };
-            // SAFETY: as above.
-            let found = place.hash() == spread.hash && eq(unsafe { place.key() });
-            found.then_some(place)
-        });
-        match found {
-            Home::Found(place)
-                if self.only_counts_reads
-                    && (place.never_expires() || self.clock.is_far(place.deadline())) =>
-            {
+        // SAFETY: the index names the slot while the pin is held.
+        match table.search_home(spread.hash, |slot| unsafe { candidate(places, slot, spread, eq) })
+        {
+            Home::Found(place) if place.span() > near => {
                 if HIT {
                     count_read(place);
                 }
@@ -136,10 +136,10 @@ impl<K, V, S> MemoryCache<K, V, S> {
     ) -> Option<R> {
         let spread = self.spread(hash);
         let (pin, entry) = self.search_on(spread, epoch::pin(), eq)?;
-        let (table, address, place) = entry;
-        if !self.note_read::<HIT>(table, address, place, spread) {
+        let (table, slot, place) = entry;
+        if !self.note_read::<HIT>(table, slot, place, spread) {
             drop(pin);
-            self.expired(spread, address);
+            self.expired(spread, slot);
             return None;
         }
         // SAFETY: found with the pin, which is still held.
@@ -175,13 +175,13 @@ impl<K, V, S> MemoryCache<K, V, S> {
     /// True if the entry's time is over.
     #[inline]
     pub(super) fn is_past(&self, entry: Entry<'_, K, V>) -> bool {
-        let (table, address, place) = entry;
-        if !place.never_expires() && self.clock.is_past(place.deadline()) {
+        let (table, slot, place) = entry;
+        if place.span() != Span::NEVER && self.clock.is_past(place.deadline()) {
             return true;
         }
         let Some(idle) = self.time_to_idle else { return false };
         // SAFETY: the slot was found in this table with a pin that is still held.
-        match unsafe { table.places().as_ref().used_at(address) } {
+        match unsafe { table.places().as_ref().used_at(slot) } {
             Some(used_at) => {
                 let used_at = used_at.load(Ordering::Relaxed);
                 self.clock.is_past(Millis(used_at.saturating_add(idle)))
@@ -194,21 +194,21 @@ impl<K, V, S> MemoryCache<K, V, S> {
     pub(super) fn note_read<const HIT: bool>(
         &self,
         table: &Index<K, V>,
-        address: Address,
+        slot: Slot,
         place: &Place<K, V>,
         spread: Spread,
     ) -> bool {
-        if self.is_past((table, address, place)) {
+        if self.is_past((table, slot, place)) {
             return false;
         }
         if HIT && self.tells_reads {
-            self.tell_read(spread, address.slot());
+            self.tell_read(spread, slot);
         } else if HIT {
             count_read(place);
         }
         if HIT && self.time_to_idle.is_some() {
             // SAFETY: the slot was found in this table with a pin that is still held.
-            if let Some(used_at) = unsafe { table.places().as_ref().used_at(address) } {
+            if let Some(used_at) = unsafe { table.places().as_ref().used_at(slot) } {
                 let now = self.clock.coarse().0;
                 // Only forward: a reader that is late must not take another's use back.
                 if used_at.load(Ordering::Relaxed) < now {
@@ -233,8 +233,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
     /// Frees an expired entry that a read came across, unless somebody was faster.
     #[cold]
     #[inline(never)]
-    fn expired(&self, spread: Spread, address: Address) {
-        let slot = address.slot();
+    fn expired(&self, spread: Spread, slot: Slot) {
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
         locked.collect(&mut departures);
@@ -255,7 +254,24 @@ pub(super) fn count_read<K, V>(place: &Place<K, V>) {
 }
 
 /// An entry, and the table that named it.
-pub(super) type Entry<'a, K, V> = (&'a Index<K, V>, Address, &'a Place<K, V>);
+pub(super) type Entry<'a, K, V> = (&'a Index<K, V>, Slot, &'a Place<K, V>);
+
+/// The place of a slot that the index names, if its key is the one that `eq` knows.
+///
+/// # Safety
+/// A pin is held since before the index named the slot, and for as long as the place is used.
+#[inline(always)]
+unsafe fn candidate<K, V>(
+    places: &Segments<K, V>,
+    slot: Slot,
+    spread: Spread,
+    eq: impl Fn(&K) -> bool,
+) -> Option<&Place<K, V>> {
+    // SAFETY: by the caller's word: it is live, or retired since.
+    let place = unsafe { places.place(slot) };
+    // SAFETY: as above.
+    (place.hash() == spread.hash && eq(unsafe { place.key() })).then_some(place)
+}
 
 /// What a search came to.
 pub(super) enum Found<'a, K, V> {
@@ -281,14 +297,12 @@ pub(super) unsafe fn find<'a, K, V>(
     loop {
         // SAFETY: the slab's segments go with its tables, which the pin keeps.
         let places = unsafe { table.places().as_ref() };
-        let found = table.search(hash, |address| {
-            // SAFETY: the index named the slot while the pin was held.
-            let place = unsafe { places.place(address) };
-            // SAFETY: as above: it is live, or retired since.
-            (place.hash() == hash && eq(unsafe { place.key() })).then_some((address, place))
+        let found = table.search(hash, |slot| {
+            // SAFETY: the index names the slot while the pin is held.
+            unsafe { candidate(places, slot, spread, eq) }.map(|place| (slot, place))
         });
-        if let Some((address, place)) = found {
-            return Found::Yes((table, address, place));
+        if let Some((slot, place)) = found {
+            return Found::Yes((table, slot, place));
         }
         // Its home may have moved on during the search.
         match table.successor_of(hash) {

@@ -11,13 +11,10 @@ use std::{
 };
 
 use super::{
-    cache::MemoryCache,
-    departures::Departures,
-    shard::Index,
-    slab::{Address, Place},
+    cache::MemoryCache, departures::Departures, place::Place, shard::Index,
     statistics::RemovalCause,
 };
-use crate::sync::epoch;
+use crate::{policy::Slot, sync::epoch};
 
 /// Where a walk stands.
 #[derive(Clone, Copy, Default)]
@@ -33,7 +30,7 @@ pub struct Iter<'a, K, V, S> {
     stand: Stand,
     /// Entries of the bucket that was reached last.
     ahead: Vec<(K, V)>,
-    found: Vec<Address>,
+    found: Vec<Slot>,
 }
 
 /// What became of a step of a walk.
@@ -50,8 +47,8 @@ impl<K, V, S> MemoryCache<K, V, S> {
     fn walk(
         &self,
         stand: &mut Stand,
-        found: &mut Vec<Address>,
-        mut each: impl FnMut(&Index<K, V>, Address, &Place<K, V>),
+        found: &mut Vec<Slot>,
+        mut each: impl FnMut(&Index<K, V>, Slot, &Place<K, V>),
     ) -> Step {
         if stand.shard == self.roots.len() {
             return Step::End;
@@ -76,12 +73,12 @@ impl<K, V, S> MemoryCache<K, V, S> {
             // SAFETY: the slab's segments go with its tables, which the pin keeps.
             let places = unsafe { table.places().as_ref() };
             found.clear();
-            table.of_home(home, |address| {
+            table.of_home(home, |slot| {
                 // SAFETY: the index named the slot while the pin was held.
-                let hash = unsafe { places.place(address) }.hash();
+                let hash = unsafe { places.place(slot) }.hash();
                 // In a bucket lie entries of other homes as well; they are seen there.
                 if (u64::from(from)..end).contains(&hash.into()) {
-                    found.push(address);
+                    found.push(slot);
                 }
             });
             // The home may have moved on meanwhile, and some of its entries were not seen then.
@@ -91,9 +88,9 @@ impl<K, V, S> MemoryCache<K, V, S> {
             }
         }
         // Only now, for it may change the table.
-        for address in found.drain(..) {
+        for slot in found.drain(..) {
             // SAFETY: as above: the pin is still held.
-            each(table, address, unsafe { table.places().as_ref().place(address) });
+            each(table, slot, unsafe { table.places().as_ref().place(slot) });
         }
         stand.hash = end;
         if stand.hash > u64::from(u32::MAX) {
@@ -137,11 +134,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             // Holds on to what was judged until it is taken out.
             let pin = epoch::pin();
             let shard = stand.shard;
-            let step = self.walk(&mut stand, &mut found, |table, address, place| {
+            let step = self.walk(&mut stand, &mut found, |table, slot, place| {
                 // SAFETY: `walk` found it with its pin, which is held meanwhile.
                 let (key, value) = unsafe { (place.key(), place.value()) };
-                if !self.is_past((table, address, place)) && !keep(key, value) {
-                    unwanted.push((address.slot(), ptr::from_ref(place), place.hash()));
+                if !self.is_past((table, slot, place)) && !keep(key, value) {
+                    unwanted.push((slot, ptr::from_ref(place), place.hash()));
                 }
             });
             if !unwanted.is_empty() {
@@ -175,8 +172,8 @@ where
     fn next(&mut self) -> Option<(K, V)> {
         while self.ahead.is_empty() {
             let Self { cache, stand, ahead, found } = self;
-            let step = cache.walk(stand, found, |table, address, place| {
-                if !cache.is_past((table, address, place)) {
+            let step = cache.walk(stand, found, |table, slot, place| {
+                if !cache.is_past((table, slot, place)) {
                     // SAFETY: `walk` found it with its pin, which is held meanwhile.
                     let (key, value) = unsafe { (place.key(), place.value()) };
                     ahead.push((key.clone(), value.clone()));

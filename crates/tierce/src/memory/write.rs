@@ -3,18 +3,20 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
-    time::Duration,
+    sync::atomic::Ordering,
+    time::Instant,
 };
 
 use super::{
     cache::MemoryCache,
     departures::Departures,
-    options::Ttl,
+    options::{Life, Ttl},
+    read::ASK_THE_CLOCK,
     shard::{Hit, Locked, NewEntry},
     statistics::RemovalCause,
 };
 use crate::{
-    clock::Millis,
+    clock::{Millis, Span},
     sync::epoch::{self, Pin},
 };
 
@@ -71,14 +73,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         let weight = self.weigh(&key, &value);
         let hash = self.hash(&key);
         let spread = self.spread(hash);
-        let ttl = self.resolve(ttl);
+        let life = self.resolve(ttl);
 
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
         locked.collect(&mut departures);
         locked.help_if_stalled();
         let found = locked.find(spread.hash, |other| *other == key);
-        let now = self.now_for(ttl, &locked);
+        let now = self.now_for(life, &locked);
         let live = found.filter(|hit| locked.deadline_of(*hit) > now);
         if !decide(live.map(|hit| locked.value(hit))) {
             departures.push(key, value);
@@ -93,7 +95,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         // Before anything is evicted: the expired should make room, not the living. What `live`
         // names is not among them.
         locked.free_some(now, &mut departures);
-        self.put(&mut locked, spread.hash, key, value, weight, ttl, now, live, &mut departures)
+        self.put(&mut locked, spread.hash, key, value, weight, life, now, live, &mut departures)
     }
 
     /// Stores, removes or keeps what `decide` says, having seen the value that the key has now (an
@@ -134,7 +136,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         }
         let live = found.filter(|hit| locked.deadline_of(*hit) > now);
         let decided = decide(live.map(|hit| locked.value(hit)));
-        let (value, ttl) = match decided {
+        let (value, life) = match decided {
             Computed::Keep => return None,
             Computed::Remove => {
                 locked.void_loads(spread.hash);
@@ -153,12 +155,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         if let (Some(hit), None) = (found, live) {
             locked.take_hit(hit, spread.hash, RemovalCause::Expired, &mut departures);
         }
-        let now = self.now_for(ttl, &locked);
+        let now = self.now_for(life, &locked);
         locked.free_some(now, &mut departures);
         // It may have expired since it was looked at.
         let live = live.filter(|hit| locked.is_named(hit.slot, spread.hash));
         let hash = spread.hash;
-        Some(self.put(&mut locked, hash, key, value, weight, ttl, now, live, &mut departures))
+        Some(self.put(&mut locked, hash, key, value, weight, life, now, live, &mut departures))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -170,13 +172,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         key: K,
         value: V,
         weight: Option<u64>,
-        ttl: Ttl,
+        life: Life,
         now: Millis,
-        live: Option<Hit>,
+        live: Option<Hit<K, V>>,
         departures: &mut Departures<'a, K, V>,
     ) -> Inserted {
         let refusal = match weight {
-            _ if ttl == Ttl::For(Duration::ZERO) => Some(Inserted::Expired),
+            _ if life == Life::OVER => Some(Inserted::Expired),
             Some(weight) if locked.admits(weight) => None,
             _ => Some(Inserted::Refused),
         };
@@ -187,10 +189,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             departures.push(key, value);
             return locked.turn_away(refusal.unwrap_or(Inserted::Refused));
         };
-        let deadline = match ttl {
-            Ttl::For(span) => self.jittered(now, span, hash),
-            _ => Millis::NEVER,
-        };
+        let mut deadline = Millis::NEVER;
+        if life != Life::ENDLESS {
+            if self.near.load(Ordering::Relaxed) == Span::LAST.0 {
+                // A reader who does not see this yet takes any deadline for a near one.
+                self.near.store(ASK_THE_CLOCK.0, Ordering::Relaxed);
+            }
+            deadline = self.jittered(now, life, hash);
+        }
         let entry = NewEntry { hash, deadline, weight, key, value };
         match locked.store(entry, live, now, departures) {
             Ok(_) => Inserted::Stored,
@@ -299,26 +305,29 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
 
     /// The time to live that is meant.
     #[inline]
-    pub(super) fn resolve(&self, ttl: Ttl) -> Ttl {
+    pub(super) fn resolve(&self, ttl: Ttl) -> Life {
         match ttl {
-            Ttl::Default => self.default_ttl,
-            Ttl::Until(instant) => {
-                Ttl::For(instant.saturating_duration_since(std::time::Instant::now()))
-            }
-            other => other,
+            Ttl::Default => self.default_life,
+            Ttl::Never => Life::ENDLESS,
+            Ttl::For(span) => Life::of(span),
+            Ttl::Until(instant) => Life::of(instant.saturating_duration_since(Instant::now())),
         }
     }
 
     /// Now, if anything depends on it.
     #[inline]
-    pub(super) fn now_for(&self, ttl: Ttl, locked: &Locked<'_, K, V>) -> Millis {
-        if ttl != Ttl::Never || locked.has_deadlines() { self.clock.coarse() } else { Millis(0) }
+    pub(super) fn now_for(&self, life: Life, locked: &Locked<'_, K, V>) -> Millis {
+        if life != Life::ENDLESS || locked.has_deadlines() {
+            self.clock.coarse()
+        } else {
+            Millis(0)
+        }
     }
 
-    /// The deadline of an entry that lives for `span`, shortened by up to the jitter.
+    /// The deadline of an entry with this life, shortened by up to the jitter.
     #[inline]
-    fn jittered(&self, now: Millis, span: Duration, hash: u32) -> Millis {
-        let deadline = now.after(span);
+    fn jittered(&self, now: Millis, life: Life, hash: u32) -> Millis {
+        let deadline = Millis(now.0.saturating_add(life.0));
         if self.ttl_jitter == 0 || deadline == Millis::NEVER {
             return deadline;
         }

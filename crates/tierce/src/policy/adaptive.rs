@@ -38,7 +38,7 @@
 use std::collections::TryReserveError;
 
 use super::{
-    Entries, MOST_READS, Policy, PolicyKind, PolicyView, Slot,
+    Entries, Entry, FIRST_SLOT, MOST_READS, Named, Policy, PolicyKind, PolicyView, Slot,
     ghosts::{Ghosts, TICKS},
     recent::Recent,
     window::Window,
@@ -93,7 +93,7 @@ const MOST_STEPS: u32 = 512;
 const MOST_MOVES: u32 = 2;
 
 /// Slots that the hand prefetches ahead of itself.
-const PREFETCH: u32 = 4;
+const PREFETCH: usize = 4;
 
 /// The mark of an entry in main; the lowest six bits hold its stamp.
 const MAIN: u8 = 0x80;
@@ -119,7 +119,7 @@ pub(crate) struct Adaptive {
     left_main: Recent,
     /// The share of the cost of all entries that the window may hold, in units of 2^-32.
     share: u32,
-    /// Slot numbers are below this.
+    /// Room was reserved for so many slots.
     slots: u32,
     hand: Slot,
     entries: u32,
@@ -140,7 +140,7 @@ impl Default for Adaptive {
             left_main: Recent::default(),
             share: fixed(FIRST_SHARE),
             slots: 0,
-            hand: 0,
+            hand: FIRST_SLOT,
             entries: 0,
             window_entries: 0,
             cost: 0,
@@ -216,9 +216,9 @@ impl Adaptive {
         self.window_entries > 1 && self.window_cost > self.most_in_window()
     }
 
-    fn enter_main(&mut self, slot: Slot, entries: &impl Entries) {
-        entries.set_mark(slot, MAIN | self.tick & (STAMPS - 1));
-        entries.set_reads(slot, 0);
+    fn enter_main(&self, entry: &impl Entry) {
+        entry.set_mark(MAIN | self.tick & (STAMPS - 1));
+        entry.set_reads(0);
     }
 
     /// Makes a place in the ring: a full one gives its first entry to main.
@@ -228,15 +228,25 @@ impl Adaptive {
         {
             self.window.pop_front();
             if is_in_window(entries.mark(slot)) {
-                self.leave_window(slot, entries);
-                self.enter_main(slot, entries);
+                let entry = entries.entry(slot);
+                self.leave_window(entry, entries);
+                self.enter_main(entry);
             }
         }
     }
 
-    fn leave_window(&mut self, slot: Slot, entries: &impl Entries) {
+    fn leave_window<E: Entries>(&mut self, entry: &E::Entry, entries: &E) {
         self.window_entries -= 1;
-        self.window_cost -= entries.cost(slot);
+        self.window_cost -= entries.cost(entry);
+    }
+
+    /// Puts an entry last in the window.
+    fn enter_window<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
+        self.make_place(entries);
+        entry.set_mark(WINDOW | self.tick & (TICKS - 1));
+        self.window.push_back(slot);
+        self.window_entries += 1;
+        self.window_cost += entries.cost(entry);
     }
 
     /// The first entry of the window, after numbers of entries that are gone.
@@ -253,22 +263,20 @@ impl Adaptive {
     /// Moves the hand one slot on and returns the slot it left.
     fn step(&mut self, entries: &impl Entries) -> Slot {
         let slot = self.hand;
-        self.hand = if slot + 1 < self.slots { slot + 1 } else { 0 };
-        let ahead = slot + PREFETCH;
-        if ahead < self.slots {
-            entries.prefetch(ahead);
-        }
+        self.hand = entries.after(slot);
+        entries.prefetch(slot, PREFETCH);
         slot
     }
 
     /// An entry of main that was not read for more than `age` ticks, if a few looks find one.
-    fn staler_than(&mut self, age: u8, entries: &impl Entries) -> Option<Slot> {
+    fn staler_than<'a, E: Entries>(&mut self, age: u8, entries: &'a E) -> Option<Named<'a, E>> {
         let mut looks = 0;
         for _ in 0..MOST_STEPS {
             let slot = self.step(entries);
-            if let Some(seen) = self.look(slot, entries) {
+            let entry = entries.entry(slot);
+            if let Some(seen) = self.look(entry) {
                 if seen > age {
-                    return Some(slot);
+                    return Some((slot, entry));
                 }
                 looks += 1;
                 if looks == LOOKS {
@@ -281,21 +289,21 @@ impl Adaptive {
 
     /// Ticks since an entry was last seen read, or `None` if it is not in main. A read entry pays
     /// for it with one read.
-    fn look(&self, slot: Slot, entries: &impl Entries) -> Option<u8> {
-        let mark = entries.mark(slot);
+    fn look(&self, entry: &impl Entry) -> Option<u8> {
+        let mark = entry.mark();
         if mark & MAIN == 0 {
             return None;
         }
-        let reads = entries.reads(slot);
+        let reads = entry.reads();
         if reads > 0 {
-            entries.set_reads(slot, reads - 1);
-            entries.set_mark(slot, MAIN | self.tick & (STAMPS - 1));
+            entry.set_reads(reads - 1);
+            entry.set_mark(MAIN | self.tick & (STAMPS - 1));
             return Some(0);
         }
         let age = self.tick.wrapping_sub(mark) & (STAMPS - 1);
         if age > OLDEST_STAMP {
             let oldest = self.tick.wrapping_sub(OLDEST_STAMP) & (STAMPS - 1);
-            entries.set_mark(slot, MAIN | oldest);
+            entry.set_mark(MAIN | oldest);
         }
         Some(age)
     }
@@ -308,11 +316,12 @@ impl Adaptive {
         {
             let slot = self.step(entries);
             steps += 1;
-            if entries.mark(slot) & MAIN != 0 {
-                if entries.reads(slot) == 0 {
+            let entry = entries.entry(slot);
+            if entry.mark() & MAIN != 0 {
+                if entry.reads() == 0 {
                     return Some(slot);
                 }
-                self.look(slot, entries);
+                self.look(entry);
                 last = Some(slot);
                 looks += 1;
             }
@@ -321,13 +330,13 @@ impl Adaptive {
     }
 
     /// Sends an entry of main to the front of the window.
-    fn send_away(&mut self, slot: Slot, entries: &impl Entries) {
+    fn send_away<E: Entries>(&mut self, (slot, entry): Named<'_, E>, entries: &E) {
         self.make_place(entries);
-        self.left_main.add(entries.hash(slot));
-        entries.set_mark(slot, LEAVING);
+        self.left_main.add(entry.hash());
+        entry.set_mark(LEAVING);
         self.window.push_front(slot);
         self.window_entries += 1;
-        self.window_cost += entries.cost(slot);
+        self.window_cost += entries.cost(entry);
     }
 }
 
@@ -347,101 +356,107 @@ impl Policy for Adaptive {
         Ok(())
     }
 
-    fn on_insert(&mut self, slot: Slot, entries: &impl Entries) {
-        let hash = entries.hash(slot);
+    #[inline]
+    fn prefetch(&self, hash: u32) {
+        self.ghosts.prefetch(hash);
+    }
+
+    #[inline]
+    fn on_insert<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
+        let hash = entry.hash();
         self.advance_time();
         let ghost = self.ghosts.take(hash, self.tick & (TICKS - 1));
         self.follow(hash, ghost.is_some());
         self.entries += 1;
-        self.cost += entries.cost(slot);
+        self.cost += entries.cost(entry);
         if let Some(age) = ghost
             && let Some(stale) = self.staler_than(age, entries)
         {
             self.send_away(stale, entries);
-            self.enter_main(slot, entries);
+            self.enter_main(entry);
             return;
         }
-        self.make_place(entries);
-        entries.set_mark(slot, WINDOW | self.tick & (TICKS - 1));
-        self.window.push_back(slot);
-        self.window_entries += 1;
-        self.window_cost += entries.cost(slot);
+        self.enter_window(slot, entry, entries);
         for _ in 0..MOST_MOVES {
             if !self.window_is_overfull() {
                 return;
             }
             if let Some(first) = self.first_of_window(entries) {
                 self.window.pop_front();
+                let first = entries.entry(first);
                 self.leave_window(first, entries);
-                self.enter_main(first, entries);
+                self.enter_main(first);
             }
         }
     }
 
-    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
-        let mark = entries.mark(old);
-        let reads = entries.reads(old);
-        self.on_remove(old, entries);
-        self.entries += 1;
-        self.cost += entries.cost(new);
-        entries.set_reads(new, (reads + 1).min(MOST_READS));
+    #[inline]
+    fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
+        let ((_, old_entry), (slot, entry)) = (old, new);
+        let mark = old_entry.mark();
+        entry.set_reads((old_entry.reads() + 1).min(MOST_READS));
         if mark & MAIN != 0 {
-            entries.set_mark(new, mark);
+            self.cost = self.cost - entries.cost(old_entry) + entries.cost(entry);
+            old_entry.set_mark(0);
+            entry.set_mark(mark);
             return;
         }
-        self.make_place(entries);
-        entries.set_mark(new, WINDOW | self.tick & (TICKS - 1));
-        self.window.push_back(new);
-        self.window_entries += 1;
-        self.window_cost += entries.cost(new);
+        self.on_remove(old.0, old_entry, entries);
+        self.entries += 1;
+        self.cost += entries.cost(entry);
+        self.enter_window(slot, entry, entries);
     }
 
     fn truncate(&mut self, slots: usize) {
         // The ring and the ghosts keep their memory: numbers of gone slots may be in the ring.
         self.slots = self.slots.min(slots as u32);
-        if self.hand >= self.slots {
-            self.hand = 0;
-        }
+        self.hand = FIRST_SLOT;
     }
 
-    fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
-        if is_in_window(entries.mark(slot)) {
-            self.leave_window(slot, entries);
+    #[inline]
+    fn on_remove<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
+        if is_in_window(entry.mark()) {
+            self.leave_window(entry, entries);
             if self.window.front() == Some(slot) {
                 self.window.pop_front();
             }
         }
-        entries.set_mark(slot, 0);
+        entry.set_mark(0);
         self.entries -= 1;
-        self.cost -= entries.cost(slot);
+        self.cost -= entries.cost(entry);
     }
 
     fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
         if !self.window_is_full()
             && let Some(slot) = self.victim_of_main(entries)
         {
-            self.left_main.add(entries.hash(slot));
+            self.left_main.add(entries.entry(slot).hash());
+            entries.prefetch_victim(entries.after(slot));
             return Some(slot);
         }
         let slot = self.first_of_window(entries)?;
         if let Some(next) = self.window.nth(1) {
-            entries.prefetch(next);
+            entries.prefetch_victim(next);
+            if let Some(after) = self.window.nth(2) {
+                entries.prefetch(after, 0);
+            }
         }
-        let mark = entries.mark(slot);
+        let entry = entries.entry(slot);
+        let mark = entry.mark();
         if mark & WINDOW == 0 {
             return Some(slot);
         }
-        if entries.reads(slot) >= READS_TO_STAY {
+        if entry.reads() >= READS_TO_STAY {
             let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
             if let Some(stale) = self.staler_than(age, entries) {
                 self.window.pop_front();
-                self.leave_window(slot, entries);
-                self.enter_main(slot, entries);
+                self.leave_window(entry, entries);
+                self.enter_main(entry);
                 self.send_away(stale, entries);
-                return Some(stale);
+                return Some(stale.0);
             }
         }
-        let hash = entries.hash(slot);
+        let hash = entry.hash();
         self.ghosts.add(hash, mark & (TICKS - 1));
         self.left_window.add(hash);
         Some(slot)
@@ -466,23 +481,24 @@ impl Policy for Adaptive {
         self.ghosts.validate();
         let mut in_ring = vec![false; live.len()];
         for slot in (0..).map_while(|nth| self.window.nth(nth)) {
-            // The number may be that of a slot that is gone.
-            if let Some(in_ring) = in_ring.get_mut(slot as usize) {
+            // The slot may be gone.
+            if let Some(in_ring) = in_ring.get_mut(entries.number(slot)) {
                 *in_ring = true;
             }
         }
         let (mut count, mut cost, mut window_entries, mut window_cost) = (0, 0, 0, 0);
-        for (slot, &live) in live.iter().enumerate() {
-            let mark = entries.mark(slot as Slot);
+        for (number, &live) in live.iter().enumerate() {
+            let slot = entries.numbered(number);
+            let mark = entries.mark(slot);
             if !live {
-                assert_eq!(mark, 0, "adaptive: free slot {slot} has a mark");
+                assert_eq!(mark, 0, "adaptive: free slot {number} has a mark");
                 continue;
             }
-            assert_ne!(mark, 0, "adaptive: the entry in slot {slot} has no mark");
-            let its_cost = entries.cost(slot as Slot);
+            assert_ne!(mark, 0, "adaptive: the entry in slot {number} has no mark");
+            let its_cost = entries.cost(entries.entry(slot));
             (count, cost) = (count + 1, cost + its_cost);
             if is_in_window(mark) {
-                assert!(in_ring[slot], "adaptive: slot {slot} is not in the window's ring");
+                assert!(in_ring[number], "adaptive: slot {number} is not in the window's ring");
                 (window_entries, window_cost) = (window_entries + 1, window_cost + its_cost);
             }
         }

@@ -1,7 +1,7 @@
 //! Ghosts: what is remembered of entries that were turned away, two bytes each.
 //!
 //! ```text
-//!   bucket = 8 cells in one integer, newest lowest:  [ fingerprint 11 | tick 5 ] .. [ 0 = empty ]
+//!   bucket = 8 cells, newest first:  [ fingerprint 11 | tick 5 ] .. [ 0 = empty ]
 //! ```
 //! The hash chooses a bucket; adding a ghost shifts the others up to the first empty cell, or the
 //! oldest out of a full bucket. The tick is the time (in the policy's own clock) at which the
@@ -11,8 +11,8 @@
 
 use std::collections::TryReserveError;
 
-/// Cells of a bucket: four buckets are one cache line.
-const WAYS: usize = 8;
+use super::cells::{Cells, WAYS};
+use crate::prefetch::prefetch;
 
 /// Bits of a cell that hold the tick.
 const TICK_BITS: u32 = 5;
@@ -20,8 +20,8 @@ const TICK_BITS: u32 = 5;
 /// Ticks that a cell can tell apart.
 pub(super) const TICKS: u8 = 1 << TICK_BITS;
 
-/// The lowest bit of each cell.
-pub(super) const ONES: u128 = 0x0001_0001_0001_0001_0001_0001_0001_0001;
+/// The bits of a cell that hold the fingerprint.
+const FINGERPRINT: u16 = !(TICKS as u16 - 1);
 
 /// Spreads the hash again, as the shard was chosen by some bits of it.
 const SPREAD: u32 = 0x9E37_79B1;
@@ -29,9 +29,9 @@ const SPREAD: u32 = 0x9E37_79B1;
 /// A set of fingerprints with the tick at which each key was inserted.
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
-    buckets: Vec<u128>,
-    /// Bits of a bucket in use, so that small caches keep as many ghosts as they asked for.
-    mask: u128,
+    buckets: Vec<Cells>,
+    /// Cells of a bucket in use, so that small caches keep as many ghosts as they asked for.
+    ways: usize,
     /// The bucket that is cleaned next.
     next: usize,
 }
@@ -43,20 +43,31 @@ impl Ghosts {
         if buckets > self.buckets.len() {
             let mut fresh = Vec::new();
             fresh.try_reserve_exact(buckets)?;
-            fresh.resize(buckets, 0);
-            *self = Self { buckets: fresh, mask: 0, next: 0 };
+            fresh.resize(buckets, Cells::default());
+            *self = Self { buckets: fresh, ways: 1, next: 0 };
         }
-        let ways = count.div_ceil(self.buckets.len().max(1)).max(1);
-        self.mask |= u128::MAX >> (128 - 16 * ways);
+        self.ways = self.ways.max(count.div_ceil(self.buckets.len().max(1)));
         Ok(())
+    }
+
+    /// Tells the processor that a key is about to be asked for.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        prefetch(self.buckets.as_ptr().wrapping_add(self.place(hash)));
+    }
+
+    /// The number of the key's bucket.
+    #[inline]
+    fn place(&self, hash: u32) -> usize {
+        let spread = u64::from(hash.wrapping_mul(SPREAD));
+        ((spread * self.buckets.len() as u64) >> 32) as usize
     }
 
     /// The key's bucket, and its fingerprint where the cell has it, which is never 0.
     #[inline]
-    fn locate(&mut self, hash: u32) -> Option<(&mut u128, u16)> {
-        let spread = u64::from(hash.wrapping_mul(SPREAD));
-        let bucket = ((spread * self.buckets.len() as u64) >> 32) as usize;
-        let fingerprint = (hash as u16) & !u16::from(TICKS - 1);
+    fn locate(&mut self, hash: u32) -> Option<(&mut Cells, u16)> {
+        let bucket = self.place(hash);
+        let fingerprint = (hash as u16) & FINGERPRINT;
         let never_zero = if fingerprint == 0 { u16::from(TICKS) } else { fingerprint };
         Some((self.buckets.get_mut(bucket)?, never_zero))
     }
@@ -64,12 +75,9 @@ impl Ghosts {
     /// Remembers a key that was inserted at `tick`.
     #[inline]
     pub(super) fn add(&mut self, hash: u32, tick: u8) {
-        let mask = self.mask;
+        let ways = self.ways;
         if let Some((bucket, fingerprint)) = self.locate(hash) {
-            // All below the first empty cell moves up by one; if none is empty, all does.
-            let moving = first_zero_cell(*bucket).map_or(u128::MAX, |bit| (1 << bit) - 1);
-            let moved = ((*bucket & moving) << 16) | (*bucket & !moving);
-            *bucket = (moved | u128::from(fingerprint | u16::from(tick & (TICKS - 1)))) & mask;
+            bucket.push(fingerprint | u16::from(tick & (TICKS - 1)), ways);
         }
     }
 
@@ -77,10 +85,9 @@ impl Ghosts {
     #[inline]
     pub(super) fn take(&mut self, hash: u32, now: u8) -> Option<u8> {
         let (bucket, fingerprint) = self.locate(hash)?;
-        let ticks = ONES * u128::from(TICKS - 1);
-        let bit = first_zero_cell((*bucket ^ (ONES * u128::from(fingerprint))) & !ticks)?;
-        let age = age(now, (*bucket >> bit) as u16);
-        *bucket &= !(0xFFFF << bit);
+        let way = bucket.find(fingerprint, FINGERPRINT)?;
+        let age = age(now, bucket.get(way));
+        bucket.clear(way);
         Some(age)
     }
 
@@ -90,9 +97,9 @@ impl Ghosts {
             self.next = 0;
             return;
         };
-        for bit in (0..WAYS).map(|way| 16 * way) {
-            if age(now, (*bucket >> bit) as u16) > oldest {
-                *bucket &= !(0xFFFF << bit);
+        for way in 0..WAYS {
+            if age(now, bucket.get(way)) > oldest {
+                bucket.clear(way);
             }
         }
         self.next += 1;
@@ -100,30 +107,19 @@ impl Ghosts {
 
     /// How many there are; walks them all.
     pub(super) fn held(&self) -> usize {
-        let held =
-            |bucket: &u128| (0..WAYS).filter(|way| (bucket >> (16 * way)) as u16 != 0).count();
-        self.buckets.iter().map(held).sum()
+        self.buckets.iter().flat_map(Cells::iter).filter(|cell| *cell != 0).count()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<u128>()
+        self.buckets.capacity() * size_of::<Cells>()
     }
 
     pub(super) fn validate(&self) {
         for bucket in &self.buckets {
-            assert_eq!(bucket & !self.mask, 0, "ghosts: a cell outside of the ways in use");
+            let outside = bucket.iter().skip(self.ways).find(|cell| *cell != 0);
+            assert_eq!(outside, None, "ghosts: a cell outside of the ways in use");
         }
     }
-}
-
-/// The place of the lowest bit of the first cell that is 0.
-#[inline]
-pub(super) fn first_zero_cell(cells: u128) -> Option<u32> {
-    // The highest bit of a cell stays clear where all its bits are: no carry leaves a cell.
-    let low = ONES * 0x7FFF;
-    let filled = ((cells & low) + low) | cells;
-    let zero = !filled & !low;
-    (zero != 0).then(|| zero.trailing_zeros() - 15)
 }
 
 #[inline]

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   newest -> [prev|next] <-> [prev|next] <-> [prev|next] <- oldest (the victim)
-//!   links[slot], slots named by u32; the list ends in NO_SLOT on both sides
+//!   links[number of a slot]; they name slots, and the list ends in NO_SLOT on both sides
 //! ```
 //! The links lie apart from the entries, so that moving an entry to the front does not touch its
 //! neighbours' keys and values. It is the one policy that must be told of each hit.
 
 use std::collections::TryReserveError;
 
-use super::{Entries, NO_SLOT, Policy, PolicyKind, PolicyView, Slot};
+use super::{Entries, NO_SLOT, Named, Policy, PolicyKind, PolicyView, Slot};
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -34,25 +34,25 @@ impl Default for Lru {
 
 impl Lru {
     #[inline]
-    fn link_newest(&mut self, slot: Slot) {
-        self.links[slot as usize] = Link { newer: NO_SLOT, older: self.newest };
+    fn link_newest(&mut self, slot: Slot, entries: &impl Entries) {
+        self.links[entries.number(slot)] = Link { newer: NO_SLOT, older: self.newest };
         match self.newest {
             NO_SLOT => self.oldest = slot,
-            second => self.links[second as usize].newer = slot,
+            second => self.links[entries.number(second)].newer = slot,
         }
         self.newest = slot;
     }
 
     #[inline]
-    fn unlink(&mut self, slot: Slot) {
-        let Link { newer, older } = self.links[slot as usize];
+    fn unlink(&mut self, slot: Slot, entries: &impl Entries) {
+        let Link { newer, older } = self.links[entries.number(slot)];
         match newer {
             NO_SLOT => self.newest = older,
-            newer => self.links[newer as usize].older = older,
+            newer => self.links[entries.number(newer)].older = older,
         }
         match older {
             NO_SLOT => self.oldest = newer,
-            older => self.links[older as usize].newer = newer,
+            older => self.links[entries.number(older)].newer = newer,
         }
     }
 }
@@ -67,34 +67,39 @@ impl Policy for Lru {
     }
 
     #[inline]
-    fn on_insert(&mut self, slot: Slot, _entries: &impl Entries) {
-        self.link_newest(slot);
+    fn on_insert<E: Entries>(&mut self, slot: Slot, _: &E::Entry, entries: &E) {
+        self.link_newest(slot, entries);
         self.entries += 1;
     }
 
     #[inline]
-    fn on_hit(&mut self, slot: Slot) {
+    fn on_hit(&mut self, slot: Slot, entries: &impl Entries) {
         if self.newest != slot {
-            self.unlink(slot);
-            self.link_newest(slot);
+            self.unlink(slot, entries);
+            self.link_newest(slot, entries);
         }
     }
 
-    fn on_replace(&mut self, old: Slot, new: Slot, _entries: &impl Entries) {
-        self.unlink(old);
-        self.link_newest(new);
+    fn on_replace<E: Entries>(
+        &mut self,
+        (old, _): Named<'_, E>,
+        (new, _): Named<'_, E>,
+        entries: &E,
+    ) {
+        self.unlink(old, entries);
+        self.link_newest(new, entries);
     }
 
-    fn on_move(&mut self, old: Slot, new: Slot, _entries: &impl Entries) {
-        let Link { newer, older } = self.links[old as usize];
-        self.links[new as usize] = Link { newer, older };
+    fn on_move<E: Entries>(&mut self, (old, _): Named<'_, E>, (new, _): Named<'_, E>, entries: &E) {
+        let Link { newer, older } = self.links[entries.number(old)];
+        self.links[entries.number(new)] = Link { newer, older };
         match newer {
             NO_SLOT => self.newest = new,
-            newer => self.links[newer as usize].older = new,
+            newer => self.links[entries.number(newer)].older = new,
         }
         match older {
             NO_SLOT => self.oldest = new,
-            older => self.links[older as usize].newer = new,
+            older => self.links[entries.number(older)].newer = new,
         }
     }
 
@@ -104,17 +109,17 @@ impl Policy for Lru {
     }
 
     #[inline]
-    fn on_remove(&mut self, slot: Slot, _entries: &impl Entries) {
-        self.unlink(slot);
+    fn on_remove<E: Entries>(&mut self, slot: Slot, _: &E::Entry, entries: &E) {
+        self.unlink(slot, entries);
         self.entries -= 1;
     }
 
     #[inline]
     fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
         let victim = (self.oldest != NO_SLOT).then_some(self.oldest)?;
-        match self.links[victim as usize].newer {
+        match self.links[entries.number(victim)].newer {
             NO_SLOT => {}
-            next => entries.prefetch(next),
+            next => entries.prefetch(next, 0),
         }
         Some(victim)
     }
@@ -130,15 +135,16 @@ impl Policy for Lru {
         }
     }
 
-    fn validate(&self, live: &[bool], _entries: &impl Entries) {
+    fn validate(&self, live: &[bool], entries: &impl Entries) {
         let mut seen = vec![false; live.len()];
         let (mut newer, mut slot) = (NO_SLOT, self.newest);
         while slot != NO_SLOT {
-            let link = self.links[slot as usize];
-            assert!(live[slot as usize], "lru: slot {slot} is linked but holds no entry");
-            assert!(!seen[slot as usize], "lru: slot {slot} is linked twice");
-            assert_eq!(link.newer, newer, "lru: slot {slot} has a wrong link back");
-            seen[slot as usize] = true;
+            let number = entries.number(slot);
+            let link = self.links[number];
+            assert!(live[number], "lru: slot {number} is linked but holds no entry");
+            assert!(!seen[number], "lru: slot {number} is linked twice");
+            assert_eq!(link.newer, newer, "lru: slot {number} has a wrong link back");
+            seen[number] = true;
             (newer, slot) = (slot, link.older);
         }
         assert_eq!(self.oldest, newer, "lru: the list does not end in its oldest slot");

@@ -1,6 +1,6 @@
-//! Which entry of a shard makes room: replacement policies over slot numbers.
+//! Which entry of a shard makes room: replacement policies over slots.
 //!
-//! A policy never sees keys or values. It is told the number of a slot when an entry is put into
+//! A policy never sees keys or values. It is told the name of a slot when an entry is put into
 //! it or taken out, and names a victim when asked. It belongs to one shard and runs under that
 //! shard's lock, so it needs no synchronisation of its own.
 //!
@@ -9,6 +9,7 @@
 //! happen at the same time.
 
 mod adaptive;
+mod cells;
 mod ghosts;
 mod lru;
 mod recent;
@@ -21,8 +22,12 @@ use std::{collections::TryReserveError, fmt};
 use adaptive::Adaptive;
 use lru::Lru;
 
-/// The number of a slot; policies keep links between them instead of pointers.
+/// The name of a slot; policies keep these instead of pointers. Only [`Entries`] knows how slots
+/// are numbered.
 pub(crate) type Slot = u32;
+
+/// The first slot of every shard.
+pub(crate) const FIRST_SLOT: Slot = 0;
 
 /// "No slot" in links.
 pub(crate) const NO_SLOT: Slot = Slot::MAX;
@@ -61,35 +66,63 @@ pub struct PolicyView {
     pub bytes: usize,
 }
 
-/// What a policy may ask of the entries of its shard, and note in them.
-pub(crate) trait Entries {
-    /// Reads of an entry since [`set_reads`](Self::set_reads), at most [`MOST_READS`];
-    /// approximate.
-    fn reads(&self, slot: Slot) -> u8;
+/// What a policy may ask of an entry, and note in it.
+pub(crate) trait Entry {
+    /// Reads since [`set_reads`](Self::set_reads), at most [`MOST_READS`]; approximate.
+    fn reads(&self) -> u8;
 
     /// Sets the count of reads.
-    fn set_reads(&self, slot: Slot, reads: u8);
+    fn set_reads(&self, reads: u8);
 
     /// A byte that belongs to the policy; 0 where the slot is free.
-    fn mark(&self, slot: Slot) -> u8;
+    fn mark(&self) -> u8;
 
     /// Sets that byte.
-    fn set_mark(&self, slot: Slot, mark: u8);
+    fn set_mark(&self, mark: u8);
 
     /// 32 well mixed bits of the hash of the entry's key.
-    fn hash(&self, slot: Slot) -> u32;
-
-    /// What the entry takes of the shard's bound: its weight in bytes where bytes are bounded,
-    /// else 1. It does not change while the entry is in its slot.
-    fn cost(&self, slot: Slot) -> u64;
-
-    /// Tells that the entry in this slot, if there is one, is about to be asked for.
-    fn prefetch(&self, slot: Slot);
+    fn hash(&self) -> u32;
 }
+
+/// The entries of a policy's shard.
+pub(crate) trait Entries {
+    /// One of them.
+    type Entry: Entry;
+
+    /// The entry in a slot that was handed out and is not gone.
+    fn entry(&self, slot: Slot) -> &Self::Entry;
+
+    /// The mark of any slot that was ever handed out; 0 of one that is gone.
+    fn mark(&self, slot: Slot) -> u8;
+
+    /// What an entry takes of the shard's bound: its weight in bytes where bytes are bounded,
+    /// else 1. It does not change while the entry is in its slot.
+    fn cost(&self, entry: &Self::Entry) -> u64;
+
+    /// Tells that the entry so many slots after this one, if there is one, is about to be asked
+    /// for.
+    fn prefetch(&self, slot: Slot, ahead: usize);
+
+    /// Tells that the entry in this slot, if there is one, may be the next victim.
+    fn prefetch_victim(&self, slot: Slot);
+
+    /// The slot that follows in the order of numbers, and the first one after the last that was
+    /// ever in use.
+    fn after(&self, slot: Slot) -> Slot;
+
+    /// The number of a slot: they are numbered without gaps from 0 on.
+    fn number(&self, slot: Slot) -> usize;
+
+    /// The slot of a number.
+    fn numbered(&self, number: usize) -> Slot;
+}
+
+/// A slot and the entry in it.
+pub(crate) type Named<'a, E> = (Slot, &'a <E as Entries>::Entry);
 
 /// What a shard asks of its policy.
 ///
-/// The shard keeps three rules: it calls [`reserve`](Self::reserve) before it uses a slot number
+/// The shard keeps three rules: it calls [`reserve`](Self::reserve) before it uses a slot
 /// for the first time; it calls `on_insert` (or `on_replace` as the new slot) and `on_remove` (or
 /// `on_replace` as the old slot) of a slot in turn; and it calls `on_remove` while the entry's
 /// hash, cost and mark can still be read.
@@ -100,20 +133,23 @@ pub(crate) trait Policy {
     /// If memory is short; the policy then works on as before.
     fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError>;
 
+    /// A key with this hash is about to come in.
+    fn prefetch(&self, _hash: u32) {}
+
     /// An entry with a new key was put into `slot`; its reads and mark are 0.
-    fn on_insert(&mut self, slot: Slot, entries: &impl Entries);
+    fn on_insert<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E);
 
     /// The entry in `slot` was read. Called only if its kind
     /// [`wants_hits`](PolicyKind::wants_hits).
-    fn on_hit(&mut self, _slot: Slot) {}
+    fn on_hit(&mut self, _slot: Slot, _entries: &impl Entries) {}
 
     /// The key of the entry in `old` has a new value, in `new`, whose reads and mark are 0; the
     /// old entry is about to go. It counts as a read. No other call tells of either slot.
-    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries);
+    fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E);
 
     /// The entry in `old` was moved to `new`, whose mark is 0; the rest as in
     /// [`on_replace`](Self::on_replace), but it is no read.
-    fn on_move(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+    fn on_move<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
         self.on_replace(old, new, entries);
     }
 
@@ -122,7 +158,7 @@ pub(crate) trait Policy {
     fn truncate(&mut self, _slots: usize) {}
 
     /// The entry in `slot` is about to be taken out, for whatever reason.
-    fn on_remove(&mut self, slot: Slot, entries: &impl Entries);
+    fn on_remove<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E);
 
     /// The entry to evict next, or `None` if there is none. The shard calls
     /// [`on_remove`](Self::on_remove) of it before it asks again.
@@ -131,7 +167,7 @@ pub(crate) trait Policy {
     /// What it holds.
     fn view(&self) -> PolicyView;
 
-    /// Asserts every invariant; `live` tells for each slot number if an entry is in it.
+    /// Asserts every invariant; `live` tells for the slot of each number if an entry is in it.
     ///
     /// # Panics
     /// If one does not hold.
@@ -198,21 +234,26 @@ impl Policy for Chosen {
     }
 
     #[inline]
-    fn on_insert(&mut self, slot: Slot, entries: &impl Entries) {
-        each!(self, policy => policy.on_insert(slot, entries));
+    fn prefetch(&self, hash: u32) {
+        each!(self, policy => policy.prefetch(hash));
     }
 
     #[inline]
-    fn on_hit(&mut self, slot: Slot) {
-        each!(self, policy => policy.on_hit(slot));
+    fn on_insert<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
+        each!(self, policy => policy.on_insert(slot, entry, entries));
     }
 
     #[inline]
-    fn on_replace(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+    fn on_hit(&mut self, slot: Slot, entries: &impl Entries) {
+        each!(self, policy => policy.on_hit(slot, entries));
+    }
+
+    #[inline]
+    fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
         each!(self, policy => policy.on_replace(old, new, entries));
     }
 
-    fn on_move(&mut self, old: Slot, new: Slot, entries: &impl Entries) {
+    fn on_move<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
         each!(self, policy => policy.on_move(old, new, entries));
     }
 
@@ -221,8 +262,8 @@ impl Policy for Chosen {
     }
 
     #[inline]
-    fn on_remove(&mut self, slot: Slot, entries: &impl Entries) {
-        each!(self, policy => policy.on_remove(slot, entries));
+    fn on_remove<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
+        each!(self, policy => policy.on_remove(slot, entry, entries));
     }
 
     #[inline]

@@ -1,14 +1,11 @@
 //! The fingerprints of the last few entries that left one part of the cache.
 //!
-//! Buckets of eight 16-bit fingerprints, each bucket one integer: adding shifts it, so the oldest
+//! Buckets of eight 16-bit fingerprints, newest first: adding shifts a bucket, so the oldest
 //! fingerprint of the bucket falls off its end. With one bucket the set is an exact queue.
 
 use std::collections::TryReserveError;
 
-use super::ghosts::{ONES, first_zero_cell};
-
-/// Fingerprints of a bucket.
-const WAYS: usize = 8;
+use super::cells::{Cells, WAYS};
 
 /// Spreads the hash again, as the shard was chosen by some bits of it.
 const SPREAD: u32 = 0x85EB_CA6B;
@@ -16,9 +13,9 @@ const SPREAD: u32 = 0x85EB_CA6B;
 /// A set of about as many fingerprints as it was given room for, that forgets the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    buckets: Vec<u128>,
-    /// Bits of a bucket that are in use.
-    mask: u128,
+    buckets: Vec<Cells>,
+    /// Cells of a bucket that are in use.
+    ways: usize,
 }
 
 impl Recent {
@@ -28,40 +25,42 @@ impl Recent {
         if buckets > self.buckets.len() {
             let mut fresh = Vec::new();
             fresh.try_reserve_exact(buckets)?;
-            fresh.resize(buckets, 0);
+            fresh.resize(buckets, Cells::default());
             self.buckets = fresh;
         }
         let ways = if buckets == 1 { count } else { WAYS };
-        self.mask |= u128::MAX >> (128 - 16 * ways.max(1));
+        self.ways = self.ways.max(ways.max(1));
         Ok(())
     }
 
     #[inline]
-    fn locate(&mut self, hash: u32) -> Option<(&mut u128, u16)> {
+    fn locate(&mut self, hash: u32) -> Option<(&mut Cells, u16)> {
         let spread = u64::from(hash.wrapping_mul(SPREAD));
         let bucket = ((spread * self.buckets.len() as u64) >> 32) as usize;
         Some((self.buckets.get_mut(bucket)?, (hash as u16).max(1)))
     }
 
+    #[inline]
     pub(super) fn add(&mut self, hash: u32) {
-        let mask = self.mask;
+        let ways = self.ways;
         if let Some((bucket, fingerprint)) = self.locate(hash) {
-            *bucket = ((*bucket << 16) | u128::from(fingerprint)) & mask;
+            bucket.shift(fingerprint, ways);
         }
     }
 
     /// Forgets a key, and says if it was there.
+    #[inline]
     pub(super) fn take(&mut self, hash: u32) -> bool {
         let Some((bucket, fingerprint)) = self.locate(hash) else { return false };
-        match first_zero_cell(*bucket ^ (ONES * u128::from(fingerprint))) {
-            Some(bit) => *bucket &= !(0xFFFF << bit),
+        match bucket.find(fingerprint, u16::MAX) {
+            Some(way) => bucket.clear(way),
             None => return false,
         }
         true
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<u128>()
+        self.buckets.capacity() * size_of::<Cells>()
     }
 }
 

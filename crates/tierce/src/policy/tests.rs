@@ -5,7 +5,7 @@ mod rules;
 
 use std::{cell::Cell, collections::HashMap};
 
-use super::{Chosen, Entries, MOST_READS, Policy, PolicyKind, Slot};
+use super::{Chosen, Entries, Entry, MOST_READS, Policy, PolicyKind, Slot};
 
 const ALL: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Lru];
 
@@ -18,8 +18,12 @@ struct Place {
     mark: Cell<u8>,
 }
 
-/// The slots, and how often their marks were asked for.
-struct Places(Vec<Place>, Cell<u32>);
+thread_local! {
+    /// How often marks were asked for.
+    static LOOKS: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Places(Vec<Place>);
 
 impl Places {
     fn live(&self) -> Vec<bool> {
@@ -27,30 +31,53 @@ impl Places {
     }
 }
 
-impl Entries for Places {
-    fn reads(&self, slot: Slot) -> u8 {
-        self.0[slot as usize].reads.get()
+impl Entry for Place {
+    fn reads(&self) -> u8 {
+        self.reads.get()
     }
-    fn set_reads(&self, slot: Slot, reads: u8) {
-        self.0[slot as usize].reads.set(reads);
+    fn set_reads(&self, reads: u8) {
+        self.reads.set(reads);
     }
-    fn mark(&self, slot: Slot) -> u8 {
-        self.1.set(self.1.get() + 1);
-        self.0[slot as usize].mark.get()
+    fn mark(&self) -> u8 {
+        LOOKS.set(LOOKS.get() + 1);
+        self.mark.get()
     }
-    fn set_mark(&self, slot: Slot, mark: u8) {
-        self.0[slot as usize].mark.set(mark);
+    fn set_mark(&self, mark: u8) {
+        self.mark.set(mark);
     }
-    fn hash(&self, slot: Slot) -> u32 {
-        let key = self.0[slot as usize].key.expect("a policy asks only about entries");
+    fn hash(&self) -> u32 {
+        let key = self.key.expect("a policy asks only about entries");
         (mixed(key) >> 32) as u32
     }
-    fn cost(&self, slot: Slot) -> u64 {
-        assert!(self.0[slot as usize].key.is_some(), "a policy asks only about entries");
-        self.0[slot as usize].cost
+}
+
+impl Entries for Places {
+    type Entry = Place;
+
+    fn entry(&self, slot: Slot) -> &Place {
+        &self.0[slot as usize]
     }
-    fn prefetch(&self, slot: Slot) {
+    fn mark(&self, slot: Slot) -> u8 {
+        self.0[slot as usize].mark()
+    }
+    fn cost(&self, place: &Place) -> u64 {
+        assert!(place.key.is_some(), "a policy asks only about entries");
+        place.cost
+    }
+    fn prefetch(&self, slot: Slot, _ahead: usize) {
         assert!((slot as usize) < self.0.len(), "prefetch of a slot that was never reserved");
+    }
+    fn prefetch_victim(&self, slot: Slot) {
+        assert!((slot as usize) < self.0.len(), "prefetch of a slot that was never reserved");
+    }
+    fn after(&self, slot: Slot) -> Slot {
+        if slot as usize + 1 < self.0.len() { slot + 1 } else { 0 }
+    }
+    fn number(&self, slot: Slot) -> usize {
+        slot as usize
+    }
+    fn numbered(&self, number: usize) -> Slot {
+        number as Slot
     }
 }
 
@@ -78,7 +105,7 @@ impl Shard {
         let policy = Chosen::new(kind);
         Self {
             policy,
-            places: Places(Vec::new(), Cell::new(0)),
+            places: Places(Vec::new()),
             index: HashMap::new(),
             free: Vec::new(),
             cost: 0,
@@ -92,14 +119,14 @@ impl Shard {
         let reads = &self.places.0[slot as usize].reads;
         reads.set((reads.get() + 1).min(MOST_READS));
         if self.policy.view().kind.wants_hits() {
-            self.policy.on_hit(slot);
+            self.policy.on_hit(slot, &self.places);
         }
         true
     }
 
     fn remove(&mut self, key: u64) {
         if let Some(slot) = self.index.remove(&key) {
-            self.policy.on_remove(slot, &self.places);
+            self.policy.on_remove(slot, self.places.entry(slot), &self.places);
             self.clear(slot);
         }
     }
@@ -142,7 +169,9 @@ impl Shard {
     fn set(&mut self, key: u64, cost: u64) -> Vec<u64> {
         if let Some(&old) = self.index.get(&key) {
             let new = self.fill(key, cost);
-            self.policy.on_replace(old, new, &self.places);
+            let places = &self.places;
+            let (old_place, new_place) = (places.entry(old), places.entry(new));
+            self.policy.on_replace((old, old_place), (new, new_place), places);
             self.clear(old);
             self.index.insert(key, new);
             return self.make_room(0, 0);
@@ -150,7 +179,7 @@ impl Shard {
         let victims = self.make_room(1, cost);
         let slot = self.fill(key, cost);
         self.index.insert(key, slot);
-        self.policy.on_insert(slot, &self.places);
+        self.policy.on_insert(slot, self.places.entry(slot), &self.places);
         victims
     }
 

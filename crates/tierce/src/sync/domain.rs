@@ -43,8 +43,8 @@
 //!
 //! # Why a thread that is alone may free at once
 //!
-//! A thread is counted (`live`), passes a full fence, and only then pins for the first time. The
-//! thread that unlinked passes a full fence, then loads the count ([`Domain::is_alone`]). If it
+//! A thread is counted (`live`), passes a heavy fence, and only then pins for the first time. The
+//! thread that unlinked passes a light fence, then loads the count ([`Domain::is_alone`]). If it
 //! does not see the new thread, its fence came first, and the new thread sees the unlinking. If
 //! it does not see one that left, that one's decrement (Release) is what it read (Acquire; other
 //! changes of the count are read-modify-writes and pass it on), so all its reads are over.
@@ -135,7 +135,7 @@ impl Domain {
         self.live.fetch_add(1, Ordering::Relaxed);
         record.reads.set(true);
         // After the count and before the first pin.
-        barrier::full();
+        barrier::heavy_in_any_case();
     }
 
     fn add(&self) -> &Record {
@@ -232,11 +232,12 @@ impl Domain {
     }
 
     /// Are there no records but the `mine` of the calling thread, and so no readers but itself?
+    #[inline]
     pub(super) fn is_alone(&self, mine: usize) -> bool {
         if self.live.load(Ordering::Relaxed) != mine {
             return false;
         }
-        barrier::full();
+        barrier::light();
         self.live.load(Ordering::Acquire) == mine
     }
 

@@ -147,8 +147,9 @@ pub(crate) fn try_advance() -> bool {
 
 /// May what this thread unlinked before the call be freed at once, because nobody else reads?
 ///
-/// That is so where no other thread has a record and this one holds no pin. Costs a load where it
-/// is not so, a fence where it is.
+/// That is so where no other thread has a record and this one holds no pin. Costs two loads, and
+/// where the kernel lends no fence one more fence.
+#[inline]
 pub(crate) fn alone() -> bool {
     // SAFETY: null, or as in `pin`.
     match unsafe { READER.get().as_ref() } {

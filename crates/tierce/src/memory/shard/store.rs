@@ -1,0 +1,198 @@
+//! What comes into a shard, and what has to go for it.
+
+use std::{ptr::NonNull, sync::atomic::Ordering};
+
+use super::{
+    super::{
+        departures::Departures,
+        options::ShardBounds,
+        place::{HUGE, Place},
+        slot::{MAX_SLOTS, number_of},
+        statistics::RemovalCause,
+        write::Inserted,
+    },
+    Hit, Locked, NewEntry,
+};
+use crate::{
+    clock::Millis,
+    policy::{Policy, Slot},
+};
+
+impl<K, V> Locked<'_, K, V> {
+    /// True if a new entry can be kept at all, whatever else must go for it.
+    #[inline]
+    pub(in crate::memory) fn admits(&self, weight: u64) -> bool {
+        let bounds = &self.writer.bounds;
+        bounds.entries > 0 && weight <= bounds.largest_bytes && !self.is_stalled()
+    }
+
+    /// Stores an entry that [`admits`](Self::admits) let in, in place of that in `old` if there is
+    /// one, and evicts what no longer fits. Gives the entry back where memory is short; the old
+    /// one is gone then as well.
+    #[inline]
+    pub(in crate::memory) fn store(
+        &mut self,
+        new: NewEntry<K, V>,
+        old: Option<Hit<K, V>>,
+        now: Millis,
+        departures: &mut Departures<'_, K, V>,
+    ) -> Result<(), NewEntry<K, V>> {
+        if let Some(hit) = old {
+            let others = self.writer.weight - u128::from(self.weight_of(hit));
+            let fits = others + u128::from(new.weight) <= u128::from(self.writer.bounds.bytes);
+            if fits && self.reserve(&new) {
+                self.replace(hit, new, now, departures);
+                return Ok(());
+            }
+            self.take_hit(hit, new.hash, RemovalCause::Replaced, departures);
+        }
+        self.store_new(new, now, departures)
+    }
+
+    #[inline(never)]
+    fn store_new(
+        &mut self,
+        new: NewEntry<K, V>,
+        now: Millis,
+        departures: &mut Departures<'_, K, V>,
+    ) -> Result<(), NewEntry<K, V>> {
+        self.writer.policy.prefetch(new.hash);
+        self.evict(1, new.weight, departures);
+        if !self.reserve(&new) {
+            return Err(new);
+        }
+        self.grow(departures);
+        let hash = new.hash;
+        let (slot, place) = self.fill(new, now);
+        if !self.name(hash, slot, departures) {
+            let writer = &mut *self.writer;
+            // SAFETY: filled just now, and the slab is not changed meanwhile.
+            let weight = writer.weight_of(slot, unsafe { place.as_ref() });
+            writer.huge.remove(&slot);
+            writer.len -= 1;
+            writer.weight -= u128::from(weight);
+            // SAFETY: as above.
+            let deadline = unsafe { place.as_ref() }.deadline();
+            // SAFETY: filled just now and never named: nobody else knows of it.
+            let (key, value) = unsafe { writer.slab.empty(slot) };
+            return Err(NewEntry { hash, deadline, weight, key, value });
+        }
+        let (policy, view) = self.policy();
+        // SAFETY: as above.
+        policy.on_insert(slot, unsafe { place.as_ref() }, &view);
+        Ok(())
+    }
+
+    #[inline]
+    fn weight_of(&self, hit: Hit<K, V>) -> u64 {
+        // SAFETY: live, as `find` named it and the lock was not let go since.
+        self.writer.weight_of(hit.slot, unsafe { hit.place.as_ref() })
+    }
+
+    /// Puts an entry into a place that [`reserve`](Self::reserve) found.
+    #[inline]
+    fn fill(&mut self, new: NewEntry<K, V>, now: Millis) -> (Slot, NonNull<Place<K, V>>) {
+        let writer = &mut *self.writer;
+        writer.len += 1;
+        writer.weight += u128::from(new.weight);
+        let weight = u32::try_from(new.weight).unwrap_or(HUGE);
+        let (slot, place) = writer.slab.take();
+        let place_found = NonNull::from(place);
+        let mut deadline = new.deadline;
+        // SAFETY: just taken, so it is free, and we hold the lock.
+        unsafe { place.fill(new.hash, weight, deadline, new.key, new.value) };
+        if weight == HUGE {
+            writer.huge.insert(slot, new.weight);
+        }
+        if let Some(idle) = writer.time_to_idle {
+            if let Some(used_at) = writer.slab.used_at(slot) {
+                used_at.store(now.0, Ordering::Relaxed);
+            }
+            deadline = deadline.min(Millis(now.0.saturating_add(idle)));
+        }
+        if deadline != Millis::NEVER {
+            writer.expiry.note(number_of(slot), deadline);
+        }
+        (slot, place_found)
+    }
+
+    #[inline]
+    fn replace(
+        &mut self,
+        hit: Hit<K, V>,
+        new: NewEntry<K, V>,
+        now: Millis,
+        departures: &mut Departures<'_, K, V>,
+    ) {
+        let hash = new.hash;
+        let (slot, place) = self.fill(new, now);
+        self.table().current(hash).swap(hit.spot, slot);
+        let (policy, view) = self.policy();
+        // SAFETY: the old place is live, as `find` named it and the lock was not let go since; the
+        // new one was filled just now.
+        let (old, new) = unsafe { (hit.place.as_ref(), place.as_ref()) };
+        policy.on_replace((hit.slot, old), (slot, new), &view);
+        self.retire(hit.slot, hit.place, RemovalCause::Replaced, departures);
+    }
+
+    /// Evicts until `entries` more entries of together `weight` fit.
+    #[inline]
+    fn evict(&mut self, entries: u64, weight: u64, departures: &mut Departures<'_, K, V>) {
+        let most = self.writer.bounds.entries.min(MAX_SLOTS.into());
+        loop {
+            let writer = &*self.writer;
+            let cause = if writer.len + entries > most {
+                RemovalCause::Size
+            } else if writer.weight + u128::from(weight) > u128::from(writer.bounds.bytes) {
+                RemovalCause::Bytes
+            } else {
+                return;
+            };
+            let (policy, view) = self.policy();
+            let Some(victim) = policy.victim(&view) else { return };
+            self.take(victim, cause, departures);
+        }
+    }
+
+    /// Makes room for one more entry everywhere, so that nothing can fail once it goes in.
+    #[inline]
+    fn reserve(&mut self, new: &NewEntry<K, V>) -> bool {
+        let writer = &mut *self.writer;
+        let slots = writer.slab.allocated() as usize;
+        let expires = new.deadline != Millis::NEVER || writer.time_to_idle.is_some();
+        writer.slab.has_room()
+            && (!expires || writer.expiry.reserve(slots).is_ok())
+            && new.weight < HUGE.into()
+            || self.reserve_more(expires, new.weight)
+    }
+
+    #[cold]
+    fn reserve_more(&mut self, expires: bool, weight: u64) -> bool {
+        let writer = &mut *self.writer;
+        let Some(slots) = writer.slab.next_allocated() else { return false };
+        // The policy first: a place that is there must be one that the policy knows.
+        writer.policy.reserve(slots as usize).is_ok()
+            && writer.slab.reserve()
+            && (!expires || writer.expiry.reserve(slots as usize).is_ok())
+            && (weight < HUGE.into() || writer.huge.try_reserve(1).is_ok())
+    }
+
+    /// Counts an entry that was not stored, and passes the reason on.
+    pub(in crate::memory) fn turn_away(&mut self, reason: Inserted) -> Inserted {
+        if reason == Inserted::Refused {
+            let refused = &mut self.writer.statistics.refused;
+            *refused = refused.saturating_add(1);
+        }
+        reason
+    }
+
+    /// Sets other bounds and evicts what does not fit them.
+    pub(in crate::memory) fn resize(
+        &mut self,
+        bounds: ShardBounds,
+        departures: &mut Departures<'_, K, V>,
+    ) {
+        self.writer.bounds = bounds;
+        self.evict(0, 0, departures);
+    }
+}
