@@ -50,6 +50,7 @@ mod key;
 mod load;
 mod memory;
 mod metrics;
+mod pages;
 mod policy;
 mod prefetch;
 mod resilience;

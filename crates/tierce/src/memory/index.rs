@@ -32,12 +32,12 @@
 //! the order of hashes is a form of linear hashing (Litwin, VLDB 1980).
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
+    alloc::Layout,
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 
-use crate::{policy::Slot, prefetch::prefetch};
+use crate::{pages, policy::Slot, prefetch::prefetch};
 
 /// Entries in a bucket: twelve tags and twelve slots fill a cache line.
 const WIDTH: usize = 12;
@@ -268,8 +268,8 @@ impl<P> Table<P> {
     pub(super) fn new(homes: u32, places: NonNull<P>) -> Option<Box<Self>> {
         let total = homes + (homes / 8).clamp(LEAST_BEHIND, REACH);
         let layout = Self::layout(total)?;
-        // SAFETY: the layout is not of size zero. Zeros are what an empty bucket consists of.
-        let buckets = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<Bucket>())?;
+        // Zeros are what an empty bucket consists of.
+        let buckets = pages::allocate(layout)?.cast::<Bucket>();
         // Where there is no room for it, it is dropped, and the buckets with it.
         super::try_box(Self {
             buckets,
@@ -634,7 +634,7 @@ impl<P> Drop for Table<P> {
     fn drop(&mut self) {
         if let Some(layout) = Self::layout(self.total) {
             // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.buckets.as_ptr().cast(), layout) };
+            unsafe { pages::free(self.buckets.cast(), layout) };
         }
     }
 }

@@ -6,7 +6,7 @@
 //! a fourth, and the pages of a large segment cost nothing before they are used.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
+    alloc::Layout,
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, AtomicU64, Ordering},
 };
@@ -15,7 +15,10 @@ use super::{
     place::Place,
     slot::{MAX_SLOTS, SEGMENTS, after, number_of, numbered, place_of, places, segment_of},
 };
-use crate::policy::{FIRST_SLOT, NO_SLOT, Slot};
+use crate::{
+    pages,
+    policy::{FIRST_SLOT, NO_SLOT, Slot},
+};
 
 /// A cache line: places of 16, 32 or 64 bytes do not straddle two.
 const ALIGNMENT: usize = 64;
@@ -186,19 +189,11 @@ impl<K, V> Slab<K, V> {
         if self.segments().tracks_use
             && self.segments().used_at[segment].load(Ordering::Relaxed).is_null()
         {
-            // SAFETY: the layout is not of size zero.
-            let used_at = unsafe { alloc_zeroed(use_layout) }.cast::<AtomicU64>();
-            if used_at.is_null() {
-                return false;
-            }
-            self.segments().used_at[segment].store(used_at, Ordering::Release);
+            let Some(used_at) = pages::allocate(use_layout) else { return false };
+            self.segments().used_at[segment].store(used_at.as_ptr().cast(), Ordering::Release);
         }
-        // SAFETY: the layout is not of size zero: a place has a header.
-        let places = unsafe { alloc_zeroed(layout) }.cast::<Place<K, V>>();
-        if places.is_null() {
-            return false;
-        }
-        self.segments().pointers[segment].store(places, Ordering::Release);
+        let Some(places) = pages::allocate(layout) else { return false };
+        self.segments().pointers[segment].store(places.as_ptr().cast(), Ordering::Release);
         self.allocated = allocated;
         true
     }
@@ -276,15 +271,15 @@ impl<K, V> Slab<K, V> {
         let Some((layout, use_layout)) = Self::layouts(segment) else { return };
         let segments = self.segments();
         let places = segments.pointers[segment].swap(ptr::null_mut(), Ordering::Relaxed);
-        if !places.is_null() {
+        if let Some(places) = NonNull::new(places) {
             // SAFETY: allocated in `reserve` with this layout, and nobody looks at it any more.
             // Entries that are still held were moved out by `drain`, or leak.
-            unsafe { dealloc(places.cast(), layout) };
+            unsafe { pages::free(places.cast(), layout) };
         }
         let used_at = segments.used_at[segment].swap(ptr::null_mut(), Ordering::Relaxed);
-        if !used_at.is_null() {
+        if let Some(used_at) = NonNull::new(used_at) {
             // SAFETY: as above.
-            unsafe { dealloc(used_at.cast(), use_layout) };
+            unsafe { pages::free(used_at.cast(), use_layout) };
         }
     }
 

@@ -35,8 +35,6 @@
 //! many as the window may ever hold), 0.2 for the shadow queues. The work of a call is bounded by
 //! [`MOST_STEPS`], whatever the entries hold, and a few looks on the average.
 
-use std::collections::TryReserveError;
-
 use super::{
     Entries, Entry, FIRST_SLOT, MOST_READS, Named, Policy, PolicyKind, PolicyView, Slot,
     ghosts::{Ghosts, TICKS},
@@ -345,15 +343,19 @@ fn is_in_window(mark: u8) -> bool {
 }
 
 impl Policy for Adaptive {
-    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+    fn reserve(&mut self, slots: usize) -> bool {
         if slots > self.slots as usize {
-            self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)?;
-            self.ghosts.reserve(ghosts_for(slots))?;
-            self.left_window.reserve(share_of(slots, SHADOW_SHARE))?;
-            self.left_main.reserve(share_of(slots, SHADOW_SHARE))?;
+            let shadow = share_of(slots, SHADOW_SHARE);
+            if !(self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)
+                && self.ghosts.reserve(ghosts_for(slots))
+                && self.left_window.reserve(shadow)
+                && self.left_main.reserve(shadow))
+            {
+                return false;
+            }
             self.slots = slots as u32;
         }
-        Ok(())
+        true
     }
 
     #[inline]

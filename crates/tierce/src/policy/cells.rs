@@ -3,6 +3,8 @@
 //! Cell 0 holds the newest; 0 is an empty cell.
 #![allow(unsafe_code)]
 
+use crate::pages::Zero;
+
 /// Cells of a bucket: four buckets are one cache line.
 pub(super) const WAYS: usize = 8;
 
@@ -26,6 +28,9 @@ const UP_TO: [Cells; WAYS] = {
     }
     masks
 };
+
+// SAFETY: numbers.
+unsafe impl Zero for Cells {}
 
 impl Cells {
     /// The first cell whose bits below `mask` are these.

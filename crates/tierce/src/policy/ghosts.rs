@@ -9,10 +9,8 @@
 //! be called often enough that no ghost lives that long. A stranger passes for a ghost of a full
 //! bucket in 0.4 % of all look-ups.
 
-use std::collections::TryReserveError;
-
 use super::cells::{Cells, WAYS};
-use crate::prefetch::prefetch;
+use crate::{pages::Zeroed, prefetch::prefetch};
 
 /// Bits of a cell that hold the tick.
 const TICK_BITS: u32 = 5;
@@ -29,7 +27,7 @@ const SPREAD: u32 = 0x9E37_79B1;
 /// A set of fingerprints with the tick at which each key was inserted.
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
-    buckets: Vec<Cells>,
+    buckets: Zeroed<Cells>,
     /// Cells of a bucket in use, so that small caches keep as many ghosts as they asked for.
     ways: usize,
     /// The bucket that is cleaned next.
@@ -37,17 +35,17 @@ pub(super) struct Ghosts {
 }
 
 impl Ghosts {
-    /// Makes room for `count` ghosts. What is held is forgotten if the memory must grow.
-    pub(super) fn reserve(&mut self, count: usize) -> Result<(), TryReserveError> {
+    /// Makes room for `count` ghosts; false if memory is short. What is held is forgotten if the
+    /// memory must grow.
+    #[must_use]
+    pub(super) fn reserve(&mut self, count: usize) -> bool {
         let buckets = count.div_ceil(WAYS);
         if buckets > self.buckets.len() {
-            let mut fresh = Vec::new();
-            fresh.try_reserve_exact(buckets)?;
-            fresh.resize(buckets, Cells::default());
+            let Some(fresh) = Zeroed::new(buckets) else { return false };
             *self = Self { buckets: fresh, ways: 1, next: 0 };
         }
         self.ways = self.ways.max(count.div_ceil(self.buckets.len().max(1)));
-        Ok(())
+        true
     }
 
     /// Tells the processor that a key is about to be asked for.
@@ -111,11 +109,11 @@ impl Ghosts {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<Cells>()
+        self.buckets.bytes()
     }
 
     pub(super) fn validate(&self) {
-        for bucket in &self.buckets {
+        for bucket in self.buckets.iter() {
             let outside = bucket.iter().skip(self.ways).find(|cell| *cell != 0);
             assert_eq!(outside, None, "ghosts: a cell outside of the ways in use");
         }
@@ -135,7 +133,7 @@ mod tests {
     fn a_ghost_is_found_once_with_its_age() {
         let mut ghosts = Ghosts::default();
         assert_eq!(ghosts.take(1, 0), None);
-        ghosts.reserve(64).unwrap();
+        assert!(ghosts.reserve(64));
         ghosts.add(0xABCD_1234, 30);
         assert_eq!(ghosts.held(), 1);
         assert_eq!(ghosts.take(0xABCD_1234, 33 % TICKS), Some(3));
@@ -146,7 +144,7 @@ mod tests {
     #[test]
     fn a_full_bucket_drops_its_oldest_and_a_hole_is_filled_first() {
         let mut ghosts = Ghosts::default();
-        ghosts.reserve(5).unwrap();
+        assert!(ghosts.reserve(5));
         let key = |n: u32| n << TICK_BITS;
         for n in 1..=5 {
             ghosts.add(key(n), 0);
@@ -163,7 +161,7 @@ mod tests {
     #[test]
     fn old_ghosts_are_cleaned_away() {
         let mut ghosts = Ghosts::default();
-        ghosts.reserve(800).unwrap();
+        assert!(ghosts.reserve(800));
         for n in 0..400_u32 {
             ghosts.add(n.wrapping_mul(0x85EB_CA6B), (n % 20) as u8);
         }

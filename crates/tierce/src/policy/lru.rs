@@ -7,8 +7,6 @@
 //! The links lie apart from the entries, so that moving an entry to the front does not touch its
 //! neighbours' keys and values. It is the one policy that must be told of each hit.
 
-use std::collections::TryReserveError;
-
 use super::{Entries, NO_SLOT, Named, Policy, PolicyKind, PolicyView, Slot};
 
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +56,14 @@ impl Lru {
 }
 
 impl Policy for Lru {
-    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+    fn reserve(&mut self, slots: usize) -> bool {
         let missing = slots.saturating_sub(self.links.len());
-        self.links.try_reserve_exact(missing)?;
+        if self.links.try_reserve_exact(missing).is_err() {
+            return false;
+        }
         let unused = Link { newer: NO_SLOT, older: NO_SLOT };
         self.links.resize(self.links.len() + missing, unused);
-        Ok(())
+        true
     }
 
     #[inline]

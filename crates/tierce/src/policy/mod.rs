@@ -17,7 +17,7 @@ mod recent;
 mod tests;
 mod window;
 
-use std::{collections::TryReserveError, fmt};
+use std::fmt;
 
 use adaptive::Adaptive;
 use lru::Lru;
@@ -127,11 +127,10 @@ pub(crate) type Named<'a, E> = (Slot, &'a <E as Entries>::Entry);
 /// `on_replace` as the old slot) of a slot in turn; and it calls `on_remove` while the entry's
 /// hash, cost and mark can still be read.
 pub(crate) trait Policy {
-    /// Makes room for the slot numbers below `slots`, so that no later call allocates.
-    ///
-    /// # Errors
-    /// If memory is short; the policy then works on as before.
-    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError>;
+    /// Makes room for so many slots, so that no later call allocates; false if memory is short, and
+    /// the policy works on as before.
+    #[must_use]
+    fn reserve(&mut self, slots: usize) -> bool;
 
     /// A key with this hash is about to come in.
     fn prefetch(&self, _hash: u32) {}
@@ -229,7 +228,7 @@ macro_rules! each {
 }
 
 impl Policy for Chosen {
-    fn reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+    fn reserve(&mut self, slots: usize) -> bool {
         each!(self, policy => policy.reserve(slots))
     }
 

@@ -3,9 +3,8 @@
 //! Buckets of eight 16-bit fingerprints, newest first: adding shifts a bucket, so the oldest
 //! fingerprint of the bucket falls off its end. With one bucket the set is an exact queue.
 
-use std::collections::TryReserveError;
-
 use super::cells::{Cells, WAYS};
+use crate::pages::Zeroed;
 
 /// Spreads the hash again, as the shard was chosen by some bits of it.
 const SPREAD: u32 = 0x85EB_CA6B;
@@ -13,24 +12,24 @@ const SPREAD: u32 = 0x85EB_CA6B;
 /// A set of about as many fingerprints as it was given room for, that forgets the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    buckets: Vec<Cells>,
+    buckets: Zeroed<Cells>,
     /// Cells of a bucket that are in use.
     ways: usize,
 }
 
 impl Recent {
-    /// Makes room for about `count` fingerprints. What is held is forgotten if memory must grow.
-    pub(super) fn reserve(&mut self, count: usize) -> Result<(), TryReserveError> {
+    /// Makes room for about `count` fingerprints; false if memory is short. What is held is forgotten
+    /// if memory must grow.
+    #[must_use]
+    pub(super) fn reserve(&mut self, count: usize) -> bool {
         let buckets = count.div_ceil(WAYS);
         if buckets > self.buckets.len() {
-            let mut fresh = Vec::new();
-            fresh.try_reserve_exact(buckets)?;
-            fresh.resize(buckets, Cells::default());
+            let Some(fresh) = Zeroed::new(buckets) else { return false };
             self.buckets = fresh;
         }
         let ways = if buckets == 1 { count } else { WAYS };
         self.ways = self.ways.max(ways.max(1));
-        Ok(())
+        true
     }
 
     #[inline]
@@ -60,7 +59,7 @@ impl Recent {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<Cells>()
+        self.buckets.bytes()
     }
 }
 
@@ -72,7 +71,7 @@ mod tests {
     fn the_oldest_of_a_small_set_is_forgotten_first() {
         let mut recent = Recent::default();
         assert!(!recent.take(1));
-        recent.reserve(3).unwrap();
+        assert!(recent.reserve(3));
         (1..=4).for_each(|key| recent.add(key));
         assert!(!recent.take(1));
         assert!(recent.take(2) && recent.take(3) && recent.take(4));
@@ -82,7 +81,7 @@ mod tests {
     #[test]
     fn a_large_set_holds_about_as_many_as_it_has_room_for() {
         let mut recent = Recent::default();
-        recent.reserve(1000).unwrap();
+        assert!(recent.reserve(1000));
         let key = |n: u32| n.wrapping_mul(0x9E37_79B1) ^ n;
         (0..100_000).for_each(|n| recent.add(key(n)));
         let found = (99_000..100_000).filter(|&n| recent.take(key(n))).count();

@@ -5,30 +5,31 @@
 //! and the second entry to use it may leave a little early: that costs a hit at worst, where
 //! links to find the place of any entry would cost 8 bytes a slot.
 
-use std::collections::TryReserveError;
-
 use super::Slot;
+use crate::pages::Zeroed;
 
 /// A ring of slot numbers in memory that grows only in [`reserve`](Self::reserve).
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    ring: Vec<Slot>,
+    ring: Zeroed<Slot>,
     front: usize,
     len: usize,
 }
 
 impl Window {
-    pub(super) fn reserve(&mut self, places: usize) -> Result<(), TryReserveError> {
+    /// Makes room for so many slots; false if memory is short.
+    #[must_use]
+    pub(super) fn reserve(&mut self, places: usize) -> bool {
         if places <= self.ring.len() {
-            return Ok(());
+            return true;
         }
-        let mut ring = Vec::new();
-        ring.try_reserve_exact(places)?;
-        ring.extend((0..self.len).map(|nth| self.ring[self.place(nth)]));
-        ring.resize(places, 0);
+        let Some(mut ring) = Zeroed::new(places) else { return false };
+        for nth in 0..self.len {
+            ring[nth] = self.ring[self.place(nth)];
+        }
         self.ring = ring;
         self.front = 0;
-        Ok(())
+        true
     }
 
     /// The place of the `nth` number from the front; `nth` is at most the length of the ring.
@@ -73,7 +74,7 @@ impl Window {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.ring.capacity() * size_of::<Slot>()
+        self.ring.bytes()
     }
 
     pub(super) fn validate(&self) {

@@ -171,7 +171,7 @@ impl<K, V> Locked<'_, K, V> {
         let writer = &mut *self.writer;
         let Some(slots) = writer.slab.next_allocated() else { return false };
         // The policy first: a place that is there must be one that the policy knows.
-        writer.policy.reserve(slots as usize).is_ok()
+        writer.policy.reserve(slots as usize)
             && writer.slab.reserve()
             && (!expires || writer.expiry.reserve(slots as usize).is_ok())
             && (weight < HUGE.into() || writer.huge.try_reserve(1).is_ok())
