@@ -86,6 +86,12 @@ pub use store::{
     Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,
     StoreRecord, StoreStatistics, StoreToken, StoreUsage, default_directory,
 };
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use store::{
+    StoreContents, StoreDoubts, StoreFinding, StoreHeader, StoreHistogram, StoreInspection,
+    StoreLook, StorePlace, StoreProcess, StoreSegment, StoreSegmentState, StoreSeverity,
+    StoreSlots, StoreUser, StoreUsers,
+};
 #[cfg(feature = "redis")]
 pub use tier::{RedisOptions, RedisRefusal, RedisStatistics};
 pub use tiering::{TierKind, Tiering};

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Position in the file: in the state region, past the shard states.
-const DOUBTS_AT: u64 = STATE_AT + (16 << 10);
+pub(super) const DOUBTS_AT: u64 = STATE_AT + (16 << 10);
 
 shared_struct! {
     Doubts, 4096 {
@@ -37,9 +37,9 @@ shared_struct! {
 }
 
 /// A cache with a tier below uses this store, or did: until then nobody has doubts.
-const IN_USE: u64 = 1;
+pub(super) const IN_USE: u64 = 1;
 /// A key was changed while no tier below was in use: what that tier has may be older.
-const CHANGED_ALONE: u64 = 2;
+pub(super) const CHANGED_ALONE: u64 = 2;
 
 /// A doubt that has rested, as it was when it was looked at.
 #[derive(Clone, Copy, Debug)]

@@ -22,14 +22,14 @@ use crate::store::{
 };
 
 /// One piece of a large value, as its manifest names it.
-struct Piece {
-    position: u64,
-    generation: u64,
-    bytes: u64,
+pub(super) struct Piece {
+    pub(super) position: u64,
+    pub(super) generation: u64,
+    pub(super) bytes: u64,
 }
 
 /// The pieces that a manifest names, and the bytes they make; `None` where it is none.
-fn parse(manifest: &[u8]) -> Option<(u64, impl Iterator<Item = Piece>)> {
+pub(super) fn parse(manifest: &[u8]) -> Option<(u64, impl Iterator<Item = Piece>)> {
     let (total, pieces) = manifest.split_first_chunk::<8>()?;
     if pieces.len() % PIECE_BYTES != 0 {
         return None;

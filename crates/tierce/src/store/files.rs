@@ -54,6 +54,23 @@ pub(super) fn lock_byte(file: &File, byte: u64, lock: ByteLock) -> io::Result<bo
     }
 }
 
+/// True where another open file description has a lock on the byte. Takes none itself, and asks
+/// no more of `file` than to be open for reading.
+pub(super) fn byte_is_locked(file: &File, byte: u64) -> io::Result<bool> {
+    // SAFETY: `flock` is plain integers, for which zero is a value.
+    let mut request: libc::flock = unsafe { std::mem::zeroed() };
+    request.l_type = libc::F_WRLCK as libc::c_short;
+    request.l_whence = libc::SEEK_SET as libc::c_short;
+    request.l_start = byte as libc::off_t;
+    request.l_len = 1;
+    // SAFETY: an open descriptor and memory for the answer, with a zero pid as OFD locks demand.
+    let code = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) };
+    if code == 0 {
+        return Ok(i32::from(request.l_type) != libc::F_UNLCK);
+    }
+    Err(io::Error::last_os_error())
+}
+
 /// A directory that is this user's alone.
 pub(super) struct Directory {
     file: File,

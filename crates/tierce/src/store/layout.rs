@@ -66,11 +66,11 @@ pub(super) const STATE_AT: u64 = REGION_ALIGN;
 /// Position of the segment table.
 pub(super) const SEGMENT_TABLE_AT: u64 = 2 * REGION_ALIGN;
 
-const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
+pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
 /// Files of a higher major version are left untouched; of a lower one, started empty.
-const MAJOR: u32 = 1;
+pub(super) const MAJOR: u32 = 1;
 const MINOR: u32 = 0;
-const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
+pub(super) const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
 /// The only hash of keys and checksum of records so far: XXH3-64.
 const XXH3: u32 = 1;
 
@@ -453,7 +453,7 @@ pub(super) enum Kind {
     Manifest = 3,
 }
 
-const RECORD_MAGIC: u16 = 0x7C2E;
+pub(super) const RECORD_MAGIC: u16 = 0x7C2E;
 
 /// The header of a record, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

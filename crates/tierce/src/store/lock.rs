@@ -40,7 +40,7 @@ pub(super) const LOCK_FILE_BYTES: u64 = 64 << 10;
 /// Position of the statistics.
 pub(super) const STATISTICS_AT: u64 = 24576;
 
-const MAGIC: u64 = u64::from_ne_bytes(*b"tierceLk");
+pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceLk");
 const MUTEXES_AT: usize = 4096;
 /// Two cache lines apart: neighbours are prefetched in pairs.
 const MUTEX_STRIDE: usize = 128;

@@ -31,6 +31,7 @@
 //! | `index` | the slots of a set |
 //! | `media` | mapped or `pread` |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
+//! | `inspect` | the file looked at from outside, whatever is in it |
 //!
 //! On a disk the data goes by `pread` and `pwrite`, and index and stamps are mapped from the head
 //! of the same file: they were allocated at creation on a file system that writes in place, so a
@@ -44,6 +45,7 @@ mod evict;
 mod extents;
 mod files;
 mod index;
+mod inspect;
 mod layout;
 mod limits;
 mod lock;
@@ -71,6 +73,11 @@ use std::{
 
 pub(crate) use self::doubts::Doubt;
 pub use self::{
+    inspect::{
+        StoreContents, StoreDoubts, StoreFinding, StoreHeader, StoreHistogram, StoreInspection,
+        StoreLook, StorePlace, StoreProcess, StoreSegment, StoreSegmentState, StoreSeverity,
+        StoreSlots, StoreUser, StoreUsers,
+    },
     options::{Medium, StoreOptions},
     types::{
         Dropped, KeyHash, NewRecord, Put, StoreCheck, StoreFill, StoreRecord, StoreStatistics,

@@ -36,7 +36,7 @@ shared_struct! {
 }
 
 /// Position of the shard states: past the head, on a page of their own.
-const SHARDS_AT: u64 = STATE_AT + 4096;
+pub(super) const SHARDS_AT: u64 = STATE_AT + 4096;
 /// Position of the clear epoch.
 const CLEAR_EPOCH_AT: u64 = STATE_AT + 64;
 

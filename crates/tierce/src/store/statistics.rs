@@ -21,8 +21,8 @@ use crate::store::{
 };
 
 /// Slots, the shared one included.
-const SLOTS: u32 = 128;
-const COUNTERS: usize = 32;
+pub(super) const SLOTS: u32 = 128;
+pub(super) const COUNTERS: usize = 32;
 
 shared_struct! {
     Slot, 256 { counters: [AtomicU64; COUNTERS] }
@@ -96,7 +96,12 @@ pub(super) fn sum(locks: &LockArea) -> StoreStatistics {
             *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
         }
     }
-    let of = |count: Count| sums[count as usize];
+    named(&sums)
+}
+
+/// Counters by their names.
+pub(super) fn named(counters: &[u64; COUNTERS]) -> StoreStatistics {
+    let of = |count: Count| counters[count as usize];
     StoreStatistics {
         hits: of(Count::Hits),
         misses: of(Count::Misses),
