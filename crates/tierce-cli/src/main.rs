@@ -1,4 +1,4 @@
-//! The `tierce` command: looks at configurations, plays traces, shows the whole at work.
+//! The `tierce` command: looks at configurations and stores, plays traces, shows the whole at work.
 //!
 //! One file per subcommand; each has its arguments and a `run` that writes to the given output
 //! and returns what to exit with. Exit codes: 0 done, 1 an error or a failed check, 2 wrong
@@ -6,10 +6,12 @@
 
 mod config;
 mod demo;
+mod inspect;
 mod latency;
 mod output;
 mod play;
 mod plot;
+mod quantity;
 mod replay;
 mod report;
 mod table;
@@ -34,6 +36,8 @@ enum Command {
     Config(config::Arguments),
     /// Plays a request trace through a cache and reports hits and latencies per tier.
     Replay(replay::Arguments),
+    /// Tells what a store file is, who uses it, what is in it; verifies every record.
+    Inspect(inspect::Arguments),
     /// Shows the cache at work, in under a minute: a slow origin, four processes, kills, outages.
     Demo(demo::Arguments),
     /// One worker process of a demo.
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
+        Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
         Command::Demo(arguments) => demo::run(&arguments, &mut out),
         Command::DemoWorker(arguments) => demo::run_worker(&arguments, &mut out),
         Command::DemoChild(arguments) => demo::become_child(&arguments),
