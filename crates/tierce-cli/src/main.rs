@@ -16,6 +16,7 @@ mod replay;
 mod report;
 mod table;
 mod target;
+mod top;
 mod value;
 
 use std::{io, process::ExitCode};
@@ -38,6 +39,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Tells what a store file is, who uses it, what is in it; verifies every record.
     Inspect(inspect::Arguments),
+    /// Shows who uses a store at the moment, and how: rates, hit ratios, occupancy.
+    Top(top::Arguments),
     /// Shows the cache at work, in under a minute: a slow origin, four processes, kills, outages.
     Demo(demo::Arguments),
     /// One worker process of a demo.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
+        Command::Top(arguments) => top::run(&arguments, &mut out),
         Command::Demo(arguments) => demo::run(&arguments, &mut out),
         Command::DemoWorker(arguments) => demo::run_worker(&arguments, &mut out),
         Command::DemoChild(arguments) => demo::become_child(&arguments),

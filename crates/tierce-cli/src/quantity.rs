@@ -38,6 +38,12 @@ pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
+/// A number of events each second: `0`, `7.5`, `1234`.
+pub(crate) fn rate(number: f64) -> String {
+    let decimals = usize::from(number > 0.0 && number < 100.0);
+    format!("{number:.decimals$}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +60,6 @@ mod tests {
             [(1, 3), (0, 5), (0, 0)].map(|(part, of)| share(part, of)),
             ["33.3 %", "0.0 %", "-"]
         );
+        assert_eq!([0.0, 7.54, 1234.5].map(rate), ["0", "7.5", "1234"]);
     }
 }

@@ -11,6 +11,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 use tierce::{Clock, StoreContents, StoreInspection, StoreLook, StoreProcess, StoreUsers};
 
+pub(crate) use self::text::who;
 use crate::output::{Outcome, Verdict};
 
 /// The arguments of `tierce inspect`.

@@ -193,7 +193,7 @@ fn write_users(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The processes that count into a slot: one by name, the others by number.
-fn who(processes: &[tierce::StoreProcess], slot: u32) -> String {
+pub(crate) fn who(processes: &[tierce::StoreProcess], slot: u32) -> String {
     let of_slot: Vec<String> = processes
         .iter()
         .filter(|process| process.slot == slot)
