@@ -49,7 +49,7 @@ pub(crate) fn open(folder: &Path, medium: Medium) -> Store {
     Store::open(&options(folder, medium), Clock::system()).unwrap()
 }
 
-/// Puts the value of a number under its key; every fourth ends in under a minute, some are large.
+/// Puts the value of a number under its key; every fourth ends in under ten minutes, some are large.
 pub(crate) fn put(store: &Store, number: u64, round: u64) {
     let key = format!("key-{number}");
     let bytes = match number % 100 {
@@ -58,7 +58,7 @@ pub(crate) fn put(store: &Store, number: u64, round: u64) {
     };
     let value = vec![(number ^ round) as u8; bytes];
     let expires_at = match number % 4 {
-        0 => Clock::system().boot().after(Duration::from_secs(50)),
+        0 => Clock::system().boot().after(Duration::from_secs(500)),
         _ => Millis::NEVER,
     };
     let record = NewRecord { value: &value, format: 1, expires_at };
