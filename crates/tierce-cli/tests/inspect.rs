@@ -181,6 +181,31 @@ fn nothing_is_wrong_with_a_store_whose_writers_were_killed() {
     }
 }
 
+#[test]
+fn what_changes_between_two_looks_at_a_store_in_use_is_not_called_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = stores::open(folder.path(), Medium::Mapped);
+    stores::put(&store, 1, 0);
+    let path = data(folder.path());
+    let (_, start, ..) = segments(&path, "active")[0];
+    let file = writable(&path);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // The checksum is wrong at every moment, and another one at the next.
+        scope.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(SEED);
+            while !is_over.load(Ordering::Relaxed) {
+                file.write_all_at(&random.u64(..).to_ne_bytes(), start + 56).unwrap();
+            }
+        });
+        // The thread may not run between two looks, but not every time.
+        let is_quiet = (0..200).any(|_| contents(&path).unwrap().damages == 0);
+        is_over.store(true, Ordering::Relaxed);
+        assert!(is_quiet);
+    });
+    assert_eq!(contents(&path).unwrap().damages, 1, "it stays wrong");
+}
+
 /// The segments of this state with records: number, first byte, used, generation.
 fn segments(file: &Path, state: &str) -> Vec<(u64, u64, u64, u64)> {
     let told = json(file, &[]);
@@ -325,12 +350,15 @@ fn flipped_bits_of_the_index_and_the_segment_table_are_found() {
     assert_eq!(tried, 60);
 
     let entry = 2 * 65536 + segment * 64;
-    // Generation, state (beyond what there is), owner, used, deadline.
-    for at in (0..8).chain([8, 10, 11]).chain(16..20).chain(24..28) {
+    assert!(told["header"]["shards"].as_u64().unwrap() > 1);
+    // Generation, state (beyond what there is), owner (beyond, and another), used, deadline.
+    let changes = (0..8).chain([8, 10, 11]).chain(16..20).map(|at| (at, Some(0x44)));
+    let changes = changes.chain([(10, Some(1))]).chain((24..28).map(|at| (at, None)));
+    for (at, mask) in changes {
         let mut byte = [0];
         file.read_exact_at(&mut byte, entry + at).unwrap();
         // A deadline that is too late does nothing but keep the segment for longer.
-        let mask = if at < 24 { 0x44 } else { byte[0] };
+        let mask = mask.unwrap_or(byte[0]);
         if mask == 0 {
             continue;
         }

@@ -34,9 +34,9 @@ pub(crate) fn options(folder: &Path, medium: Medium) -> StoreOptions {
     StoreOptions::new(folder.join("store")).max_bytes(4 << 20).max_entries(10_000).medium(medium)
 }
 
-/// Options for the smallest store.
+/// Options for about the smallest store that has several shards.
 pub(crate) fn small_options(folder: &Path, medium: Medium) -> StoreOptions {
-    options(folder, medium).max_bytes(1 << 20)
+    options(folder, medium).max_bytes(2 << 20).segment_bytes(16 << 10)
 }
 
 /// The data file of the store below `folder`.

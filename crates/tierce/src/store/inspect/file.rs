@@ -16,6 +16,9 @@ use crate::{
     store::files,
 };
 
+/// Reads up to this are made without asking for the length of the file first.
+const UNASKED_BYTES: usize = 64 << 10;
+
 /// A file that is open for reading.
 pub(super) struct LookedAt {
     pub(super) file: File,
@@ -50,6 +53,12 @@ impl LookedAt {
     /// The `count` bytes at `at`, with zeros in the place of those the file does not have, and
     /// how many it has.
     pub(super) fn read(&self, at: u64, count: usize) -> Result<(Bytes, usize)> {
+        let mut count = count;
+        if count > UNASKED_BYTES {
+            // Beyond its end, `Bytes` makes up the zeros: a header that lies takes no memory.
+            let left = self.about()?.len().saturating_sub(at);
+            count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(count).map_err(|error| {
             let text = format!("{}: no memory for {count} bytes", self.path.display());
@@ -84,7 +93,7 @@ impl LookedAt {
     }
 }
 
-/// Bytes copied out of a file.
+/// Bytes copied out of a file; zeros beyond.
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Bytes {
@@ -111,5 +120,24 @@ impl Bytes {
     /// Eight words, as a record begins.
     pub(super) fn words(&self, at: usize) -> [u64; 8] {
         std::array::from_fn(|word| self.u64(at + word * 8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_does_not_have_reads_as_zeros_and_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let file = LookedAt::open(&path).unwrap();
+        let (bytes, have) = file.read(90, 1 << 40).unwrap();
+        assert_eq!((have, bytes.0.len()), (10, 10));
+        let (bytes, have) = file.read(96, 16).unwrap();
+        assert_eq!((have, bytes.u32(0), bytes.u32(4)), (4, 0x0101_0101, 0));
+        assert_eq!((bytes.u64(1 << 40), bytes.words(usize::MAX - 100)), (0, [0; 8]));
+        assert_eq!(file.read(u64::from(u32::MAX), 1).unwrap().1, 0);
     }
 }

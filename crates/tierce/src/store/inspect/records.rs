@@ -49,7 +49,7 @@ pub(super) fn walk(
     contents: &mut StoreContents,
 ) -> Result<()> {
     let mut used = 0;
-    for segment in 0..inspection.geometry.segments {
+    for segment in 0..moment.entries.len() as u32 {
         let Some(walked) = look_until_sure(inspection, moment, segment, contents)? else {
             contents.restless_segments += 1;
             continue;

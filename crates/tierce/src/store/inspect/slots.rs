@@ -37,7 +37,11 @@ pub(super) fn walk(
     for first in (0..sets).step_by(SETS_PER_READ as usize) {
         let count = SETS_PER_READ.min(sets - first);
         let at = set_at(inspection, first);
-        let bytes = inspection.data.bytes(at, count as usize * SET_BYTES)?;
+        let (bytes, have) = inspection.data.read(at, count as usize * SET_BYTES)?;
+        if have == 0 {
+            // The file was cut: what is wrong with that is told elsewhere.
+            break;
+        }
         for number in 0..count {
             let slots = slots_of(&bytes, number as usize * SET_BYTES);
             look_at_set(inspection, moment, first + number, &slots, contents)?;

@@ -52,6 +52,7 @@ pub(super) struct Moment {
     pub(super) now: u64,
     pub(super) clear_epoch: u32,
     pub(super) shards: Vec<Shard>,
+    /// Those that the file has: fewer than segments, where it was cut.
     pub(super) entries: Vec<Entry>,
     pub(super) is_of_this_boot: bool,
     pub(super) is_in_use: bool,
@@ -84,9 +85,10 @@ impl Moment {
             }
         });
         let shards = shards.collect();
-        let segments = inspection.geometry.segments as usize;
         let size = size_of::<SegmentEntry>();
-        let table = inspection.data.bytes(SEGMENT_TABLE_AT, segments * size)?;
+        let whole = inspection.geometry.segments as usize * size;
+        let (table, have) = inspection.data.read(SEGMENT_TABLE_AT, whole)?;
+        let segments = have.div_ceil(size);
         Ok(Self {
             now,
             clear_epoch: state.u32(offset_of!(StateHead, clear_epoch)),
