@@ -189,6 +189,8 @@ fn what_changes_between_two_looks_at_a_store_in_use_is_not_called_wrong() {
     let path = data(folder.path());
     let (_, start, ..) = segments(&path, "active")[0];
     let file = writable(&path);
+    file.write_all_at(&[0; 8], start + 56).unwrap();
+    assert_eq!(contents(&path).unwrap().damages, 1);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // The checksum is wrong at every moment, and another one at the next.
