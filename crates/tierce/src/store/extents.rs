@@ -54,7 +54,7 @@ impl Store {
         header: &RecordHeader,
         manifest: &[u8],
     ) -> io::Result<Result<Vec<u8>, Death>> {
-        let broken = Ok(Err(Death::Broken(*header)));
+        let broken = Ok(Err(Death::Broken(header.record_bytes())));
         let Some((total, pieces)) = parse(manifest) else { return broken };
         let mut value = Vec::new();
         let fits = total <= self.geometry.data_bytes();
@@ -90,7 +90,11 @@ impl Store {
                 return Ok(Err(Death::Corrupt));
             }
         }
-        Ok(if value.len() as u64 == total { Ok(value) } else { Err(Death::Broken(*header)) })
+        Ok(if value.len() as u64 == total {
+            Ok(value)
+        } else {
+            Err(Death::Broken(header.record_bytes()))
+        })
     }
 
     /// Writes the pieces of a large value and returns their manifest.

@@ -233,6 +233,12 @@ impl Directory {
     }
 }
 
+/// Opens an open file once more, with locks of its own.
+pub(super) fn reopen(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(path)
+}
+
 /// True where the open file still has its name.
 pub(super) fn is_linked(about: &Metadata) -> bool {
     about.nlink() > 0

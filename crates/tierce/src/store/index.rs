@@ -17,7 +17,41 @@ use crate::store::{
 /// empty; with any sensible bound one of the first few has one.
 const NEIGHBOURS_SEARCHED: u64 = 64;
 
+/// Most cache lines that are fetched for a record to be written: the processor keeps no more
+/// fetches under way.
+const LINES_FETCHED: usize = 16;
+
 impl Store {
+    /// Has the processor fetch what a change of a key with this hash will look at first.
+    #[inline]
+    pub(super) fn fetch_for_change(&self, hash: u64) {
+        let set = self.geometry.set_of(hash);
+        let bytes = (layout::SET_SLOTS * 8) as u64;
+        self.mapping.prefetch(self.geometry.index_at() + set * bytes, 2);
+        let stamp = u64::from(self.geometry.stamp_of(hash));
+        self.mapping.prefetch(self.geometry.stamps_at() + stamp * 4, 1);
+    }
+
+    /// As above, for what it will look at then: the record that it replaces, and the place where
+    /// one of `bytes` bytes will go.
+    #[inline]
+    pub(super) fn fetch_places(&self, hash: u64, class: u32, bytes: u64) {
+        if self.on_disk {
+            return;
+        }
+        let active = &self.locks.active(self.geometry.shard_of(hash)).segments;
+        let segment = active[class as usize % layout::MAX_CLASSES].load(Ordering::Relaxed);
+        if (1..=self.geometry.segments).contains(&segment) {
+            let used = self.segment(segment - 1).used.load(Ordering::Relaxed);
+            let at = self.geometry.segment_at(segment - 1) + u64::from(used);
+            self.mapping.prefetch(at, (bytes as usize / 64 + 1).min(LINES_FETCHED));
+        }
+        let set = self.set(self.geometry.set_of(hash));
+        if let Some(number) = first_tagged(set, hash) {
+            self.mapping.prefetch(Slot(set[number].load(Ordering::Relaxed)).position(), 1);
+        }
+    }
+
     /// Makes `new` the only slot with the tag of `hash`; returns the slot it took the place of.
     /// Under the mutex of the shard.
     pub(super) fn publish(
@@ -30,10 +64,12 @@ impl Store {
         let number = self.geometry.set_of(hash);
         let set = self.set(number);
         let mut replaced = None;
-        for slot in set {
+        let mut tagged = first_tagged(set, hash);
+        while let Some(number) = tagged {
+            tagged = next_tagged(set, number, hash);
             // Once placed, a later slot with the tag can only be a leftover.
             let next = if replaced.is_none() { new } else { Slot::EMPTY };
-            let Some(old) = swap_tagged(slot, hash, next) else { continue };
+            let Some(old) = swap_tagged(&set[number], hash, next) else { continue };
             // A leftover may name this very place, from before its segment was emptied: what is
             // there now is the new record, which must not be accounted for as the old one.
             let old = if old.same_record(new) { Slot::EMPTY } else { old };
@@ -160,6 +196,33 @@ impl Store {
             self.count(if self.has_expired(&header) { Count::EvictedExpired } else { cause });
         }
     }
+}
+
+/// The number of the first slot that has the tag of `hash`, or is empty and seems to have it.
+#[inline(always)]
+pub(super) fn first_tagged(set: &[AtomicU64; layout::SET_SLOTS], hash: u64) -> Option<usize> {
+    // Written out: four instructions a slot, where a compiler's loop takes twelve.
+    macro_rules! first_of {
+        ($($number:literal)*) => {
+            $(if Slot(set[$number].load(Ordering::Acquire)).seems_tagged(hash) {
+                return Some($number);
+            })*
+        };
+    }
+    first_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    None
+}
+
+/// The number of a later slot than `number` that has the tag of `hash`: seldom is there one.
+#[cold]
+#[inline(never)]
+pub(super) fn next_tagged(
+    set: &[AtomicU64; layout::SET_SLOTS],
+    number: usize,
+    hash: u64,
+) -> Option<usize> {
+    let mut later = (number + 1)..layout::SET_SLOTS;
+    later.find(|number| Slot(set[*number].load(Ordering::Acquire)).has_tag_of(hash))
 }
 
 /// Puts `next` into a slot that has the tag of `hash` and returns what was there.

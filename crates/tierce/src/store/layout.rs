@@ -49,9 +49,12 @@
 //! Numbers are in the byte order of the host; the endian probe of the header tells a foreign file.
 //! A record with tags or of an unknown kind is a miss for this version.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    store::sum,
+};
 
 /// Smallest store: below, the index and the stamps leave no room for 16 segments.
 pub(super) const MIN_FILE_BYTES: u64 = 1 << 20;
@@ -115,6 +118,36 @@ pub(super) struct Geometry {
     pub(super) classes: u32,
     pub(super) max_entries: u64,
     pub(super) max_value_bytes: u64,
+    /// What follows from the others and is asked for with every key.
+    places: Places,
+}
+
+/// Where regions begin, and how the bits of a hash or a position are shifted to a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places {
+    index_at: u64,
+    data_at: u64,
+    data_bytes: u64,
+    segment_shift: u32,
+    set_shift: u32,
+    stamp_shift: u32,
+    shard_shift: u32,
+}
+
+impl Places {
+    fn of(geometry: &Geometry) -> Self {
+        let stamps_at = geometry.stamps_at();
+        let index_at = stamps_at + align_up(u64::from(geometry.stamps) * 4);
+        Self {
+            index_at,
+            data_at: index_at + align_up(geometry.sets * (SET_SLOTS as u64) * 8),
+            data_bytes: u64::from(geometry.segments) * u64::from(geometry.segment_bytes),
+            segment_shift: geometry.segment_bytes.trailing_zeros(),
+            set_shift: 63 - geometry.sets.trailing_zeros(),
+            stamp_shift: 63 - geometry.stamps.trailing_zeros(),
+            shard_shift: 63 - geometry.shards.trailing_zeros(),
+        }
+    }
 }
 
 impl Geometry {
@@ -148,6 +181,7 @@ impl Geometry {
             classes: 1,
             max_entries,
             max_value_bytes,
+            places: Places::default(),
         };
         let table = align_up(max_bytes / segment_bytes * 64);
         let fixed = SEGMENT_TABLE_AT + table + align_up(stamps * 4) + align_up(sets * 128);
@@ -173,24 +207,27 @@ impl Geometry {
             2 | 3 => 2,
             _ => MAX_CLASSES as u32,
         };
+        geometry.places = Places::of(&geometry);
         geometry.max_value_bytes = max_value_bytes.min(geometry.data_bytes() / 4);
         Ok(geometry)
     }
 
     pub(super) fn data_bytes(&self) -> u64 {
-        u64::from(self.segments) * u64::from(self.segment_bytes)
+        self.places.data_bytes
     }
 
     pub(super) fn stamps_at(&self) -> u64 {
         SEGMENT_TABLE_AT + align_up(u64::from(self.segments) * 64)
     }
 
+    #[inline]
     pub(super) fn index_at(&self) -> u64 {
-        self.stamps_at() + align_up(u64::from(self.stamps) * 4)
+        self.places.index_at
     }
 
+    #[inline]
     pub(super) fn data_at(&self) -> u64 {
-        self.index_at() + align_up(self.sets * (SET_SLOTS as u64) * 8)
+        self.places.data_at
     }
 
     pub(super) fn file_bytes(&self) -> u64 {
@@ -201,17 +238,18 @@ impl Geometry {
     /// where no record can begin.
     #[inline]
     pub(super) fn locate(&self, position: u64) -> Option<(u32, u64)> {
-        let offset = position.checked_sub(self.data_at())?;
-        let segment = offset / u64::from(self.segment_bytes);
-        let left = u64::from(self.segment_bytes) - offset % u64::from(self.segment_bytes);
-        (segment < u64::from(self.segments) && left >= RECORD_HEADER_BYTES)
-            .then_some((segment as u32, left))
+        // Below the data it wraps, and is above all bytes there are.
+        let offset = position.wrapping_sub(self.places.data_at);
+        let segment_bytes = u64::from(self.segment_bytes);
+        let left = segment_bytes - (offset & (segment_bytes - 1));
+        (offset < self.places.data_bytes && left >= RECORD_HEADER_BYTES)
+            .then_some(((offset >> self.places.segment_shift) as u32, left))
     }
 
     /// Position of the first byte of `segment`.
     #[inline]
     pub(super) fn segment_at(&self, segment: u32) -> u64 {
-        self.data_at() + u64::from(segment) * u64::from(self.segment_bytes)
+        self.places.data_at + (u64::from(segment) << self.places.segment_shift)
     }
 
     /// Records above this are stored as extents and a manifest.
@@ -229,19 +267,19 @@ impl Geometry {
     /// The set of a hash.
     #[inline]
     pub(super) fn set_of(&self, hash: u64) -> u64 {
-        top_bits(hash, self.sets)
+        top_bits(hash, self.places.set_shift)
     }
 
     /// The stamp of a hash.
     #[inline]
     pub(super) fn stamp_of(&self, hash: u64) -> u32 {
-        top_bits(hash, u64::from(self.stamps)) as u32
+        top_bits(hash, self.places.stamp_shift) as u32
     }
 
     /// The shard of a hash.
     #[inline]
     pub(super) fn shard_of(&self, hash: u64) -> u32 {
-        top_bits(hash, u64::from(self.shards)) as u32
+        top_bits(hash, self.places.shard_shift) as u32
     }
 
     /// The lifetime class of a record that has `remaining` milliseconds to live.
@@ -264,7 +302,7 @@ impl Geometry {
         self.segment_bytes.is_power_of_two()
             && (16 << 10..=64 << 20).contains(&self.segment_bytes)
             && (8..1 << 24).contains(&self.segments)
-            && self.data_bytes() <= MAX_FILE_BYTES
+            && u64::from(self.segments) * u64::from(self.segment_bytes) <= MAX_FILE_BYTES
             && self.sets.is_power_of_two()
             && (2..1 << 40).contains(&self.sets)
             && self.stamps.is_power_of_two()
@@ -274,15 +312,16 @@ impl Geometry {
             && u64::from(self.shards) <= self.sets
             && matches!(self.classes, 1 | 2 | 4)
             && self.max_entries >= 1
-            && (1..=self.data_bytes()).contains(&self.max_value_bytes)
+            && self.max_value_bytes >= 1
+            && self.max_value_bytes <= u64::from(self.segments) * u64::from(self.segment_bytes)
     }
 }
 
-/// The index among `count` (a power of two) that the top bits of `hash` choose.
+/// The top bits of `hash`, `63 - shift` of them.
 #[inline]
-fn top_bits(hash: u64, count: u64) -> u64 {
-    // Two shifts, because a shift by 64 (count = 1) is not one.
-    (hash >> 1) >> (63 - count.trailing_zeros())
+fn top_bits(hash: u64, shift: u32) -> u64 {
+    // Two shifts, because a shift by 64 (for no bits) is not one.
+    (hash >> 1) >> shift
 }
 
 fn floor_power_of_two(number: u64) -> u64 {
@@ -365,7 +404,7 @@ impl Header {
         if sum != xxh3_128(&page[..HEADER_BYTES - 16]) {
             return HeaderPage::Unusable("damaged header");
         }
-        let geometry = Geometry {
+        let mut geometry = Geometry {
             segment_bytes: u32_at(28),
             segments: u32_at(32),
             shards: u32_at(36),
@@ -374,6 +413,7 @@ impl Header {
             classes: u32_at(52),
             max_entries: u64_at(128),
             max_value_bytes: u64_at(136),
+            places: Places::default(),
         };
         let known = u32_at(8) == MAJOR
             && u32_at(24) == HEADER_BYTES as u32
@@ -383,6 +423,7 @@ impl Header {
         if !known || !geometry.is_sound() {
             return HeaderPage::Unusable("layout of another version");
         }
+        geometry.places = Places::of(&geometry);
         HeaderPage::Sound(Self {
             geometry,
             schema: u64_at(120),
@@ -419,7 +460,13 @@ impl Slot {
     /// True where the slot is taken and its tag is that of `hash`.
     #[inline]
     pub(super) fn has_tag_of(self, hash: u64) -> bool {
-        self.0 != 0 && self.0 >> TAG_SHIFT == hash << TAG_SHIFT >> TAG_SHIFT
+        self.seems_tagged(hash) && !self.is_empty()
+    }
+
+    /// As [`has_tag_of`](Self::has_tag_of), but an empty slot has the tag 0 as well.
+    #[inline(always)]
+    pub(super) fn seems_tagged(self, hash: u64) -> bool {
+        (self.0 ^ hash << TAG_SHIFT) < 1 << TAG_SHIFT
     }
 
     #[inline]
@@ -540,17 +587,15 @@ pub(super) fn record_bytes(key_bytes: usize, value_bytes: u64) -> u64 {
 /// The sum of a value, one half of a record's checksum.
 #[inline]
 pub(super) fn value_sum(value: &[u8]) -> u64 {
-    xxh3_64(value)
+    sum::xxh3(value)
 }
 
 /// The checksum of a record with these words 0 to 6.
 #[inline]
 pub(super) fn checksum(words: &[u64; 8], value_sum: u64) -> u64 {
-    let mut bytes = [0; 64];
-    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words[..7].iter().chain([&value_sum])) {
-        bytes.copy_from_slice(&word.to_ne_bytes());
-    }
-    xxh3_64(&bytes)
+    let mut words = *words;
+    words[7] = value_sum;
+    sum::xxh3_of_words(&words)
 }
 
 /// The hash of a key in a store with this seed.

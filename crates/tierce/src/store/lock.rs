@@ -1,11 +1,11 @@
 //! The lock file: robust mutexes shared by processes, and what lives no longer than they do.
 //!
 //! ```text
-//! l2.lock (64 KiB)
+//! l2.lock (192 KiB)
 //!     0  magic, fingerprint of the C library's mutex, boot id, uuid of l2.data, ready word
 //!  4096  mutexes, 128 bytes apart: one per shard, then the evictor's
 //! 16384  active segments, 64 bytes per shard, then the evictor's; free-segment count
-//! 24576  statistics: 128 slots of 256 bytes ([`super::statistics`])
+//! 24576  statistics: 128 slots of 1 KiB ([`super::statistics`])
 //! ```
 //!
 //! The mutexes are never trusted from an earlier life: a file copied while one was held would
@@ -33,14 +33,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::store::{
     layout::{MAX_CLASSES, MAX_SHARDS},
     map::{Mapping, shared_struct},
+    statistics::{SLOT_BYTES, SLOTS},
 };
 
 /// Bytes of the lock file.
-pub(super) const LOCK_FILE_BYTES: u64 = 64 << 10;
+pub(super) const LOCK_FILE_BYTES: u64 = 192 << 10;
 /// Position of the statistics.
 pub(super) const STATISTICS_AT: u64 = 24576;
 
-pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceLk");
+pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tiercLk2");
 const MUTEXES_AT: usize = 4096;
 /// Two cache lines apart: neighbours are prefetched in pairs.
 const MUTEX_STRIDE: usize = 128;
@@ -51,6 +52,7 @@ const MUTEX_BYTES: usize = size_of::<libc::pthread_mutex_t>();
 const _: () = assert!(MUTEX_BYTES <= MUTEX_STRIDE);
 const _: () = assert!(MUTEXES_AT + (MAX_SHARDS as usize + 1) * MUTEX_STRIDE <= ACTIVE_AT as usize);
 const _: () = assert!(ACTIVE_AT + (MAX_SHARDS as u64 + 1) * 64 <= FREE_AT);
+const _: () = assert!(STATISTICS_AT + SLOTS as u64 * SLOT_BYTES <= LOCK_FILE_BYTES);
 
 shared_struct! {
     LockHead, 64 {

@@ -37,7 +37,7 @@ pub(super) struct Opened<'a> {
 
 impl<'a> Media<'a> {
     /// Reads the header of the record at `position`, of which at most `left` bytes can be read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(
         self,
         position: u64,
@@ -55,12 +55,11 @@ impl<'a> Media<'a> {
             }
             prefix = Some(&*buffer);
         } else {
-            let shared = self.mapping.slice::<AtomicU64>(position, 8);
+            let shared: &[AtomicU64; 8] = self.mapping.at(position);
             // Acquire: the header's first word is written last.
-            words[0] = shared[0].load(Ordering::Acquire);
-            for (word, shared) in words.iter_mut().zip(shared).skip(1) {
-                *word = shared.load(Ordering::Relaxed);
-            }
+            let first = shared[0].load(Ordering::Acquire);
+            words = std::array::from_fn(|number| shared[number].load(Ordering::Relaxed));
+            words[0] = first;
         }
         Ok(Opened { media: self, position, prefix, words })
     }
@@ -136,7 +135,7 @@ impl<'a> Media<'a> {
 impl Opened<'_> {
     /// True where the record's key is `key`; the caller has compared the lengths and bounded the
     /// record by its segment.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key_is(&self, key: &[u8]) -> io::Result<bool> {
         let from = RECORD_HEADER_BYTES as usize;
         let Some(prefix) = self.prefix else {
@@ -166,7 +165,7 @@ impl Opened<'_> {
 
     /// Appends `count` bytes at `offset` (a multiple of 8) of the record to `target`, which has
     /// the capacity; the caller has bounded them by the segment.
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&self, offset: u64, count: usize, target: &mut Vec<u8>) -> io::Result<()> {
         let Some(prefix) = self.prefix else {
             let shared = self.media.mapping.slice(self.position + offset, count.div_ceil(8));
@@ -186,13 +185,10 @@ impl Opened<'_> {
     }
 
     /// The value of the record in a buffer of exactly its size, or `None` where memory is short.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
-        let mut value = Vec::new();
         let count = header.value_bytes as usize;
-        if value.try_reserve_exact(count).is_err() {
-            return Ok(None);
-        }
+        let Some(mut value) = words::buffer(count) else { return Ok(None) };
         self.append(header.value_offset(), count, &mut value)?;
         Ok(Some(value))
     }

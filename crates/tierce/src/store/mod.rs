@@ -23,13 +23,14 @@
 //! |---|---|
 //! | `options`, `types` | what can be set, what is taken and returned |
 //! | `layout` | where every byte is |
-//! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: all that is unsafe |
+//! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: most that is unsafe |
+//! | `sum` | checksums |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
 //! | `stamps` | stamps, epochs, entry counts |
 //! | `segment`, `evict` | the life of a segment, and its end |
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
 //! | `index` | the slots of a set |
-//! | `media` | mapped or `pread` |
+//! | `media`, `present` | mapped or `pread`; page faults spared |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
 //!
@@ -54,10 +55,12 @@ mod media;
 mod open;
 mod options;
 mod parked;
+mod present;
 mod read;
 mod segment;
 mod stamps;
 mod statistics;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -93,6 +96,7 @@ use crate::{
         map::Mapping,
         media::Media,
         parked::Parked,
+        present::Present,
         segment::SegmentEntry,
         stamps::{ShardState, State},
         statistics::{Count, Statistics},
@@ -111,12 +115,13 @@ pub struct Store {
     clock: Clock,
     parked: Parked,
     statistics: Statistics,
+    present: Present,
     directory: PathBuf,
     mapping: Mapping,
     locks: LockArea,
     data_file: File,
     // Holds the read lock on byte 0, which says that the store is in use.
-    _lock_file: File,
+    lock_file: File,
 }
 
 impl Store {
@@ -238,9 +243,9 @@ impl Store {
     }
 
     #[inline]
-    fn set(&self, set: u64) -> &[AtomicU64] {
+    fn set(&self, set: u64) -> &[AtomicU64; SET_SLOTS] {
         let bytes = (SET_SLOTS * 8) as u64;
-        self.mapping.slice(self.geometry.index_at() + set * bytes, SET_SLOTS)
+        self.mapping.at(self.geometry.index_at() + set * bytes)
     }
 
     #[inline]
@@ -255,7 +260,7 @@ impl Store {
 
     #[inline]
     fn count(&self, count: Count) {
-        self.statistics.add(&self.locks, count, 1);
+        self.statistics.add(&self.locks, &self.lock_file, count, 1);
     }
 
     /// Takes the mutex of a shard and repairs what a dead owner left.

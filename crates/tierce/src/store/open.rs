@@ -35,6 +35,7 @@ use crate::{
         map::Mapping,
         options::{Medium, StoreOptions},
         parked::Parked,
+        present::Present,
         segment, stamps,
         stamps::State,
         statistics::Statistics,
@@ -166,7 +167,7 @@ impl Opening<'_> {
         store.repair();
         lock_byte(&store.data_file, 0, ByteLock::Read).map_err(io)?;
         store.locks.set_ready(uuid);
-        lock_byte(&store._lock_file, 0, ByteLock::Read).map_err(io)?;
+        lock_byte(&store.lock_file, 0, ByteLock::Read).map_err(io)?;
         Ok(store)
     }
 
@@ -369,11 +370,12 @@ impl Opening<'_> {
             clock,
             parked: Parked::default(),
             statistics,
+            present: Present::new(header.geometry.segments),
             directory: self.directory.path().to_path_buf(),
             mapping,
             locks,
             data_file: file,
-            _lock_file: lock_file,
+            lock_file,
         }
     }
 }

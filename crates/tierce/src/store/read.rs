@@ -21,7 +21,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     store::{
         KeyHash, Store, StoreRecord,
+        index::{first_tagged, next_tagged},
         layout::{self, Kind, MAX_HITS, RecordHeader, Slot},
+        media::Media,
         statistics::Count,
     },
     tiering::TierKind,
@@ -29,6 +31,10 @@ use crate::{
 
 /// Times that one slot is read again because the evictor moved its record meanwhile.
 const MOVES_FOLLOWED: u32 = 3;
+
+/// Cache lines of a record that are fetched while its segment is looked at: all of a small one,
+/// and of a large one as many as it takes until the processor sees where the copy is going.
+const LINES_FETCHED: usize = 4;
 
 /// What a slot turned out to hold.
 enum Seen {
@@ -46,12 +52,12 @@ enum Seen {
 pub(super) enum Death {
     /// Its segment was emptied, or an epoch passed it by: it is not counted any more.
     Forgotten,
-    /// Its time has passed.
-    Expired(RecordHeader),
+    /// Its time has passed; the bytes of the record.
+    Expired(u64),
     /// Its bytes are not what was written.
     Corrupt,
-    /// A piece of the large value was evicted.
-    Broken(RecordHeader),
+    /// A piece of the large value was evicted; the bytes of the record.
+    Broken(u64),
 }
 
 impl Store {
@@ -82,15 +88,30 @@ impl Store {
     }
 
     /// As [`get`](Self::get), without counting.
+    #[inline]
     pub(super) fn lookup(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
-        for slot in self.set(self.geometry.set_of(hash)) {
-            let mut word = Slot(slot.load(Ordering::Acquire));
-            if !word.has_tag_of(hash) {
-                continue;
-            }
+        if self.on_disk { self.look_up_on_disk(hash, key) } else { self.search(hash, key, false) }
+    }
+
+    #[inline(never)]
+    fn look_up_on_disk(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
+        self.search(hash, key, true)
+    }
+
+    /// `on_disk` is a constant, so that what is mapped need not be asked at every step.
+    #[inline(always)]
+    fn search(&self, hash: u64, key: &[u8], on_disk: bool) -> io::Result<Option<StoreRecord>> {
+        let set = self.set(self.geometry.set_of(hash));
+        let mut next = first_tagged(set, hash);
+        while let Some(number) = next {
+            let slot = &set[number];
             for _ in 0..MOVES_FOLLOWED {
-                match self.read(slot, word, hash, key).inspect_err(|error| self.io_failed(error))? {
-                    Seen::Hit(record) => {
+                let word = Slot(slot.load(Ordering::Acquire));
+                if !word.has_tag_of(hash) {
+                    break;
+                }
+                match self.read(slot, word, hash, key, on_disk) {
+                    Ok(Seen::Hit(record)) => {
                         if word.hits() < MAX_HITS {
                             let hit = word.with_hits(word.hits() + 1);
                             // A hit that another one overtakes is not worth a second try.
@@ -103,19 +124,19 @@ impl Store {
                         }
                         return Ok(Some(record));
                     }
-                    Seen::Other => break,
-                    Seen::Dead(death) => {
+                    Ok(Seen::Other) => break,
+                    Ok(Seen::Dead(death)) => {
                         self.discard(slot, word, hash, death);
                         break;
                     }
-                    Seen::Moved => {
-                        word = Slot(slot.load(Ordering::Acquire));
-                        if !word.has_tag_of(hash) {
-                            break;
-                        }
+                    Ok(Seen::Moved) => {}
+                    Err(error) => {
+                        self.io_failed(&error);
+                        return Err(error);
                     }
                 }
             }
+            next = next_tagged(set, number, hash);
         }
         Ok(None)
     }
@@ -125,11 +146,22 @@ impl Store {
         self.parked.device_failed(error, &self.clock);
     }
 
-    fn read(&self, slot: &AtomicU64, word: Slot, hash: u64, key: &[u8]) -> io::Result<Seen> {
+    #[inline(always)]
+    fn read(
+        &self,
+        slot: &AtomicU64,
+        word: Slot,
+        hash: u64,
+        key: &[u8],
+        on_disk: bool,
+    ) -> io::Result<Seen> {
         let position = word.position();
         let Some((segment, left)) = self.geometry.locate(position) else {
             return Ok(Seen::Dead(Death::Corrupt));
         };
+        if !on_disk {
+            self.mapping.prefetch(position, LINES_FETCHED);
+        }
         let entry = self.segment(segment);
         let generation = entry.generation.load(Ordering::Acquire);
         if !Slot(slot.load(Ordering::Acquire)).same_record(word) {
@@ -139,7 +171,7 @@ impl Store {
             return Ok(Seen::Dead(Death::Forgotten));
         }
         let mut scratch = None;
-        let opened = self.media().open(position, left, &mut scratch)?;
+        let opened = Media { on_disk, ..self.media() }.open(position, left, &mut scratch)?;
         let Some(header) = RecordHeader::from_words(&opened.words) else {
             return Ok(Seen::Dead(Death::Forgotten));
         };
@@ -162,7 +194,7 @@ impl Store {
             return Ok(Seen::Dead(Death::Forgotten));
         }
         if self.has_expired(&header) {
-            return Ok(Seen::Dead(Death::Expired(header)));
+            return Ok(Seen::Dead(Death::Expired(header.record_bytes())));
         }
         if !opened.key_is(key)? {
             return Ok(Seen::Other);
@@ -185,7 +217,7 @@ impl Store {
         } else {
             value
         };
-        if self.on_disk {
+        if on_disk {
             self.parked.device_worked();
         }
         Ok(Seen::Hit(StoreRecord {
@@ -202,6 +234,8 @@ impl Store {
     }
 
     /// Empties a slot whose record is dead, unless it changed meanwhile.
+    #[cold]
+    #[inline(never)]
     fn discard(&self, slot: &AtomicU64, word: Slot, hash: u64, death: Death) {
         let corrupt = matches!(death, Death::Corrupt);
         if corrupt {
@@ -213,13 +247,13 @@ impl Store {
         if !emptied {
             return;
         }
-        if let Death::Expired(header) | Death::Broken(header) = &death {
+        if let Death::Expired(bytes) | Death::Broken(bytes) = death {
             self.count(match death {
                 Death::Expired(_) => Count::EvictedExpired,
                 _ => Count::Broken,
             });
             if let Some((segment, _)) = self.geometry.locate(word.position()) {
-                self.segment(segment).bury(header.record_bytes());
+                self.segment(segment).bury(bytes);
             }
         }
         if !matches!(death, Death::Forgotten) {

@@ -3,29 +3,56 @@
 //! ```text
 //! slot 0        what no longer has an owner: folded from slots of processes that are gone
 //! slot 1..127   one open store each; its owner holds the write lock on the byte of that number
+//!
+//! slot (1 KiB)  32 counters | 12 stripes of 8 counters, a cache line each
 //! ```
 //! A slot whose byte can be locked has no owner: the kernel let go of the lock with the last
-//! descriptor. So no process ids are compared, and a forked child counts into its parent's slot.
-//! Where all slots are taken, slot 0 is counted into directly. The counters are for people; no
-//! decision depends on them. They start at zero with the first process that opens the store.
+//! descriptor. So no process ids are compared. Where all slots are taken, slot 0 is counted into
+//! directly. The counters are for people; no decision depends on them. They start at zero with the
+//! first process that opens the store.
+//!
+//! What every get counts must not cost a locked instruction, which would also wait for all loads
+//! before it: 12 threads of a process have a **stripe** of their own for the first 8 counters, and
+//! add there with a load and a store. The others add to the slot. A thread has its stripe until it
+//! ends, in all stores of the process. A forked child has its parent's descriptors, memory and
+//! thread, but is another process: it takes a slot and stripes of its own when it first counts.
 
 use std::{
+    array,
+    cell::Cell,
     fs::File,
+    mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::store::{
-    StoreStatistics, files,
-    lock::{LockArea, STATISTICS_AT},
-    map::shared_struct,
+use crate::{
+    store::{
+        StoreStatistics, files,
+        lock::{LockArea, STATISTICS_AT},
+        map::shared_struct,
+    },
+    sync::{self, Mutex},
 };
 
 /// Slots, the shared one included.
 pub(super) const SLOTS: u32 = 128;
+/// Bytes of a slot.
+pub(super) const SLOT_BYTES: u64 = 1024;
 pub(super) const COUNTERS: usize = 32;
+/// Counters that stripes have: those below in [`Count`].
+const STRIPED: usize = 8;
+/// More threads than this seldom count at the same time.
+const STRIPES: u32 = 12;
 
 shared_struct! {
-    Slot, 256 { counters: [AtomicU64; COUNTERS] }
+    Stripe, 64 { counters: [AtomicU64; STRIPED] }
+}
+
+shared_struct! {
+    Slot, 1024 {
+        counters: [AtomicU64; COUNTERS],
+        stripes: [Stripe; STRIPES as usize],
+    }
 }
 
 /// What is counted; numbers are part of the layout of the lock file.
@@ -35,68 +62,187 @@ pub(super) enum Count {
     Hits = 0,
     Misses = 1,
     Puts = 2,
-    Fills = 3,
-    FillsAdopted = 4,
-    FillsRefused = 5,
+    Replaced = 3,
+    Fills = 4,
+    FillsAdopted = 5,
     Deletes = 6,
-    Clears = 7,
-    DroppedBusy = 8,
-    DroppedNoRoom = 9,
-    DroppedTooLarge = 10,
-    DroppedRaced = 11,
-    DroppedIo = 12,
-    DroppedParked = 13,
-    OwnerDeaths = 14,
-    Corrupt = 15,
-    IoErrors = 16,
-    EvictedSize = 17,
-    EvictedExpired = 18,
-    Replaced = 19,
-    Deleted = 20,
+    Deleted = 7,
+    FillsRefused = 8,
+    Clears = 9,
+    DroppedBusy = 10,
+    DroppedNoRoom = 11,
+    DroppedTooLarge = 12,
+    DroppedRaced = 13,
+    DroppedIo = 14,
+    DroppedParked = 15,
+    OwnerDeaths = 16,
+    Corrupt = 17,
+    IoErrors = 18,
+    EvictedSize = 19,
+    EvictedExpired = 20,
     Reinserted = 21,
     EpochsRaised = 22,
     Broken = 23,
 }
 
+/// A number together with the process ([`sync::generation`]) that has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Held(u64);
+
+impl Held {
+    const NOTHING: Self = Self(0);
+
+    fn new(generation: u32, number: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(number))
+    }
+
+    #[inline(always)]
+    fn by(self, generation: u32) -> Option<u32> {
+        ((self.0 >> 32) as u32 == generation).then_some(self.0 as u32)
+    }
+}
+
+/// The stripes that threads of this process have, as bits.
+static TAKEN: AtomicU64 = AtomicU64::new(Held::NOTHING.0);
+
+thread_local! {
+    /// The stripe of this thread; [`STRIPES`] for none. Without a destructor, so that it can be
+    /// looked at for as long as the thread runs.
+    static STRIPE: Cell<Held> = const { Cell::new(Held::NOTHING) };
+    /// Gives the stripe back when the thread ends.
+    static END: End = const { End };
+}
+
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let generation = sync::generation();
+        let mine = STRIPE.replace(Held::new(generation, STRIPES));
+        if let Some(stripe) = mine.by(generation).filter(|stripe| *stripe < STRIPES) {
+            // Release: who takes it next goes on from what was counted here.
+            TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn take_stripe(generation: u32) -> u32 {
+    let mut stripe = STRIPES;
+    if END.try_with(|_| ()).is_ok() {
+        let _all_taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
+            let taken = Held(word).by(generation).unwrap_or(0);
+            stripe = (!taken).trailing_zeros().min(STRIPES);
+            (stripe < STRIPES).then(|| Held::new(generation, taken | 1 << stripe).0)
+        });
+    }
+    STRIPE.set(Held::new(generation, stripe));
+    stripe
+}
+
 /// The counters of one open store.
 pub(super) struct Statistics {
-    slot: u32,
+    /// A [`Held`] slot.
+    slot: AtomicU64,
+    /// Another description of the lock file, which holds the lock on the slot of a forked child.
+    child: Mutex<Option<File>>,
 }
 
 impl Statistics {
     /// Takes a slot nobody owns, folding into the shared one what its last owner left.
     pub(super) fn claim(locks: &LockArea, file: &File) -> Self {
-        for slot in 1..SLOTS {
-            if files::lock_byte(file, u64::from(slot), files::ByteLock::Write).unwrap_or(false) {
-                let (left, shared) = (at(locks, slot), at(locks, 0));
-                for (left, shared) in left.counters.iter().zip(&shared.counters) {
-                    shared.fetch_add(left.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-                }
-                return Self { slot };
-            }
-        }
-        Self { slot: 0 }
+        let slot = Held::new(sync::generation(), claim(locks, file));
+        Self { slot: AtomicU64::new(slot.0), child: Mutex::new(None) }
     }
 
     #[inline]
-    pub(super) fn add(&self, locks: &LockArea, count: Count, number: u64) {
-        at(locks, self.slot).counters[count as usize].fetch_add(number, Ordering::Relaxed);
+    pub(super) fn add(&self, locks: &LockArea, file: &File, count: Count, number: u64) {
+        let generation = sync::generation();
+        let slot = Held(self.slot.load(Ordering::Relaxed)).by(generation);
+        let slot = slot.unwrap_or_else(|| self.claim_as_child(locks, file, generation));
+        let slot = (slot, at(locks, slot));
+        let index = count as usize;
+        if index < STRIPED && slot.0 != 0 {
+            let stripe = STRIPE.get().by(generation);
+            let stripe = stripe.unwrap_or_else(|| take_stripe(generation)) as usize;
+            if let Some(stripe) = slot.1.stripes.get(stripe) {
+                let counter = &stripe.counters[index];
+                // Nobody else writes it.
+                let sum = counter.load(Ordering::Relaxed).wrapping_add(number);
+                counter.store(sum, Ordering::Relaxed);
+                return;
+            }
+        }
+        slot.1.counters[index].fetch_add(number, Ordering::Relaxed);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_as_child(&self, locks: &LockArea, file: &File, generation: u32) -> u32 {
+        let mut child = self.child.lock();
+        if let Some(slot) = Held(self.slot.load(Ordering::Relaxed)).by(generation) {
+            return slot;
+        }
+        // The descriptor at hand shares its locks with the parent's. Without another one, the
+        // child counts with those that found no slot.
+        let own = files::reopen(file).ok();
+        let slot = own.as_ref().map_or(0, |own| claim(locks, own));
+        *child = own;
+        self.slot.store(Held::new(generation, slot).0, Ordering::Relaxed);
+        slot
     }
 }
 
+/// Locks the byte of a slot nobody owns and empties it into the shared one; 0 where all are taken.
+fn claim(locks: &LockArea, file: &File) -> u32 {
+    for slot in 1..SLOTS {
+        if files::lock_byte(file, u64::from(slot), files::ByteLock::Write).unwrap_or(false) {
+            let shared = &at(locks, 0).counters;
+            let left = at(locks, slot);
+            let stripes = left.stripes.iter();
+            for counters in stripes.map(|stripe| &stripe.counters[..]).chain([&left.counters[..]]) {
+                for (left, shared) in counters.iter().zip(shared) {
+                    shared.fetch_add(left.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                }
+            }
+            return slot;
+        }
+    }
+    0
+}
+
+#[inline]
 fn at(locks: &LockArea, slot: u32) -> &Slot {
-    locks.mapping().at(STATISTICS_AT + u64::from(slot) * 256)
+    locks.mapping().at(STATISTICS_AT + u64::from(slot) * SLOT_BYTES)
 }
 
 /// The sums over all slots.
 pub(super) fn sum(locks: &LockArea) -> StoreStatistics {
     let mut sums = [0_u64; COUNTERS];
     for slot in 0..SLOTS {
-        for (sum, counter) in sums.iter_mut().zip(&at(locks, slot).counters) {
-            *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
+        let slot = at(locks, slot);
+        let stripes = slot.stripes.iter().map(|stripe| &stripe.counters[..]);
+        for counters in stripes.chain([&slot.counters[..]]) {
+            for (sum, counter) in sums.iter_mut().zip(counters) {
+                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
+            }
         }
     }
     named(&sums)
+}
+
+/// The counters of a slot whose words are read by their offsets in it.
+pub(super) fn of_slot(word: impl Fn(usize) -> u64) -> [u64; COUNTERS] {
+    let at = |counters: usize, count: usize| word(counters + count * size_of::<u64>());
+    let mut sums = array::from_fn(|count| at(offset_of!(Slot, counters), count));
+    for stripe in 0..STRIPES as usize {
+        let counters = offset_of!(Slot, stripes) + stripe * size_of::<Stripe>();
+        for (count, sum) in sums.iter_mut().enumerate().take(STRIPED) {
+            *sum = sum.wrapping_add(at(counters, count));
+        }
+    }
+    sums
 }
 
 /// Counters by their names.

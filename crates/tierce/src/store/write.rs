@@ -230,6 +230,7 @@ impl Store {
         {
             return Err(Dropped::TooLarge);
         }
+        self.fetch_for_change(hash);
         let shard = self.geometry.shard_of(hash);
         let mut draft = Draft {
             kind: Kind::Value,
@@ -250,6 +251,8 @@ impl Store {
             manifest = self.write_extents(wait, shard, class, &draft)?;
             draft = Draft { kind: Kind::Manifest, value: &manifest, ..draft };
         }
+        let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
+        self.fetch_places(hash, class, bytes);
         draft.value_sum = layout::value_sum(draft.value);
         let stored = self.with_room(wait, shard, || {
             // Under the mutex and before the record is published: a change that could not have
@@ -267,7 +270,6 @@ impl Store {
             if only_absent && self.has_live(hash, key)? {
                 return Err(Dropped::Raced.into());
             }
-            let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
             let (segment, _) = self.active_segment(shard, class, bytes)?;
             let position = self.append(shard, segment, &draft)?;
             Ok(publish(&draft, position))
@@ -474,7 +476,12 @@ impl Store {
             shard_epoch: draft.shard_epoch,
             clear_epoch: draft.clear_epoch,
         };
-        let position = self.geometry.segment_at(segment) + u64::from(used);
+        let begin = self.geometry.segment_at(segment);
+        if !self.on_disk {
+            let most = self.geometry.segment_bytes;
+            self.present.reach(&self.mapping, segment, begin, end as u32, most);
+        }
+        let position = begin + u64::from(used);
         let words = header.to_words(draft.value_sum);
         if let Err(error) = self.media().write(position, &words, draft.key, draft.value) {
             self.io_failed(&error);

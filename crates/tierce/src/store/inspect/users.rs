@@ -18,7 +18,7 @@ use crate::{
     store::{
         files,
         lock::{self, LOCK_FILE_BYTES, LockHead, STATISTICS_AT},
-        statistics::{self, COUNTERS, SLOTS},
+        statistics::{self, COUNTERS, SLOT_BYTES, SLOTS},
     },
 };
 
@@ -50,8 +50,8 @@ impl StoreInspection {
         }
         let mut total = [0_u64; COUNTERS];
         for slot in 0..SLOTS {
-            let at = STATISTICS_AT as usize + slot as usize * COUNTERS * 8;
-            let counters: [u64; COUNTERS] = std::array::from_fn(|count| bytes.u64(at + count * 8));
+            let at = STATISTICS_AT as usize + slot as usize * SLOT_BYTES as usize;
+            let counters = statistics::of_slot(|offset| bytes.u64(at + offset));
             for (total, counter) in total.iter_mut().zip(&counters) {
                 *total = total.wrapping_add(*counter);
             }
