@@ -124,6 +124,18 @@ impl Clock {
         }
     }
 
+    /// True if a deadline in L2 has passed. Exact, and cheaper than [`boot`](Clock::boot) while the
+    /// deadline is seconds away.
+    #[inline]
+    pub(crate) fn is_past_boot(&self, deadline: Millis) -> bool {
+        match &self.0 {
+            Source::System => {
+                Span::of(deadline) <= system::near_boot() && deadline <= system::remembered_boot()
+            }
+            Source::Manual(now) => deadline <= Millis(now.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Now, for deadlines that other processes read too.
     #[inline]
     pub fn boot(&self) -> Millis {
@@ -158,24 +170,55 @@ mod system {
 
     use super::{Millis, Span};
 
-    /// The last span that was near when the coarse time was remembered last (upper half), and the
+    /// A time when it was remembered last: the last span that was near then (upper half), and the
     /// second of the wall clock in which that was (lower half).
     ///
     /// Reading the wall clock's second is by far the cheapest look at any clock (`time(2)` through
     /// the vDSO: one load). Its value means nothing here; but as long as it is the same second as
-    /// when the coarse time was remembered, hardly more than that second has passed since, so a
-    /// deadline that is further away has not. Whoever sets the wall clock back within that second
-    /// stretches it: up to [`MARGIN`], which would take several such steps in one second.
-    static REMEMBERED: AtomicU64 = AtomicU64::new((Span::LAST.0 as u64) << 32);
+    /// when the time was remembered, hardly more than that second has passed since, so a deadline
+    /// that is further away has not. Whoever sets the wall clock back within that second stretches
+    /// it: up to [`MARGIN`], which would take several such steps in one second.
+    struct Remembered(AtomicU64);
+
+    static COARSE: Remembered = Remembered::new();
+    static BOOT: Remembered = Remembered::new();
 
     const MARGIN: u64 = 4_000;
+
+    impl Remembered {
+        const fn new() -> Self {
+            Self(AtomicU64::new((Span::LAST.0 as u64) << 32))
+        }
+
+        #[inline(always)]
+        fn near(&self) -> Span {
+            let remembered = self.0.load(Ordering::Relaxed);
+            let is_same_second = remembered as u32 == wall_second();
+            if is_same_second { Span((remembered >> 32) as u32) } else { Span::LAST }
+        }
+
+        fn remember(&self, now: impl FnOnce() -> Millis) -> Millis {
+            // The second first: it may be over by the time that the other is read, never the
+            // other way round. The two are stored as one, so it does not matter which thread is
+            // late.
+            let second = wall_second();
+            let now = now();
+            let near = Span::of(Millis(now.0.saturating_add(MARGIN)));
+            self.0.store(u64::from(near.0) << 32 | u64::from(second), Ordering::Relaxed);
+            now
+        }
+    }
 
     /// Deadlines in later spans are still to come.
     #[inline]
     pub(super) fn near() -> Span {
-        let remembered = REMEMBERED.load(Ordering::Relaxed);
-        let is_same_second = remembered as u32 == wall_second();
-        if is_same_second { Span((remembered >> 32) as u32) } else { Span::LAST }
+        COARSE.near()
+    }
+
+    /// As above, for deadlines of the boot time.
+    #[inline]
+    pub(super) fn near_boot() -> Span {
+        BOOT.near()
     }
 
     /// The lower half of the wall clock's seconds.
@@ -188,13 +231,13 @@ mod system {
     /// The coarse time, remembered for [`near`].
     #[cold]
     pub(super) fn remembered_coarse() -> Millis {
-        // The second first: it may be over by the time the coarse time is read, never the
-        // other way round. The two are stored as one, so it does not matter which thread is late.
-        let second = wall_second();
-        let now = coarse();
-        let near = Span::of(Millis(now.0.saturating_add(MARGIN)));
-        REMEMBERED.store(u64::from(near.0) << 32 | u64::from(second), Ordering::Relaxed);
-        now
+        COARSE.remember(coarse)
+    }
+
+    /// The boot time, remembered for [`near_boot`].
+    #[cold]
+    pub(super) fn remembered_boot() -> Millis {
+        BOOT.remember(boot)
     }
 
     pub(super) fn coarse() -> Millis {
@@ -237,6 +280,14 @@ mod system {
     pub(super) fn remembered_coarse() -> Millis {
         coarse()
     }
+
+    pub(super) fn near_boot() -> Span {
+        Span::LAST
+    }
+
+    pub(super) fn remembered_boot() -> Millis {
+        boot()
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +301,23 @@ mod tests {
         assert_eq!(now.after(Duration::MAX), Millis::NEVER);
         assert_eq!(Millis(9).remaining(now), Some(Duration::ZERO));
         assert_eq!(Millis::NEVER.remaining(now), None);
+    }
+
+    #[test]
+    fn deadlines_in_l2_pass_when_they_are_due_and_not_before() {
+        let clock = Clock::system();
+        for _ in 0..1_000 {
+            let before = clock.boot();
+            assert!(clock.is_past_boot(before), "due");
+            for millis in [3, 1_000, 10_000, 1_000_000] {
+                let deadline = before.after(Duration::from_millis(millis));
+                let is_past = clock.is_past_boot(deadline);
+                assert!(!is_past || clock.boot() >= deadline, "{millis} ms too early");
+            }
+        }
+        let deadline = clock.boot().after(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(clock.is_past_boot(deadline));
     }
 
     #[test]

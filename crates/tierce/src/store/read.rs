@@ -230,7 +230,7 @@ impl Store {
 
     /// True where the record's time has passed.
     pub(super) fn has_expired(&self, header: &RecordHeader) -> bool {
-        header.expires_at != Millis::NEVER.0 && self.clock.boot().0 >= header.expires_at
+        header.expires_at != Millis::NEVER.0 && self.clock.is_past_boot(Millis(header.expires_at))
     }
 
     /// Empties a slot whose record is dead, unless it changed meanwhile.

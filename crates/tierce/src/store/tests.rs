@@ -181,6 +181,7 @@ fn child_process() {
         // A store opened before a fork is used on both sides of it.
         "fork" => {
             let store = open(folder);
+            const GETS: u64 = 50_000;
             put(&store, "before", "1");
             let mut process = 0;
             std::thread::scope(|scope| {
@@ -200,17 +201,19 @@ fn child_process() {
                 // harness runs in it.
                 process = unsafe { libc::fork() };
                 if process == 0 {
-                    let is_well = get(store, "before").is_some()
-                        && matches!(put(store, other, "2"), Put::Stored { .. })
-                        && matches!(put(store, "k", "2"), Put::Removed { why: Dropped::Busy, .. });
+                    let is_well = matches!(put(store, other, "2"), Put::Stored { .. })
+                        && matches!(put(store, "k", "2"), Put::Removed { why: Dropped::Busy, .. })
+                        && (0..GETS).all(|_| get(store, "before").is_some());
                     // SAFETY: ends the child at once.
                     unsafe { libc::_exit(if is_well { 0 } else { 1 }) };
                 }
+                assert!((0..GETS).all(|_| get(store, "before").is_some()));
             });
             let mut status = 0;
             // SAFETY: waits for the child just made, with memory for its status.
             assert_eq!(unsafe { libc::waitpid(process, &raw mut status, 0) }, process);
             assert_eq!(status, 0, "the forked process failed");
+            assert_eq!(store.statistics().hits, 2 * GETS, "no count of either is lost");
             let other = other_key(&store, "k", false);
             assert_eq!(get(&store, &other).unwrap(), "2");
             assert!(matches!(put(&store, "k", "3"), Put::Stored { .. }));
