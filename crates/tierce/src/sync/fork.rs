@@ -219,7 +219,8 @@ impl Turn {
         let last = self.0.load(Ordering::Relaxed);
         let is_free = last != mine
             && self.0.compare_exchange(last, mine, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        is_free.then_some(Begun { turn: self, generation: mine })
+        // Made only then: its drop would end the turn of another.
+        is_free.then(|| Begun { turn: self, generation: mine })
     }
 }
 

@@ -202,3 +202,13 @@ fn a_fork_in_the_end_of_a_thread_leaves_no_record_behind() {
         assert_eq!(DOMAIN.records().count(), 1, "the threads came one after the other");
     });
 }
+
+#[test]
+fn who_does_not_get_a_turn_leaves_it_to_who_has_it() {
+    let turn = Turn::default();
+    let begun = turn.begin().unwrap();
+    assert!(turn.begin().is_none());
+    assert!(turn.begin().is_none(), "still under way");
+    drop(begun);
+    assert!(turn.begin().is_some());
+}
