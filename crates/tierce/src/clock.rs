@@ -126,6 +126,8 @@ impl Clock {
 
     /// True if a deadline in L2 has passed. Exact, and cheaper than [`boot`](Clock::boot) while the
     /// deadline is seconds away.
+    // L2 is not in every build.
+    #[allow(dead_code)]
     #[inline]
     pub(crate) fn is_past_boot(&self, deadline: Millis) -> bool {
         match &self.0 {

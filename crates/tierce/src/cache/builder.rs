@@ -185,7 +185,7 @@ impl Builder {
                 &self.clock,
             )?,
         };
-        let inner = Inner {
+        let inner = Arc::new_cyclic(|me| Inner {
             service: self.service,
             metrics_enabled: self.metrics_enabled,
             default_ttl: self.default_ttl,
@@ -198,9 +198,10 @@ impl Builder {
             stamps: StampTable::new(),
             flights: Flights::new(),
             metrics: Metrics::default(),
-        };
+            me: me.clone(),
+        });
         inner.open_lowers(self.tiering)?;
-        Ok(Cache { inner: Arc::new(inner) })
+        Ok(Cache { inner })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,6 +29,11 @@ pub(super) const REPLAYS_PER_CHANGE: usize = 8;
 /// still lie in a buffer, and L3 itself refuses it once its deadline has passed.
 pub(super) const REST: Duration = Duration::from_secs(2);
 
+/// The pause before a tier that could not be opened is tried again; it doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest such pause: a cause that is gone is noticed within a minute.
+const LATEST_RETRY: Duration = Duration::from_secs(60);
+
 /// How many keys a ledger holds before it distrusts the whole tier: 16 MiB of keys at most, and
 /// more than change in the seconds of a usual outage.
 pub(super) const LEDGER_KEYS: usize = 1 << 16;
@@ -47,8 +52,14 @@ pub(super) struct Lower<T: Tier + ?Sized> {
     kind: TierKind,
     opener: Option<Opener<T>>,
     tier: OnceLock<Arc<T>>,
+    /// Held while the tier is opened, which may take long.
+    opening: Mutex<()>,
     /// Why the last attempt to open the tier failed.
     refusal: Mutex<Option<Error>>,
+    /// How many attempts in a row did.
+    failures: AtomicU32,
+    /// When to try again, in milliseconds of the coarse clock; 0 for never.
+    retry_at: AtomicU64,
     breaker: Breaker,
     ledger: Ledger,
     /// When the latest key was noted, in milliseconds of the coarse clock; 0 for never.
@@ -76,7 +87,10 @@ impl<T: Tier + ?Sized> Lower<T> {
             kind,
             opener,
             tier: OnceLock::new(),
+            opening: Mutex::new(()),
             refusal: Mutex::new(None),
+            failures: AtomicU32::new(0),
+            retry_at: AtomicU64::new(0),
             breaker: Breaker::new(kind, breaker, clock.clone())?,
             ledger: Ledger::new(ledger_keys),
             noted_at: AtomicU64::new(0),
@@ -105,7 +119,7 @@ impl<T: Tier + ?Sized> Lower<T> {
     /// # Errors
     /// [`ErrorKind::Config`] and [`ErrorKind::Unsupported`]: no later attempt can succeed.
     pub(super) fn open(&self, metrics: &Metrics) -> Result<()> {
-        let mut refusal = self.refusal.lock();
+        let _opening = self.opening.lock();
         if self.tier.get().is_some() {
             return Ok(());
         }
@@ -121,7 +135,8 @@ impl<T: Tier + ?Sized> Lower<T> {
         };
         match opener() {
             Ok(tier) => {
-                *refusal = None;
+                self.retry_at.store(0, Ordering::Relaxed);
+                *self.refusal.lock() = None;
                 // Cannot be set already: only this function sets it, under the lock.
                 let _ = self.tier.set(tier);
                 Ok(())
@@ -132,10 +147,26 @@ impl<T: Tier + ?Sized> Lower<T> {
             Err(error) => {
                 metrics.tier(self.kind).error(error.kind());
                 self.events.tell(&self.clock, self.kind, &error);
-                *refusal = Some(error);
+                *self.refusal.lock() = Some(error);
+                let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+                let pause = FIRST_RETRY.saturating_mul(1 << failures).min(LATEST_RETRY);
+                let retry_at = self.clock.coarse().after(pause);
+                self.retry_at.store(retry_at.0, Ordering::Relaxed);
                 Ok(())
             }
         }
+    }
+
+    /// True where the tier could not be opened and it is time to try again: to one caller of all,
+    /// who is to call [`open`](Self::open).
+    pub(super) fn is_retry_due(&self) -> bool {
+        let retry_at = self.retry_at.load(Ordering::Relaxed);
+        retry_at != 0
+            && Millis(retry_at) <= self.clock.coarse()
+            && self
+                .retry_at
+                .compare_exchange(retry_at, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Asks the tier, if it is in force and its breaker allows; `None` where it was not asked or

@@ -17,7 +17,10 @@
 //! none of them held. A value that a change replaces is dropped under `changes` alone: its `Drop`
 //! may read and change the cache, but not `retier` or `close` it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -108,6 +111,8 @@ struct Inner<V> {
     stamps: StampTable,
     flights: Flights<V>,
     metrics: Metrics,
+    /// For threads that go on when a call has returned, but not when the cache is gone.
+    me: Weak<Self>,
 }
 
 impl Cache<Bytes> {

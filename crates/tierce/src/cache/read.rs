@@ -121,7 +121,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
         let filed = match shared.map(|mark| mark.stamp()) {
             Some((index, stamp, clear_epoch)) => Filed::Shared { index, stamp, clear_epoch },
-            None => Filed::Private { era: plan.era },
+            None => {
+                if plan.has(TierKind::Shared) {
+                    self.retry_shared();
+                }
+                Filed::Private { era: plan.era }
+            }
         };
         Marks { local, filed, shared, remote: None }
     }

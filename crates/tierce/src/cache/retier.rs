@@ -5,6 +5,8 @@
 //! do not take part: what they file carries its mark, and a mark of before is void where it could
 //! be wrong (see `plan.rs`).
 
+use std::thread;
+
 use super::{Inner, change::closed, plan::Plan};
 use crate::{
     error::Result,
@@ -51,6 +53,42 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             shared.join_below();
         }
         Ok(())
+    }
+
+    /// Sees to it that a store that could not be opened is tried again when it is time, by a thread
+    /// of its own: a store that is made anew takes long.
+    #[cold]
+    pub(super) fn retry_shared(&self) {
+        if self.lowers.shared.is_retry_due() {
+            let me = self.me.clone();
+            let retry = thread::Builder::new().name("tierce-reopen".into());
+            let started = retry.spawn(move || {
+                if let Some(inner) = me.upgrade() {
+                    inner.open_shared_late();
+                }
+            });
+            if started.is_err() {
+                // Without a thread for it the caller has to wait.
+                self.open_shared_late();
+            }
+        }
+    }
+
+    /// Opens the store that the plan has and puts it in force as `retier` would.
+    fn open_shared_late(&self) {
+        let plan = self.plan.load();
+        // An error that no later attempt can change is not kept: it was returned when the tiering
+        // was chosen.
+        if !plan.has(TierKind::Shared) || self.open_lowers(plan.tiering).is_err() {
+            return;
+        }
+        let Some(shared) = self.lowers.shared.opened() else { return };
+        let _exclusive = self.changes.write();
+        let plan = self.plan.load();
+        self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
+        self.lowers.redis.hand_notes_to(shared);
+        // Other processes have their say from now on.
+        self.plan.store(Plan { era: plan.era.wrapping_add(1), ..plan });
     }
 
     pub(super) fn close(&self) {

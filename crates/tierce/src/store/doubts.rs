@@ -74,6 +74,15 @@ impl Store {
         }
     }
 
+    /// Takes over what another store knows of the tier below.
+    pub(crate) fn adopt_doubts_of(&self, old: &Self) {
+        let below = old.doubts().below.load(Ordering::Acquire);
+        self.doubts().below.fetch_or(below, Ordering::AcqRel);
+        for (mine, old) in self.doubts().groups.iter().zip(&old.doubts().groups) {
+            mine.fetch_max(old.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+    }
+
     /// True while `key` must not be read from the tier below.
     #[inline]
     pub(crate) fn is_doubted(&self, key: &[u8]) -> bool {

@@ -230,8 +230,8 @@ impl Counters {
         unsafe { self.base.add((index & self.mask) as usize).as_ref() }
     }
 
-    /// Adds one and returns the new value.
+    /// Adds one and returns the new value; in one order with looks for a successor of the store.
     pub(super) fn raise(&self, index: u32) -> u32 {
-        self.at(index).fetch_add(1, Ordering::AcqRel).wrapping_add(1)
+        self.at(index).fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 }

@@ -33,6 +33,7 @@
 //! | `media`, `present` | mapped or `pread`; page faults spared |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
+//! | `supersede`, `named`, `current` | another store takes the place of this one |
 //!
 //! On a disk the data goes by `pread` and `pwrite`, and index and stamps are mapped from the head
 //! of the same file: they were allocated at creation on a file system that writes in place, so a
@@ -41,6 +42,7 @@
 //! Other platforms than Linux get `elsewhere` in place of this file.
 
 mod check;
+mod current;
 mod doubts;
 mod evict;
 mod extents;
@@ -52,6 +54,7 @@ mod limits;
 mod lock;
 mod map;
 mod media;
+mod named;
 mod open;
 mod options;
 mod parked;
@@ -61,6 +64,7 @@ mod segment;
 mod stamps;
 mod statistics;
 mod sum;
+mod supersede;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -74,7 +78,12 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::doubts::Doubt;
+pub(crate) use self::{
+    current::{Current, Look},
+    doubts::Doubt,
+    named::{NamedStore, View},
+    supersede::Standing,
+};
 pub use self::{
     inspect::{
         StoreContents, StoreDoubts, StoreFinding, StoreHeader, StoreHistogram, StoreInspection,
@@ -204,14 +213,18 @@ impl Store {
     }
 
     /// What is wrong with the store in this process, if something is: its records are left alone
-    /// (the device or a lock failed), or its file was removed, so that processes which open it now
-    /// share another one. Changes by this process still invalidate what its companions have.
+    /// (the device or a lock failed), or its files were removed or replaced, so that processes which
+    /// open it now share another one. Changes by this process still invalidate what its companions have.
     ///
     /// Asks the system for the file's attributes: for health reports, not for every call.
     pub fn trouble(&self) -> Option<String> {
         self.parked.reason(&self.clock).or_else(|| {
-            let is_gone = self.data_file.metadata().is_ok_and(|about| !files::is_linked(&about));
-            is_gone.then(|| format!("l2.data was removed from {}", self.directory.display()))
+            let path = self.directory.display();
+            match self.standing() {
+                Standing::Sound => None,
+                Standing::Removed => Some(format!("l2.lock or l2.data was removed from {path}")),
+                Standing::Superseded => Some(format!("another store took the place of {path}")),
+            }
         })
     }
 

@@ -68,25 +68,38 @@ struct Data {
 }
 
 pub(super) fn open(options: &StoreOptions, clock: Clock) -> Result<Store> {
-    let wanted = options.geometry()?;
-    if files::has_shifted_time() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "shared store: this process has a boot time of its own (time namespace)",
-        ));
-    }
-    let boot_id = files::boot_id()
-        .map_err(|error| Error::new(ErrorKind::Unsupported, "no boot id").caused_by(error))?;
-    let directory = Directory::open(&options.directory, !options.existing_only)?;
-    let opening = Opening { options, wanted, directory, boot_id };
+    let opening = Opening::new(options)?;
     let opened = opening.run(clock);
     if opened.is_err() {
         opening.directory.remove_if_new();
     }
-    opened
+    let store = opened?;
+    if options.resize && !options.existing_only && store.geometry != opening.wanted {
+        return store.resize(options);
+    }
+    Ok(store)
 }
 
-impl Opening<'_> {
+/// Checks that a store of these options may be made beside what there is.
+pub(super) fn check_room(options: &StoreOptions) -> Result<()> {
+    Opening::new(options)?.check_limits(0).map(|_| ())
+}
+
+impl<'a> Opening<'a> {
+    fn new(options: &'a StoreOptions) -> Result<Self> {
+        let wanted = options.geometry()?;
+        if files::has_shifted_time() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "shared store: this process has a boot time of its own (time namespace)",
+            ));
+        }
+        let boot_id = files::boot_id()
+            .map_err(|error| Error::new(ErrorKind::Unsupported, "no boot id").caused_by(error))?;
+        let directory = Directory::open(&options.directory, !options.existing_only)?;
+        Ok(Self { options, wanted, directory, boot_id })
+    }
+
     fn run(&self, clock: Clock) -> Result<Store> {
         let io = |error| failed(self.directory.path(), "cannot lock l2.lock in", error);
         let for_size = Duration::from_secs(self.wanted.file_bytes() / BYTES_PER_SECOND);
@@ -276,7 +289,7 @@ impl Opening<'_> {
         header: &Header,
     ) -> std::io::Result<Result<Mapping, &'static str>> {
         if !self.options.existing_only {
-            if header.geometry != self.wanted {
+            if header.geometry != self.wanted && !self.options.resize {
                 return Ok(Err("other sizes"));
             }
             if header.schema != self.options.schema {

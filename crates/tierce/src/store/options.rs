@@ -35,6 +35,7 @@ pub struct StoreOptions {
     pub(super) schema: u64,
     pub(super) medium: Medium,
     pub(super) existing_only: bool,
+    pub(super) resize: bool,
 }
 
 impl StoreOptions {
@@ -50,6 +51,7 @@ impl StoreOptions {
             schema: 0,
             medium: Medium::Auto,
             existing_only: false,
+            resize: false,
         }
     }
 
@@ -115,6 +117,18 @@ impl StoreOptions {
     #[must_use]
     pub fn existing_only(mut self, existing_only: bool) -> Self {
         self.existing_only = existing_only;
+        self
+    }
+
+    /// Sets whether a store of other sizes is replaced by one of these, with its live records, also
+    /// while other processes have it open: they move over when they next use it. Default: false;
+    /// then a store in use keeps its sizes, and one that is not in use is started empty.
+    ///
+    /// Both stores exist until all have moved. Opening takes a second for each million records
+    /// or so.
+    #[must_use]
+    pub fn resize(mut self, resize: bool) -> Self {
+        self.resize = resize;
         self
     }
 

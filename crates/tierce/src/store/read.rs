@@ -90,17 +90,33 @@ impl Store {
     /// As [`get`](Self::get), without counting.
     #[inline]
     pub(super) fn lookup(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
-        if self.on_disk { self.look_up_on_disk(hash, key) } else { self.search(hash, key, false) }
+        if self.on_disk {
+            self.look_up_on_disk(hash, key)
+        } else {
+            self.search(hash, key, false, 0)
+        }
     }
 
     #[inline(never)]
     fn look_up_on_disk(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
-        self.search(hash, key, true)
+        self.search(hash, key, true, 0)
     }
 
-    /// `on_disk` is a constant, so that what is mapped need not be asked at every step.
+    /// As [`lookup`](Self::lookup), for a record of before the latest clear.
+    pub(super) fn lookup_cleared(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
+        self.search(hash, key, self.on_disk, 1)
+    }
+
+    /// `on_disk` and `clears`, how many clears ago the record was written, are constants, so that
+    /// nothing of them is left at each step.
     #[inline(always)]
-    fn search(&self, hash: u64, key: &[u8], on_disk: bool) -> io::Result<Option<StoreRecord>> {
+    fn search(
+        &self,
+        hash: u64,
+        key: &[u8],
+        on_disk: bool,
+        clears: u32,
+    ) -> io::Result<Option<StoreRecord>> {
         let set = self.set(self.geometry.set_of(hash));
         let mut next = first_tagged(set, hash);
         while let Some(number) = next {
@@ -110,7 +126,7 @@ impl Store {
                 if !word.has_tag_of(hash) {
                     break;
                 }
-                match self.read(slot, word, hash, key, on_disk) {
+                match self.read(slot, word, hash, key, on_disk, clears) {
                     Ok(Seen::Hit(record)) => {
                         if word.hits() < MAX_HITS {
                             let hit = word.with_hits(word.hits() + 1);
@@ -154,6 +170,7 @@ impl Store {
         hash: u64,
         key: &[u8],
         on_disk: bool,
+        clears: u32,
     ) -> io::Result<Seen> {
         let position = word.position();
         let Some((segment, left)) = self.geometry.locate(position) else {
@@ -188,7 +205,7 @@ impl Store {
             return Ok(Seen::Other);
         }
         // The epochs are read after the header, so a record that is newer than them cannot be.
-        let clear_epoch = self.state.clear_epoch();
+        let clear_epoch = self.state.clear_epoch().wrapping_sub(clears);
         let shard = self.shard(self.geometry.shard_of(hash));
         if header.kind == Kind::Extent || !shard.is_current(&header, clear_epoch) {
             return Ok(Seen::Dead(Death::Forgotten));

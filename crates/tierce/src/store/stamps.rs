@@ -18,7 +18,9 @@ shared_struct! {
         sequence: AtomicU32,
         reserved_0: [AtomicU32; 11],
         clear_epoch: AtomicU32,
-        reserved_1: [AtomicU32; 15],
+        /// Not 0 once another store has this one's name.
+        superseded: AtomicU32,
+        reserved_1: [AtomicU32; 14],
         coherence_epoch: AtomicU32,
         reserved_2: [AtomicU32; 31],
     }

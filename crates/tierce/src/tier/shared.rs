@@ -9,8 +9,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     metrics::EvictionStats,
     store::{
-        Doubt, Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreOptions, StoreRecord,
-        StoreStatistics, StoreToken, default_directory,
+        Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
+        StoreStatistics, StoreToken, View, default_directory,
     },
     tiering::TierKind,
 };
@@ -27,7 +27,7 @@ pub(super) fn default_options() -> Option<SharedOptions> {
 
 /// The shared store as a tier.
 pub(crate) struct SharedTier {
-    store: Store,
+    store: NamedStore,
     clock: Clock,
 }
 
@@ -36,12 +36,21 @@ pub(crate) struct SharedTier {
 pub(crate) struct SharedMark {
     hash: KeyHash,
     token: StoreToken,
+    /// Which of the stores that had the name one after another; `None` for none.
+    number: Option<u32>,
+    /// The clear epoch as L1 keeps it.
+    clear_epoch: u32,
 }
 
 impl SharedMark {
     /// Stamp index, stamp and clear epoch: what judges an L1 entry made of what is found.
     pub(crate) fn stamp(&self) -> (u32, u32, u32) {
-        (self.token.stamp_index, self.token.stamp, self.token.clear_epoch)
+        (self.token.stamp_index, self.token.stamp, self.clear_epoch)
+    }
+
+    /// True where the mark says something of this store.
+    fn is_of(&self, view: &View) -> bool {
+        self.number == Some(view.number())
     }
 }
 
@@ -56,27 +65,45 @@ pub(crate) struct Changed {
 }
 
 impl SharedTier {
-    /// Opens the store. Fails as [`Store::open`].
+    /// Opens the store. Fails as [`Store::open`](crate::Store::open).
     pub(crate) fn open(options: &StoreOptions, clock: Clock) -> Result<Self> {
-        let store = Store::open(options, clock.clone()).map_err(|e| e.in_tier(TierKind::Shared))?;
+        let store =
+            NamedStore::open(options, clock.clone()).map_err(|e| e.in_tier(TierKind::Shared))?;
         Ok(Self { store, clock })
     }
 
     /// Takes the key's mark; to be done before looking for its value anywhere below L1.
     pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
-        let hash = self.store.hash(key);
-        SharedMark { hash, token: self.store.token(hash) }
+        let (mark, is_void) = self.store.mark(|view| {
+            let hash = view.store().hash(key);
+            let token = view.store().token(hash);
+            let clear_epoch = view.shifted(token.clear_epoch);
+            SharedMark { hash, token, number: Some(view.number()), clear_epoch }
+        });
+        if is_void {
+            // No entry filed under a clear epoch that is over is ever current.
+            return SharedMark {
+                number: None,
+                clear_epoch: mark.clear_epoch.wrapping_sub(1),
+                ..mark
+            };
+        }
+        mark
     }
 
-    /// True while an L1 entry filed under these is current: two loads, no lock.
+    /// True while an L1 entry filed under these is current: a pin and two loads, no lock.
     #[inline]
     pub(crate) fn is_current(&self, index: u32, stamp: u32, clear_epoch: u32) -> bool {
-        self.store.stamp_at(index) == stamp && self.store.clear_epoch() == clear_epoch
+        self.store.view().is_current(index, stamp, clear_epoch)
     }
 
     /// Looks the key up, under a mark taken before.
     pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
-        let found = self.store.get(mark.hash, key).map_err(|e| e.in_tier(TierKind::Shared))?;
+        let view = self.store.view();
+        if !mark.is_of(&view) {
+            return Ok(None);
+        }
+        let found = view.store().get(mark.hash, key).map_err(|e| e.in_tier(TierKind::Shared))?;
         match found {
             Some(record) => self.record(record).map(Some),
             None => Ok(None),
@@ -90,8 +117,12 @@ impl SharedTier {
         key: &[u8],
         record: &Record,
     ) -> Result<Fill> {
+        let view = self.store.view();
+        if !mark.is_of(&view) {
+            return Ok(Fill::Dropped);
+        }
         let new = self.new_record(record);
-        Ok(match self.store.fill(mark.hash, key, new, mark.token) {
+        Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
             StoreFill::Adopted(record) => Fill::Adopted(self.record(record)?),
             StoreFill::Refused => Fill::Refused,
@@ -112,65 +143,72 @@ impl SharedTier {
         alone: bool,
     ) -> Changed {
         let expected = alone.then_some(mark.token);
-        let (stamp, raced) = match self.store.put(mark.hash, key, self.new_record(record), expected)
-        {
-            Put::Stored { stamp } => (stamp, false),
-            Put::Removed { stamp, why } => (stamp, why == Dropped::Raced),
-        };
-        // Any other change since the mark has raised the stamp too; its order among the tiers may
-        // differ from ours, whether or not the store took ours.
-        Changed { stamp, keep: !raced && stamp == mark.token.stamp.wrapping_add(1) }
+        self.store.change(|view| {
+            if !mark.is_of(view) {
+                // Nothing is known of what changed in this store since the mark.
+                let stamp = view.store().delete(view.store().hash(key), key);
+                return Changed { stamp, keep: false };
+            }
+            let put = view.store().put(mark.hash, key, self.new_record(record), expected);
+            let (stamp, raced) = match put {
+                Put::Stored { stamp } => (stamp, false),
+                Put::Removed { stamp, why } => (stamp, why == Dropped::Raced),
+            };
+            // Any other change since the mark has raised the stamp too; its order among the tiers
+            // may differ from ours, whether or not the store took ours.
+            Changed { stamp, keep: !raced && stamp == mark.token.stamp.wrapping_add(1) }
+        })
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
     pub(crate) fn delete(&self, key: &[u8]) {
-        self.store.delete(self.store.hash(key), key);
+        self.store.change(|view| view.store().delete(view.store().hash(key), key));
     }
 
     /// Removes everything. Never fails.
     pub(crate) fn clear_all(&self) {
-        self.store.clear();
+        self.store.change(|view| view.store().clear());
     }
 
     /// Says that a tier below is in use with this store.
     pub(crate) fn join_below(&self) {
-        self.store.join_below();
+        self.store.change(|view| view.store().join_below());
     }
 
     /// Tells all processes of the host that the tier below may hold something older than a change
     /// of `key`; to be called before the change of this tier.
     pub(crate) fn doubt_below(&self, key: &[u8]) {
-        self.store.doubt(key);
+        self.store.change(|view| view.store().doubt(key));
     }
 
     /// [`doubt_below`](Self::doubt_below) for all keys.
     pub(crate) fn doubt_all_below(&self) {
-        self.store.doubt_everything();
+        self.store.change(|view| view.store().doubt_everything());
     }
 
     /// True while `key` must not be read from the tier below.
     pub(crate) fn doubts_below(&self, key: &[u8]) -> bool {
-        self.store.is_doubted(key)
+        self.store.current().store().is_doubted(key)
     }
 
     /// The doubt about the group of `key`, if there is one that has rested so long.
     pub(crate) fn doubt_to_settle(&self, key: &[u8], rest: Duration) -> Option<SharedDoubt> {
-        self.store.rested_doubt(key, rest)
+        self.store.current().store().rested_doubt(key, rest)
     }
 
     /// Settles a doubt whose group was cleared below.
     pub(crate) fn settle_below(&self, doubt: SharedDoubt) {
-        self.store.settle(doubt);
+        self.store.view().store().settle(doubt);
     }
 
     /// What all processes did with the store.
     pub(crate) fn statistics(&self) -> StoreStatistics {
-        self.store.statistics()
+        self.store.view().store().statistics()
     }
 
     /// Why entries left the store, by all processes that use it.
     pub(crate) fn evictions(&self) -> EvictionStats {
-        let counted = self.store.statistics();
+        let counted = self.statistics();
         EvictionStats {
             size: counted.evicted_size,
             bytes: 0,
@@ -211,7 +249,7 @@ impl Tier for SharedTier {
     }
 
     fn usage(&self) -> Usage {
-        let usage = self.store.usage();
+        let usage = self.store.view().store().usage();
         Usage {
             entries: usage.entries,
             max_entries: Some(usage.max_entries),

@@ -112,3 +112,39 @@ fn a_store_that_opens_late_voids_what_was_private_until_then() {
     cache.retier(Tiering::L1).unwrap();
     assert_ne!(cache.get("a"), Some(bytes("private")));
 }
+
+#[test]
+fn a_store_that_could_not_be_opened_is_tried_again_and_voids_what_came_before() {
+    let host = Host::new();
+    let path = host.folder.path().join("store");
+    std::fs::write(&path, "in the way").unwrap();
+    let cache = host.cache(Tiering::L1L2);
+    cache.set("a", bytes("1")).unwrap();
+    cache.set("late", bytes("1")).unwrap();
+    let trouble = |cache: &crate::Cache| {
+        let health = cache.stats();
+        health.tiers.iter().find(|tier| tier.kind == TierKind::Shared).unwrap().trouble.clone()
+    };
+    assert!(trouble(&cache).unwrap().contains("must be a directory"), "{:?}", trouble(&cache));
+    assert_eq!(cache.get("a"), Some(bytes("1")), "L1 works alone");
+    cache.get("absent");
+    std::fs::remove_file(&path).unwrap();
+    // Another process finds the store as it should be.
+    let other = host.cache(Tiering::L1L2);
+    other.set("a", bytes("2")).unwrap();
+    let begin = std::time::Instant::now();
+    while trouble(&cache).is_some() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", trouble(&cache));
+        host.time.advance(std::time::Duration::from_secs(60));
+        cache.get("absent");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_ne!(cache.get("a"), Some(bytes("1")), "what this process alone knew is void");
+    other.set("a", bytes("3")).unwrap();
+    assert_eq!(cache.get("a"), Some(bytes("3")));
+    other.set("a", bytes("4")).unwrap();
+    assert_eq!(cache.get("a"), Some(bytes("4")));
+    other.set("late", bytes("2")).unwrap();
+    cache.retier(Tiering::L1).unwrap();
+    assert_ne!(cache.get("late"), Some(bytes("1")), "void for good");
+}
