@@ -58,7 +58,7 @@ bench-l1: ## L1 against quick_cache, moka, foyer and scc: speed, memory, slowest
 bench-hitratio: ## Hit ratios on real traces, against the field and OPT (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-hitratio
 
-bench-l2: ## L2 against LMDB
+bench-l2: ## L2 against LMDB, redb, fjall, SQLite, foyer and plain memory (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2
 
 bench-python: wheel ## Python hits against functools.lru_cache and cachebox

@@ -1,0 +1,150 @@
+//! The figures that are drawn from the cells, each beside its bar.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{
+    cells::OVERWRITES,
+    results::{Section, digits},
+    rivals::{ARRAY, FOYER, LMDB, LMDB_WRITEMAP, OURS},
+};
+
+/// A figure and what it should be.
+pub(super) struct Bar {
+    what: String,
+    figure: f64,
+    bar: f64,
+    /// True if less is better.
+    at_most: bool,
+    note: String,
+}
+
+impl Bar {
+    fn is_met(&self) -> bool {
+        if self.at_most { self.figure <= self.bar } else { self.figure >= self.bar }
+    }
+}
+
+/// All that was measured, by name.
+struct Figures<'a>(&'a [Section]);
+
+impl Figures<'_> {
+    fn of(&self, cell: &str, rival: &str) -> Option<f64> {
+        self.0.iter().find_map(|section| super::results::figure(&section.cells, cell, rival))
+    }
+
+    /// The fastest of those that put one by one and into files: all but ours, the array, and
+    /// foyer, whose writer gathers puts.
+    fn fastest_unbatched(&self, cell: &str) -> Option<(f64, &'static str)> {
+        let cells = self.0.iter().flat_map(|section| &section.cells);
+        let rows = &cells.into_iter().find(|found| found.name.starts_with(cell))?.rows;
+        rows.iter()
+            .filter(|row| ![OURS, OVERWRITES, ARRAY, FOYER].contains(&row.rival))
+            .map(|row| (row.median, row.rival))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+}
+
+/// All bars whose figures were measured.
+pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
+    let figures = Figures(sections);
+    let mut bars = vec![];
+    let mut add = |what: String, figure: Option<f64>, bar, at_most, note: String| {
+        if let Some(figure) = figure {
+            bars.push(Bar { what, figure, bar, at_most, note });
+        }
+    };
+    let by = |cell: &str, above: &str, below: &str| {
+        Some(figures.of(cell, above)? / figures.of(cell, below)?)
+    };
+    for (size, bar) in [("100B", 2.0), ("1KiB", 1.7), ("16KiB", 1.3)] {
+        let cell = format!("get/{size}/");
+        let what = format!("get of {size}, time by the array's");
+        add(what, by(&cell, OURS, ARRAY), bar, true, String::new());
+    }
+    let lmdb = [LMDB, LMDB_WRITEMAP].map(|lmdb| by("get/100B/", lmdb, OURS));
+    let lmdb = lmdb.into_iter().flatten().min_by(f64::total_cmp);
+    add("get of 100B, LMDB's time by ours".into(), lmdb, 3.0, false, "the faster LMDB".into());
+    for size in ["100B", "1KiB"] {
+        let cell = format!("put/{size}/");
+        if let Some((fastest, rival)) = figures.fastest_unbatched(&cell) {
+            let ours = figures.of(&cell, OURS);
+            let what = format!("put of {size}, the fastest rival's time by ours");
+            add(what, ours.map(|ours| fastest / ours), 4.0, false, rival.into());
+        }
+        let what = format!("put of {size}, time by the array's");
+        add(what, by(&cell, OURS, ARRAY), 4.0, true, String::new());
+    }
+    add("get miss, ns".into(), figures.of("miss/", OURS), 60.0, true, String::new());
+    for size in ["100B", "1KiB"] {
+        let put = by(&format!("disk-put/{size}/"), LMDB, OURS);
+        add(
+            format!("disk put of {size}, LMDB nosync's time by ours"),
+            put,
+            2.0,
+            false,
+            String::new(),
+        );
+        let get = by(&format!("disk-get/{size}/"), LMDB, OURS);
+        add(
+            format!("disk get of {size}, LMDB nosync's time by ours"),
+            get,
+            0.8,
+            false,
+            String::new(),
+        );
+    }
+    bars
+}
+
+pub(super) fn markdown(bars: &[Bar]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    if !bars.is_empty() {
+        let _ = writeln!(text, "\n## Bars\n\n| what | figure | bar | met | |");
+        let _ = writeln!(text, "|---|---|---|---|---|");
+    }
+    for bar in bars {
+        let sign = if bar.at_most { "<=" } else { ">=" };
+        let met = if bar.is_met() { "yes" } else { "**no**" };
+        let Bar { what, figure, bar, note, .. } = bar;
+        let figure = digits(*figure);
+        let _ = writeln!(text, "| {what} | {figure} | {sign} {bar} | {met} | {note} |");
+    }
+    text
+}
+
+pub(super) fn json(bars: &[Bar]) -> Value {
+    let bar = |bar: &Bar| {
+        json!({
+            "what": bar.what,
+            "figure": bar.figure,
+            "bar": bar.bar,
+            "at_most": bar.at_most,
+            "met": bar.is_met(),
+            "note": bar.note,
+        })
+    };
+    bars.iter().map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::results::{Cell, Row},
+        *,
+    };
+
+    #[test]
+    fn bars_are_drawn_from_the_cells_that_are_there() {
+        let rows =
+            [(OURS, 500.0), (OVERWRITES, 10.0), (ARRAY, 200.0), (FOYER, 20.0), (LMDB, 900.0)];
+        let rows = rows.map(|(rival, figure)| Row::of(rival, vec![figure])).into();
+        let cells = vec![Cell { name: "put/1KiB/25k".into(), rows }];
+        let bars = of(&[Section { title: "T", unit: "ns", cells }]);
+        let shown: Vec<_> = bars.iter().map(|bar| (bar.figure, bar.is_met())).collect();
+        assert_eq!(shown, [(1.8, false), (2.5, true)]);
+        assert_eq!(bars[0].note, LMDB);
+    }
+}
