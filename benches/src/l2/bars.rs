@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     cells::OVERWRITES,
+    evictions::{LRU, MEAN, S3_FIFO},
+    facade::{ALONE, CHECKED},
     results::{Section, digits},
     rivals::{ARRAY, FOYER, LMDB, LMDB_WRITEMAP, OURS},
 };
@@ -95,7 +97,39 @@ pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
             String::new(),
         );
     }
+    for (work, bar) in [("get", 1.8), ("put", 1.4)] {
+        for size in ["100B", "1KiB"] {
+            let cell = format!("two-{work}/{size}/");
+            let note = figures
+                .of(&cell, ARRAY)
+                .map_or(String::new(), |array| format!("the array's is {}", digits(array)));
+            let what = format!("{work}s of {size} by two processes, throughput by that of one");
+            add(what, figures.of(&cell, OURS), bar, false, note);
+        }
+    }
+    for cell in near_hits(sections) {
+        let what = format!("{cell}, over L2 by alone");
+        add(what, by(&cell, CHECKED, ALONE), 1.25, true, String::new());
+    }
+    let space = figures.of("file-by-live/100B-10MiB", OURS);
+    add("file bytes per live byte, 100 B to 10 MiB".into(), space, 1.06, true, String::new());
+    let mean = |rival: &str| figures.of(MEAN, rival);
+    let s3 = S3_FIFO.into_iter().filter_map(|name| Some((mean(name)?, name)));
+    if let Some((best, name)) = s3.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        let what = "points of hit ratio below S3-FIFO's, mean".into();
+        add(what, mean(OURS).map(|ours| best - ours), 1.0, true, name.into());
+    }
+    let above = mean(OURS).zip(mean(LRU)).map(|(ours, lru)| ours - lru);
+    add("points of hit ratio above LRU's, mean".into(), above, 0.0, false, String::new());
+    let opening = figures.of("open-after-kill/", OURS);
+    add("open after kill -9, ms".into(), opening, 100.0, true, String::new());
     bars
+}
+
+/// The names of the cells of hits in L1.
+fn near_hits(sections: &[Section]) -> Vec<String> {
+    let names = sections.iter().flat_map(|section| &section.cells).map(|cell| cell.name.clone());
+    names.filter(|name| name.starts_with("near-hit/")).collect()
 }
 
 pub(super) fn markdown(bars: &[Bar]) -> String {

@@ -48,36 +48,45 @@ const FEWEST_HITS: f64 = 0.99;
 
 /// What a cell does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+pub(super) enum Work {
     Get,
     Put,
     Miss,
 }
 
 impl Work {
+    /// The name in those of cells.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Miss => "miss",
+        }
+    }
+
     /// The time on the clock of one run.
-    fn limit(self, arguments: &Arguments) -> Duration {
+    pub(super) fn limit(self, arguments: &Arguments) -> Duration {
         let full = Duration::from_millis(if self == Self::Put { 400 } else { 150 });
         if arguments.quick { full / 10 } else { full }
     }
 }
 
 /// A rival with the files it works on, which outlive it.
-struct Stand {
-    name: &'static str,
+pub(super) struct Stand {
+    pub(super) name: &'static str,
     rival: Box<dyn Rival>,
     numbers: Numbers,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 /// Where the stores of a group of cells lie, and who takes part.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     /// What the names of the cells begin with.
     prefix: &'static str,
     ground: Ground,
     medium: Medium,
-    size: Size,
-    entries: usize,
+    pub(super) size: Size,
+    pub(super) entries: usize,
     arguments: &'a Arguments,
 }
 
@@ -88,14 +97,7 @@ struct Group<'a> {
 pub(super) fn on_memory(arguments: &Arguments) -> Result<Vec<Cell>, String> {
     let mut cells = vec![];
     for size in SIZES {
-        let group = Group {
-            prefix: "",
-            ground: Ground::Memory,
-            medium: Medium::Auto,
-            size,
-            entries: arguments.amount(size.entries),
-            arguments,
-        };
+        let group = Group::on_memory(size, arguments.amount(size.entries), arguments);
         cells.extend(group.measure(&NAMES)?);
     }
     Ok(cells)
@@ -130,16 +132,17 @@ pub(super) fn count_name(count: usize) -> String {
     }
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// Stores on the memory file system.
+    pub(super) fn on_memory(size: Size, entries: usize, arguments: &'a Arguments) -> Self {
+        let (ground, medium) = (Ground::Memory, Medium::Auto);
+        Self { prefix: "", ground, medium, size, entries, arguments }
+    }
+
     fn measure(&self, takes_part: &[&str]) -> Result<Vec<Cell>, String> {
-        let name = |work| {
-            let work = match work {
-                Work::Get => "get",
-                Work::Put => "put",
-                Work::Miss => "miss",
-            };
-            let (Self { prefix, size, entries, .. }, count) = (self, count_name);
-            format!("{prefix}{work}/{}/{}", size.name, count(*entries))
+        let name = |work: Work| {
+            let Self { prefix, size, entries, .. } = self;
+            format!("{prefix}{}/{}/{}", work.name(), size.name, count_name(*entries))
         };
         let works = [Work::Get, Work::Miss, Work::Put].into_iter();
         let works = works.filter(|work| *work != Work::Miss || self.size.value_bytes == 100);
@@ -170,7 +173,7 @@ impl Group<'_> {
         Ok(cells)
     }
 
-    fn setup<'a>(&self, folder: &'a TempDir) -> Setup<'a> {
+    fn setup<'f>(&self, folder: &'f TempDir) -> Setup<'f> {
         Setup {
             folder: folder.path(),
             entries: self.entries,
@@ -180,22 +183,22 @@ impl Group<'_> {
     }
 
     fn uniform(&self) -> Numbers {
-        Numbers::Uniform { random: Rng::with_seed(SEED + 1), count: self.entries as u32 }
+        Numbers::uniform(self.entries, 0)
     }
 
     /// A store that holds all entries.
-    fn resident(&self, name: &'static str) -> Result<Stand, Fault> {
+    pub(super) fn resident(&self, name: &'static str) -> Result<Stand, Fault> {
         let folder = self.ground.folder()?;
         let mut rival = open(name, &self.setup(&folder))?;
         let bytes = self.size.value_bytes;
         let numbers = shuffled(self.entries, SEED);
         rival
             .fill(&mut numbers.into_iter().map(|number| (number, bytes)), &mut Value::up_to(bytes));
-        Ok(Stand { name, rival, numbers: self.uniform(), _folder: folder })
+        Ok(Stand { name, rival, numbers: self.uniform(), folder })
     }
 
     /// A store of ours that evicts something for whatever is put.
-    fn full(&self, name: &'static str) -> Result<Stand, Fault> {
+    pub(super) fn full(&self, name: &'static str) -> Result<Stand, Fault> {
         let folder = self.ground.folder()?;
         let mut rival = Ours::tight(&self.setup(&folder))?;
         let bytes = self.size.value_bytes;
@@ -213,7 +216,7 @@ impl Group<'_> {
             assert!(rival.store.statistics().evicted_size > 0, "the store is full");
             Numbers::Fresh { next: prefill }
         };
-        Ok(Stand { name, rival: Box::new(rival), numbers, _folder: folder })
+        Ok(Stand { name, rival: Box::new(rival), numbers, folder })
     }
 
     /// One run to warm up, then rounds in turn.
@@ -237,8 +240,9 @@ impl Group<'_> {
             let mut row = Row::of(stand.name, figure);
             row.aside = Some(Row::of(stand.name, aside).median);
             let hits = Row::of(stand.name, figures(|run| run.hits)).median;
-            if work == Work::Get && hits < 1.0 {
-                row.note = format!("{:.2} % hits", 100.0 * hits);
+            if work != Work::Miss && hits < 1.0 {
+                let what = if work == Work::Put { "stored" } else { "hits" };
+                row.note = format!("{:.2} % {what}", 100.0 * hits);
             }
             row
         };
@@ -268,10 +272,7 @@ impl Group<'_> {
             Work::Put => pace.run(
                 numbers,
                 rival,
-                |rival, request| {
-                    rival.put(request, values.of(request.number, bytes));
-                    true
-                },
+                |rival, request| rival.put(request, values.of(request.number, bytes)),
                 settle,
             ),
         };

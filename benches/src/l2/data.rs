@@ -65,13 +65,25 @@ pub(super) enum Numbers {
     Fresh { next: u32 },
     /// Numbers from `from` on, each as often: none of them is ever stored.
     Absent { random: Rng, from: u32 },
+    /// These, again and again.
+    Row { numbers: Vec<u32>, next: usize },
 }
 
 impl Numbers {
+    /// All below a count; users with other places draw others.
+    pub(super) fn uniform(count: usize, place: u64) -> Self {
+        Self::Uniform { random: Rng::with_seed(SEED + 1 + place), count: count as u32 }
+    }
+
     pub(super) fn next(&mut self) -> u32 {
         match self {
             Self::Uniform { random, count } => random.u32(..*count),
             Self::Absent { random, from } => random.u32(*from..),
+            Self::Row { numbers, next } => {
+                let number = numbers[*next];
+                *next = (*next + 1) % numbers.len();
+                number
+            }
             Self::Fresh { next } => {
                 // The upper half is for keys that are never stored.
                 let number = *next & (ABSENT - 1);

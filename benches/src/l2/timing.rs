@@ -3,10 +3,13 @@
 //! The keys of a batch are made before its clock starts, as a caller has them at hand. The middle
 //! batch is the figure of reads: a batch during which another process had the core is far from it.
 //! Writes pay for some of their work in bursts (a segment is emptied, a log is folded in), which the
-//! middle batch would not show, so their figure is the mean. Rounds and their median have to cope
-//! with other processes there.
+//! middle batch would not show, so their figure is the mean; there a batch that lost its core
+//! counts with the time that it had one.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem::MaybeUninit,
+    time::{Duration, Instant},
+};
 
 use tierce_benches::rounds::median;
 
@@ -59,7 +62,7 @@ impl Pace {
         while total < self.limit || times.len() < FEWEST_BATCHES {
             requests.clear();
             requests.extend((0..self.batch).map(|_| Request::new(numbers.next())));
-            let begin = Instant::now();
+            let begin = Moment::now();
             for request in &requests {
                 hits += usize::from(operation(rival, request));
             }
@@ -82,6 +85,53 @@ impl Pace {
     }
 }
 
+/// A point in time, on the clocks of the world and of this thread.
+struct Moment {
+    wall: Instant,
+    thread: Usage,
+}
+
+/// What the system says of this thread.
+struct Usage {
+    /// How long it has run, here and in the kernel.
+    ran: Duration,
+    /// How often its core was taken from it.
+    preemptions: i64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let thread = Usage::now();
+        Self { wall: Instant::now(), thread }
+    }
+
+    /// The time since; without the time that others had the core, where they took it.
+    fn elapsed(&self) -> Duration {
+        let wall = self.wall.elapsed();
+        let now = Usage::now();
+        if now.preemptions == self.thread.preemptions {
+            return wall;
+        }
+        // What it waited for of its own will in such a batch is lost too.
+        now.ran.saturating_sub(self.thread.ran).min(wall)
+    }
+}
+
+impl Usage {
+    fn now() -> Self {
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the pointer is to writable memory of the right size.
+        let failed = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+        assert_eq!(failed, 0, "a thread may ask for its own usage");
+        // SAFETY: zeros are a value of this struct of numbers, and the call has filled it.
+        let usage = unsafe { usage.assume_init() };
+        let time = |part: libc::timeval| {
+            Duration::new(part.tv_sec.unsigned_abs(), part.tv_usec.unsigned_abs() as u32 * 1_000)
+        };
+        Self { ran: time(usage.ru_utime) + time(usage.ru_stime), preemptions: usage.ru_nivcsw }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +144,21 @@ mod tests {
         assert_eq!(run.hits, 0.5);
         assert!(run.median > 0.0 && run.mean > 0.0);
         assert_eq!(pace.cold_batches(160), 2);
+    }
+
+    #[test]
+    fn time_in_which_a_thread_sleeps_counts_and_preempted_time_does_not() {
+        let begin = Moment::now();
+        std::thread::sleep(Duration::from_millis(20));
+        let slept = begin.elapsed();
+        // Unless it was preempted beside.
+        assert!(
+            slept >= Duration::from_millis(20)
+                || Usage::now().preemptions > begin.thread.preemptions
+        );
+        let mut preempted = Moment::now();
+        preempted.thread.preemptions -= 1;
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(preempted.elapsed() < Duration::from_millis(20));
     }
 }

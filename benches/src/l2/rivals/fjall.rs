@@ -41,7 +41,8 @@ impl Rival for Fjall {
         found.map(|value| Seen::of(&value))
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         self.keyspace.insert(request.key, value).expect("there is room");
+        true
     }
 }

@@ -61,9 +61,9 @@ impl Rival for Foyer {
         }
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         let writer = self.cache.storage_writer(request.key.to_vec());
-        writer.force().insert(value.to_vec());
+        writer.force().insert(value.to_vec()).is_some()
     }
 
     fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {

@@ -64,10 +64,11 @@ impl Rival for Lmdb {
         found.map(|value| Seen::of(&Bytes::copy_from_slice(value)))
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         let mut transaction = self.write();
         self.database.put(&mut transaction, &request.key, value).expect("the map is large enough");
         transaction.commit().expect("the map is large enough");
+        true
     }
 
     fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {

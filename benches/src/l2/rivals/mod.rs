@@ -49,7 +49,7 @@ pub(super) const NAMES: [&str; 8] = [OURS, ARRAY, LMDB, LMDB_WRITEMAP, REDB, FJA
 pub(super) struct Seen {
     /// The number that the value begins with.
     number: u32,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Seen {
@@ -71,8 +71,8 @@ pub(super) trait Rival {
     /// Copies the value of a key.
     fn get(&mut self, request: &Request) -> Option<Seen>;
 
-    /// Stores a value under a key.
-    fn put(&mut self, request: &Request, value: &[u8]);
+    /// Stores a value under a key; false where the store would not wait for another process.
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool;
 
     /// Stores many, in the fastest way that there is.
     fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {

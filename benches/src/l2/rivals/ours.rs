@@ -1,8 +1,8 @@
 //! tierce's store, default options but for its sizes.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use tierce::{Clock, Millis, NewRecord, Put, Store, StoreOptions};
+use tierce::{Clock, Dropped, Millis, NewRecord, Put, Store, StoreOptions};
 
 use super::{Fault, KEY_BYTES, Request, Rival, Seen, Setup};
 
@@ -37,6 +37,17 @@ impl Ours {
         Self::of(setup, probed - left_for_records + data)
     }
 
+    /// A store of a size, for values up to the default bound.
+    pub(in super::super) fn sized(
+        folder: &Path,
+        bytes: usize,
+        entries: usize,
+    ) -> Result<Self, Fault> {
+        let options = StoreOptions::new(folder).max_bytes(bytes as u64);
+        let options = options.max_entries(entries as u64);
+        Ok(Self { store: Store::open(&options, Clock::system())? })
+    }
+
     fn of(setup: &Setup<'_>, bytes: usize) -> Result<Self, Fault> {
         let options = StoreOptions::new(setup.folder)
             .max_bytes(bytes as u64)
@@ -67,10 +78,14 @@ impl Rival for Ours {
         found.map(|record| Seen::of(&record.value))
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         let hash = self.store.hash(&request.key);
         let record = NewRecord { value, format: 0, expires_at: Millis::NEVER };
         let put = self.store.put(hash, &request.key, record, None);
-        assert!(matches!(put, Put::Stored { .. }), "the store makes room: {put:?}");
+        match put {
+            Put::Stored { .. } => true,
+            Put::Removed { why: Dropped::Busy, .. } => false,
+            Put::Removed { why, .. } => panic!("the store makes room: {why:?}"),
+        }
     }
 }

@@ -43,11 +43,12 @@ impl Rival for Redb {
         found.map(|value| Seen::of(&Bytes::copy_from_slice(value.value())))
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         self.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(TABLE).expect("the table is there");
             table.insert(request.key.as_slice(), value).expect("there is room");
         });
+        true
     }
 
     fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {

@@ -62,9 +62,10 @@ impl Rival for Sqlite {
         found.optional().expect("the database is sound")
     }
 
-    fn put(&mut self, request: &Request, value: &[u8]) {
+    fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         let stored = self.put.execute(params![request.key, value]);
         stored.expect("there is room");
+        true
     }
 
     fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {
