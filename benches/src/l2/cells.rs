@@ -13,7 +13,7 @@ use super::{
     data::{ABSENT, Numbers, SEED, Value},
     folder::Ground,
     results::{Cell, Row},
-    rivals::{ARRAY, FOYER, Fault, LMDB, LMDB_WRITEMAP, NAMES, OURS, Ours, Rival, Setup, open},
+    rivals::{FOYER, Fault, LMDB, LMDB_WRITEMAP, NAMES, OURS, Ours, Rival, Setup, open},
     timing::{Pace, Run},
 };
 
@@ -223,16 +223,14 @@ impl<'a> Group<'a> {
     fn compete(&self, work: Work, stands: &mut [Stand]) -> Vec<Row> {
         let pace = Pace::of(self.size.value_bytes, work.limit(self.arguments));
         let mut values = Value::up_to(self.size.value_bytes);
-        let has_part = |stand: &&mut Stand| work != Work::Miss || stand.name != ARRAY;
-        let mut stands: Vec<&mut Stand> = stands.iter_mut().filter(has_part).collect();
         let mut runs: Vec<Vec<Run>> = stands.iter().map(|_| vec![]).collect();
-        for stand in &mut stands {
+        for stand in &mut *stands {
             let _ = self.run(work, stand, pace, &mut values);
         }
         for (_, index) in turns(stands.len(), self.arguments.rounds) {
-            runs[index].push(self.run(work, stands[index], pace, &mut values));
+            runs[index].push(self.run(work, &mut stands[index], pace, &mut values));
         }
-        let row = |(stand, runs): (&&mut Stand, Vec<Run>)| {
+        let row = |(stand, runs): (&Stand, Vec<Run>)| {
             let figures = |pick: fn(&Run) -> f64| runs.iter().map(pick).collect::<Vec<f64>>();
             let (medians, means) = (figures(|run| run.median), figures(|run| run.mean));
             let (figure, aside) =

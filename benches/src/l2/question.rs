@@ -14,7 +14,8 @@ synchronous = OFF, prepared statements, the file mapped. `foyer`: the block engi
 tier of nothing; it gathers puts, and each batch includes the wait for its writer. Each operation \
 is a transaction of its own.\n\
 \n\
-Loads: `get`: resident keys, uniform. `miss`: keys that were never stored. `put`: `tierce` puts a \
+Loads: `get`: resident keys, uniform. `miss`: keys that were never stored \
+(`array`: the hash of the key, and two cache lines of a mapped table of 16 bytes an entry). `put`: `tierce` puts a \
 new key into a full store, so that each put evicts; the rivals evict nothing and overwrite resident \
 keys, which spares them the delete of a victim; `tierce, overwrites` does the same as they, in a \
 store that the keys just do not fit.\n\

@@ -6,7 +6,7 @@ use fjall::{
     config::CompressionPolicy,
 };
 
-use super::{Fault, Request, Rival, Seen, Setup};
+use super::{Fault, Request, Rival, Seen, Setup, Value};
 
 /// Values from here on are kept beside the tree.
 const SEPARATED_BYTES: usize = 16 << 10;
@@ -44,5 +44,14 @@ impl Rival for Fjall {
     fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         self.keyspace.insert(request.key, value).expect("there is room");
         true
+    }
+
+    fn fill(&mut self, numbers: &mut dyn Iterator<Item = (u32, usize)>, values: &mut Value) {
+        for (number, bytes) in numbers {
+            self.put(&Request::new(number), values.of(number, bytes));
+        }
+        // Its reads are best in one level, which it would come to by itself with time.
+        self.keyspace.rotate_memtable_and_wait().expect("there is room");
+        self.keyspace.major_compact().expect("there is room");
     }
 }
