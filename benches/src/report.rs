@@ -1,7 +1,6 @@
 //! A result as a file: Markdown to read, JSON to compare, both with machine, date and commit.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -9,97 +8,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-
-use crate::rounds::Timing;
-
-/// One line of the table: a case and what each rival took.
-pub struct Case {
-    /// Load, size and threads, in a few words.
-    pub name: String,
-    /// The rivals, the first of which is ours.
-    pub timings: Vec<Timing>,
-}
-
-/// A report.
-pub struct Report {
-    /// The stem of the file names.
-    pub name: &'static str,
-    /// What was asked, and how the rivals are set up.
-    pub question: &'static str,
-    /// The unit of all values.
-    pub unit: &'static str,
-    /// The lines.
-    pub cases: Vec<Case>,
-}
-
-impl Report {
-    /// The report as Markdown. Ratios are to our own value: above 1 the rival is slower.
-    pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        let machine = Machine::here();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "# {}\n\n{}\n\n{}\n\n\
-             {}: median (min..max) of interleaved runs; × = rival's median / the first column's.\n",
-            self.name,
-            self.question,
-            machine.line(),
-            self.unit,
-        );
-        let Some(first) = self.cases.first() else { return text };
-        let names = first.timings.iter().map(|timing| timing.name);
-        let _ = writeln!(text, "| case | {} |", names.collect::<Vec<_>>().join(" | "));
-        let _ = writeln!(text, "|---|{}", "---|".repeat(first.timings.len()));
-        for case in &self.cases {
-            let _ = write!(text, "| {} |", case.name);
-            for (index, timing) in case.timings.iter().enumerate() {
-                let Timing { median, min, max, .. } = timing;
-                let digits = if *median < 10.0 { 2 } else { 0 };
-                let _ = write!(text, " {median:.digits$} ({min:.digits$}..{max:.digits$})");
-                if index > 0 {
-                    let _ = write!(text, " ×{:.2}", median / case.timings[0].median);
-                }
-                text.push_str(" |");
-            }
-            text.push('\n');
-        }
-        text
-    }
-
-    /// The report as JSON.
-    pub fn json(&self) -> Value {
-        let machine = Machine::here();
-        let timing = |timing: &Timing| {
-            json!({
-                "name": timing.name,
-                "median": timing.median,
-                "min": timing.min,
-                "max": timing.max,
-                "runs": timing.runs,
-            })
-        };
-        let mut value = machine.json(self.name, self.question);
-        value["unit"] = json!(self.unit);
-        value["cases"] = self
-            .cases
-            .iter()
-            .map(|case| {
-                let timings = case.timings.iter().map(timing).collect::<Vec<_>>();
-                json!({ "name": case.name, "timings": timings })
-            })
-            .collect();
-        value
-    }
-
-    /// Writes both files into `benches/results/` of this source tree and returns their paths.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn write(&self) -> io::Result<[PathBuf; 2]> {
-        write_files(self.name, &self.markdown(), &self.json())
-    }
-}
 
 /// Writes a report as `name.md` and `name.json` into `benches/results/` of this source tree and
 /// returns the paths.
@@ -215,14 +123,5 @@ mod tests {
         ] {
             assert_eq!(date_of(days), date);
         }
-    }
-
-    #[test]
-    fn a_table_shows_medians_and_ratios() {
-        let timing = |name, median| Timing { name, median, min: 1.0, max: 90.0, runs: 5 };
-        let case = Case { name: "x".into(), timings: vec![timing("a", 20.0), timing("b", 30.0)] };
-        let report = Report { name: "n", question: "q", unit: "ns", cases: vec![case] };
-        assert!(report.markdown().ends_with("| x | 20 (1..90) | 30 (1..90) ×1.50 |\n"));
-        assert_eq!(report.json()["cases"][0]["timings"][1]["median"], 30.0);
     }
 }
