@@ -12,6 +12,8 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
+use crate::store::guard::Guard;
+
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The largest page that this library knows of: what is cut off of a reservation is whole pages.
 const PAGE_BYTES: usize = 64 << 10;
@@ -20,6 +22,7 @@ const PAGE_BYTES: usize = 64 << 10;
 pub(super) struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
+    guard: Option<Guard>,
 }
 
 // SAFETY: the mapping is plain shared memory without a home thread, and `&Mapping` gives access
@@ -89,7 +92,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(io::Error::last_os_error)?;
-        let mapping = Self { base, bytes };
+        let mapping = Self { base, bytes, guard: None };
         // SAFETY: the range is the mapping just made. Cached values have no place in core dumps;
         // a kernel that cannot exclude them changes nothing else.
         unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTDUMP) };
@@ -138,6 +141,17 @@ impl Mapping {
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = (at, lines);
+    }
+
+    /// Has the mapping outlive the truncation of its file, if the system allows.
+    pub(super) fn guard(&mut self) {
+        self.guard = Guard::new(self.base.as_ptr().addr(), self.bytes);
+    }
+
+    /// True where it has outlived one: what is read from it means nothing.
+    #[inline]
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_spoiled)
     }
 
     /// Makes the pages from byte `at` on present and writable, which is many times cheaper than a
@@ -193,6 +207,7 @@ fn huge_aligned(bytes: usize) -> *mut libc::c_void {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        self.guard = None;
         // SAFETY: the range was mapped by `new` and no reference outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }

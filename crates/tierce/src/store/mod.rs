@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `options`, `types` | what can be set, what is taken and returned |
 //! | `layout` | where every byte is |
+//! | `guard` | outliving a truncated file |
 //! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: most that is unsafe |
 //! | `sum` | checksums |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
@@ -38,7 +39,8 @@
 //! On a disk the data goes by `pread` and `pwrite`, and index and stamps are mapped from the head
 //! of the same file: they were allocated at creation on a file system that writes in place, so a
 //! mapped access can fail only where the device itself does. After a reboot a store starts empty.
-//! A process of the same user that truncates the file under the mapping is not guarded against.
+//! A process of the same user that truncates the file under the mapping ends those that have it,
+//! unless they asked for the guard ([`StoreOptions::survive_truncation`]).
 //! Other platforms than Linux get `elsewhere` in place of this file.
 
 mod check;
@@ -47,6 +49,7 @@ mod doubts;
 mod evict;
 mod extents;
 mod files;
+mod guard;
 mod index;
 mod inspect;
 mod layout;
@@ -220,6 +223,9 @@ impl Store {
     pub fn trouble(&self) -> Option<String> {
         self.parked.reason(&self.clock).or_else(|| {
             let path = self.directory.display();
+            if self.mapping.is_spoiled() {
+                return Some(format!("l2.data in {path} was truncated by somebody"));
+            }
             match self.standing() {
                 Standing::Sound => None,
                 Standing::Removed => Some(format!("l2.lock or l2.data was removed from {path}")),
@@ -274,6 +280,12 @@ impl Store {
     #[inline]
     fn count(&self, count: Count) {
         self.statistics.add(&self.locks, &self.lock_file, count, 1);
+    }
+
+    /// True while records must be left alone.
+    #[inline]
+    fn is_parked(&self) -> bool {
+        self.parked.is_parked(&self.clock) || self.mapping.is_spoiled()
     }
 
     /// Takes the mutex of a shard and repairs what a dead owner left.

@@ -218,6 +218,10 @@ impl Inside {
             }
             (Arc::clone(&view.store), view.is_void)
         };
+        if old.standing() == Standing::Removed {
+            // It seems superseded because it is spoiled: nobody has made another one yet.
+            old.remove_names();
+        }
         match self.open_next(&old) {
             Some(next) => {
                 self.put_in_use(&old, next);

@@ -369,7 +369,10 @@ impl<'a> Opening<'a> {
 
     #[allow(unsafe_code)]
     fn store(&self, data: Data, locks: LockArea, lock_file: File, clock: Clock) -> Store {
-        let Data { file, header, mapping } = data;
+        let Data { file, header, mut mapping } = data;
+        if self.options.survive_truncation {
+            mapping.guard();
+        }
         // SAFETY: the mapping moves into the same `Store`, is never taken out of it, and its
         // memory does not move with it; `Store` drops `state`, which has no `Drop`, before it.
         let state = unsafe { State::new(&mapping, &header.geometry) };

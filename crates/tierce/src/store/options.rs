@@ -36,6 +36,7 @@ pub struct StoreOptions {
     pub(super) medium: Medium,
     pub(super) existing_only: bool,
     pub(super) resize: bool,
+    pub(super) survive_truncation: bool,
 }
 
 impl StoreOptions {
@@ -52,6 +53,7 @@ impl StoreOptions {
             medium: Medium::Auto,
             existing_only: false,
             resize: false,
+            survive_truncation: false,
         }
     }
 
@@ -129,6 +131,16 @@ impl StoreOptions {
     #[must_use]
     pub fn resize(mut self, resize: bool) -> Self {
         self.resize = resize;
+        self
+    }
+
+    /// Sets whether the process outlives it when somebody truncates `l2.data` under its mapping,
+    /// by a handler of SIGBUS for all of the process; the store is then replaced by a new one.
+    /// Default: false, because handlers belong to the host program. What is no page of a store
+    /// goes to the handler that was there before.
+    #[must_use]
+    pub fn survive_truncation(mut self, survive: bool) -> Self {
+        self.survive_truncation = survive;
         self
     }
 

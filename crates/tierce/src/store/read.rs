@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`Io`](ErrorKind::Io) where the device fails; only on [`Medium::Disk`](crate::Medium).
     pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<StoreRecord>> {
-        if self.parked.is_parked(&self.clock) {
+        if self.is_parked() {
             self.count(Count::Misses);
             return Ok(None);
         }

@@ -35,7 +35,7 @@ const NAMES: [&str; 2] = ["l2.lock", "l2.data"];
 pub(crate) enum Standing {
     /// It still has it.
     Sound,
-    /// Its files were removed, or others are in their place.
+    /// Its files were removed or truncated, or others are in their place.
     Removed,
     /// Another store has the name, and this one is to be used no more.
     Superseded,
@@ -56,9 +56,12 @@ impl Store {
 
     /// What became of the store's name. Asks the system: not for every call.
     pub(crate) fn standing(&self) -> Standing {
-        if self.is_superseded() {
+        if self.mapping.is_spoiled() {
+            // Its names still are its own, of a file that is of no more use.
+            Standing::Removed
+        } else if self.is_superseded() {
             Standing::Superseded
-        } else if NAMES.iter().all(|name| self.has_name(name)) {
+        } else if self.is_whole() && NAMES.iter().all(|name| self.has_name(name)) {
             Standing::Sound
         } else {
             Standing::Removed
@@ -87,6 +90,12 @@ impl Store {
                 let _ = fs::remove_file(self.directory.join(name));
             }
         }
+    }
+
+    /// False where the file was truncated: what is gone of it may be looked at any time.
+    fn is_whole(&self) -> bool {
+        let bytes = self.geometry.file_bytes();
+        self.data_file.metadata().is_ok_and(|about| about.len() >= bytes)
     }
 
     fn has_name(&self, name: &str) -> bool {

@@ -182,13 +182,17 @@ fn child_process() {
         "fork" => {
             let store = open(folder);
             const GETS: u64 = 50_000;
-            put(&store, "before", "1");
+            // The child makes the shard of "k" a miss.
+            let mut names = (0..).map(|number| format!("before-{number}"));
+            let before = names.find(|name| shard_of(&store, name) != shard_of(&store, "k"));
+            let before = before.unwrap();
+            put(&store, &before, "1");
             let mut process = 0;
             std::thread::scope(|scope| {
                 let shard = shard_of(&store, "k");
                 let other = other_key(&store, "k", false);
                 let (tell, told) = std::sync::mpsc::channel();
-                let (store, other) = (&store, other.as_str());
+                let (store, other, before) = (&store, other.as_str(), before.as_str());
                 // Held by a thread that the child does not have.
                 scope.spawn(move || {
                     let wait = Wait::new(Duration::from_secs(1));
@@ -203,11 +207,11 @@ fn child_process() {
                 if process == 0 {
                     let is_well = matches!(put(store, other, "2"), Put::Stored { .. })
                         && matches!(put(store, "k", "2"), Put::Removed { why: Dropped::Busy, .. })
-                        && (0..GETS).all(|_| get(store, "before").is_some());
+                        && (0..GETS).all(|_| get(store, before).is_some());
                     // SAFETY: ends the child at once.
                     unsafe { libc::_exit(if is_well { 0 } else { 1 }) };
                 }
-                assert!((0..GETS).all(|_| get(store, "before").is_some()));
+                assert!((0..GETS).all(|_| get(store, before).is_some()));
             });
             let mut status = 0;
             // SAFETY: waits for the child just made, with memory for its status.

@@ -222,7 +222,7 @@ impl Store {
         expect: Option<StoreToken>,
         only_absent: bool,
     ) -> Result<T, Dropped> {
-        if self.parked.is_parked(&self.clock) {
+        if self.is_parked() {
             return Err(Dropped::Parked);
         }
         let value_bytes = record.value.len() as u64;
