@@ -64,9 +64,10 @@ impl Store {
         let number = self.geometry.set_of(hash);
         let set = self.set(number);
         let mut replaced = None;
-        let mut tagged = first_tagged(set, hash);
-        while let Some(number) = tagged {
-            tagged = next_tagged(set, number, hash);
+        let mut tagged = all_tagged(set, hash);
+        while tagged != 0 {
+            let number = tagged.trailing_zeros() as usize;
+            tagged &= tagged - 1;
             // Once placed, a later slot with the tag can only be a leftover.
             let next = if replaced.is_none() { new } else { Slot::EMPTY };
             let Some(old) = swap_tagged(&set[number], hash, next) else { continue };
@@ -211,6 +212,21 @@ pub(super) fn first_tagged(set: &[AtomicU64; layout::SET_SLOTS], hash: u64) -> O
     }
     first_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     None
+}
+
+/// The slots that have the tag of `hash`, or are empty and seem to have it, as bits.
+#[inline(always)]
+fn all_tagged(set: &[AtomicU64; layout::SET_SLOTS], hash: u64) -> u32 {
+    let mut bits = 0;
+    macro_rules! all_of {
+        ($($number:literal)*) => {
+            $(if Slot(set[$number].load(Ordering::Acquire)).seems_tagged(hash) {
+                bits |= 1 << $number;
+            })*
+        };
+    }
+    all_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    bits
 }
 
 /// The number of a later slot than `number` that has the tag of `hash`: seldom is there one.
