@@ -70,7 +70,9 @@ impl Config {
             .max_bytes(section.max_bytes)
             .max_entries(section.max_entries)
             .lock_wait(section.lock_wait)
-            .schema(section.schema);
+            .schema(section.schema)
+            .resize(section.resize)
+            .survive_truncation(section.survive_truncation);
         if let Some(bytes) = section.max_value_bytes {
             options = options.max_value_bytes(bytes);
         }

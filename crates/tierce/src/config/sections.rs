@@ -90,6 +90,10 @@ pub struct SharedSection {
     pub lock_wait: Duration,
     /// `shared.schema`: version of the caller's value layout.
     pub schema: u64,
+    /// `shared.resize`: replaces a store of another size, and keeps its records.
+    pub resize: bool,
+    /// `shared.survive_truncation`: outlives a truncated store file by a handler of SIGBUS.
+    pub survive_truncation: bool,
 }
 
 impl Default for SharedSection {
@@ -102,6 +106,8 @@ impl Default for SharedSection {
             max_value_bytes: None,
             lock_wait: Duration::from_millis(5),
             schema: 0,
+            resize: false,
+            survive_truncation: false,
         }
     }
 }

@@ -40,7 +40,7 @@ fn sample(key: &str) -> &'static str {
         "service" => "orders",
         "environment" => "production",
         "tiering" => "L1L2L3",
-        "metrics_enabled" | "redis.tls" => "true",
+        "metrics_enabled" | "redis.tls" | "shared.resize" | "shared.survive_truncation" => "true",
         "shared.directory" | "redis.unix" | "redis.tls_ca_file" => "/run/tierce",
         "shared.name" => "orders",
         "redis.url" => "redis://cache:6380/1",
