@@ -187,23 +187,24 @@ fn child_process() {
             let before = names.find(|name| shard_of(&store, name) != shard_of(&store, "k"));
             let before = before.unwrap();
             put(&store, &before, "1");
-            let mut process = 0;
+            let mut status = 0;
             std::thread::scope(|scope| {
                 let shard = shard_of(&store, "k");
                 let other = other_key(&store, "k", false);
                 let (tell, told) = std::sync::mpsc::channel();
+                let (_release, released) = std::sync::mpsc::channel::<()>();
                 let (store, other, before) = (&store, other.as_str(), before.as_str());
                 // Held by a thread that the child does not have.
                 scope.spawn(move || {
                     let wait = Wait::new(Duration::from_secs(1));
                     let _guard = store.locks.lock(shard, &wait).unwrap();
                     tell.send(()).unwrap();
-                    std::thread::sleep(Duration::from_millis(200));
+                    let _until_the_child_has_ended = released.recv();
                 });
                 told.recv().unwrap();
                 // SAFETY: the child calls the store and ends by `_exit`; nothing of the test
                 // harness runs in it.
-                process = unsafe { libc::fork() };
+                let process = unsafe { libc::fork() };
                 if process == 0 {
                     let is_well = matches!(put(store, other, "2"), Put::Stored { .. })
                         && matches!(put(store, "k", "2"), Put::Removed { why: Dropped::Busy, .. })
@@ -212,10 +213,9 @@ fn child_process() {
                     unsafe { libc::_exit(if is_well { 0 } else { 1 }) };
                 }
                 assert!((0..GETS).all(|_| get(store, before).is_some()));
+                // SAFETY: waits for the child just made, with memory for its status.
+                assert_eq!(unsafe { libc::waitpid(process, &raw mut status, 0) }, process);
             });
-            let mut status = 0;
-            // SAFETY: waits for the child just made, with memory for its status.
-            assert_eq!(unsafe { libc::waitpid(process, &raw mut status, 0) }, process);
             assert_eq!(status, 0, "the forked process failed");
             assert_eq!(store.statistics().hits, 2 * GETS, "no count of either is lost");
             let other = other_key(&store, "k", false);
@@ -359,7 +359,17 @@ fn a_segment_that_a_dead_evictor_left_half_emptied_is_finished() {
         });
         let store = if reopen {
             drop(store);
-            open(folder.path())
+            // A child that another test is about to start has a copy of the descriptors for a
+            // moment: then this one is not alone, and repairs nothing.
+            let is_repaired = |store: &Store| {
+                let entries = store.segments().iter();
+                entries.clone().all(|entry| entry.generation.load(Ordering::Relaxed) % 2 == 0)
+            };
+            let mut tries = (0..1000).map(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                open(folder.path())
+            });
+            tries.find(is_repaired).expect("one that is alone repairs")
         } else {
             fill(&store, 3000, 4000);
             assert_eq!(store.statistics().owner_deaths, 1);
