@@ -285,7 +285,7 @@ fn every_flipped_bit_of_a_record_is_found_where_it_is() {
         })
         .collect();
     // A piece of a large value is told twice: where it is, and where its list is.
-    records.retain(|(_, (position, _, end))| end - position < 4096);
+    records.retain(|(_, (position, key, end))| *key > 0 && end - position < 4096);
     assert!(records.len() > 100);
     let whole = contents(&path).unwrap();
     assert_eq!(whole.damages, 0);
