@@ -1,4 +1,5 @@
-//! `get_or_load`: reading, and on a miss loading once for all callers in this process.
+//! `get_or_load`: reading, and on a miss loading once for all callers in this process and, above
+//! L2, on this host.
 //!
 //! The marks are taken before the first tier is asked, the fills are judged by them after the
 //! loader returned: a load during which the key changed is given to those who wait for it and
@@ -20,7 +21,7 @@ use crate::{
     error::{ErrorKind, Result},
     load::Entered,
     metrics::{CacheCounter, nanoseconds},
-    tier::{Fill, Record},
+    tier::{Fill, Record, Turn, Turns},
     tiering::TierKind,
 };
 
@@ -48,7 +49,8 @@ impl LoadOptions {
         self
     }
 
-    /// Sets how long to wait for a load that another thread began.
+    /// Sets how long to wait for a load that another thread began. One of another process is
+    /// waited for no longer either; this call loads itself then.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
@@ -56,7 +58,7 @@ impl LoadOptions {
     }
 
     /// Calls `check` about every 50 ms, with no lock held, while the call waits for a load that
-    /// another thread began; an error of it ends the wait. For hosts that must look up while they
+    /// another thread or process began; an error of it ends the wait. For hosts that must look up while they
     /// wait, such as an interpreter for its signals.
     #[must_use]
     pub fn while_waiting(mut self, check: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
@@ -118,7 +120,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Looks once more, then in L3, then loads.
+    /// Waits for its turn on this host, looks once more, then in L3, then loads.
     fn lead(
         &self,
         plan: Plan,
@@ -129,14 +131,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Answer<V>> {
         // Marks of this flight's own, and a second look under them: the flight before this one
         // may have landed between our miss and our turn.
-        let mut marks = self.marks(plan, key);
-        if let Some(value) = self.look_near(plan, key) {
-            self.metrics.hit(TierKind::Memory);
-            return Ok(Answer { value, origin: Origin::Tier(TierKind::Memory) });
-        }
-        if let Some(answer) = self.look_shared(plan, key, &marks) {
-            return Ok(answer);
-        }
+        // So may the load of another process for which this one waited.
+        let turns = self.turns(plan, key, options);
+        let (mut marks, _lease) = loop {
+            let turn = self.turn(turns.as_ref(), options)?;
+            let marks = self.marks(plan, key);
+            if let Some(value) = self.look_near(plan, key) {
+                self.metrics.hit(TierKind::Memory);
+                return Ok(Answer { value, origin: Origin::Tier(TierKind::Memory) });
+            }
+            if let Some(answer) = self.look_shared(plan, key, &marks) {
+                return Ok(answer);
+            }
+            match turn {
+                Turn::Mine(lease) => break (marks, Some(lease)),
+                Turn::Alone => break (marks, None),
+                Turn::Over => {}
+            }
+        };
         let found = self.find_remote(plan, key, &mut marks);
         // The loader has a histogram of its own.
         self.read_ended(begin);
@@ -161,6 +173,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.keep(plan, key, value, ttl, &marks)?
         };
         Ok(Answer { value, origin: Origin::Loaded })
+    }
+
+    /// The way to this call's turn to load, where the processes of the host take turns.
+    fn turns(&self, plan: Plan, key: &[u8], options: &LoadOptions) -> Option<Turns> {
+        if options.ttl == Some(Some(Duration::ZERO)) {
+            // What is not kept is of no use to others.
+            return None;
+        }
+        let patience = options.wait.unwrap_or(self.load_wait);
+        self.lowers.shared.in_force(plan)?.turns(key, patience)
+    }
+
+    fn turn<'a>(&self, turns: Option<&'a Turns>, options: &LoadOptions) -> Result<Turn<'a>> {
+        let Some(turns) = turns else { return Ok(Turn::Alone) };
+        let waited = turns.has_waited();
+        let turn = turns.ask(|| options.check.as_deref().map_or(Ok(()), |check| check()));
+        if !waited && turns.has_waited() {
+            self.metrics.count(CacheCounter::LoadWaits);
+        }
+        turn
     }
 
     /// Puts a loaded value into the tiers, lowest first, as far as the marks allow. Returns the

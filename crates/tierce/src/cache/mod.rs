@@ -180,7 +180,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.clear()
     }
 
-    /// The value of `key`; on a miss calls `load`, once for all callers in this process.
+    /// The value of `key`; on a miss calls `load`, once for all callers in this process and, where
+    /// L2 is in force, on this host.
     ///
     /// `load` gets the key and returns a value, or a [`Loaded`] with a time to live of its own.
     /// It runs on this thread, with no lock held, and may use the cache for other keys. If the

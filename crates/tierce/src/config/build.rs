@@ -72,6 +72,7 @@ impl Config {
             .lock_wait(section.lock_wait)
             .schema(section.schema)
             .resize(section.resize)
+            .load_lease(section.load_lease)
             .survive_truncation(section.survive_truncation);
         if let Some(bytes) = section.max_value_bytes {
             options = options.max_value_bytes(bytes);

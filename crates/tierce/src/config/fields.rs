@@ -42,6 +42,8 @@ const MOST_WAIT: Duration = Duration::from_secs(3600);
 const MOST_NETWORK: Duration = Duration::from_secs(600);
 /// A read that waits longer than this for a lock of L2 had better go without L2.
 const MOST_LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Longer than any caller waits for a load.
+const MOST_LEASE: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Slots are numbered by u32 with one number kept for "none".
 const MOST_ENTRIES: u64 = u32::MAX as u64 - 1;
@@ -241,6 +243,17 @@ pub(super) static FIELDS: &[Field] = &[
         meaning: "longest wait for a lock of L2 before the call goes on without L2",
         read: take!(Span, shared.lock_wait),
         write: put!(Span, shared.lock_wait),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "shared.load_lease",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: Duration::ZERO, most: MOST_LEASE },
+        default: "10s",
+        meaning: "longest wait for another process of the host that loads the key; 0: none",
+        read: take!(Span, shared.load_lease),
+        write: put!(Span, shared.load_lease),
         unset: |_| "none".to_owned(),
     },
     Field {

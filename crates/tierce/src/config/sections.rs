@@ -88,6 +88,8 @@ pub struct SharedSection {
     pub max_value_bytes: Option<u64>,
     /// `shared.lock_wait`: longest wait of one call for locks; zero never waits.
     pub lock_wait: Duration,
+    /// `shared.load_lease`: longest wait for another process that loads the key; zero is off.
+    pub load_lease: Duration,
     /// `shared.schema`: version of the caller's value layout.
     pub schema: u64,
     /// `shared.resize`: replaces a store of another size, and keeps its records.
@@ -105,6 +107,7 @@ impl Default for SharedSection {
             max_bytes: 256 << 20,
             max_value_bytes: None,
             lock_wait: Duration::from_millis(5),
+            load_lease: Duration::from_secs(10),
             schema: 0,
             resize: false,
             survive_truncation: false,

@@ -51,7 +51,7 @@ fn sample(key: &str) -> &'static str {
         "memory.shards" => "16",
         "memory.policy" => "lru",
         "redis.port" => "6380",
-        "shared.lock_wait" => "0ms",
+        "shared.lock_wait" | "shared.load_lease" => "0ms",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",
         _ => "5000",
     }

@@ -6,6 +6,7 @@
 //!  4096  mutexes, 128 bytes apart: one per shard, then the evictor's
 //! 16384  active segments, 64 bytes per shard, then the evictor's; free-segment count
 //! 24576  statistics: 128 slots of 1 KiB ([`super::statistics`])
+//! 160 K  leases of loads: a mutex and its words, 128 bytes each ([`super::lease`])
 //! ```
 //!
 //! The mutexes are never trusted from an earlier life: a file copied while one was held would
@@ -41,6 +42,15 @@ pub(super) const LOCK_FILE_BYTES: u64 = 192 << 10;
 /// Position of the statistics.
 pub(super) const STATISTICS_AT: u64 = 24576;
 
+/// Position of the leases.
+pub(super) const LEASES_AT: u64 = 160 << 10;
+/// How many loads of the host's processes may have one at a time.
+pub(super) const LEASES: u32 = 256;
+/// Bytes from lease to lease.
+pub(super) const LEASE_BYTES: u64 = 128;
+/// Bytes from the mutex of a lease to its words.
+pub(super) const LEASE_WORDS_AT: u64 = 64;
+
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tiercLk2");
 const MUTEXES_AT: usize = 4096;
 /// Two cache lines apart: neighbours are prefetched in pairs.
@@ -52,7 +62,9 @@ const MUTEX_BYTES: usize = size_of::<libc::pthread_mutex_t>();
 const _: () = assert!(MUTEX_BYTES <= MUTEX_STRIDE);
 const _: () = assert!(MUTEXES_AT + (MAX_SHARDS as usize + 1) * MUTEX_STRIDE <= ACTIVE_AT as usize);
 const _: () = assert!(ACTIVE_AT + (MAX_SHARDS as u64 + 1) * 64 <= FREE_AT);
-const _: () = assert!(STATISTICS_AT + SLOTS as u64 * SLOT_BYTES <= LOCK_FILE_BYTES);
+const _: () = assert!(STATISTICS_AT + SLOTS as u64 * SLOT_BYTES <= LEASES_AT);
+const _: () = assert!(MUTEX_BYTES <= LEASE_WORDS_AT as usize);
+const _: () = assert!(LEASES_AT + LEASES as u64 * LEASE_BYTES <= LOCK_FILE_BYTES);
 
 shared_struct! {
     LockHead, 64 {
@@ -166,10 +178,11 @@ impl LockArea {
         for word in self.mapping.slice::<AtomicU64>(0, LOCK_FILE_BYTES as usize / 8) {
             word.store(0, Ordering::Relaxed);
         }
-        for index in 0..=self.shards {
+        let of_shards = (0..=self.shards).map(|index| self.mutex(index));
+        for mutex in of_shards.chain((0..LEASES).map(|number| self.lease_mutex(number))) {
             // SAFETY: the address is inside the mapping and aligned; nobody holds or waits for
             // the mutex, as the caller is alone.
-            unsafe { initialise_mutex(self.mutex(index)) }?;
+            unsafe { initialise_mutex(mutex) }?;
         }
         head.magic.store(MAGIC, Ordering::Relaxed);
         head.fingerprint.store(fingerprint()?, Ordering::Relaxed);
@@ -261,6 +274,19 @@ impl LockArea {
         // SAFETY: an initialised mutex inside a live mapping.
         let code = unsafe { libc::pthread_mutex_trylock(mutex) };
         self.outcome(mutex, code)
+    }
+
+    /// Takes the mutex of a lease only if it is free.
+    pub(super) fn try_lock_lease(&self, number: u32) -> Result<LockGuard<'_>, NotLocked> {
+        let mutex = self.lease_mutex(number);
+        // SAFETY: an initialised mutex inside a live mapping.
+        let code = unsafe { libc::pthread_mutex_trylock(mutex) };
+        self.outcome(mutex, code)
+    }
+
+    fn lease_mutex(&self, number: u32) -> *mut libc::pthread_mutex_t {
+        let at = LEASES_AT + u64::from(number % LEASES) * LEASE_BYTES;
+        self.mapping.address(at as usize, MUTEX_BYTES).as_ptr().cast()
     }
 
     /// Makes a mutex unrecoverable, as a faulty program could: takes it over from its dead owner

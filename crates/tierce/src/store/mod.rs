@@ -12,7 +12,7 @@
 //!   the record's epochs are current and its checksum is right. Any doubt is a miss.
 //! - A writer holds the robust mutex of its shard. Every wait is bounded by
 //!   [`StoreOptions::lock_wait`] per call. Nothing of the caller's runs under a mutex, and no
-//!   mutex is taken while another is held.
+//!   mutex is waited for while another is held: a load holds the mutex of its lease.
 //! - An entry may be lost at any time; an invalidation never. A change first removes or replaces
 //!   the slot, then raises the key's stamp, both under the shard's mutex. A change that cannot
 //!   have the mutex raises the epoch of the shard, which makes all its records misses, then the
@@ -31,6 +31,7 @@
 //! | `segment`, `evict` | the life of a segment, and its end |
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
 //! | `index` | the slots of a set |
+//! | `lease` | one load of a key at a time on the host |
 //! | `media`, `present` | mapped or `pread`; page faults spared |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
@@ -53,6 +54,7 @@ mod guard;
 mod index;
 mod inspect;
 mod layout;
+mod lease;
 mod limits;
 mod lock;
 mod map;
@@ -84,6 +86,7 @@ use std::{
 pub(crate) use self::{
     current::{Current, Look},
     doubts::Doubt,
+    lease::{Turn, Turns},
     named::{NamedStore, View},
     supersede::Standing,
 };
@@ -124,6 +127,7 @@ pub struct Store {
     seed: u64,
     on_disk: bool,
     lock_wait: Duration,
+    load_lease: Duration,
     clock: Clock,
     parked: Parked,
     statistics: Statistics,

@@ -51,6 +51,11 @@ impl View {
         &self.store
     }
 
+    /// The store, for calls that outlast the view.
+    pub(crate) fn store_for_long(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
     pub(crate) fn number(&self) -> u32 {
         self.number
     }

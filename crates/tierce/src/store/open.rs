@@ -383,6 +383,7 @@ impl<'a> Opening<'a> {
             seed: header.seed,
             on_disk: header.on_disk,
             lock_wait: self.options.lock_wait,
+            load_lease: self.options.load_lease,
             clock,
             parked: Parked::default(),
             statistics,

@@ -32,6 +32,7 @@ pub struct StoreOptions {
     pub(super) max_value_bytes: u64,
     pub(super) segment_bytes: Option<u32>,
     pub(super) lock_wait: Duration,
+    pub(super) load_lease: Duration,
     pub(super) schema: u64,
     pub(super) medium: Medium,
     pub(super) existing_only: bool,
@@ -49,6 +50,7 @@ impl StoreOptions {
             max_value_bytes: 16 << 20,
             segment_bytes: None,
             lock_wait: Duration::from_millis(5),
+            load_lease: Duration::from_secs(10),
             schema: 0,
             medium: Medium::Auto,
             existing_only: false,
@@ -95,6 +97,15 @@ impl StoreOptions {
     #[must_use]
     pub fn lock_wait(mut self, lock_wait: Duration) -> Self {
         self.lock_wait = lock_wait;
+        self
+    }
+
+    /// Sets for how long the other processes of the host wait for one that loads a key, before
+    /// they load it themselves. Default: 10 s. Up to 1 h; zero waits for none. A process that died
+    /// is waited for no longer, and a load that takes longer than this is done twice.
+    #[must_use]
+    pub fn load_lease(mut self, load_lease: Duration) -> Self {
+        self.load_lease = load_lease;
         self
     }
 
@@ -163,6 +174,12 @@ impl StoreOptions {
             return wrong(format!(
                 "shared.lock_wait = {:?}: must not be above 1 s",
                 self.lock_wait
+            ));
+        }
+        if self.load_lease > Duration::from_secs(3600) {
+            return wrong(format!(
+                "shared.load_lease = {:?}: must not be above 1 h",
+                self.load_lease
             ));
         }
         if let Some(bytes) = self.segment_bytes

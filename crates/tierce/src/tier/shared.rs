@@ -25,6 +25,9 @@ pub(super) fn default_options() -> Option<SharedOptions> {
     Some(StoreOptions::new(default_directory("default")))
 }
 
+/// Whose turn it is to load a key on this host.
+pub(crate) use crate::store::{Turn, Turns};
+
 /// The shared store as a tier.
 pub(crate) struct SharedTier {
     store: NamedStore,
@@ -89,6 +92,14 @@ impl SharedTier {
             };
         }
         mark
+    }
+
+    /// The way to a turn to load the key, for a call that waits at most for `patience`; `None`
+    /// where the processes of the host do not wait for each other.
+    pub(crate) fn turns(&self, key: &[u8], patience: Duration) -> Option<Turns> {
+        let store = self.store.current().store_for_long();
+        let hash = store.hash(key);
+        Turns::new(store, hash, patience)
     }
 
     /// True while an L1 entry filed under these is current: a pin and two loads, no lock.

@@ -1,7 +1,7 @@
 //! Stands for L2 where the feature `shared` is off: no value of these types can exist, so the
 //! cache needs no other word of the feature than the line that chooses this file.
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 use super::{Fill, Record, Tier, Usage};
 use crate::{clock::Clock, error::Result, metrics::EvictionStats};
@@ -22,6 +22,28 @@ pub(crate) enum SharedMark {}
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SharedDoubt {
     pub(crate) group: usize,
+}
+
+/// A call's way to its turn to load a key, in a tier that is not built in.
+#[derive(Debug)]
+pub(crate) enum Turns {}
+
+/// What a caller is to do now.
+#[allow(dead_code)]
+pub(crate) enum Turn<'a> {
+    Mine(PhantomData<&'a ()>),
+    Over,
+    Alone,
+}
+
+impl Turns {
+    pub(crate) fn ask(&self, _check: impl Fn() -> Result<()>) -> Result<Turn<'_>> {
+        match *self {}
+    }
+
+    pub(crate) fn has_waited(&self) -> bool {
+        match *self {}
+    }
 }
 
 /// What a change did to a tier that is not built in.
@@ -47,6 +69,10 @@ impl SharedTier {
     }
 
     pub(crate) fn mark(&self, _key: &[u8]) -> SharedMark {
+        match *self {}
+    }
+
+    pub(crate) fn turns(&self, _key: &[u8], _patience: Duration) -> Option<Turns> {
         match *self {}
     }
 
