@@ -2,6 +2,7 @@
 //! versions that all processes see, worker processes, and a real redis-server.
 
 pub mod board;
+pub mod loads;
 pub mod process;
 pub mod redis;
 pub mod value;
