@@ -119,7 +119,7 @@ fn a_loader_that_is_killed_is_waited_for_no_longer() {
 
 #[test]
 fn a_loader_that_hangs_is_overtaken_when_its_lease_is_over() {
-    let load = Load { first: "succeeds", first_ms: 300, others_ms: 50 };
+    let load = Load { first: "succeeds", first_ms: 1500, others_ms: 50 };
     let mut host = Host::start(Tiering::L1L2, 1, 300, &load);
     host.go(0);
     host.leader(0).signal(libc::SIGSTOP);
