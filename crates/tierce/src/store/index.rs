@@ -172,7 +172,14 @@ impl Store {
     pub(super) fn retire(&self, shard: u32, old: Slot, cause: Count) {
         let Some((segment, left)) = self.geometry.locate(old.position()) else { return };
         let entry = self.segment(segment);
-        let Ok(words) = self.media().header(old.position()) else { return };
+        // A device that fails is left alone: a record's room is not worth a timeout under the mutex.
+        if self.parked.is_parked(&self.clock) {
+            return;
+        }
+        let words = match self.media().header(old.position()) {
+            Ok(words) => words,
+            Err(error) => return self.io_failed(&error),
+        };
         let Some(header) = RecordHeader::from_words(&words) else { return };
         // Else the segment was emptied since, and perhaps another record begins there now.
         let is_there = header.generation == entry.generation.load(Ordering::Relaxed)

@@ -94,8 +94,13 @@ impl<'a> Opening<'a> {
                 "shared store: this process has a boot time of its own (time namespace)",
             ));
         }
-        let boot_id = files::boot_id()
-            .map_err(|error| Error::new(ErrorKind::Unsupported, "no boot id").caused_by(error))?;
+        let boot_id = files::boot_id().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::Unsupported, "no boot id").caused_by(error)
+            }
+            // As without descriptors: it passes.
+            _ => failed(&options.directory, "cannot read the boot id for", error),
+        })?;
         let directory = Directory::open(&options.directory, !options.existing_only)?;
         Ok(Self { options, wanted, directory, boot_id })
     }
