@@ -3,6 +3,9 @@
 // Each test file uses some of this; to the lint, it is no test.
 #![allow(dead_code, clippy::unwrap_used)]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod traced;
+
 use std::path::Path;
 
 use tierce::{Clock, KeyHash, Medium, Millis, NewRecord, Put, Store, StoreOptions, StoreRecord};
