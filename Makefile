@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-python fuzz sanitize model torture clean
+	bench bench-l1 bench-hitratio bench-l2 bench-python fuzz fuzz-store sanitize model torture torture-l2 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ bench-python: wheel ## Python hits against functools.lru_cache and cachebox
 fuzz: ## Ten million random operations on L1 and a plain model of it (about a minute)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz -- 10000000
 
+fuzz-store: ## Two million random operations on store files with random damage (minutes)
+	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-store -- 2000000
+
 sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 	scripts/sanitize.sh address
 	scripts/sanitize.sh thread
@@ -75,9 +78,14 @@ sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 model: ## The protocols of threads, in every interleaving, by loom (minutes)
 	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test epoch_model --test index_model
 
-torture: ## The kill storms for ten minutes each
-	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce --all-features --test store_kill_storm
+torture: torture-l2 ## torture-l2, then the kill storm through all tiers for ten minutes
 	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce-tests --test kill_storm
+
+torture-l2: ## L2 for ten minutes: a kill storm, kills at random instructions, 10^5 flips, 1,000 forks
+	TIERCE_TORTURE_SECONDS=240 $(CARGO) test --release -p tierce --all-features --test store_kill_storm
+	TIERCE_TORTURE_SECONDS=30 $(CARGO) test --release -p tierce --all-features --test store_kill_steps
+	TIERCE_FLIPS=100000 $(CARGO) test --release -p tierce --all-features --test store_damage --test store_truncated
+	TIERCE_FORKS=1000 $(CARGO) test --release -p tierce --all-features --test store_fork
 
 clean: ## Removes what was built
 	$(CARGO) clean

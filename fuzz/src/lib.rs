@@ -1,4 +1,5 @@
-//! Random operations on a [`MemoryCache`](tierce::MemoryCache) and on a plain model of it.
+//! Random operations on a [`MemoryCache`](tierce::MemoryCache), and on the file of a
+//! [`Store`](tierce::Store), each beside a plain model of it.
 //!
 //! | file | holds |
 //! |---|---|
@@ -7,12 +8,14 @@
 //! | `model` | what the cache should hold |
 //! | `guest` | another thread that stays in reads |
 //! | `world` | the operations, and what must hold after each |
+//! | `store` | the same for L2, with damage to the file |
 //!
 //! The same bytes, or the same seed, always do the same. A failure is a panic.
 
 mod guest;
 mod model;
 mod source;
+mod store;
 mod things;
 mod world;
 
@@ -42,4 +45,14 @@ pub fn run(bytes: &[u8]) -> u64 {
 /// Does at least so many operations on one cache, and returns how many.
 pub fn run_seed(seed: u64, operations: u64) -> u64 {
     run_source(&mut Source::seeded(seed, operations))
+}
+
+/// Does what the bytes say on a store file, and returns how many operations that were.
+pub fn run_store(bytes: &[u8]) -> u64 {
+    store::run(&mut Source::bytes(bytes))
+}
+
+/// Does so many operations on one store file, and returns how many.
+pub fn run_store_seed(seed: u64, operations: u64) -> u64 {
+    store::run(&mut Source::seeded(seed, operations))
 }
