@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::Duration,
 };
@@ -215,14 +215,16 @@ impl World {
         let options = StoreOptions::new(aside.path().join("store")).max_bytes(1 << 20);
         self.store = open(&options, &self.clock);
         self.store = open(&self.options, &self.clock);
-        self.file = data_file(self.folder.path());
-        // What is damaged stays so, but where the whole file was replaced nothing of it is left.
-        if self.store.usage().entries == 0 {
+        // The old file is still open here, so a new one cannot have its number.
+        let file = data_file(self.folder.path());
+        let number = |file: &File| file.metadata().expect("an open file").ino();
+        if number(&file) != number(&self.file) {
             self.is_damaged = false;
             self.model.clear();
             // Tokens of the old file say nothing about the new one.
             self.tokens.clear();
         }
+        self.file = file;
     }
 
     fn walk(&mut self) {
