@@ -278,6 +278,11 @@ fn an_opener_killed_at_any_system_call_does_not_keep_the_next_from_opening() {
 
 #[test]
 fn an_opener_killed_at_any_instruction_does_not_keep_the_next_from_opening() {
+    if std::env::var_os("TIERCE_TORTURE_SECONDS").is_none() {
+        // Without optimisation, opening takes millions of steps: a minute for each kill.
+        println!("left out: TIERCE_TORTURE_SECONDS is not set");
+        return;
+    }
     let _alone = traced::alone();
     for warm in [false, true] {
         let seed = seed();
