@@ -1,11 +1,17 @@
 //! Emptying segments: which one, what is carried over, and what dead owners leave.
 //!
-//! Under the evictor's mutex, which is never waited for while a shard's is held. The victim is a
-//! sealed segment: one whose records have all expired or been cleared, else one that is less than
-//! a quarter live, else the oldest. (Navy and Segcache evict whole regions in this way; plain age
-//! alone lost 13 % of the live keys under overwrites, when half of all bytes were dead.) Records
-//! that were hit, or any live ones of a segment that is mostly dead, are copied to the evictor's
-//! own segment with one hit less, up to half a segment.
+//! Under the evictor's mutex, which is never waited for while a shard's is held. The order is
+//! S3-FIFO's (Yang et al., SOSP 2023) with segments for entries: those that shards filled are on
+//! probation, and those that the evictor filled are the main queue. The victim is a sealed
+//! segment: one whose records have all expired or been cleared, else one that is less than half
+//! live, else the oldest on probation while these have more than a tenth of the room, else the
+//! oldest of the main queue. (Navy and Segcache evict whole regions in this way; plain age alone
+//! lost 13 % of the live keys under overwrites, when half of all bytes were dead.)
+//!
+//! Records that were hit, or any live ones of a segment that is mostly dead, are copied to the
+//! evictor's own segment, up to a bound: from probation without hits, from the main queue with one
+//! less. Of the others on probation a fingerprint stays ([`super::ghosts`]): who comes back begins
+//! with a hit. So a scan passes through a tenth of the store, and what was hit before stays.
 //!
 //! A victim is walked by the lengths of its records; at the first header that is none, the rest is
 //! forgotten. Killed before the generation changes: every record has one valid copy or two, of
@@ -29,6 +35,12 @@ const VICTIMS_PER_CALL: u32 = 2;
 /// for the evictor and one for the next writer.
 const LOW_WATER: u32 = 2;
 
+/// Share of the room that is for records on probation: one in so many bytes.
+const PROBATION_SHARE: u64 = 10;
+
+/// Quarters of a segment that are carried over from a victim at most.
+const CARRIED_QUARTERS: u64 = 3;
+
 /// What a look over the segment table found.
 struct Survey {
     free: u32,
@@ -40,9 +52,9 @@ struct Survey {
 enum Reason {
     /// No record in it can be returned.
     Dead,
-    /// Less than a quarter of it is live.
+    /// Less than half of it is live.
     MostlyDead,
-    /// It is the oldest.
+    /// It is the oldest of its queue.
     Oldest,
 }
 
@@ -89,11 +101,17 @@ impl Store {
         let now_seconds = u32::try_from(self.clock.boot().0 / 1000).unwrap_or(u32::MAX - 1);
         let sequence = super::stamps::head(&self.mapping).sequence.load(Ordering::Relaxed);
         let mut survey = Survey { free: 0, victim: None };
-        let mut best = (Reason::Oldest, 0);
+        let mut dead = None;
+        let (mut probation, mut main) = (None, None);
+        let mut on_probation = 0;
         for (number, entry) in self.segments().iter().enumerate() {
             let status = entry.status();
             if status.state == State::Free {
                 survey.free += 1;
+            }
+            let is_main = u32::from(status.owner) == self.locks.evictor();
+            if !is_main && matches!(status.state, State::Active | State::Sealed) {
+                on_probation += u64::from(entry.used.load(Ordering::Relaxed));
             }
             if status.state != State::Sealed {
                 continue;
@@ -105,20 +123,23 @@ impl Store {
                 || entry.clear_epoch.load(Ordering::Relaxed) != clear_epoch
             {
                 Reason::Dead
-            } else if live < self.geometry.segment_bytes / 4 {
+            } else if live < self.geometry.segment_bytes / 2 {
                 Reason::MostlyDead
             } else {
                 Reason::Oldest
             };
-            let rank = match reason {
-                Reason::Dead | Reason::Oldest => u32::MAX - age,
-                Reason::MostlyDead => live,
+            let (best, rank) = match reason {
+                Reason::Dead => (&mut dead, u32::MAX - age),
+                Reason::MostlyDead => (&mut dead, live),
+                Reason::Oldest if is_main => (&mut main, u32::MAX - age),
+                Reason::Oldest => (&mut probation, u32::MAX - age),
             };
-            if survey.victim.is_none() || (reason, rank) < best {
-                best = (reason, rank);
-                survey.victim = Some((number as u32, reason));
-            }
+            let candidate = (reason, rank, number as u32);
+            *best = Some(best.map_or(candidate, |best| candidate.min(best)));
         }
+        let room = self.geometry.data_bytes() / PROBATION_SHARE;
+        let oldest = if on_probation > room { probation.or(main) } else { main.or(probation) };
+        survey.victim = dead.or(oldest).map(|(reason, _, number)| (number, reason));
         survey
     }
 
@@ -131,15 +152,16 @@ impl Store {
             // Only a damaged status word differs from its own reading.
             entry.status.store(evicting.to_word(), Ordering::Release);
         }
-        self.walk(segment, entry, reason);
+        let is_main = u32::from(status.owner) == self.locks.evictor();
+        self.walk(segment, entry, reason, is_main);
         entry.empty();
     }
 
-    fn walk(&self, segment: u32, entry: &SegmentEntry, reason: Reason) {
+    fn walk(&self, segment: u32, entry: &SegmentEntry, reason: Reason, is_main: bool) {
         let generation = entry.generation.load(Ordering::Relaxed);
         let used = entry.used.load(Ordering::Relaxed).min(self.geometry.segment_bytes);
         let spare_unhit = entry.live_bytes() < self.geometry.segment_bytes / 2;
-        let mut budget = u64::from(self.geometry.segment_bytes) / 2;
+        let mut budget = u64::from(self.geometry.segment_bytes) / 4 * CARRIED_QUARTERS;
         let mut offset = 0;
         while u64::from(used) - offset >= RECORD_HEADER_BYTES {
             let position = self.geometry.segment_at(segment) + offset;
@@ -164,7 +186,8 @@ impl Store {
                 && !has_expired
                 && (word.hits() > 0 || spare_unhit)
                 && bytes <= budget;
-            if is_wanted && self.carry_over(slot, word, position, left, &header, &words) {
+            let hits = if is_main { word.hits().saturating_sub(1) } else { 0 };
+            if is_wanted && self.carry_over(slot, word, hits, position, left, &header, &words) {
                 budget -= bytes;
                 self.count(Count::Reinserted);
                 continue;
@@ -172,6 +195,9 @@ impl Store {
             if self.empty_slot(slot, position) && is_current {
                 self.shard(shard).count(clear_epoch, -1);
                 self.count(if has_expired { Count::EvictedExpired } else { Count::EvictedSize });
+                if reason != Reason::Dead && !has_expired && (!is_main || word.hits() > 0) {
+                    self.leave_ghost(header.hash);
+                }
                 if header.kind == Kind::Manifest {
                     self.retire_pieces(position, left, &header);
                 }
@@ -203,11 +229,14 @@ impl Store {
         }
     }
 
-    /// Copies a record to the evictor's segment and its slot with it; false where it cannot be.
+    /// Copies a record to the evictor's segment and its slot with it, which then has these `hits`;
+    /// false where it cannot be.
+    #[allow(clippy::too_many_arguments)]
     fn carry_over(
         &self,
         slot: &std::sync::atomic::AtomicU64,
         word: Slot,
+        hits: u64,
         position: u64,
         left: u64,
         header: &RecordHeader,
@@ -251,7 +280,7 @@ impl Store {
         let mut word = word;
         // Ends: only readers' hits change a slot that still names the record.
         while word.position() == position && !word.is_empty() {
-            let moved = Slot::new(header.hash, word.hits().saturating_sub(1), copy);
+            let moved = Slot::new(header.hash, hits, copy);
             match slot.compare_exchange(word.0, moved.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => word = Slot(now),

@@ -28,6 +28,7 @@ impl Store {
         let set = self.geometry.set_of(hash);
         let bytes = (layout::SET_SLOTS * 8) as u64;
         self.mapping.prefetch(self.geometry.index_at() + set * bytes, 2);
+        self.fetch_ghosts(hash);
         let stamp = u64::from(self.geometry.stamp_of(hash));
         self.mapping.prefetch(self.geometry.stamps_at() + stamp * 4, 1);
     }
@@ -69,7 +70,9 @@ impl Store {
             let number = tagged.trailing_zeros() as usize;
             tagged &= tagged - 1;
             // Once placed, a later slot with the tag can only be a leftover.
-            let next = if replaced.is_none() { new } else { Slot::EMPTY };
+            // What is written again is wanted as much as what is read: it keeps its hits.
+            let hits = Slot(set[number].load(Ordering::Relaxed)).hits().max(1);
+            let next = if replaced.is_none() { new.with_hits(hits) } else { Slot::EMPTY };
             let Some(old) = swap_tagged(&set[number], hash, next) else { continue };
             // A leftover may name this very place, from before its segment was emptied: what is
             // there now is the new record, which must not be accounted for as the old one.
@@ -84,6 +87,7 @@ impl Store {
         if replaced.is_some() {
             return replaced;
         }
+        let new = if self.take_ghost(hash) { new.with_hits(1) } else { new };
         let quota = (self.geometry.max_entries / u64::from(self.geometry.shards)).max(1);
         let is_full = self.shard(shard).entries(clear_epoch) > quota;
         if !is_full && place(set, new) {

@@ -16,7 +16,8 @@
 //! +---------------------------------------+
 //! | stamps, u32 each                      |
 //! +---------------------------------------+
-//! | index: sets of 16 slots of 8 bytes    |
+//! | index: sets of 16 slots of 8 bytes,   |
+//! |        then ghosts, 16 bytes a set    |
 //! +---------------------------------------+   data
 //! | segment 0 | segment 1 | ...           |   on a disk: not mapped, pread and pwrite
 //! +---------------------------------------+
@@ -71,12 +72,18 @@ pub(super) const SEGMENT_TABLE_AT: u64 = 2 * REGION_ALIGN;
 
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
 /// Files of a higher major version are left untouched; of a lower one, started empty.
-pub(super) const MAJOR: u32 = 1;
+pub(super) const MAJOR: u32 = 2;
 const MINOR: u32 = 0;
 pub(super) const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
 /// The only hash of keys and checksum of records so far: XXH3-64.
 const XXH3: u32 = 1;
 
+/// Bytes of a set: its slots.
+const SET_BYTES: u64 = SET_SLOTS as u64 * 8;
+/// Words of ghosts of a set ([`super::ghosts`]).
+pub(super) const GHOST_WORDS: usize = 2;
+/// Bytes of a set and its ghosts.
+const SET_AND_GHOSTS_BYTES: u64 = SET_BYTES + GHOST_WORDS as u64 * 8;
 /// Slots in a set: two cache lines, which hardware prefetches as a pair.
 pub(super) const SET_SLOTS: usize = 16;
 /// Most shards: beyond the processors of usual hosts more locks gain nothing.
@@ -126,6 +133,7 @@ pub(super) struct Geometry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Places {
     index_at: u64,
+    ghosts_at: u64,
     data_at: u64,
     data_bytes: u64,
     segment_shift: u32,
@@ -140,7 +148,8 @@ impl Places {
         let index_at = stamps_at + align_up(u64::from(geometry.stamps) * 4);
         Self {
             index_at,
-            data_at: index_at + align_up(geometry.sets * (SET_SLOTS as u64) * 8),
+            ghosts_at: index_at + geometry.sets * SET_BYTES,
+            data_at: index_at + align_up(geometry.sets * SET_AND_GHOSTS_BYTES),
             data_bytes: u64::from(geometry.segments) * u64::from(geometry.segment_bytes),
             segment_shift: geometry.segment_bytes.trailing_zeros(),
             set_shift: 63 - geometry.sets.trailing_zeros(),
@@ -184,7 +193,8 @@ impl Geometry {
             places: Places::default(),
         };
         let table = align_up(max_bytes / segment_bytes * 64);
-        let fixed = SEGMENT_TABLE_AT + table + align_up(stamps * 4) + align_up(sets * 128);
+        let fixed =
+            SEGMENT_TABLE_AT + table + align_up(stamps * 4) + align_up(sets * SET_AND_GHOSTS_BYTES);
         let segments = max_bytes.saturating_sub(fixed) / segment_bytes;
         if !(8..1 << 24).contains(&segments) {
             return Err(Error::new(
@@ -223,6 +233,11 @@ impl Geometry {
     #[inline]
     pub(super) fn index_at(&self) -> u64 {
         self.places.index_at
+    }
+
+    #[inline]
+    pub(super) fn ghosts_at(&self) -> u64 {
+        self.places.ghosts_at
     }
 
     #[inline]

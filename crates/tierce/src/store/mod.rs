@@ -50,6 +50,7 @@ mod doubts;
 mod evict;
 mod extents;
 mod files;
+mod ghosts;
 mod guard;
 mod index;
 mod inspect;
