@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn cache(medium: Medium) -> (tempfile::TempDir, Cache) {
     let (folder, options) = small_store(medium);
     // A change that has to wait long for a lock is dropped otherwise, on a busy machine.
-    let options = options.lock_wait(Duration::from_secs(10));
+    let options = options.lock_wait(Duration::from_secs(1));
     let options = options.max_bytes(2 << 20).segment_bytes(32 << 10);
     let cache = Cache::builder()
         .tiering(Tiering::L1L2)

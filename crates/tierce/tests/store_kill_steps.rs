@@ -22,7 +22,7 @@ use store_support::{
 use tierce::{KeyHash, Medium, Store, StoreOptions};
 
 /// Steps of one kind of call in a short run: a step takes some 20 us.
-const STEPS: u64 = 100_000;
+const STEPS: u64 = 25_000;
 /// Keys that are there before and after.
 const KEYS: u64 = 12;
 /// A call that other processes wait for longer than this hangs.

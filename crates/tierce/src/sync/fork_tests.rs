@@ -84,9 +84,13 @@ fn threads_that_fork_at_the_same_time_do_not_wait_for_each_other_for_long() {
         "threads_that_fork_at_the_same_time_do_not_wait_for_each_other_for_long",
         || {
             let begun = Instant::now();
+            // A thread that is only just starting may hold a lock of the C library, which a child
+            // would find taken when it starts one: no handler of ours can wait for that.
+            let all_run = Barrier::new(3);
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
+                        all_run.wait();
                         for _ in 0..10 {
                             forked(|| {
                                 drop(section());
