@@ -329,7 +329,8 @@ fn flipped_bits_of_the_index_and_the_segment_table_are_found() {
     let file = writable(&path);
     let told = json(&path, &[]);
     let slots = told["header"]["slots"].as_u64().unwrap();
-    let index = told["header"]["data_at"].as_u64().unwrap() - (slots * 8).next_multiple_of(65536);
+    // A set is 16 slots and 16 bytes of ghosts; the ghosts come after all sets.
+    let index = told["header"]["data_at"].as_u64().unwrap() - (slots * 9).next_multiple_of(65536);
     let mut tried = 0;
     for slot in 0..slots {
         let at = index + slot * 8;
