@@ -9,9 +9,11 @@
 //! | `guest` | another thread that stays in reads |
 //! | `world` | the operations, and what must hold after each |
 //! | `store` | the same for L2, with damage to the file |
+//! | `drive` | seed after seed, for the programs |
 //!
 //! The same bytes, or the same seed, always do the same. A failure is a panic.
 
+mod drive;
 mod guest;
 mod model;
 mod source;
@@ -21,6 +23,7 @@ mod world;
 
 use std::sync::{Mutex, PoisonError};
 
+pub use drive::drive;
 use source::Source;
 use things::{Plain, Tracked};
 use world::World;
