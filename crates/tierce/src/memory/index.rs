@@ -34,13 +34,11 @@
 use std::{
     alloc::Layout,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
 };
 
+use super::bucket::{Bucket, MOST_PASSED, WIDTH, tag_of};
 use crate::{pages, policy::Slot, prefetch::prefetch};
-
-/// Entries in a bucket: twelve tags and twelve slots fill a cache line.
-const WIDTH: usize = 12;
 
 /// How many buckets past its home an entry may lie. A run of full buckets is as long with a
 /// chance of e^(-0.87 n) at the load where a table grows (Poisson, Chernoff bound), so that a fair
@@ -61,152 +59,8 @@ const LOAD_TENTHS: u64 = 80;
 /// hashes are alike, and it would not help.
 const LEAST_LOAD_TENTHS: u64 = 40;
 
-/// A bucket that as many entries passed by loses count, and stays "passed by" for ever.
-const MOST_PASSED: u64 = 255;
-
-/// The bit of the second tag word where the count of passing entries begins: after four tags.
-const PASSED_SHIFT: u32 = 32;
-
 /// So many that the buckets behind them can be numbered as well.
 const MOST_HOMES: u32 = u32::MAX - REACH;
-
-#[repr(C, align(64))]
-struct Bucket {
-    tags: [AtomicU64; 2],
-    slots: [AtomicU32; WIDTH],
-}
-
-impl Bucket {
-    /// The positions whose tag is this, as bits.
-    #[inline]
-    fn matching(low: u64, high: u64, tag: u8) -> u32 {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{
-                _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
-            };
-            // SAFETY: SSE2 belongs to every x86-64.
-            let equal = unsafe {
-                _mm_movemask_epi8(_mm_cmpeq_epi8(
-                    _mm_set_epi64x(high as i64, low as i64),
-                    _mm_set1_epi8(tag as i8),
-                ))
-            };
-            equal as u32 & ((1 << WIDTH) - 1)
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            Self::matching_anywhere(low, high, tag)
-        }
-    }
-
-    /// The positions that have this tag at the moment, as bits. An Acquire load of both words.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    #[inline]
-    fn matching_now(&self, tag: u8) -> u32 {
-        use std::arch::{
-            asm,
-            x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi32},
-        };
-        let tags: __m128i;
-        // SAFETY:
-        // 1. The load is of the 16 bytes of `tags`, which begin a bucket and so are aligned.
-        // 2. Others store to the two words meanwhile, each as a whole. The processor loads each
-        //    as a whole, and as any load of this processor it is an Acquire; as the assembler is
-        //    not said to leave memory alone, the compiler keeps the order as well.
-        unsafe {
-            asm!("movdqa {}, xmmword ptr [{}]", out(xmm_reg) tags, in(reg) &raw const self.tags,
-                 options(nostack, preserves_flags));
-        }
-        // SAFETY: SSE2 belongs to every x86-64.
-        let equal = unsafe {
-            _mm_movemask_epi8(_mm_cmpeq_epi8(
-                tags,
-                _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32),
-            ))
-        };
-        equal as u32 & ((1 << WIDTH) - 1)
-    }
-
-    /// The positions that have this tag at the moment, as bits.
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    #[inline]
-    fn matching_now(&self, tag: u8) -> u32 {
-        let low = self.tags[0].load(Ordering::Acquire);
-        let high = self.tags[1].load(Ordering::Acquire);
-        Self::matching(low, high, tag)
-    }
-
-    /// [`matching`](Self::matching) without special instructions.
-    #[cfg(any(test, not(target_arch = "x86_64")))]
-    fn matching_anywhere(low: u64, high: u64, tag: u8) -> u32 {
-        /// One bit per byte of `word` that is zero. Exact: no carry runs from byte to byte.
-        fn zero_bytes(word: u64) -> u32 {
-            const LOW_SEVEN: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-            let nonzero = ((word & LOW_SEVEN) + LOW_SEVEN) | word;
-            let zero = !nonzero & !LOW_SEVEN;
-            // Gathers the eighth bits into the top byte.
-            ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-        }
-        let wanted = u64::from(tag) * 0x0101_0101_0101_0101;
-        (zero_bytes(low ^ wanted) | zero_bytes(high ^ wanted) << 8) & ((1 << WIDTH) - 1)
-    }
-
-    /// True if entries passed by, as readers see it.
-    #[inline]
-    fn is_passed(&self) -> bool {
-        self.tags[1].load(Ordering::Acquire) >> PASSED_SHIFT & MOST_PASSED != 0
-    }
-
-    fn passed(&self) -> u64 {
-        self.tags[1].load(Ordering::Relaxed) >> PASSED_SHIFT & MOST_PASSED
-    }
-
-    /// One more entry passes by.
-    fn pass(&self) {
-        if self.passed() < MOST_PASSED {
-            let word = self.tags[1].load(Ordering::Relaxed);
-            self.tags[1].store(word + (1 << PASSED_SHIFT), Ordering::Release);
-        }
-    }
-
-    /// One entry less passes by.
-    fn unpass(&self) {
-        let passed = self.passed();
-        debug_assert!(passed > 0, "more entries came back than passed by");
-        if passed < MOST_PASSED && passed > 0 {
-            let word = self.tags[1].load(Ordering::Relaxed);
-            self.tags[1].store(word - (1 << PASSED_SHIFT), Ordering::Release);
-        }
-    }
-
-    /// The positions with this tag, as bits. Only under the lock.
-    fn positions(&self, tag: u8) -> u32 {
-        let low = self.tags[0].load(Ordering::Relaxed);
-        let high = self.tags[1].load(Ordering::Relaxed);
-        Self::matching(low, high, tag)
-    }
-
-    fn free_position(&self) -> Option<usize> {
-        let free = self.positions(0);
-        (free != 0).then(|| free.trailing_zeros() as usize)
-    }
-
-    #[inline]
-    fn slot(&self, position: usize, order: Ordering) -> Slot {
-        self.slots[position].load(order)
-    }
-
-    fn tag(&self, position: usize) -> u8 {
-        (self.tags[position / 8].load(Ordering::Relaxed) >> (position % 8 * 8)) as u8
-    }
-
-    fn set_tag(&self, position: usize, tag: u8) {
-        let (word, shift) = (&self.tags[position / 8], position % 8 * 8);
-        let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
-        word.store(others | u64::from(tag) << shift, Ordering::Release);
-    }
-}
 
 /// What the home bucket alone says of a key.
 pub(super) enum Home<R> {
@@ -249,13 +103,6 @@ pub(super) struct Table<P> {
 unsafe impl<P> Send for Table<P> {}
 // SAFETY: as above.
 unsafe impl<P> Sync for Table<P> {}
-
-/// The tag of a hash; never 0.
-#[inline]
-fn tag_of(hash: u32) -> u8 {
-    let tag = hash as u8;
-    tag + u8::from(tag == 0)
-}
 
 impl<P> Table<P> {
     /// The buckets that `entries` need.
@@ -475,7 +322,7 @@ impl<P> Table<P> {
                 for passed in home..number {
                     self.bucket(passed).pass();
                 }
-                bucket.slots[position].store(slot, Ordering::Release);
+                bucket.set_slot(position, slot);
                 bucket.set_tag(position, tag_of(hash));
                 return true;
             }
@@ -485,7 +332,7 @@ impl<P> Table<P> {
 
     /// Names another slot of the same key in place. Only under the lock.
     pub(super) fn swap(&self, spot: Spot, slot: Slot) {
-        self.bucket(spot.bucket).slots[spot.position].store(slot, Ordering::Release);
+        self.bucket(spot.bucket).set_slot(spot.position, slot);
     }
 
     /// Names a slot no longer. Only under the lock.
@@ -669,25 +516,6 @@ impl<P> Drop for OwnedTable<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tags_are_compared_alike_with_and_without_special_instructions() {
-        let mut random = fastrand::Rng::with_seed(3);
-        for _ in 0..100_000 {
-            let (low, high) = (random.u64(..), random.u64(..));
-            let (low, high) = (low & random.u64(..), high & random.u64(..));
-            for tag in [0, 1, 0x80, 0xFF, random.u8(..), low as u8] {
-                let expected = (0..WIDTH)
-                    .filter(|position| {
-                        let word = if *position < 8 { low } else { high };
-                        (word >> (position % 8 * 8)) as u8 == tag
-                    })
-                    .fold(0, |bits, position| bits | 1 << position);
-                assert_eq!(Bucket::matching(low, high, tag), expected);
-                assert_eq!(Bucket::matching_anywhere(low, high, tag), expected);
-            }
-        }
-    }
 
     /// Hashes by slot, as the places know them.
     fn hash_of(slot: Slot) -> u32 {

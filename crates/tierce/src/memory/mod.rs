@@ -15,6 +15,7 @@
 //! | `load` | one load for all who miss the same key |
 //! | `walk` | all entries: `iter`, `retain` |
 //! | `index`, `slab` | from a hash to a slot, from a slot to an entry; read without a lock |
+//! | `bucket` | one line of the index |
 //! | `slot`, `place` | how places are named; one of them |
 //! | `shard` | what writers do under a shard's lock |
 //! | `limbo` | entries that left and that readers may still look at |
@@ -36,6 +37,7 @@ use std::{
 };
 
 mod batch;
+mod bucket;
 mod builder;
 mod cache;
 mod departures;
