@@ -153,7 +153,7 @@ fn l3_answers_what_no_tier_above_has_and_its_keys_expire() {
         assert_eq!(figures["wrong_values"], 0);
         assert!(tiering != "L1L3" || counts[2] > 0, "{counts:?}");
     }
-    let left = server.ask(&["--scan", "--pattern", "tierce-replay-*:k:*"]);
+    let left = server.ask(&["--scan", "--pattern", "tierce-replay-*:k:{*"]);
     assert!(left.lines().next().is_some(), "nothing was kept in L3");
     let expires = server.ask(&["info", "keyspace"]);
     assert!(!expires.contains("expires=0"), "{expires}");

@@ -53,6 +53,8 @@ mod metrics;
 mod pages;
 mod policy;
 mod prefetch;
+#[cfg(feature = "redis")]
+mod random;
 mod resilience;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
@@ -92,6 +94,7 @@ pub use store::{
     StoreLook, StorePlace, StoreProcess, StoreSegment, StoreSegmentState, StoreSeverity,
     StoreSlots, StoreUser, StoreUsers,
 };
+pub use tier::OnLoss;
 #[cfg(feature = "redis")]
 pub use tier::{RedisOptions, RedisRefusal, RedisStatistics};
 pub use tiering::{TierKind, Tiering};

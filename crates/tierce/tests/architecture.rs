@@ -11,7 +11,7 @@ use std::{
 
 /// Rooms by layer, lowest first. A room may name its own layer and those before it.
 const LAYERS: [&[&str]; 10] = [
-    &["error", "clock", "event", "key", "tiering", "sync", "prefetch", "pages"],
+    &["error", "clock", "event", "key", "tiering", "sync", "prefetch", "pages", "random"],
     &["policy"],
     &["memory", "store"],
     &["codec", "metrics"],

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Cache, Inner, Key, Near,
+    coherence::Coherence,
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     plan::PlanWord,
 };
@@ -165,6 +166,8 @@ impl Builder {
         }
         let memory =
             MemoryCache::builder(memory).weigher(weigh).clock(self.clock.clone()).build()?;
+        let redis = self.redis.clone().or_else(tier::default_redis_options);
+        let coherence = Coherence::new(redis.map(|options| options.how_coherent()), &self.clock);
         let lowers = Lowers {
             shared: Lower::new(
                 TierKind::Shared,
@@ -196,6 +199,7 @@ impl Builder {
             plan: PlanWord::new(self.tiering),
             changes: SharedLock::new(()),
             stamps: StampTable::new(),
+            coherence,
             flights: Flights::new(),
             metrics: Metrics::default(),
             me: me.clone(),

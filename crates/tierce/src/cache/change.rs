@@ -79,7 +79,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let encoded_for = self.plan.load();
             if record.is_none() && needs_bytes(encoded_for) {
                 let (value, format) = self.codec.encode(&value)?;
-                record = Some(Record { value, format, ttl });
+                record = Some(Record { value, format, ttl, change: 0 });
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load();
@@ -91,7 +91,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if record.is_none() && needs_bytes(plan) {
                 continue;
             }
+            self.listen(plan);
+            let change = self.begin_change(plan, key);
+            if let (Some(record), Some(change)) = (&mut record, change) {
+                record.change = change.number();
+            }
             self.put(plan, key, value, weight, record.as_ref(), ttl);
+            self.end_change(plan, key, change);
             self.flights.detach(key);
             return Ok(());
         }
@@ -164,9 +170,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
         }
+        let ttl = self.ttl_above(plan, ttl);
         let near = match (marks.shared(), self.lowers.shared.in_force(plan), record) {
             (Some(mark), Some(tier), Some(record)) => {
-                let Changed { stamp, keep } = tier.change(mark, key, record, over_remote);
+                let record = Record { ttl, ..record.clone() };
+                let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
                 let (index, _, clear_epoch) = mark.stamp();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared { index, stamp, clear_epoch })
@@ -214,7 +222,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Removes the key from L1 and voids, under the same lock, the fills on their way there.
-    fn drop_near(&self, key: &[u8]) {
+    pub(super) fn drop_near(&self, key: &[u8]) {
         let mark = self.stamps.mark(self.memory.hash(key));
         self.memory.remove_after(key, || self.stamps.raise(mark));
     }

@@ -91,6 +91,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(answer) = self.find_near(plan, key) {
             return Ok(answer);
         }
+        self.listen(plan);
         let begin = Instant::now();
         let marks = self.marks(plan, key);
         if let Some(answer) = self.find_shared(plan, key, &marks) {
@@ -212,7 +213,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(value);
         }
         let (bytes, format) = self.codec.encode(&value)?;
-        let record = Record { value: bytes, format, ttl };
+        let change = self.begin_change(plan, key);
+        let change_number = change.map_or(0, |change| change.number());
+        let record = Record { value: bytes, format, ttl, change: change_number };
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
@@ -227,6 +230,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Stored | Fill::Dropped) | None => (value, record),
         };
         let kept = self.keep_above_remote(plan, key, value, record, marks);
+        self.end_change(plan, key, change);
         if kept.refused {
             self.metrics.count(CacheCounter::LoadsNotStored);
         }

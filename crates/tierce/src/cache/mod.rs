@@ -9,6 +9,7 @@
 //! | `read.rs` | how a value is found, brought up and filed |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `load.rs` | `get_or_load` |
+//! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
 //!
@@ -38,6 +39,11 @@ use crate::{
 mod answer;
 mod builder;
 mod change;
+#[cfg(feature = "redis")]
+mod coherence;
+#[cfg(not(feature = "redis"))]
+#[path = "coherence_absent.rs"]
+mod coherence;
 mod load;
 mod lower;
 mod plan;
@@ -53,6 +59,7 @@ pub use builder::Builder;
 pub use change::SetOptions;
 pub use load::LoadOptions;
 
+use coherence::Coherence;
 use lower::Lowers;
 use plan::PlanWord;
 
@@ -109,6 +116,7 @@ struct Inner<V> {
     /// change of tiering.
     changes: SharedLock,
     stamps: StampTable,
+    coherence: Coherence,
     flights: Flights<V>,
     metrics: Metrics,
     /// For threads that go on when a call has returned, but not when the cache is gone.

@@ -53,6 +53,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.metrics.miss();
             return None;
         }
+        self.listen(plan);
         let begin = Instant::now();
         let mut marks = self.marks(plan, key);
         let answer = self.find_below(plan, key, &mut marks);
@@ -76,6 +77,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let memory = self.metrics.tier(TierKind::Memory);
             self.metrics.hit(TierKind::Memory);
             if let Some(begin) = begin {
+                self.listen(plan);
                 memory.latency.record_many(nanoseconds(begin.elapsed()), SAMPLE_RATE);
             }
             return Some(Answer { value, origin: Origin::Tier(TierKind::Memory) });
@@ -87,7 +89,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(super) fn get_near(&self, key: &[u8]) -> Option<V> {
-        let value = self.look_near(self.plan.load(), key)?;
+        let plan = self.plan.load();
+        let value = self.look_near(plan, key)?;
+        self.listen(plan);
         self.metrics.hit(TierKind::Memory);
         Some(value)
     }
@@ -196,6 +200,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Record,
         marks: &Marks,
     ) -> Kept<V> {
+        let record = Record { ttl: self.ttl_above(plan, record.ttl), ..record };
         let filled = marks.shared.and_then(|mark| {
             let lower = &self.lowers.shared;
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))

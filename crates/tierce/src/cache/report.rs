@@ -58,7 +58,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         match tier {
             TierKind::Memory => None,
             TierKind::Shared => self.lowers.shared.trouble(),
-            TierKind::Redis => self.lowers.redis.trouble(),
+            TierKind::Redis => self.lowers.redis.trouble().or_else(|| self.deafness()),
         }
     }
 }

@@ -99,6 +99,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if plan.open {
             self.flights.detach_all();
             self.lowers.redis.close();
+            self.leave_post();
             self.lowers.shared.close();
             self.memory.clear();
         }

@@ -12,7 +12,8 @@
 //!  38   flags u16 = 0                                  a reader refuses flags it does not know
 //!  40   key length u32
 //!  44   value length u32
-//!  48   key, value
+//!  48   change u64                                     drawn at random by who wrote the record
+//!  56   key, value
 //!  end-8  XXH3-64 u64 of the body before it            seed `CHECKSUM_SEED`
 //! ```
 //!
@@ -50,7 +51,10 @@ const CHECK_DIGITS: usize = 16;
 pub(crate) const HEAD_BYTES: usize = EPOCH_DIGITS + CHECK_DIGITS;
 
 /// Bytes of the body before the key.
-const FIXED_BYTES: usize = 16;
+const FIXED_BYTES: usize = 24;
+
+/// How many bytes from the start of a stored value tell which change made it ([`change_of`]).
+pub(crate) const START_BYTES: usize = HEAD_BYTES + FIXED_BYTES;
 
 /// Bytes of the checksum at the end.
 const CHECKSUM_BYTES: usize = 8;
@@ -111,15 +115,18 @@ pub(crate) struct Opened {
     pub(crate) epoch: u64,
     /// How to read the value.
     pub(crate) format: Format,
+    /// Which change made the record.
+    pub(crate) change: u64,
     /// Where the value lies in the bytes that were opened.
     pub(crate) value: Range<usize>,
 }
 
-/// Makes the body of a record; the server puts the head before it.
+/// Makes the body of a record; the server puts the head before it. `change` tells it from every
+/// other record of the key.
 ///
 /// # Errors
 /// [`ErrorKind::TooLarge`] where the key or the value has 2^32 bytes or more.
-pub(crate) fn seal(key: &[u8], value: &[u8], format: Format) -> Result<Vec<u8>> {
+pub(crate) fn seal(key: &[u8], value: &[u8], format: Format, change: u64) -> Result<Vec<u8>> {
     let length = |what, bytes: &[u8]| {
         u32::try_from(bytes.len()).map_err(|_| {
             Error::new(
@@ -134,6 +141,7 @@ pub(crate) fn seal(key: &[u8], value: &[u8], format: Format) -> Result<Vec<u8>> 
     body.extend_from_slice(&[VERSION, format as u8, 0, 0]);
     body.extend_from_slice(&key_bytes.to_le_bytes());
     body.extend_from_slice(&value_bytes.to_le_bytes());
+    body.extend_from_slice(&change.to_le_bytes());
     body.extend_from_slice(key);
     body.extend_from_slice(value);
     let checksum = xxh3_64_with_seed(&body, CHECKSUM_SEED);
@@ -182,7 +190,21 @@ pub(crate) fn open(stored: &[u8], key: &[u8]) -> Result<Opened, Doubt> {
     if &covered[FIXED_BYTES..value_at] != key {
         return Err(Doubt::Key);
     }
-    Ok(Opened { epoch, format, value: HEAD_BYTES + value_at..stored.len() - CHECKSUM_BYTES })
+    let change = length(16) | length(20) << 32;
+    Ok(Opened {
+        epoch,
+        format,
+        change,
+        value: HEAD_BYTES + value_at..stored.len() - CHECKSUM_BYTES,
+    })
+}
+
+/// Which change made the stored value that begins with these bytes; `None` where they are too few
+/// or not the start of a record of this version. Nothing else of it is checked.
+pub(crate) fn change_of(start: &[u8]) -> Option<u64> {
+    let body = start.get(HEAD_BYTES..START_BYTES)?;
+    let change = body[FIXED_BYTES - 8..].try_into().ok()?;
+    (body[..4] == MAGIC && body[4] == VERSION).then_some(u64::from_le_bytes(change))
 }
 
 /// The epoch of a head, or `None` unless its check is right.

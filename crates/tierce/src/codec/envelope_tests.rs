@@ -9,21 +9,38 @@ fn head(epoch: u64) -> Vec<u8> {
     (digits + &check[..16]).into_bytes()
 }
 
+const CHANGE: u64 = 0x0807_0605_0403_0201;
+
 fn stored(epoch: u64, key: &[u8], value: &[u8], format: Format) -> Vec<u8> {
     let mut stored = head(epoch);
-    stored.extend(seal(key, value, format).unwrap());
+    stored.extend(seal(key, value, format, CHANGE).unwrap());
     stored
 }
 
 #[test]
 fn layout_is_what_other_versions_and_hosts_read() {
     let mut golden = b"00000000000012340fb0eb23d83b7d07".to_vec();
-    golden.extend(b"\x89tL3\x01\x02\x00\x00\x06\x00\x00\x00\x02\x00\x00\x00user:7{}");
-    golden.extend([109, 109, 167, 120, 175, 112, 240, 232]);
+    golden.extend(b"\x89tL3\x01\x02\x00\x00\x06\x00\x00\x00\x02\x00\x00\x00");
+    golden.extend(b"\x01\x02\x03\x04\x05\x06\x07\x08user:7{}");
+    golden.extend([140, 2, 194, 236, 251, 201, 121, 31]);
     assert_eq!(stored(1234, b"user:7", b"{}", Format::Json), golden);
     let opened = open(&golden, b"user:7").unwrap();
-    assert_eq!((opened.epoch, opened.format), (1234, Format::Json));
+    assert_eq!((opened.epoch, opened.format, opened.change), (1234, Format::Json, CHANGE));
     assert_eq!(&golden[opened.value], b"{}");
+}
+
+#[test]
+fn the_start_of_a_record_tells_which_change_made_it() {
+    let record = stored(7, b"key", b"value", Format::Raw);
+    assert_eq!(change_of(&record[..START_BYTES]), Some(CHANGE));
+    assert_eq!(change_of(&record), Some(CHANGE));
+    assert_eq!(change_of(&record[..START_BYTES - 1]), None);
+    assert_eq!(change_of(b""), None);
+    for at in [32, 36] {
+        let mut other = record.clone();
+        other[at] ^= 1;
+        assert_eq!(change_of(&other), None, "byte {at}");
+    }
 }
 
 #[test]
@@ -67,6 +84,7 @@ fn each_doubt_has_its_reason() {
     assert_eq!(spoilt(43, 255), Err(Doubt::Length));
     assert_eq!(spoilt(47, 255), Err(Doubt::Length));
     assert_eq!(spoilt(52, b'!'), Err(Doubt::Checksum));
+    assert_eq!(spoilt(60, b'!'), Err(Doubt::Checksum));
     // The format is under the checksum too: a text must not turn into JSON.
     assert_eq!(spoilt(37, Format::Json as u8), Err(Doubt::Checksum));
 }

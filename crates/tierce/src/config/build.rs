@@ -95,7 +95,11 @@ impl Config {
             .prefix(&section.prefix)
             .connect_timeout(section.connect_timeout)
             .read_timeout(section.read_timeout)
-            .write_timeout(section.write_timeout);
+            .write_timeout(section.write_timeout)
+            .coherence(section.coherence)
+            .heartbeat(section.heartbeat)
+            .staleness_bound(section.staleness_bound)
+            .on_loss(section.on_loss);
         options = match (&section.url, &section.unix) {
             (Some(url), _) => options.url(url.expose()),
             (None, Some(path)) => options.unix_path(path).database(section.database.into()),

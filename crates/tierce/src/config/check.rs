@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
         }
     }
     check_shared(config)?;
+    check_coherence(config)?;
     check_url(config)?;
     check_unix(config)?;
     check_user(config)
@@ -45,6 +46,18 @@ fn check_shared(config: &Config) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+fn check_coherence(config: &Config) -> Result<()> {
+    if config.redis.staleness_bound < config.redis.heartbeat.saturating_mul(2) {
+        return Err(conflict(
+            config,
+            "redis.staleness_bound",
+            "redis.heartbeat",
+            "the bound must be at least two heartbeats",
+        ));
+    }
+    Ok(())
 }
 
 /// A URL says where the server is; no other key may say it again.

@@ -44,6 +44,9 @@ const MOST_NETWORK: Duration = Duration::from_secs(600);
 const MOST_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Longer than any caller waits for a load.
 const MOST_LEASE: Duration = Duration::from_secs(3600);
+/// As the options of L3 have them.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Slots are numbered by u32 with one number kept for "none".
 const MOST_ENTRIES: u64 = u32::MAX as u64 - 1;
@@ -438,6 +441,52 @@ pub(super) static FIELDS: &[Field] = &[
         meaning: "longest wait for an answer of L3 to a change",
         read: take!(Span, redis.write_timeout),
         write: put!(Span, redis.write_timeout),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.coherence",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "true",
+        meaning: "whether copies in L1 and L2 follow the changes of other hosts",
+        read: take!(Flag, redis.coherence),
+        write: put!(Flag, redis.coherence),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.heartbeat",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: SHORTEST_HEARTBEAT, most: LONGEST_HEARTBEAT },
+        default: "2s",
+        meaning: "how often the stream of changes is asked for a sign of life",
+        read: take!(Span, redis.heartbeat),
+        write: put!(Span, redis.heartbeat),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.staleness_bound",
+        names: &[],
+        first_name_wins: false,
+        kind: NETWORK_SPAN,
+        default: "5s",
+        meaning: "how long after the loss of the stream of changes stale copies may be served; two \
+                  heartbeats at least",
+        read: take!(Span, redis.staleness_bound),
+        write: put!(Span, redis.staleness_bound),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.on_loss",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::OnLoss,
+        default: "miss",
+        meaning: "what copies are once the stream of changes is lost: a miss, or served until \
+                  their time to live ends",
+        read: take!(OnLoss, redis.on_loss),
+        write: put!(OnLoss, redis.on_loss),
         unset: |_| "none".to_owned(),
     },
     Field {

@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{config::secret::Secret, policy::PolicyKind};
+use crate::{config::secret::Secret, policy::PolicyKind, tier::OnLoss};
 
 /// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
 pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
@@ -144,6 +144,14 @@ pub struct RedisSection {
     pub read_timeout: Duration,
     /// `redis.write_timeout`.
     pub write_timeout: Duration,
+    /// `redis.coherence`: whether copies follow the changes of other hosts.
+    pub coherence: bool,
+    /// `redis.heartbeat`.
+    pub heartbeat: Duration,
+    /// `redis.staleness_bound`.
+    pub staleness_bound: Duration,
+    /// `redis.on_loss`: what becomes of copies when the stream of changes is lost.
+    pub on_loss: OnLoss,
 }
 
 impl Default for RedisSection {
@@ -162,6 +170,10 @@ impl Default for RedisSection {
             connect_timeout: Duration::from_millis(500),
             read_timeout: Duration::from_millis(50),
             write_timeout: Duration::from_millis(100),
+            coherence: true,
+            heartbeat: Duration::from_secs(2),
+            staleness_bound: Duration::from_secs(5),
+            on_loss: OnLoss::Miss,
         }
     }
 }

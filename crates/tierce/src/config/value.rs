@@ -16,6 +16,7 @@ use crate::{
         units,
     },
     policy::PolicyKind,
+    tier::OnLoss,
     tiering::Tiering,
 };
 
@@ -33,6 +34,7 @@ pub(super) enum Value {
     Tiering(Tiering),
     Environment(Environment),
     Policy(PolicyKind),
+    OnLoss(OnLoss),
 }
 
 impl fmt::Display for Value {
@@ -50,6 +52,7 @@ impl fmt::Display for Value {
             Self::Tiering(tiering) => write!(out, "{tiering}"),
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
+            Self::OnLoss(what) => out.write_str(what.as_str()),
         }
     }
 }
@@ -91,6 +94,7 @@ pub(super) enum Kind {
     Tiering,
     Environment,
     Policy,
+    OnLoss,
 }
 
 impl Kind {
@@ -153,6 +157,7 @@ impl Kind {
             Self::Tiering => "must be one of L1, L2, L3, L1L2, L1L3, L2L3, L1L2L3".to_owned(),
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
+            Self::OnLoss => "must be miss or serve".to_owned(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Kind {
             Self::Tiering => Value::Tiering(text.parse().ok()?),
             Self::Environment => Value::Environment(Environment::parse(text)?),
             Self::Policy => Value::Policy(PolicyKind::parse(text)?),
+            Self::OnLoss => Value::OnLoss(OnLoss::parse(text)?),
         };
         self.allows(&value).then_some(value)
     }
@@ -204,7 +210,8 @@ impl Kind {
             (Self::Flag, Value::Flag(_))
             | (Self::Tiering, Value::Tiering(_))
             | (Self::Environment, Value::Environment(_))
-            | (Self::Policy, Value::Policy(_)) => true,
+            | (Self::Policy, Value::Policy(_))
+            | (Self::OnLoss, Value::OnLoss(_)) => true,
             _ => false,
         }
     }

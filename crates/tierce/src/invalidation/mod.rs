@@ -10,6 +10,10 @@
 
 mod filed;
 mod stamps;
+#[cfg(feature = "redis")]
+mod stream;
 
 pub(crate) use filed::Filed;
 pub(crate) use stamps::{LocalMark, StampTable};
+#[cfg(feature = "redis")]
+pub(crate) use stream::{Change, Stream};

@@ -164,6 +164,11 @@ impl Store {
         match self.0 {}
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn stream_words(&self) -> &[std::sync::atomic::AtomicU64] {
+        match self.0 {}
+    }
+
     pub(crate) fn join_below(&self) {
         match self.0 {}
     }

@@ -69,6 +69,8 @@ mod read;
 mod segment;
 mod stamps;
 mod statistics;
+#[cfg(feature = "redis")]
+mod stream;
 mod sum;
 mod supersede;
 #[cfg(test)]

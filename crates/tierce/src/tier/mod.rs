@@ -25,7 +25,10 @@ mod shared;
 #[path = "shared_absent.rs"]
 mod shared;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -38,7 +41,10 @@ pub(crate) use self::{
     shared::{Changed, SharedMark, SharedOptions, SharedTier, Turn, Turns},
 };
 
-use crate::{codec::Format, error::Result};
+use crate::{
+    codec::Format,
+    error::{Error, Result},
+};
 
 /// A value as L2 and L3 hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,9 @@ pub(crate) struct Record {
     pub format: Format,
     /// What remains of its time to live; `None` lives until it is evicted.
     pub ttl: Option<Duration>,
+    /// Which change made it, in L3 alone: a number drawn at random, by which a host knows its own
+    /// changes again. 0 elsewhere.
+    pub change: u64,
 }
 
 /// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.
@@ -136,6 +145,91 @@ pub(crate) trait RemoteTier: Tier {
 
     /// What the tier counted since it was made.
     fn statistics(&self) -> RedisStatistics;
+
+    /// Tells `listener` of all changes, by whomever, for as long as it lives and is on duty; once
+    /// in each process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) where there is no thread left; the next call tries
+    /// again.
+    fn listen(&self, listener: Weak<dyn ChangeListener>) -> Result<()>;
+}
+
+/// Who keeps copies of what a remote tier holds.
+///
+/// All calls come from one thread of the tier, in the order of what they tell.
+pub(crate) trait ChangeListener: Send + Sync {
+    /// Whether the listener wants to be told now; asked several times in each
+    /// [`heartbeat`](Coherence::heartbeat). Another post than the one before asks to begin anew.
+    fn post(&self, before: Option<Post>) -> Option<Post>;
+
+    /// From here on all changes are told. What was changed before is not known.
+    fn begins(&self, post: Post);
+
+    /// No more changes are told, or some were not, for a reason that is no wish of the listener.
+    fn ends(&self, post: Post, why: &Error);
+
+    /// True if a change of `key` may be one of those who keep the copies: then its present record
+    /// is looked at before they are told of the change.
+    fn may_be_own(&self, post: Post, key: &[u8]) -> bool;
+
+    /// `key` was changed. `present` is the [`change`](Record::change) of the record that the tier
+    /// has of it by now; `None` for none, or where it was not looked at.
+    fn changed(&self, post: Post, key: &[u8], present: Option<u64>);
+
+    /// All keys were changed.
+    fn all_changed(&self, post: Post);
+}
+
+/// For which copies a listener listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Post {
+    /// 0 for those of this process; else for those of a store, by its number.
+    pub(crate) place: u64,
+    /// Counts who listened for them.
+    pub(crate) term: u64,
+}
+
+/// How a cache follows the changes that other hosts make in the tier that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Coherence {
+    /// False: copies live as long as their time to live.
+    pub(crate) enabled: bool,
+    /// How often the stream of changes is asked for a sign of life.
+    pub(crate) heartbeat: Duration,
+    /// How long after the loss of the stream nothing is served any more that may be stale.
+    pub(crate) staleness_bound: Duration,
+    /// What becomes of copies when the stream is lost.
+    pub(crate) on_loss: OnLoss,
+}
+
+/// What becomes of the copies of L1 and L2 when the stream of changes from L3 is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLoss {
+    /// They are misses, and what is loaded meanwhile lives no longer than the staleness bound. The
+    /// default.
+    #[default]
+    Miss,
+    /// They are served until their time to live ends, as if nobody changed anything. They are
+    /// misses once the stream is back.
+    Serve,
+}
+
+impl OnLoss {
+    /// `miss` or `serve`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Serve => "serve",
+        }
+    }
+
+    /// The one of this name.
+    #[cfg(feature = "config")]
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Miss, Self::Serve].into_iter().find(|what| what.as_str() == name)
+    }
 }
 
 /// The options of L2 where none were given; `None` where L2 is not built in.

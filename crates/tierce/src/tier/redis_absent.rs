@@ -18,6 +18,10 @@ impl RedisOptions {
         match *self {}
     }
 
+    pub(crate) fn how_coherent(&self) -> super::Coherence {
+        match *self {}
+    }
+
     pub(crate) fn ledger_bound(&self) -> usize {
         match *self {}
     }

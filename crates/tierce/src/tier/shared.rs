@@ -1,5 +1,7 @@
 //! L2 behind the [`Tier`] trait, and what only L2 offers: the stamps that judge L1 entries.
 
+#[cfg(feature = "redis")]
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::{Fill, Record, Tier, Usage};
@@ -212,6 +214,14 @@ impl SharedTier {
         self.store.view().store().settle(doubt);
     }
 
+    /// The words in which the processes of the host tell each other of L3's stream of changes, and
+    /// which of the stores of this name they lie in.
+    #[cfg(feature = "redis")]
+    pub(crate) fn stream<R>(&self, look: impl FnOnce(u32, &[AtomicU64]) -> R) -> R {
+        let view = self.store.current();
+        look(view.number(), view.store().stream_words())
+    }
+
     /// What all processes did with the store.
     pub(crate) fn statistics(&self) -> StoreStatistics {
         self.store.view().store().statistics()
@@ -244,7 +254,7 @@ impl SharedTier {
             .in_tier(TierKind::Shared)
         })?;
         let ttl = found.expires_at.remaining(self.clock.boot());
-        Ok(Record { value: found.value, format, ttl })
+        Ok(Record { value: found.value, format, ttl, change: 0 })
     }
 }
 

@@ -124,6 +124,11 @@ impl SharedTier {
         match *self {}
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn stream<R>(&self, _: impl FnOnce(u32, &[std::sync::atomic::AtomicU64]) -> R) -> R {
+        match *self {}
+    }
+
     pub(crate) fn clear_all(&self) {
         match *self {}
     }

@@ -31,6 +31,14 @@ pub struct RedisStatistics {
     pub corrupt: u64,
     /// Writes that the server refused because their deadline had passed when it came to them.
     pub late_writes: u64,
+    /// Changes of single keys that the server told this process of.
+    pub changes_told: u64,
+    /// Times that it said that everything changed.
+    pub all_changes_told: u64,
+    /// Subscriptions to its stream of changes that this process made ...
+    pub subscriptions: u64,
+    /// ... and those that were lost, or could not be made.
+    pub subscriptions_lost: u64,
 }
 
 /// The live counters. Each is a statistic of its own, so relaxed order suffices.
@@ -48,6 +56,10 @@ pub(super) struct Counters {
     pub(super) disconnected: AtomicU64,
     pub(super) corrupt: AtomicU64,
     pub(super) late_writes: AtomicU64,
+    pub(super) changes_told: AtomicU64,
+    pub(super) all_changes_told: AtomicU64,
+    pub(super) subscriptions: AtomicU64,
+    pub(super) subscriptions_lost: AtomicU64,
 }
 
 /// Counts one.
@@ -71,6 +83,10 @@ impl Counters {
             disconnected: read(&self.disconnected),
             corrupt: read(&self.corrupt),
             late_writes: read(&self.late_writes),
+            changes_told: read(&self.changes_told),
+            all_changes_told: read(&self.all_changes_told),
+            subscriptions: read(&self.subscriptions),
+            subscriptions_lost: read(&self.subscriptions_lost),
         }
     }
 }

@@ -43,7 +43,6 @@ use tokio::{
 use super::{
     counters::{Counters, count},
     options::Settings,
-    random,
     refusal::{self, RedisRefusal, error},
     request::{Gate, Request, Work},
     scripts, secure,
@@ -52,6 +51,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    random,
     sync::Mutex,
 };
 

@@ -6,7 +6,8 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `scripts` | what runs inside the server |
 //! | `link`, `request`, `stream`, `secure` | the I/O thread, one request, the bytes, TLS |
-//! | `home` | which process the I/O thread belongs to |
+//! | `subscriber`, `subscription` | what other hosts change: the thread that hears of it, its connection |
+//! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
 //!
 //! **No resurrection, for all hosts.** Each stripe of keys has a stamp and an epoch in the server.
@@ -24,7 +25,6 @@ mod home;
 mod link;
 mod names;
 mod options;
-mod random;
 mod refusal;
 mod request;
 mod scripts;
@@ -32,12 +32,14 @@ mod scripts;
 mod secure;
 mod server_clock;
 mod stream;
+mod subscriber;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -54,11 +56,13 @@ use self::{
     names::Names,
     request::Work,
     scripts::Script,
+    subscriber::Subscriber,
 };
 use crate::{
     codec::envelope,
     error::{Error, ErrorKind, Result},
-    tier::{Fill, Found, Record, RemoteTier, Tier, Token, Usage},
+    random,
+    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
 };
 
 /// TTLs beyond this are stored without one: the server's own bound is of that order, and no
@@ -71,7 +75,8 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// the child's first call.
 pub(crate) struct RedisTier {
     common: Arc<Common>,
-    home: Home,
+    home: Home<Link>,
+    subscriber: Home<Subscriber>,
     is_closed: AtomicBool,
 }
 
@@ -98,14 +103,19 @@ impl RedisTier {
             false => None,
         };
         let common = Common { settings, counters: Arc::new(Counters::default()), connector };
-        Ok(Self { common: Arc::new(common), home: Home::new(), is_closed: AtomicBool::new(false) })
+        Ok(Self {
+            common: Arc::new(common),
+            home: Home::new(),
+            subscriber: Home::new(),
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     fn link(&self) -> Result<&Link> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(link::closed());
         }
-        let link = self.home.link(&self.common)?;
+        let link = self.home.get_or_start(|| Link::start(&self.common))?;
         if self.is_closed.load(Ordering::Acquire) {
             // Closed while the thread started: nobody else would end it before the drop.
             link.stop();
@@ -160,6 +170,7 @@ impl RedisTier {
         let record = Record {
             value: Bytes::from(stored).slice(opened.value),
             format: opened.format,
+            change: opened.change,
             ttl: u64::try_from(pttl_millis).ok().map(Duration::from_millis),
         };
         Some((opened.epoch, record))
@@ -199,7 +210,7 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = Bytes::from(envelope::seal(key, &record.value, record.format)?);
+        let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
         for adopted in [self.most_stored_bytes(key), Bytes::from_static(b"0")] {
             let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
@@ -240,7 +251,7 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return self.remove(key) };
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = Bytes::from(envelope::seal(key, &record.value, record.format)?);
+        let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
         if call.server_deadline().is_none() {
             // The clock of the server is asked for when the connection is made.
             call.perform(Work::One(redis::cmd("PING")))?;
@@ -274,13 +285,25 @@ impl RemoteTier for RedisTier {
 
     fn clear_group(&self, group: usize) -> Result<()> {
         let call = self.write_call()?;
-        let epoch = names::epoch(&self.common.settings.prefix, group);
-        call.run(&scripts::CLEAR, &[&epoch], &[random_start()])?;
+        let prefix = &self.common.settings.prefix;
+        let names = [names::epoch(prefix, group), names::notice(prefix, group)];
+        call.run(&scripts::CLEAR, &[&names[0], &names[1]], &[random_start()])?;
         Ok(())
     }
 
     fn statistics(&self) -> RedisStatistics {
         self.common.counters.snapshot()
+    }
+
+    fn listen(&self, listener: Weak<dyn ChangeListener>) -> Result<()> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(link::closed());
+        }
+        let started = self.subscriber.get_or_start(|| Subscriber::start(&self.common, listener))?;
+        if self.is_closed.load(Ordering::Acquire) {
+            started.stop();
+        }
+        Ok(())
     }
 }
 
@@ -296,9 +319,12 @@ impl Tier for RedisTier {
         let call = self.write_call()?;
         let mut pipeline = redis::pipe();
         for stripe in 0..names::STRIPES {
-            let epoch = names::epoch(&self.common.settings.prefix, stripe);
+            let prefix = &self.common.settings.prefix;
+            let names = [names::epoch(prefix, stripe), names::notice(prefix, stripe)];
+            let names = [&names[0][..], &names[1]];
             // The first brings the script's text, so the server has it for the others.
-            pipeline.add_command(scripts::CLEAR.command(&[&epoch], &[random_start()], stripe == 0));
+            let whole = stripe == 0;
+            pipeline.add_command(scripts::CLEAR.command(&names, &[random_start()], whole));
         }
         let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
             return Err(unexpected());
@@ -331,6 +357,9 @@ impl Tier for RedisTier {
         self.is_closed.store(true, Ordering::Release);
         if let Some(link) = self.home.existing() {
             link.stop();
+        }
+        if let Some(subscriber) = self.subscriber.existing() {
+            subscriber.stop();
         }
     }
 }

@@ -1,16 +1,19 @@
 //! The names of our keys in the server, and the stripes that group them.
 //!
 //! Keys fall into [`STRIPES`] stripes. A stripe has a stamp, raised by every change of one of its
-//! keys, and an epoch, raised by `clear`; both are plain decimal numbers:
+//! keys, and an epoch, raised by `clear`; both are plain decimal numbers. Its notice is touched by
+//! `clear` alone: an epoch that the server lost begins anew at the next read, and that is no news.
 //!
 //! ```text
-//!   PREFIX:{HH}:k:KEY   a record        HH: the stripe, two hex digits. Braces make it the hash
-//!   PREFIX:{HH}:s       its stamp           tag, so that the three lie in one slot of a cluster
-//!   PREFIX:{HH}:e       its epoch       KEY: the bytes of the key as they are
+//!   PREFIX:k:{HH}:KEY   a record        HH: the stripe, two hex digits. Braces make it the hash
+//!   PREFIX:s:{HH}       its stamp           tag, so that the four lie in one slot of a cluster
+//!   PREFIX:e:{HH}       its epoch       KEY: the bytes of the key as they are
+//!   PREFIX:n:{HH}       its notice
 //! ```
 //!
-//! No name under one prefix equals a name under another: a prefix has no brace, so the first
-//! brace of a name ends it.
+//! What hosts tell each other by their changes begins with `PREFIX:k:{` or `PREFIX:n:{`, and
+//! nothing else does. No name under one prefix equals a name under another: a prefix has no brace,
+//! so the first brace of a name ends it and one letter.
 
 use crate::key;
 
@@ -30,19 +33,57 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(prefix: &str, key: &[u8]) -> Self {
         let stripe = key::group(key);
-        let mut data = format!("{prefix}:{{{stripe:02x}}}:k:").into_bytes();
+        let mut data = format!("{prefix}:k:{{{stripe:02x}}}:").into_bytes();
         data.extend_from_slice(key);
-        Self { data, stamp: counter(prefix, stripe, 's'), epoch: counter(prefix, stripe, 'e') }
+        Self { data, stamp: name(prefix, 's', stripe), epoch: epoch(prefix, stripe) }
     }
 }
 
 /// The name of the epoch of a stripe.
 pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
-    counter(prefix, stripe, 'e')
+    name(prefix, 'e', stripe)
 }
 
-fn counter(prefix: &str, stripe: usize, letter: char) -> Vec<u8> {
-    format!("{prefix}:{{{stripe:02x}}}:{letter}").into_bytes()
+/// The name of the notice of a stripe.
+pub(super) fn notice(prefix: &str, stripe: usize) -> Vec<u8> {
+    name(prefix, 'n', stripe)
+}
+
+fn name(prefix: &str, letter: char, stripe: usize) -> Vec<u8> {
+    format!("{prefix}:{letter}:{{{stripe:02x}}}").into_bytes()
+}
+
+/// What the names of records and of notices begin with.
+pub(super) fn told(prefix: &str) -> [Vec<u8>; 2] {
+    ['k', 'n'].map(|letter| format!("{prefix}:{letter}:{{").into_bytes())
+}
+
+/// What a name that begins as [`told`] says has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told<'a> {
+    /// The record of this key.
+    Key(&'a [u8]),
+    /// All records of a stripe.
+    Stripe,
+}
+
+impl<'a> Told<'a> {
+    /// Reads a name, or `None` where it is none of ours.
+    pub(super) fn of(prefix: &str, name: &'a [u8]) -> Option<Self> {
+        let rest = name.strip_prefix(prefix.as_bytes())?;
+        let (letter, rest) = rest.split_at_checked(4)?;
+        let (stripe, rest) = rest.split_at_checked(3)?;
+        let digits = std::str::from_utf8(stripe.strip_suffix(b"}")?).ok()?;
+        let stripe = usize::from_str_radix(digits, 16).ok()?;
+        match letter {
+            b":n:{" if rest.is_empty() => Some(Self::Stripe),
+            b":k:{" => {
+                let key = rest.strip_prefix(b":")?;
+                (key::group(key) == stripe).then_some(Self::Key(key))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The number of a stamp or an epoch, or `None` where the bytes are no counter of ours; the
@@ -63,10 +104,28 @@ mod tests {
     #[test]
     fn names_are_fixed_for_all_hosts_and_versions() {
         let names = Names::of("tierce", b"user:7");
-        assert_eq!(names.data, b"tierce:{b4}:k:user:7");
-        assert_eq!(names.stamp, b"tierce:{b4}:s");
-        assert_eq!(names.epoch, b"tierce:{b4}:e");
-        assert_eq!(Names::of("a", b"\0\xff}").data[7..], *b"k:\0\xff}");
+        assert_eq!(names.data, b"tierce:k:{b4}:user:7");
+        assert_eq!(names.stamp, b"tierce:s:{b4}");
+        assert_eq!(names.epoch, b"tierce:e:{b4}");
+        assert_eq!(notice("tierce", 0xb4), b"tierce:n:{b4}");
+        assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
+    }
+
+    #[test]
+    fn a_name_tells_which_key_changed_and_foreign_names_nothing() {
+        for key in [&b""[..], b"user:7", b":k:{00}:", b"\0\xff}{"] {
+            let names = Names::of("a:k", key);
+            assert_eq!(Told::of("a:k", &names.data), Some(Told::Key(key)));
+            assert!(told("a:k").iter().any(|start| names.data.starts_with(start)));
+            assert_eq!(Told::of("a", &names.data), None, "of another prefix");
+            assert_eq!(Told::of("a:k", &names.stamp), None);
+        }
+        assert_eq!(Told::of("a", &notice("a", 255)), Some(Told::Stripe));
+        for foreign in [&b""[..], b"a", b"a:k:{", b"a:k:{zz}:x", b"a:k:{00}", b"a:n:{00}x", b"b"] {
+            assert_eq!(Told::of("a", foreign), None, "{}", foreign.escape_ascii());
+        }
+        // A record where no client of ours would have put it is nobody's.
+        assert_eq!(Told::of("tierce", b"tierce:k:{b5}:user:7"), None);
     }
 
     #[test]

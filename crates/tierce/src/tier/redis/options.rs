@@ -9,6 +9,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    tier::{Coherence, OnLoss},
     tiering::TierKind,
 };
 
@@ -26,6 +27,19 @@ const MAX_QUEUE: usize = 1 << 20;
 
 /// Waits above this are taken for a mistaken unit.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// More of them would be work without a gain.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// A link that may be lost for longer unnoticed is no promise.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+
+const COHERENCE: Coherence = Coherence {
+    enabled: true,
+    heartbeat: Duration::from_secs(2),
+    staleness_bound: Duration::from_secs(5),
+    on_loss: OnLoss::Miss,
+};
 
 /// Options of the Redis tier.
 ///
@@ -54,6 +68,7 @@ pub struct RedisOptions {
     queue: usize,
     max_value_bytes: usize,
     ledger_keys: usize,
+    coherence: Coherence,
 }
 
 impl Default for RedisOptions {
@@ -75,6 +90,7 @@ impl Default for RedisOptions {
             queue: 1024,
             max_value_bytes: 16 << 20,
             ledger_keys: 65_536,
+            coherence: COHERENCE,
         }
     }
 }
@@ -213,6 +229,46 @@ impl RedisOptions {
         self
     }
 
+    /// Sets whether copies in L1 and L2 follow the changes that other hosts make. Default: true.
+    ///
+    /// Off, a copy is served until its time to live ends, whatever became of its key in L3. It
+    /// takes one more connection for each host (for each process without L2), a server that speaks
+    /// RESP3 (6.0 or later) and the right to `CLIENT TRACKING`.
+    #[must_use]
+    pub fn coherence(mut self, enabled: bool) -> Self {
+        self.coherence.enabled = enabled;
+        self
+    }
+
+    /// Sets how often the stream of changes is asked for a sign of life. Default: 2 s. 10 ms to a
+    /// minute; it has half as long for its answer.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.coherence.heartbeat = heartbeat;
+        self
+    }
+
+    /// Sets how long after the loss of the stream of changes nothing is served any more that may be
+    /// stale. Default: 5 s. At least two heartbeats, at most 10 minutes.
+    #[must_use]
+    pub fn staleness_bound(mut self, bound: Duration) -> Self {
+        self.coherence.staleness_bound = bound;
+        self
+    }
+
+    /// Sets what becomes of copies in L1 and L2 when the stream of changes is lost. Default:
+    /// [`OnLoss::Miss`].
+    #[must_use]
+    pub fn on_loss(mut self, what: OnLoss) -> Self {
+        self.coherence.on_loss = what;
+        self
+    }
+
+    /// How the cache follows other hosts.
+    pub(crate) fn how_coherent(&self) -> Coherence {
+        self.coherence
+    }
+
     /// How long until a write that failed can land no more: its deadline by the server's clock,
     /// and as much again and more for what the two clocks differ.
     pub(crate) fn rest(&self) -> Duration {
@@ -243,6 +299,7 @@ impl RedisOptions {
         check_range("queue", self.queue, MAX_QUEUE)?;
         check_range("max_value_bytes", self.max_value_bytes, MAX_VALUE_BYTES)?;
         check_range("ledger_keys", self.ledger_keys, 1 << 24)?;
+        check_coherence(&self.coherence)?;
 
         let mut named = self.named()?;
         named.username = self.username.or(named.username);
@@ -284,6 +341,7 @@ impl RedisOptions {
             write_timeout: self.write_timeout,
             queue: self.queue,
             max_value_bytes: self.max_value_bytes,
+            heartbeat: self.coherence.heartbeat,
         })
     }
 
@@ -332,6 +390,7 @@ impl fmt::Debug for RedisOptions {
             .field("queue", &self.queue)
             .field("max_value_bytes", &self.max_value_bytes)
             .field("ledger_keys", &self.ledger_keys)
+            .field("coherence", &self.coherence)
             .finish()
     }
 }
@@ -367,6 +426,7 @@ pub(super) struct Settings {
     pub(super) write_timeout: Duration,
     pub(super) queue: usize,
     pub(super) max_value_bytes: usize,
+    pub(super) heartbeat: Duration,
 }
 
 /// What names the server and who we are there.
@@ -385,6 +445,21 @@ fn wrong(what: impl fmt::Display) -> Error {
 fn check_range(name: &str, value: usize, max: usize) -> Result<()> {
     if value == 0 || value > max {
         return Err(wrong(format!("{name} = {value}: must be 1 to {max}")));
+    }
+    Ok(())
+}
+
+fn check_coherence(coherence: &Coherence) -> Result<()> {
+    let Coherence { heartbeat, staleness_bound, .. } = *coherence;
+    if heartbeat < SHORTEST_HEARTBEAT || heartbeat > LONGEST_HEARTBEAT {
+        return Err(wrong(format!("heartbeat = {heartbeat:?}: must be 10 ms to a minute")));
+    }
+    if staleness_bound < heartbeat.saturating_mul(2) || staleness_bound > MAX_WAIT {
+        return Err(wrong(format!(
+            "staleness_bound = {staleness_bound:?}: must be at least two heartbeats ({:?}) and at \
+             most 10 minutes",
+            heartbeat.saturating_mul(2)
+        )));
     }
     Ok(())
 }
@@ -474,6 +549,10 @@ mod tests {
             (new().read_timeout(Duration::ZERO), "redis.read_timeout"),
             (new().write_timeout(Duration::MAX), "redis.write_timeout"),
             (new().connect_timeout(Duration::from_nanos(1)), "redis.connect_timeout"),
+            (new().heartbeat(Duration::ZERO), "redis.heartbeat"),
+            (new().heartbeat(Duration::from_secs(61)), "redis.heartbeat"),
+            (new().staleness_bound(Duration::from_secs(3)), "two heartbeats (4s)"),
+            (new().staleness_bound(Duration::MAX), "redis.staleness_bound"),
             (new().database(-1), "redis.database = -1"),
             (new().username("u"), "needs a password"),
             (new().unix_path(""), "redis.unix_path"),

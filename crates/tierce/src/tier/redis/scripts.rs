@@ -174,11 +174,16 @@ return {stored(KEYS[1], ARGV[3]), redis.call('PTTL', KEYS[1]), stamp, epoch}
     )
 });
 
-/// Raises an epoch. Key: epoch. Argument: its start.
+/// Raises an epoch, and touches the notice that says so to other hosts. Keys: epoch, notice.
+/// Argument: the start of the epoch.
 pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 raise(KEYS[1], ARGV[1])
+local reply = redis.pcall('SET', KEYS[2], '')
+if refused(reply) and redis.call('DEL', KEYS[2]) == 0 then
+  return reply
+end
 return 1
 ",
     )

@@ -18,7 +18,7 @@ use crate::{
 };
 
 fn record(value: impl Into<Bytes>) -> Record {
-    Record { value: value.into(), format: Format::Raw, ttl: None }
+    Record { value: value.into(), format: Format::Raw, ttl: None, change: 0 }
 }
 
 fn lasting(value: &'static str, ttl: Duration) -> Record {

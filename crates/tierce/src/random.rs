@@ -1,4 +1,4 @@
-//! Random numbers for starting points of counters and for jitter.
+//! Random numbers for starting points of counters, for names of changes and for jitter.
 //!
 //! Each number is a keyed hash of what differs between any two calls: the process, the time and a
 //! running number. The keys come from the operating system by way of the standard library; the
@@ -15,20 +15,21 @@ use std::{
 /// Distinguishes calls within one process and one tick of the clock.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-fn random() -> u64 {
+/// 64 random bits.
+pub(crate) fn random() -> u64 {
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     RandomState::new().hash_one((process::id(), SystemTime::now(), call))
 }
 
-/// Where a stamp or an epoch starts that the server does not have (any more): 1 to 2^48, so that
-/// a new counter never takes up the numbers of the one before.
-pub(super) fn counter_start() -> u64 {
+/// Where a counter starts that a server does not have (any more): 1 to 2^48, so that a new counter
+/// never takes up the numbers of the one before.
+pub(crate) fn counter_start() -> u64 {
     (random() >> 16).max(1)
 }
 
 /// `span` shortened by up to a half, so that clients that lost a server together do not come back
 /// together.
-pub(super) fn jittered(span: Duration) -> Duration {
+pub(crate) fn jittered(span: Duration) -> Duration {
     // 1024 steps are fine enough for waits of milliseconds to seconds.
     span.mul_f64(0.5 + 0.5 * (random() % 1024) as f64 / 1024.0)
 }

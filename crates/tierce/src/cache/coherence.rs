@@ -1,0 +1,243 @@
+//! How a cache follows the changes that other hosts make in L3.
+//!
+//! One process of a host listens, on a thread of its own; without L2 in force each process is a
+//! host of its own. [`Stream`] says who it is, whether it is told of everything now, and which
+//! changes are this host's.
+//!
+//! - *A key was changed*: unless it was this host's own change, its copies go as in a change here:
+//!   from L2 with its stamp, then from L1. What was read before is filed under an older mark and
+//!   refused.
+//! - *All were changed*, or the stream was lost or is told anew: the clear epoch rises. Nothing
+//!   that was looked for before a subscription is kept after it.
+//! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
+//!   fresh when it is loaded, so it is never older than that.
+//!
+//! The thread is started by the first call that needs it. A process that only reads from L1 starts
+//! it too, within some reads: it may have been forked from one that had it.
+
+use std::{
+    sync::{
+        Weak,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Inner, plan::Plan};
+use crate::{
+    clock::Clock,
+    error::Error,
+    event::FaultEvents,
+    invalidation::{Change, Stream},
+    sync::{self, Mutex},
+    tier::{ChangeListener, OnLoss, Post, SharedTier},
+    tiering::TierKind,
+};
+
+/// What a cache keeps of this.
+pub(super) struct Coherence {
+    options: crate::tier::Coherence,
+    /// The words of the stream while L2 is not in force.
+    words: Box<[AtomicU64]>,
+    /// One more than the generation of the process that has a thread.
+    started: AtomicU32,
+    /// The post of this process.
+    post: Mutex<Option<Post>>,
+    /// The post whose copies are all misses by now, as its stream was lost.
+    /// And why it was.
+    lost: Mutex<Option<(Post, Error)>>,
+    events: FaultEvents,
+    clock: Clock,
+}
+
+/// Where there can be no L3.
+const OFF: crate::tier::Coherence = crate::tier::Coherence {
+    enabled: false,
+    heartbeat: Duration::ZERO,
+    staleness_bound: Duration::ZERO,
+    on_loss: OnLoss::Serve,
+};
+
+impl Coherence {
+    pub(super) fn new(options: Option<crate::tier::Coherence>, clock: &Clock) -> Self {
+        Self {
+            options: options.unwrap_or(OFF),
+            words: Stream::words(),
+            started: AtomicU32::new(0),
+            post: Mutex::new(None),
+            lost: Mutex::new(None),
+            events: FaultEvents::default(),
+            clock: clock.clone(),
+        }
+    }
+
+    /// How long a subscriber may be silent: so long that the next one has subscribed before the
+    /// staleness bound.
+    fn patience(&self) -> Duration {
+        self.options.staleness_bound / 2
+    }
+
+    /// True if there are copies that other hosts may make stale.
+    fn concerns(&self, plan: Plan) -> bool {
+        self.options.enabled
+            && plan.has(TierKind::Redis)
+            && (plan.has(TierKind::Memory) || plan.has(TierKind::Shared))
+    }
+
+    fn tell(&self, error: &Error) {
+        self.events.tell(&self.clock, TierKind::Redis, error);
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Sees to it that this process listens if it is to.
+    #[inline]
+    pub(super) fn listen(&self, plan: Plan) {
+        let started = self.coherence.started.load(Ordering::Relaxed);
+        if self.coherence.concerns(plan) && started != sync::generation() + 1 {
+            self.start_listening();
+        }
+    }
+
+    #[cold]
+    fn start_listening(&self) {
+        let Some(redis) = self.lowers.redis.opened() else { return };
+        let me: Weak<Self> = self.me.clone();
+        match redis.listen(me) {
+            Ok(()) => self.coherence.started.store(sync::generation() + 1, Ordering::Relaxed),
+            Err(error) => self.coherence.tell(&error),
+        }
+    }
+
+    /// A change of `key` that this host is about to make in L3; to be ended.
+    pub(super) fn begin_change(&self, plan: Plan, key: &[u8]) -> Option<Change> {
+        self.coherence
+            .concerns(plan)
+            .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
+    }
+
+    /// The change is done with the tiers above L3.
+    pub(super) fn end_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
+        if let Some(change) = change {
+            self.with_stream(plan, |_, stream| stream.end_change(key, change));
+        }
+    }
+
+    /// How long a copy above L3 may live of what may live so long there.
+    pub(super) fn ttl_above(&self, plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
+        let options = &self.coherence.options;
+        if !self.coherence.concerns(plan) || options.on_loss == OnLoss::Serve {
+            return ttl;
+        }
+        let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        if self.with_stream(plan, |_, stream| stream.is_live(now, patience)) {
+            return ttl;
+        }
+        let bound = options.staleness_bound;
+        Some(ttl.map_or(bound, |ttl| ttl.min(bound)))
+    }
+
+    /// The stream of the host, and the place of its words.
+    fn with_stream<R>(&self, plan: Plan, look: impl FnOnce(u64, Stream<'_>) -> R) -> R {
+        // Closed or not: who closes the cache gives up its post.
+        match self.lowers.shared.opened() {
+            Some(shared) if plan.tiering.has(TierKind::Shared) => {
+                shared.stream(|number, words| look(u64::from(number) + 1, Stream::new(words)))
+            }
+            _ => look(0, Stream::new(&self.coherence.words)),
+        }
+    }
+
+    /// [`with_stream`](Self::with_stream) for the stream of a post, if it is still the host's.
+    fn with_stream_of<R>(&self, post: Post, look: impl FnOnce(Stream<'_>) -> R) -> Option<R> {
+        self.with_stream(self.plan.load(), |place, stream| {
+            (place == post.place).then(|| look(stream))
+        })
+    }
+
+    /// The store whose copies a post is for.
+    fn store_of(&self, post: Post) -> Option<&SharedTier> {
+        if post.place == 0 { None } else { self.lowers.shared.opened() }
+    }
+
+    /// Makes misses of all copies above L3.
+    fn forget_above(&self, post: Post) {
+        if let Some(shared) = self.store_of(post) {
+            shared.clear_all();
+        }
+        self.stamps.raise_all();
+        self.memory.clear();
+        self.flights.detach_all();
+    }
+
+    /// Why this process, whose post it is, is not told of the changes of other hosts; `None` while
+    /// it is.
+    pub(super) fn deafness(&self) -> Option<String> {
+        let post = (*self.coherence.post.lock())?;
+        let lost = self.coherence.lost.lock();
+        let (_, why) = lost.as_ref().filter(|(lost, _)| *lost == post)?;
+        Some(format!("changes of other hosts are not told: {why}"))
+    }
+
+    /// Gives up the post of this process, so that another one of the host need not wait. No
+    /// thread listens any more.
+    pub(super) fn leave_post(&self) {
+        if let Some(post) = self.coherence.post.lock().take() {
+            self.with_stream_of(post, |stream| stream.leave(post.term));
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
+    fn post(&self, before: Option<Post>) -> Option<Post> {
+        let plan = self.plan.load();
+        if !self.coherence.concerns(plan) {
+            self.leave_post();
+            return None;
+        }
+        let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        let post = self.with_stream(plan, |place, stream| {
+            let mine = before.filter(|post| post.place == place).map(|post| post.term);
+            stream.subscribe(mine, now, patience).map(|term| Post { place, term })
+        });
+        *self.coherence.post.lock() = post;
+        post
+    }
+
+    fn begins(&self, post: Post) {
+        *self.coherence.lost.lock() = None;
+        self.forget_above(post);
+        self.with_stream_of(post, |stream| stream.set_live(post.term));
+    }
+
+    fn ends(&self, post: Post, why: &Error) {
+        self.coherence.tell(why);
+        self.with_stream_of(post, |stream| stream.set_lost(post.term));
+        // Also where no subscription could be made: there may have been one before this process
+        // came to its post.
+        let before = self.coherence.lost.lock().replace((post, why.clone()));
+        let is_news = before.is_none_or(|(before, _)| before != post);
+        if is_news && self.coherence.options.on_loss == OnLoss::Miss {
+            self.forget_above(post);
+        }
+    }
+
+    fn may_be_own(&self, post: Post, key: &[u8]) -> bool {
+        self.with_stream_of(post, |stream| stream.may_be_own(key)) == Some(true)
+    }
+
+    fn changed(&self, post: Post, key: &[u8], present: Option<u64>) {
+        if self.with_stream_of(post, |stream| stream.is_own(key, present)) == Some(true) {
+            return;
+        }
+        if let Some(shared) = self.store_of(post) {
+            shared.delete(key);
+        }
+        self.drop_near(key);
+        self.flights.detach(key);
+    }
+
+    fn all_changed(&self, post: Post) {
+        self.forget_above(post);
+    }
+}

@@ -1,0 +1,47 @@
+//! Stands for the following of other hosts where L3 is not built in: there are none.
+
+use std::time::Duration;
+
+use super::{Inner, plan::Plan};
+use crate::clock::Clock;
+
+pub(super) struct Coherence;
+
+/// A change that no other host hears of.
+#[derive(Clone, Copy)]
+pub(super) struct Change;
+
+impl Coherence {
+    pub(super) fn new(_options: Option<crate::tier::Coherence>, _clock: &Clock) -> Self {
+        Self
+    }
+}
+
+impl Change {
+    pub(super) fn number(self) -> u64 {
+        0
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    #[inline]
+    pub(super) fn listen(&self, _plan: Plan) {
+        let Coherence = self.coherence;
+    }
+
+    pub(super) fn begin_change(&self, _plan: Plan, _key: &[u8]) -> Option<Change> {
+        None
+    }
+
+    pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
+
+    pub(super) fn deafness(&self) -> Option<String> {
+        None
+    }
+
+    pub(super) fn leave_post(&self) {}
+
+    pub(super) fn ttl_above(&self, _plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
+        ttl
+    }
+}

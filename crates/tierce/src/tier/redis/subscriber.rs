@@ -1,0 +1,302 @@
+//! The thread that listens to the server's stream of changes for a [`ChangeListener`].
+//!
+//! ```text
+//!   off duty --post--> subscribing --begins--> told of changes --ends--> subscribing ...
+//!      ^                   |  failed: ends, a pause                         |
+//!      +------ no post ----+-------------------- no post -------------------+
+//! ```
+//!
+//! Where several processes share their copies, the listener says whose turn it is: it is asked
+//! four times in each heartbeat. The thread is a process's own and is begun by the first call
+//! there; in a forked child that is the child's.
+//!
+//! **Loss.** The stream counts as lost when the connection ends, when it does not answer a
+//! heartbeat within half of one, or when more was told than could be dealt with. So a loss is
+//! noticed within one and a half heartbeats. The listener hears of it at once, and of the next
+//! subscription only once the server tells on it.
+
+use std::{
+    io,
+    sync::{Arc, Weak, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    counters::count,
+    link::Common,
+    names,
+    refusal::error,
+    subscription::{Event, Subscription, Told},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    random,
+    sync::Mutex,
+    tier::{ChangeListener, Post},
+};
+
+/// First pause after a subscription failed; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest pause. A server that is back is found soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often a listener is asked for its post in each heartbeat.
+const LOOKS_PER_HEARTBEAT: u32 = 4;
+
+/// The thread of this process and the way to it.
+pub(super) struct Subscriber {
+    events: UnboundedSender<Event>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Subscriber {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the system has no thread or descriptor left.
+    pub(super) fn start(common: &Arc<Common>, listener: Weak<dyn ChangeListener>) -> Result<Self> {
+        let failed = |cause: io::Error| {
+            error(ErrorKind::Io, "no thread for the changes in L3").caused_by(cause)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .thread_name("tierce-l3-names")
+            .build()
+            .map_err(failed)?;
+        let (events, received) = mpsc::unbounded_channel();
+        let listening = Listening {
+            common: Arc::clone(common),
+            listener,
+            sender: events.clone(),
+            events: received,
+            serial: 0,
+        };
+        let thread = thread::Builder::new()
+            .name("tierce-l3-changes".to_owned())
+            .spawn(move || {
+                runtime.block_on(listening.run());
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        Ok(Self { events, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread and its connection.
+    pub(super) fn stop(&self) {
+        _ = self.events.send(Event::Stop);
+        let Some(thread) = self.thread.lock().take() else { return };
+        // The listener may be dropped by its own thread, which drops this too.
+        if thread.thread().id() != thread::current().id() {
+            _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Why nothing is told any more.
+enum End {
+    /// The thread is to end.
+    Stopped,
+    /// The listener wants another post, or none.
+    Relieved,
+    /// The stream was lost.
+    Lost(Error),
+}
+
+struct Listening {
+    common: Arc<Common>,
+    listener: Weak<dyn ChangeListener>,
+    sender: UnboundedSender<Event>,
+    events: UnboundedReceiver<Event>,
+    /// Tells subscriptions apart.
+    serial: u64,
+}
+
+impl Listening {
+    async fn run(mut self) {
+        let (mut post, mut failures) = (None, 0_u32);
+        loop {
+            let Some(listener) = self.listener.upgrade() else { return };
+            post = listener.post(post);
+            drop(listener);
+            let Some(now) = post else {
+                if self.rest(self.look_pause()).await {
+                    return;
+                }
+                continue;
+            };
+            let allowed = self.common.settings.connect_timeout;
+            self.serial += 1;
+            let attempt = Subscription::new(&self.common, &self.sender, self.serial);
+            let end = match timeout(allowed, attempt).await {
+                Ok(Ok(subscription)) => {
+                    failures = 0;
+                    count(&self.common.counters.subscriptions);
+                    self.serve(subscription, now).await
+                }
+                Ok(Err(error)) => End::Lost(error),
+                Err(_) => End::Lost(error(
+                    ErrorKind::Network,
+                    format!(
+                        "no subscription at {} within {allowed:?}",
+                        self.common.settings.address
+                    ),
+                )),
+            };
+            match end {
+                End::Stopped => return,
+                End::Relieved => {}
+                End::Lost(error) => {
+                    count(&self.common.counters.subscriptions_lost);
+                    let Some(listener) = self.listener.upgrade() else { return };
+                    listener.ends(now, &error);
+                    drop(listener);
+                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16));
+                    failures += 1;
+                    if self.rest(random::jittered(pause.min(LONGEST_PAUSE))).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn look_pause(&self) -> Duration {
+        self.common.settings.heartbeat / LOOKS_PER_HEARTBEAT
+    }
+
+    /// Waits so long; true if the thread is to end.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Err(_) => return false,
+                Ok(None | Some(Event::Stop)) => return true,
+                // Of a subscription that is over.
+                Ok(Some(_)) => {}
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut subscription: Subscription, post: Post) -> End {
+        {
+            let Some(listener) = self.listener.upgrade() else { return End::Stopped };
+            listener.begins(post);
+        }
+        let heartbeat = self.common.settings.heartbeat;
+        let mut next_look = Instant::now() + self.look_pause();
+        let mut next_ping = Instant::now() + heartbeat;
+        loop {
+            let event = match timeout_at(next_look, self.events.recv()).await {
+                Ok(None | Some(Event::Stop)) => return End::Stopped,
+                Ok(Some(event)) => Some(event),
+                Err(_) => None,
+            };
+            if let Some(event) = event
+                && let Err(end) = self.deal_with(event, &mut subscription, post).await
+            {
+                return end;
+            }
+            if subscription.overflowed() {
+                let message = "more changes were told than could be dealt with";
+                return End::Lost(error(ErrorKind::Full, message));
+            }
+            let now = Instant::now();
+            if now < next_look {
+                continue;
+            }
+            next_look = now + self.look_pause();
+            let Some(listener) = self.listener.upgrade() else { return End::Stopped };
+            if listener.post(Some(post)) != Some(post) {
+                return End::Relieved;
+            }
+            drop(listener);
+            if now >= next_ping {
+                next_ping = now + heartbeat;
+                if let Err(error) = subscription.ping(heartbeat / 2).await {
+                    return End::Lost(error);
+                }
+            }
+        }
+    }
+
+    /// Deals with an event, and with all that came after it by now.
+    async fn deal_with(
+        &mut self,
+        event: Event,
+        subscription: &mut Subscription,
+        post: Post,
+    ) -> Result<(), End> {
+        let (mut changed, mut everything, mut end) = (Vec::new(), false, None);
+        let mut next = Some(event);
+        while let Some(event) = next {
+            match event {
+                Event::Told { serial, told } if serial == self.serial => {
+                    subscription.took();
+                    match told {
+                        Told::Names(names) => changed.extend(names),
+                        Told::Everything => everything = true,
+                    }
+                }
+                Event::Ended { serial } if serial == self.serial => {
+                    end = Some(End::Lost(error(ErrorKind::Network, "connection was lost")));
+                }
+                Event::Stop => return Err(End::Stopped),
+                Event::Told { .. } | Event::Ended { .. } => {}
+            }
+            next = self.events.try_recv().ok();
+        }
+        if let Some(end) = end {
+            // All counts as changed now.
+            return Err(end);
+        }
+        let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
+        let prefix = &self.common.settings.prefix;
+        let counters = &self.common.counters;
+        let mut keys = Vec::with_capacity(changed.len());
+        for name in &changed {
+            match names::Told::of(prefix, name) {
+                Some(names::Told::Key(key)) => keys.push(key),
+                Some(names::Told::Stripe) => everything = true,
+                None => {}
+            }
+        }
+        counters.changes_told.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        if everything {
+            count(&counters.all_changes_told);
+            listener.all_changed(post);
+            return Ok(());
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let (own, foreign): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|key| listener.may_be_own(post, key));
+        for key in foreign {
+            listener.changed(post, key, None);
+        }
+        drop(listener);
+        if own.is_empty() {
+            return Ok(());
+        }
+        let limit = self.common.settings.heartbeat / 2;
+        let present = subscription.look(prefix, &own, limit).await.map_err(End::Lost)?;
+        let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
+        for (key, present) in own.into_iter().zip(present) {
+            listener.changed(post, key, present);
+        }
+        Ok(())
+    }
+}

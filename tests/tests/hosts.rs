@@ -1,0 +1,436 @@
+//! Two hosts, each with a store of its own, that share a redis-server: what one changes, the other
+//! does not serve for longer than it says, whatever becomes of the stream of changes.
+
+// To the lint, functions that tests call are not tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tierce::{
+    Bytes, Cache, MemoryOptions, OnLoss, Origin, RedisOptions, StoreOptions, TierKind, Tiering,
+};
+use tierce_tests::{redis::Redis, seed, store_folder, value};
+
+/// How long anything that must come by itself may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const HEARTBEAT: Duration = Duration::from_millis(200);
+const BOUND: Duration = Duration::from_millis(1000);
+
+struct Host {
+    folder: tempfile::TempDir,
+    cache: Cache,
+}
+
+impl Host {
+    fn new(redis: &Redis, tiering: Tiering) -> Self {
+        Self::with(redis, tiering, |options| options)
+    }
+
+    fn with(
+        redis: &Redis,
+        tiering: Tiering,
+        more: impl FnOnce(RedisOptions) -> RedisOptions,
+    ) -> Self {
+        let folder = store_folder();
+        let cache = process(&folder, redis, tiering, more);
+        Self { folder, cache }
+    }
+
+    /// Another process of the host, as far as the store can tell.
+    fn another(&self, redis: &Redis, tiering: Tiering) -> Cache {
+        process(&self.folder, redis, tiering, |options| options)
+    }
+}
+
+fn process(
+    folder: &tempfile::TempDir,
+    redis: &Redis,
+    tiering: Tiering,
+    more: impl FnOnce(RedisOptions) -> RedisOptions,
+) -> Cache {
+    let options = RedisOptions::new()
+        .unix_path(redis.socket())
+        .read_timeout(Duration::from_secs(2))
+        .write_timeout(Duration::from_secs(2))
+        .heartbeat(HEARTBEAT)
+        .staleness_bound(BOUND);
+    let cache = Cache::builder()
+        .tiering(tiering)
+        .memory(MemoryOptions::new().max_entries(10_000))
+        .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
+        .redis(more(options))
+        .build()
+        .unwrap();
+    // The thread that listens begins with the first call.
+    cache.get("nothing");
+    cache
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_micros(200));
+    }
+    begin.elapsed()
+}
+
+fn subscriptions(cache: &Cache) -> u64 {
+    cache.redis_statistics().map_or(0, |counted| counted.subscriptions)
+}
+
+fn wait_for_subscription(cache: &Cache, least: u64) {
+    wait_until("a subscription", || subscriptions(cache) >= least);
+    // It begins when all that was told before it is forgotten.
+    let key = "is L1 in use again";
+    wait_until("a hit", || {
+        cache.set(key, "yes".into()).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        is_near(cache, key)
+    });
+}
+
+fn is_near(cache: &Cache, key: &str) -> bool {
+    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
+}
+
+fn warm(cache: &Cache, key: &str, value: &'static str) {
+    wait_until("a copy in L1", || {
+        assert_eq!(cache.get(key).as_deref(), Some(value.as_bytes()));
+        is_near(cache, key)
+    });
+}
+
+fn changes_are_seen(tiering: Tiering) {
+    let redis = Redis::start();
+    let (one, other) = (Host::new(&redis, tiering), Host::new(&redis, tiering));
+    wait_for_subscription(&one.cache, 1);
+    wait_for_subscription(&other.cache, 1);
+    for (round, change) in ["set", "delete", "clear", "load"].into_iter().enumerate() {
+        let key = format!("key {round}");
+        one.cache.set(&key, "old".into()).unwrap();
+        warm(&other.cache, &key, "old");
+        warm(&one.cache, &key, "old");
+        let expected = match change {
+            "set" => {
+                one.cache.set(&key, "new".into()).unwrap();
+                Some("new")
+            }
+            "delete" => {
+                one.cache.delete(&key).unwrap();
+                None
+            }
+            "clear" => {
+                one.cache.clear().unwrap();
+                None
+            }
+            _ => {
+                one.cache.delete(&key).unwrap();
+                one.cache.get_or_load(&key, |_| std::io::Result::Ok(Bytes::from("new"))).unwrap();
+                Some("new")
+            }
+        };
+        let took =
+            wait_until(change, || other.cache.get(&key).as_deref() == expected.map(str::as_bytes));
+        println!("{change}: {took:?}");
+        assert_eq!(one.cache.get(&key).as_deref(), expected.map(str::as_bytes));
+    }
+}
+
+#[test]
+fn changes_are_seen_by_the_other_host_with_a_store() {
+    changes_are_seen(Tiering::L1L2L3);
+}
+
+#[test]
+fn changes_are_seen_by_the_other_host_without_a_store() {
+    changes_are_seen(Tiering::L1L3);
+}
+
+#[test]
+fn changes_are_seen_by_the_other_host_without_l1() {
+    let redis = Redis::start();
+    let (one, other) = (Host::new(&redis, Tiering::L2L3), Host::new(&redis, Tiering::L2L3));
+    wait_until("subscriptions", || subscriptions(&one.cache) + subscriptions(&other.cache) == 2);
+    one.cache.set("key", "old".into()).unwrap();
+    assert_eq!(other.cache.get("key").as_deref(), Some(&b"old"[..]));
+    one.cache.set("key", "new".into()).unwrap();
+    wait_until("a change", || other.cache.get("key").as_deref() == Some(b"new"));
+}
+
+#[test]
+fn a_host_keeps_its_copies_of_what_it_changed_itself() {
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let host = Host::new(&redis, tiering);
+        wait_for_subscription(&host.cache, 1);
+        let told = || host.cache.redis_statistics().unwrap().changes_told;
+        let before = told();
+        for round in 0..100 {
+            host.cache.set(format!("{tiering} {round}"), "mine".into()).unwrap();
+        }
+        wait_until("echoes", || told() >= before + 100);
+        // The last ones are being looked at.
+        thread::sleep(Duration::from_millis(100));
+        let near = (0..100).filter(|round| is_near(&host.cache, &format!("{tiering} {round}")));
+        let near = near.count();
+        assert!(near >= 80, "{tiering}: {near} of 100 are left");
+    }
+}
+
+#[test]
+fn changes_by_foreign_clients_are_seen() {
+    let redis = Redis::start();
+    let host = Host::new(&redis, Tiering::L1L2L3);
+    wait_for_subscription(&host.cache, 1);
+    let client = redis::Client::open(format!("unix://{}", redis.socket().display())).unwrap();
+    let mut client = client.get_connection().unwrap();
+    for command in ["UNLINK", "SET", "FLUSHALL"] {
+        host.cache.set("key", "value".into()).unwrap();
+        warm(&host.cache, "key", "value");
+        let names: Vec<String> =
+            redis::cmd("KEYS").arg("tierce:k:*:key").query(&mut client).unwrap();
+        let () = match command {
+            "UNLINK" => redis::cmd("UNLINK").arg(&names).query(&mut client).unwrap(),
+            "SET" => redis::cmd("SET").arg(&names).arg("garbage").query(&mut client).unwrap(),
+            _ => redis::cmd("FLUSHALL").query(&mut client).unwrap(),
+        };
+        wait_until(command, || host.cache.get("key").is_none());
+    }
+}
+
+/// Ends all connections to the server that follow changes.
+fn cut_streams(redis: &Redis) -> usize {
+    let client = redis::Client::open(format!("unix://{}", redis.socket().display())).unwrap();
+    let mut client = client.get_connection().unwrap();
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
+    let field = |line: &str, name: &str| {
+        line.split(' ').find_map(|it| it.strip_prefix(name).map(str::to_owned)).unwrap()
+    };
+    let mut cut = 0;
+    for line in list.lines().filter(|line| field(line, "flags=").contains('t')) {
+        let id = field(line, "id=");
+        cut += redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query(&mut client).unwrap_or(0);
+    }
+    cut
+}
+
+#[test]
+fn what_changed_while_the_stream_was_cut_is_not_served_afterwards() {
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let (one, other) = (Host::new(&redis, tiering), Host::new(&redis, tiering));
+        wait_for_subscription(&one.cache, 1);
+        wait_for_subscription(&other.cache, 1);
+        for round in 0..5 {
+            let key = format!("{tiering} {round}");
+            one.cache.set(&key, "old".into()).unwrap();
+            warm(&other.cache, &key, "old");
+            let before = [&one, &other].map(|host| subscriptions(&host.cache));
+            assert!(cut_streams(&redis) >= 2);
+            one.cache.set(&key, "new".into()).unwrap();
+            wait_until("a change", || other.cache.get(&key).as_deref() == Some(b"new"));
+            wait_for_subscription(&one.cache, before[0] + 1);
+            wait_for_subscription(&other.cache, before[1] + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_stale_is_served_past_the_bound_when_the_server_falls_silent() {
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let host = Host::new(&redis, tiering);
+        wait_for_subscription(&host.cache, 1);
+        host.cache.set("key", "value".into()).unwrap();
+        warm(&host.cache, "key", "value");
+        redis.signal(libc::SIGSTOP);
+        let took = wait_until("a loss is noticed", || host.cache.get("key").is_none());
+        println!("{tiering}: noticed after {took:?}");
+        // What is loaded meanwhile lives for the bound at most.
+        let loads = AtomicU64::new(0);
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * BOUND {
+            let load = |_: &[u8]| {
+                loads.fetch_add(1, Ordering::Relaxed);
+                std::io::Result::Ok(Bytes::from("loaded"))
+            };
+            assert_eq!(host.cache.get_or_load("cold", load).unwrap(), "loaded");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let loads = loads.into_inner();
+        assert!((3..=20).contains(&loads), "{tiering}: {loads} loads in three bounds");
+        redis.signal(libc::SIGCONT);
+        let before = subscriptions(&host.cache);
+        wait_for_subscription(&host.cache, before + 1);
+    }
+}
+
+#[test]
+fn copies_are_served_through_a_loss_where_that_is_asked_for() {
+    let redis = Redis::start();
+    let serve = |options: RedisOptions| options.on_loss(OnLoss::Serve);
+    let host = Host::with(&redis, Tiering::L1L2L3, serve);
+    wait_for_subscription(&host.cache, 1);
+    host.cache.set("key", "value".into()).unwrap();
+    warm(&host.cache, "key", "value");
+    redis.signal(libc::SIGSTOP);
+    let lost = || host.cache.redis_statistics().unwrap().subscriptions_lost;
+    wait_until("a loss", || lost() >= 2);
+    assert_eq!(host.cache.get("key").as_deref(), Some(&b"value"[..]));
+    redis.signal(libc::SIGCONT);
+}
+
+#[test]
+fn hosts_without_coherence_serve_what_they_have() {
+    let redis = Redis::start();
+    let off = |options: RedisOptions| options.coherence(false);
+    let one = Host::with(&redis, Tiering::L1L2L3, off);
+    let other = Host::with(&redis, Tiering::L1L2L3, off);
+    one.cache.set("key", "old".into()).unwrap();
+    warm(&other.cache, "key", "old");
+    one.cache.set("key", "new".into()).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(other.cache.get("key").as_deref(), Some(&b"old"[..]), "nobody listens");
+    assert_eq!(subscriptions(&other.cache), 0);
+}
+
+#[test]
+fn one_process_of_a_host_listens_and_another_takes_over() {
+    let redis = Redis::start();
+    let tiering = Tiering::L1L2L3;
+    let (one, other) = (Host::new(&redis, tiering), Host::new(&redis, tiering));
+    wait_for_subscription(&one.cache, 1);
+    wait_for_subscription(&other.cache, 1);
+    let second = other.another(&redis, tiering);
+    let third = other.another(&redis, tiering);
+    let check = |cache: &Cache, key: &str| {
+        one.cache.set(key, "old".into()).unwrap();
+        warm(cache, key, "old");
+        one.cache.set(key, "new".into()).unwrap();
+        wait_until("a change", || cache.get(key).as_deref() == Some(b"new"));
+    };
+    check(&second, "a");
+    thread::sleep(3 * HEARTBEAT);
+    assert_eq!((subscriptions(&second), subscriptions(&third)), (0, 0), "one listens for all");
+    // Says that it leaves.
+    other.cache.close();
+    wait_until("the next one", || subscriptions(&second) + subscriptions(&third) == 1);
+    let (listens, idle) =
+        if subscriptions(&second) == 1 { (second, third) } else { (third, second) };
+    wait_for_subscription(&idle, 0);
+    check(&idle, "b");
+    // Says nothing, as one that is killed.
+    drop(listens);
+    wait_until("the last one", || subscriptions(&idle) == 1);
+    wait_for_subscription(&idle, 1);
+    check(&idle, "c");
+}
+
+#[test]
+fn hosts_that_change_a_key_at_the_same_time_end_with_one_value() {
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let hosts = [Host::new(&redis, tiering), Host::new(&redis, tiering)];
+        hosts.iter().for_each(|host| wait_for_subscription(&host.cache, 1));
+        for round in 0..50 {
+            let key = format!("{tiering} {round}");
+            thread::scope(|scope| {
+                for (name, host) in hosts.iter().enumerate() {
+                    let key = &key;
+                    scope.spawn(move || {
+                        for number in 0..10 {
+                            host.cache.set(key, format!("{name} {number}").into()).unwrap();
+                        }
+                    });
+                }
+            });
+            let [one, other] = [&hosts[0].cache, &hosts[1].cache];
+            wait_until("one value", || one.get(&key) == other.get(&key));
+            // And it stays so: nothing that was under way settles on another one.
+            thread::sleep(Duration::from_millis(5));
+            assert_eq!(one.get(&key), other.get(&key), "{key}");
+        }
+    }
+}
+
+/// Readers and writers on two hosts, while the stream is cut again and again. Each key has one
+/// host that writes it. What has returned a bound ago is what the other host must have.
+#[test]
+fn no_host_serves_what_was_replaced_longer_ago_than_the_bound() {
+    const KEYS: u64 = 200;
+    /// A loaded machine may let a thread wait for so long.
+    const SLACK: Duration = Duration::from_millis(1500);
+    let seconds = std::env::var("TIERCE_HOSTS_SECONDS").map_or(6, |text| text.parse().unwrap());
+    let seed = seed();
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let hosts = [Host::new(&redis, tiering), Host::new(&redis, tiering)];
+        hosts.iter().for_each(|host| wait_for_subscription(&host.cache, 1));
+        let zeros = || (0..KEYS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        let (returned, floor) = (zeros(), zeros());
+        let (done, reads, late) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        let (returned, floor, done, reads, late) = (&returned, &floor, &done, &reads, &late);
+        thread::scope(|scope| {
+            for (number, host) in hosts.iter().enumerate() {
+                let host = &host.cache;
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed + number as u64);
+                    while !done.load(Ordering::Relaxed) {
+                        let key = random.u64(..KEYS / 2) * 2 + number as u64;
+                        let version = returned[key as usize].load(Ordering::Acquire) + 1;
+                        host.set(key.to_le_bytes(), value::make(key, version, 100)).unwrap();
+                        returned[key as usize].store(version, Ordering::Release);
+                        thread::sleep(Duration::from_micros(random.u64(..2000)));
+                    }
+                });
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(!seed + number as u64);
+                    while !done.load(Ordering::Relaxed) {
+                        let key = random.u64(..KEYS);
+                        let at_least = floor[key as usize].load(Ordering::Acquire);
+                        let own = key % 2 == number as u64;
+                        let own_floor = returned[key as usize].load(Ordering::Acquire);
+                        if let Some(found) = host.get(key.to_le_bytes()) {
+                            let version = value::check(key, &found).unwrap();
+                            let least = if own { own_floor } else { at_least };
+                            if version < least {
+                                println!("host {number}, key {key}: {version}, not {least}");
+                                late.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            // The floor follows what has returned, a bound later.
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let seen: Vec<_> =
+                        returned.iter().map(|it| it.load(Ordering::Acquire)).collect();
+                    thread::sleep(BOUND + SLACK);
+                    for (floor, seen) in floor.iter().zip(seen) {
+                        floor.fetch_max(seen, Ordering::Release);
+                    }
+                }
+            });
+            let begin = Instant::now();
+            let mut cuts = 0;
+            while begin.elapsed() < Duration::from_secs(seconds) {
+                thread::sleep(Duration::from_millis(300));
+                cuts += cut_streams(&redis);
+            }
+            done.store(true, Ordering::Relaxed);
+            println!("{tiering}: seed {seed}, {cuts} cuts");
+        });
+        let reads = reads.load(Ordering::Relaxed);
+        println!("{tiering}: {reads} reads");
+        assert_eq!(late.load(Ordering::Relaxed), 0, "{tiering}: seed {seed}");
+        assert!(reads > 1000);
+    }
+}
