@@ -41,12 +41,18 @@ struct World {
 /// Does operations on one store as the source says, and returns how many.
 pub(crate) fn run(source: &mut Source<'_>) -> u64 {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let medium = source.one_of(&[Medium::Mapped, Medium::Mapped, Medium::Disk]);
+    let (medium, mapped_reads) = source.one_of(&[
+        (Medium::Mapped, false),
+        (Medium::Mapped, false),
+        (Medium::Disk, false),
+        (Medium::Disk, true),
+    ]);
     let options = StoreOptions::new(folder.path().join("store"))
         .max_bytes(1 << 20)
         .segment_bytes(16 << 10)
         .max_entries(source.one_of(&[50, 1000]))
-        .medium(medium);
+        .medium(medium)
+        .mapped_reads(mapped_reads);
     let (clock, time) = Clock::manual();
     let store = open(&options, &clock);
     let file = data_file(folder.path());

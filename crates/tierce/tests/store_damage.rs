@@ -127,8 +127,44 @@ fn flipped_bits_of_records_are_found_by_the_checksum() {
 
 #[test]
 fn a_truncated_file_on_disk_is_an_error_or_a_miss_and_parks() {
+    truncate_on_disk(false);
+}
+
+#[test]
+fn a_truncated_file_that_is_read_by_mapping_is_an_error_or_a_miss_and_parks() {
+    truncate_on_disk(true);
+}
+
+#[test]
+fn after_a_page_that_is_gone_what_is_mapped_is_read_by_calls() {
     let (folder, options) = small_store(Medium::Disk);
-    let store = open(&options);
+    let store = open(&options.mapped_reads(true));
+    for number in 0..KEYS {
+        put(&store, &key_of(number), &describing_value(number, 0, 5000));
+    }
+    let path = folder.path().join("store/l2.data");
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut whole = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut whole, 0).unwrap();
+    // A page in the midst of a value, whose header stays.
+    let (hash, key) = hash_of(&store, 0);
+    let value = describing_value(0, 0, 5000);
+    let at = whole.windows(64).position(|bytes| *bytes == value[4900..4964]).unwrap();
+    file.set_len(at as u64 / 4096 * 4096).unwrap();
+    assert_eq!(store.get(hash, &key).unwrap_err().kind(), tierce::ErrorKind::Io);
+    file.set_len(whole.len() as u64).unwrap();
+    file.write_all_at(&whole[at / 4096 * 4096..], at as u64 / 4096 * 4096).unwrap();
+    for number in 0..KEYS {
+        let found = get(&store, &key_of(number)).expect("nothing was lost");
+        assert_eq!(described_version(number, &found), Some(0));
+    }
+    let numbers = store.statistics();
+    assert_eq!((numbers.corrupt, numbers.io_errors), (0, 1), "{numbers:?}");
+}
+
+fn truncate_on_disk(mapped_reads: bool) {
+    let (folder, options) = small_store(Medium::Disk);
+    let store = open(&options.mapped_reads(mapped_reads));
     for number in 0..500 {
         put(&store, &key_of(number), &describing_value(number, 0, 5000));
     }

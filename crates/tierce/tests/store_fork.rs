@@ -24,8 +24,9 @@ const KEYS: u64 = 200;
 /// A child is done after some milliseconds, or hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn cache(medium: Medium) -> (tempfile::TempDir, Cache) {
+fn cache((medium, mapped_reads): (Medium, bool)) -> (tempfile::TempDir, Cache) {
     let (folder, options) = small_store(medium);
+    let options = options.mapped_reads(mapped_reads);
     // A change that has to wait long for a lock is dropped otherwise, on a busy machine.
     let options = options.lock_wait(Duration::from_secs(1));
     let options = options.max_bytes(2 << 20).segment_bytes(32 << 10);
@@ -102,10 +103,10 @@ impl Drop for Child {
 #[test]
 fn four_workers_forked_off_a_loaded_parent_serve_and_see_each_others_changes() {
     let _alone = traced::alone();
-    for medium in MEDIA {
+    for form in FORMS {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
-        let (_folder, cache) = cache(medium);
+        let (_folder, cache) = cache(form);
         assert!(calls(&cache, 300, &mut fastrand::Rng::with_seed(seed)));
         cache.set("from the parent", "1".into()).unwrap();
         let workers: Vec<Child> = (1..=4)
@@ -130,11 +131,11 @@ fn four_workers_forked_off_a_loaded_parent_serve_and_see_each_others_changes() {
             .collect();
         assert!(calls(&cache, 1000, &mut fastrand::Rng::with_seed(seed + 1)));
         for worker in workers {
-            worker.join(&format!("seed {seed}, {medium:?}"));
+            worker.join(&format!("seed {seed}, {form:?}"));
         }
         for worker in 1..=4 {
             let found = cache.get(format!("from worker {worker}"));
-            assert_eq!(found.as_deref(), Some(&b"2"[..]), "worker {worker}, {medium:?}");
+            assert_eq!(found.as_deref(), Some(&b"2"[..]), "worker {worker}, {form:?}");
         }
         assert_eq!(cache.health().status.as_str(), "healthy");
         assert!(cache.stats().tier(TierKind::Shared).is_some_and(|tier| tier.errors_total() == 0));
@@ -148,7 +149,7 @@ fn children_forked_amid_calls_of_other_threads_work_and_leave_no_lock() {
         .map_or(40, |text| text.parse::<u64>().expect("TIERCE_FORKS is a number"));
     let seed = fastrand::u64(..);
     println!("seed {seed}");
-    let (_folder, cache) = cache(Medium::Mapped);
+    let (_folder, cache) = cache((Medium::Mapped, false));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for thread in 1..=2 {

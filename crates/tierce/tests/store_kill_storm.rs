@@ -189,7 +189,8 @@ impl Worker {
 }
 
 fn worker(folder: &Path, medium: Medium, number: u64, seed: u64) {
-    let store = open(&options(folder, medium));
+    // On a disk, half of them by mapping; of no effect elsewhere.
+    let store = open(&options(folder, medium).mapped_reads(number % 2 == 1));
     let mut worker = Worker {
         number,
         store,

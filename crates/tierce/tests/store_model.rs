@@ -15,8 +15,9 @@ const KEYS: u64 = 400;
 /// What the plain map knows of a key: the bytes and when they end.
 type Model = HashMap<u64, (Vec<u8>, Millis)>;
 
-fn run(medium: Medium, seed: u64, operations: u32) {
+fn run((medium, mapped_reads): (Medium, bool), seed: u64, operations: u32) {
     let (_folder, options) = small_store(medium);
+    let options = options.mapped_reads(mapped_reads);
     let options = options.max_bytes(2 << 20).segment_bytes(16 << 10).max_entries(300);
     let (clock, time) = Clock::manual();
     let mut store = Store::open(&options, clock.clone()).unwrap();
@@ -130,14 +131,21 @@ fn run(medium: Medium, seed: u64, operations: u32) {
 #[test]
 fn a_mapped_store_says_what_a_map_says_or_nothing() {
     for seed in 0..3 {
-        run(Medium::Mapped, seed, 12_000);
+        run((Medium::Mapped, false), seed, 12_000);
     }
 }
 
 #[test]
 fn a_store_on_disk_says_what_a_map_says_or_nothing() {
     for seed in 10..12 {
-        run(Medium::Disk, seed, 12_000);
+        run((Medium::Disk, false), seed, 12_000);
+    }
+}
+
+#[test]
+fn a_store_on_disk_that_is_read_by_mapping_says_what_a_map_says_or_nothing() {
+    for seed in 20..22 {
+        run((Medium::Disk, true), seed, 12_000);
     }
 }
 

@@ -17,10 +17,16 @@ use tierce::{Medium, Put, StoreFill};
 
 const KEYS: u64 = 64;
 
-fn run(medium: Medium, seed: u64, operations: u32, sizes: std::ops::Range<usize>) -> u64 {
+/// With `mapped_reads`, one of two stores on the file reads by mapping, the other by calls.
+fn run(
+    (medium, mapped_reads): (Medium, bool),
+    seed: u64,
+    operations: u32,
+    sizes: std::ops::Range<usize>,
+) -> u64 {
     let (_folder, options) = small_store(medium);
     let options = options.max_bytes(1 << 20).segment_bytes(16 << 10);
-    let stores = [open(&options), open(&options)];
+    let stores = [open(&options), open(&options.clone().mapped_reads(mapped_reads))];
     // Per key: the lock of its writers, and the version that the last returned change left: a
     // read that begins afterwards must not see an older one.
     let writers: Vec<Mutex<u64>> = (0..KEYS).map(|_| Mutex::new(0)).collect();
@@ -91,18 +97,24 @@ fn run(medium: Medium, seed: u64, operations: u32, sizes: std::ops::Range<usize>
 
 #[test]
 fn mapped_values_are_never_torn_wrong_or_old() {
-    let hits = run(Medium::Mapped, 1, 25_000, 24..2000);
+    let hits = run((Medium::Mapped, false), 1, 25_000, 24..2000);
     assert!(hits > 4_000, "only {hits} hits");
 }
 
 #[test]
 fn large_values_are_never_torn_wrong_or_old() {
-    let hits = run(Medium::Mapped, 2, 1_200, 3000..40_000);
+    let hits = run((Medium::Mapped, false), 2, 1_200, 3000..40_000);
     assert!(hits > 150, "only {hits} hits");
 }
 
 #[test]
 fn values_on_disk_are_never_torn_wrong_or_old() {
-    let hits = run(Medium::Disk, 3, 10_000, 24..2000);
+    let hits = run((Medium::Disk, false), 3, 10_000, 24..2000);
+    assert!(hits > 1_000, "only {hits} hits");
+}
+
+#[test]
+fn values_on_disk_that_are_read_by_mapping_are_never_torn_wrong_or_old() {
+    let hits = run((Medium::Disk, true), 4, 10_000, 24..2000);
     assert!(hits > 1_000, "only {hits} hits");
 }

@@ -73,7 +73,8 @@ impl Config {
             .schema(section.schema)
             .resize(section.resize)
             .load_lease(section.load_lease)
-            .survive_truncation(section.survive_truncation);
+            .survive_truncation(section.survive_truncation)
+            .mapped_reads(section.mapped_reads);
         if let Some(bytes) = section.max_value_bytes {
             options = options.max_value_bytes(bytes);
         }

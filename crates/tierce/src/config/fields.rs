@@ -293,6 +293,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "shared.mapped_reads",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "false",
+        meaning: "read a store of L2 that is on a disk by mapping, and handle SIGBUS",
+        read: take!(Flag, shared.mapped_reads),
+        write: put!(Flag, shared.mapped_reads),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.url",
         names: &["REDIS_URL"],
         first_name_wins: false,

@@ -96,6 +96,8 @@ pub struct SharedSection {
     pub resize: bool,
     /// `shared.survive_truncation`: outlives a truncated store file by a handler of SIGBUS.
     pub survive_truncation: bool,
+    /// `shared.mapped_reads`: reads a store on a disk by mapping, with a handler of SIGBUS.
+    pub mapped_reads: bool,
 }
 
 impl Default for SharedSection {
@@ -111,6 +113,7 @@ impl Default for SharedSection {
             schema: 0,
             resize: false,
             survive_truncation: false,
+            mapped_reads: false,
         }
     }
 }

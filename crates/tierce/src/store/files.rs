@@ -8,6 +8,7 @@ use std::{
     ffi::CStr,
     fs::{DirBuilder, File, Metadata, OpenOptions},
     io,
+    mem::MaybeUninit,
     os::{
         fd::{AsRawFd, FromRawFd},
         unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -315,6 +316,53 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     if about.len() < bytes || about.blocks().saturating_mul(512) < bytes {
         return Err(io::Error::other("the file system did not allocate the file"));
     }
+    Ok(())
+}
+
+/// Reads all of `buffer` from `position` on, and returns it as what it holds then.
+pub(super) fn read_at<'b>(
+    file: &File,
+    position: u64,
+    buffer: &'b mut [MaybeUninit<u8>],
+) -> io::Result<&'b [u8]> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let left = &mut buffer[done..];
+        let at = position + done as u64;
+        // SAFETY: an open descriptor, and writable memory of the length that is passed.
+        let count = unsafe {
+            let at = at as libc::off64_t;
+            libc::pread64(file.as_raw_fd(), left.as_mut_ptr().cast(), left.len(), at)
+        };
+        match usize::try_from(count) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done += count,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    // SAFETY: the calls wrote `done` bytes from the start on without a gap, which is all of them.
+    Ok(unsafe { buffer.assume_init_ref() })
+}
+
+/// Appends `count` bytes of a file from `position` on to `target`, which has the capacity.
+///
+/// # Panics
+/// Where it has not.
+pub(super) fn append_at(
+    file: &File,
+    position: u64,
+    count: usize,
+    target: &mut Vec<u8>,
+) -> io::Result<()> {
+    let length = target.len() + count;
+    read_at(file, position, &mut target.spare_capacity_mut()[..count])?;
+    // SAFETY: `count` bytes of what was spare are there and were read.
+    unsafe { target.set_len(length) };
     Ok(())
 }
 

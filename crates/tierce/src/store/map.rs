@@ -18,7 +18,7 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The largest page that this library knows of: what is cut off of a reservation is whole pages.
 const PAGE_BYTES: usize = 64 << 10;
 
-/// A shared, writable mapping of the first `bytes` bytes of a file.
+/// A shared mapping of the first `bytes` bytes of a file.
 pub(super) struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
@@ -69,6 +69,16 @@ unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 impl Mapping {
     /// Maps the first `bytes` bytes of `file`, which must be that long and really allocated.
     pub(super) fn new(file: &File, bytes: u64) -> io::Result<Self> {
+        Self::with(file, bytes, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// As [`new`](Self::new), for who only reads: with relaxed loads, which are what the language
+    /// allows on memory that cannot be written.
+    pub(super) fn for_reading(file: &File, bytes: u64) -> io::Result<Self> {
+        Self::with(file, bytes, libc::PROT_READ)
+    }
+
+    fn with(file: &File, bytes: u64, protection: libc::c_int) -> io::Result<Self> {
         let bytes = usize::try_from(bytes)
             .ok()
             .filter(|bytes| *bytes > 0 && isize::try_from(*bytes).is_ok())
@@ -79,14 +89,7 @@ impl Mapping {
         // that was reserved for it, which nobody else knows; the descriptor is open for the
         // duration of the call.
         let base = unsafe {
-            libc::mmap(
-                place,
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | fixed,
-                file.as_raw_fd(),
-                0,
-            )
+            libc::mmap(place, bytes, protection, libc::MAP_SHARED | fixed, file.as_raw_fd(), 0)
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -143,9 +146,11 @@ impl Mapping {
         let _ = (at, lines);
     }
 
-    /// Has the mapping outlive the truncation of its file, if the system allows.
-    pub(super) fn guard(&mut self) {
+    /// Has the mapping outlive the truncation of its file; false where the system does not allow
+    /// it.
+    pub(super) fn guard(&mut self) -> bool {
         self.guard = Guard::new(self.base.as_ptr().addr(), self.bytes);
+        self.guard.is_some()
     }
 
     /// True where it has outlived one: what is read from it means nothing.

@@ -32,12 +32,12 @@
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
 //! | `index` | the slots of a set |
 //! | `lease` | one load of a key at a time on the host |
-//! | `media`, `present` | mapped or `pread`; page faults spared |
+//! | `media`, `records`, `present` | mapped or `pread`; a disk's records mapped; page faults spared |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
 //! | `supersede`, `named`, `current` | another store takes the place of this one |
 //!
-//! On a disk the data goes by `pread` and `pwrite`, and index and stamps are mapped from the head
+//! On a disk the data goes by `pread` (or [`StoreOptions::mapped_reads`]) and `pwrite`, and index and stamps are mapped from the head
 //! of the same file: they were allocated at creation on a file system that writes in place, so a
 //! mapped access can fail only where the device itself does. After a reboot a store starts empty.
 //! A process of the same user that truncates the file under the mapping ends those that have it,
@@ -66,6 +66,7 @@ mod options;
 mod parked;
 mod present;
 mod read;
+mod records;
 mod segment;
 mod stamps;
 mod statistics;
@@ -112,9 +113,10 @@ use crate::{
         layout::{Geometry, SEGMENT_TABLE_AT, SET_SLOTS},
         lock::{LockArea, LockGuard, NotLocked, Wait},
         map::Mapping,
-        media::Media,
+        media::{Calls, Media},
         parked::Parked,
         present::Present,
+        records::Records,
         segment::SegmentEntry,
         stamps::{ShardState, State},
         statistics::{Count, Statistics},
@@ -137,6 +139,8 @@ pub struct Store {
     present: Present,
     directory: PathBuf,
     mapping: Mapping,
+    records: Option<Records>,
+    calls: Calls,
     locks: LockArea,
     data_file: File,
     // Holds the read lock on byte 0, which says that the store is in use.
@@ -256,7 +260,13 @@ impl Store {
     }
 
     fn media(&self) -> Media<'_> {
-        Media { mapping: &self.mapping, file: &self.data_file, on_disk: self.on_disk }
+        Media {
+            mapping: &self.mapping,
+            file: &self.data_file,
+            on_disk: self.on_disk,
+            records: self.records.as_ref(),
+            calls: &self.calls,
+        }
     }
 
     fn segments(&self) -> &[SegmentEntry] {

@@ -33,9 +33,11 @@ use crate::{
         limits,
         lock::{LOCK_FILE_BYTES, LockArea, load_u128, store_u128},
         map::Mapping,
+        media::Calls,
         options::{Medium, StoreOptions},
         parked::Parked,
         present::Present,
+        records::Records,
         segment, stamps,
         stamps::State,
         statistics::Statistics,
@@ -382,6 +384,9 @@ impl<'a> Opening<'a> {
         // memory does not move with it; `Store` drops `state`, which has no `Drop`, before it.
         let state = unsafe { State::new(&mapping, &header.geometry) };
         let statistics = Statistics::claim(&locks, &lock_file);
+        let is_mapped = header.on_disk && self.options.mapped_reads;
+        let records =
+            is_mapped.then(|| Records::new(&file, header.geometry.file_bytes())).flatten();
         Store {
             state,
             geometry: header.geometry,
@@ -395,6 +400,8 @@ impl<'a> Opening<'a> {
             present: Present::new(header.geometry.segments),
             directory: self.directory.path().to_path_buf(),
             mapping,
+            records,
+            calls: Calls::default(),
             locks,
             data_file: file,
             lock_file,

@@ -38,6 +38,7 @@ pub struct StoreOptions {
     pub(super) existing_only: bool,
     pub(super) resize: bool,
     pub(super) survive_truncation: bool,
+    pub(super) mapped_reads: bool,
 }
 
 impl StoreOptions {
@@ -56,6 +57,7 @@ impl StoreOptions {
             existing_only: false,
             resize: false,
             survive_truncation: false,
+            mapped_reads: false,
         }
     }
 
@@ -152,6 +154,26 @@ impl StoreOptions {
     #[must_use]
     pub fn survive_truncation(mut self, survive: bool) -> Self {
         self.survive_truncation = survive;
+        self
+    }
+
+    /// Sets whether this process reads the records of a store on a disk ([`Medium::Disk`]) by loads
+    /// from a mapping that nothing is written by, in place of a `pread` or two for each. Default:
+    /// false. Of no effect on a memory file system; other processes of the store may do it in
+    /// another way.
+    ///
+    /// For files that stay in the system's cache: there it is more than twice as fast up to 16 KiB.
+    /// A record that is not there takes up to five times as long as by `pread`, as the system reads
+    /// what lies around each page too.
+    ///
+    /// Where a page cannot be read (the file was truncated, the device failed) a load raises SIGBUS,
+    /// so this installs a handler of that signal for all of the process. It guards the records, as
+    /// [`survive_truncation`](Self::survive_truncation) guards index and stamps. After the first such
+    /// page this process reads by `pread`, as it does where the handler or the mapping is not to be
+    /// had. A handler that the host program installs later must hand on what it does not know.
+    #[must_use]
+    pub fn mapped_reads(mut self, mapped_reads: bool) -> Self {
+        self.mapped_reads = mapped_reads;
         self
     }
 

@@ -176,9 +176,8 @@ impl Store {
         let Some((segment, left)) = self.geometry.locate(position) else {
             return Ok(Seen::Dead(Death::Corrupt));
         };
-        if !on_disk {
-            self.mapping.prefetch(position, LINES_FETCHED);
-        }
+        let media = Media { on_disk, ..self.media() };
+        media.prefetch(position, LINES_FETCHED);
         let entry = self.segment(segment);
         let generation = entry.generation.load(Ordering::Acquire);
         if !Slot(slot.load(Ordering::Acquire)).same_record(word) {
@@ -188,7 +187,7 @@ impl Store {
             return Ok(Seen::Dead(Death::Forgotten));
         }
         let mut scratch = None;
-        let opened = Media { on_disk, ..self.media() }.open(position, left, &mut scratch)?;
+        let opened = media.open(position, left, &mut scratch)?;
         let Some(header) = RecordHeader::from_words(&opened.words) else {
             return Ok(Seen::Dead(Death::Forgotten));
         };

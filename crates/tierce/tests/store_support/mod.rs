@@ -13,6 +13,10 @@ use tierce::{Clock, KeyHash, Medium, Millis, NewRecord, Put, Store, StoreOptions
 /// Both media, for tests that must hold on either.
 pub(crate) const MEDIA: [Medium; 2] = [Medium::Mapped, Medium::Disk];
 
+/// The media, and the one way of reading that is not a medium's own.
+pub(crate) const FORMS: [(Medium, bool); 3] =
+    [(Medium::Mapped, false), (Medium::Disk, false), (Medium::Disk, true)];
+
 /// A folder that is removed with the value, and options for a store of 4 MiB in it.
 pub(crate) fn small_store(medium: Medium) -> (tempfile::TempDir, StoreOptions) {
     let folder = tempfile::tempdir().unwrap();
