@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{
-    cells::OVERWRITES,
+    cells::{DISK_SIZES, OVERWRITES},
     evictions::{LRU, MEAN, S3_FIFO},
     facade::{ALONE, CHECKED},
     results::{Section, digits},
-    rivals::{ARRAY, FOYER, LMDB, LMDB_WRITEMAP, OURS},
+    rivals::{ARRAY, FOYER, LMDB, LMDB_WRITEMAP, OURS, OURS_MAPPED},
 };
 
 /// A figure and what it should be.
@@ -42,7 +42,7 @@ impl Figures<'_> {
         let cells = self.0.iter().flat_map(|section| &section.cells);
         let rows = &cells.into_iter().find(|found| found.name.starts_with(cell))?.rows;
         rows.iter()
-            .filter(|row| ![OURS, OVERWRITES, ARRAY, FOYER].contains(&row.rival))
+            .filter(|row| ![OURS, OURS_MAPPED, OVERWRITES, ARRAY, FOYER].contains(&row.rival))
             .map(|row| (row.median, row.rival))
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
@@ -82,23 +82,15 @@ pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
         format!("a read of two lines of a table takes {}", digits(array))
     });
     add("get miss, ns".into(), figures.of("miss/", OURS), 60.0, true, floor);
-    for size in ["100B", "1KiB"] {
-        let put = by(&format!("disk-put/{size}/"), LMDB, OURS);
-        add(
-            format!("disk put of {size}, LMDB nosync's time by ours"),
-            put,
-            2.0,
-            false,
-            String::new(),
-        );
-        let get = by(&format!("disk-get/{size}/"), LMDB, OURS);
-        add(
-            format!("disk get of {size}, LMDB nosync's time by ours"),
-            get,
-            0.8,
-            false,
-            String::new(),
-        );
+    for size in DISK_SIZES.map(|size| size.name) {
+        for (work, bar) in [("put", 2.0), ("get", 0.8)] {
+            for ours in [OURS, OURS_MAPPED] {
+                let figure = by(&format!("disk-{work}/{size}/"), LMDB, ours);
+                let what = format!("disk {work} of {size}, LMDB nosync's time by ours");
+                let note = if ours == OURS { "read by pread" } else { "read by mapping" };
+                add(what, figure, bar, false, note.into());
+            }
+        }
     }
     for (work, bar) in [("get", 1.8), ("put", 1.4)] {
         for size in ["100B", "1KiB"] {

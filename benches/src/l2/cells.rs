@@ -13,7 +13,9 @@ use super::{
     data::{ABSENT, Numbers, SEED, Value},
     folder::Ground,
     results::{Cell, Row},
-    rivals::{FOYER, Fault, LMDB, LMDB_WRITEMAP, NAMES, OURS, Ours, Rival, Setup, open},
+    rivals::{
+        FOYER, Fault, LMDB, LMDB_WRITEMAP, NAMES, OURS, OURS_MAPPED, Ours, Rival, Setup, open,
+    },
     timing::{Pace, Run},
 };
 
@@ -35,9 +37,11 @@ pub(super) const SIZES: [Size; 4] = [
 ];
 
 /// The sizes on a disk.
-const DISK_SIZES: [Size; 2] = [
+pub(super) const DISK_SIZES: [Size; 4] = [
     Size { name: "100B", value_bytes: 100, entries: 500_000 },
     Size { name: "1KiB", value_bytes: 1 << 10, entries: 100_000 },
+    Size { name: "16KiB", value_bytes: 16 << 10, entries: 20_000 },
+    Size { name: "1MiB", value_bytes: 1 << 20, entries: 300 },
 ];
 
 /// Our row in the cells of puts that does what the rivals do: it overwrites keys that are there.
@@ -96,14 +100,15 @@ pub(super) struct Group<'a> {
 /// If a rival cannot be set up; the text says which.
 pub(super) fn on_memory(arguments: &Arguments) -> Result<Vec<Cell>, String> {
     let mut cells = vec![];
+    let takes_part: Vec<&str> = NAMES.into_iter().filter(|name| *name != OURS_MAPPED).collect();
     for size in SIZES {
         let group = Group::on_memory(size, arguments.amount(size.entries), arguments);
-        cells.extend(group.measure(&NAMES)?);
+        cells.extend(group.measure(&takes_part)?);
     }
     Ok(cells)
 }
 
-/// Measures the cells on a disk: ours by `pread` and `pwrite`, and LMDB.
+/// Measures the cells on a disk: ours, read by `pread` and by mapping, and LMDB.
 ///
 /// # Errors
 /// As [`on_memory`].
@@ -118,9 +123,13 @@ pub(super) fn on_disk(arguments: &Arguments) -> Result<Vec<Cell>, String> {
             entries: arguments.amount(size.entries),
             arguments,
         };
-        cells.extend(group.measure(&[OURS, LMDB, LMDB_WRITEMAP])?);
+        cells.extend(group.measure(&[OURS, OURS_MAPPED, LMDB, LMDB_WRITEMAP])?);
     }
     Ok(cells)
+}
+
+fn is_ours(name: &str) -> bool {
+    [OURS, OURS_MAPPED].contains(&name)
 }
 
 /// A count as it stands in the names of cells.
@@ -160,9 +169,10 @@ impl<'a> Group<'a> {
             let name = name(work);
             eprintln!("{name}");
             if work == Work::Put {
-                // The store that held all makes room for two that are full.
-                stands.remove(0);
-                for (place, name) in [OURS, OVERWRITES].into_iter().enumerate() {
+                // The stores that held all make room for others that are full.
+                let ours: Vec<&str> =
+                    stands.extract_if(.., |stand| is_ours(stand.name)).map(|s| s.name).collect();
+                for (place, name) in ours.into_iter().chain([OVERWRITES]).enumerate() {
                     let stand = self.full(name).map_err(|error| format!("{name}: {error}"))?;
                     stands.insert(place, stand);
                 }
@@ -179,6 +189,7 @@ impl<'a> Group<'a> {
             entries: self.entries,
             value_bytes: self.size.value_bytes,
             medium: self.medium,
+            mapped_reads: false,
         }
     }
 
@@ -200,7 +211,8 @@ impl<'a> Group<'a> {
     /// A store of ours that evicts something for whatever is put.
     pub(super) fn full(&self, name: &'static str) -> Result<Stand, Fault> {
         let folder = self.ground.folder()?;
-        let mut rival = Ours::tight(&self.setup(&folder))?;
+        let mapped_reads = name == OURS_MAPPED;
+        let mut rival = Ours::tight(&Setup { mapped_reads, ..self.setup(&folder) })?;
         let bytes = self.size.value_bytes;
         let mut values = Value::up_to(bytes);
         let all = self.entries as u32;

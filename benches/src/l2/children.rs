@@ -105,7 +105,8 @@ pub(super) fn main(arguments: &[String]) -> Result<(), String> {
         ["work", name, folder, entries, value_bytes, place] => {
             let folder = Path::new(folder);
             let (entries, value_bytes) = (number(entries)?, number(value_bytes)?);
-            let setup = Setup { folder, entries, value_bytes, medium: Medium::Auto };
+            let setup =
+                Setup { folder, entries, value_bytes, medium: Medium::Auto, mapped_reads: false };
             let name = NAMES.iter().find(|known| **known == name).ok_or("no such rival")?;
             let rival = open(name, &setup).map_err(|error| format!("{name}: {error}"))?;
             work(rival, &setup, number(place)? as u32)

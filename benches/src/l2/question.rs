@@ -4,7 +4,8 @@ pub(super) const HOW: &str = "\
 L2 beside its rivals: interleaved rounds, medians. Keys of 32 bytes, values that begin with the \
 number of their key, checked on each get; every store hands out values that outlive the call.\n\
 \n\
-Rivals: `tierce`: default options but for its sizes. `array`: a mapped array, memcpy and XXH3 of a \
+Rivals: `tierce`: default options but for its sizes. `tierce mapped reads`: the same with the \
+option `mapped_reads`, on a disk. `array`: a mapped array, memcpy and XXH3 of a \
 value whose place is known: a physical limit, not a store. `LMDB nosync`, `LMDB writemap`: by heed, \
 NOSYNC without and with WRITEMAP. `redb`: commits without durability (lost with the process). \
 `fjall`: no compression, all cached in the process (values from 16 KiB on are handed out of that \

@@ -108,6 +108,7 @@ fn of_rival(mix: &Mix, name: &str, bytes: usize) -> Result<f64, Fault> {
         entries: mix.entries(bytes),
         value_bytes: mix.mean_size(),
         medium: Medium::Auto,
+        mapped_reads: false,
     };
     let mut rival = open(name, &setup)?;
     let mut live = 0;

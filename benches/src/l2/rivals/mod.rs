@@ -33,6 +33,8 @@ pub(super) use ours::Ours;
 pub(super) type Fault = Box<dyn Error + Send + Sync>;
 
 pub(super) const OURS: &str = "tierce";
+/// Ours, records of a disk read by mapping.
+pub(super) const OURS_MAPPED: &str = "tierce mapped reads";
 pub(super) const ARRAY: &str = "array";
 pub(super) const LMDB: &str = "LMDB nosync";
 pub(super) const LMDB_WRITEMAP: &str = "LMDB writemap";
@@ -42,7 +44,8 @@ pub(super) const SQLITE: &str = "SQLite";
 pub(super) const FOYER: &str = "foyer";
 
 /// All of them, ours first.
-pub(super) const NAMES: [&str; 8] = [OURS, ARRAY, LMDB, LMDB_WRITEMAP, REDB, FJALL, SQLITE, FOYER];
+pub(super) const NAMES: [&str; 9] =
+    [OURS, OURS_MAPPED, ARRAY, LMDB, LMDB_WRITEMAP, REDB, FJALL, SQLITE, FOYER];
 
 /// What was found under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,7 @@ pub(super) struct Setup<'a> {
     /// The usual size of a value.
     pub(super) value_bytes: usize,
     pub(super) medium: Medium,
+    pub(super) mapped_reads: bool,
 }
 
 impl Setup<'_> {
@@ -110,6 +114,7 @@ impl Setup<'_> {
 pub(super) fn open(name: &str, setup: &Setup<'_>) -> Result<Box<dyn Rival>, Fault> {
     Ok(match name {
         OURS => Box::new(Ours::roomy(setup)?),
+        OURS_MAPPED => Box::new(Ours::roomy(&Setup { mapped_reads: true, ..*setup })?),
         ARRAY => Box::new(array::Array::open(setup)?),
         LMDB => Box::new(lmdb::Lmdb::open(setup, lmdb::Writes::ByFile)?),
         LMDB_WRITEMAP => Box::new(lmdb::Lmdb::open(setup, lmdb::Writes::ByMap)?),
@@ -131,8 +136,13 @@ mod tests {
         for name in NAMES {
             for value_bytes in [100, 20_000] {
                 let folder = tempfile::tempdir_in("/dev/shm").unwrap();
-                let medium = Medium::Auto;
-                let setup = Setup { folder: folder.path(), entries: 500, value_bytes, medium };
+                let setup = Setup {
+                    folder: folder.path(),
+                    entries: 500,
+                    value_bytes,
+                    medium: if name == OURS_MAPPED { Medium::Disk } else { Medium::Auto },
+                    mapped_reads: false,
+                };
                 let mut rival = open(name, &setup).unwrap();
                 rival.fill(&mut (0..400).map(|number| (number, value_bytes)), &mut values);
                 rival.put(&Request::new(7), values.of(7, value_bytes));

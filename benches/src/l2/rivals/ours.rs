@@ -52,7 +52,8 @@ impl Ours {
         let options = StoreOptions::new(setup.folder)
             .max_bytes(bytes as u64)
             .max_entries(entries(setup) as u64)
-            .medium(setup.medium);
+            .medium(setup.medium)
+            .mapped_reads(setup.mapped_reads);
         Ok(Self { store: Store::open(&options, Clock::system())? })
     }
 }
