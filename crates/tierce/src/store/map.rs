@@ -14,7 +14,7 @@ use std::{
 
 use crate::store::guard::Guard;
 
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The largest page that this library knows of: what is cut off of a reservation is whole pages.
 const PAGE_BYTES: usize = 64 << 10;
 

@@ -33,6 +33,7 @@
 //! | `index` | the slots of a set |
 //! | `lease` | one load of a key at a time on the host |
 //! | `media`, `records`, `present` | mapped or `pread`; a disk's records mapped; page faults spared |
+//! | `media`, `present`, `huge` | mapped or `pread`; page faults spared; huge pages |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
 //! | `supersede`, `named`, `current` | another store takes the place of this one |
@@ -52,6 +53,7 @@ mod extents;
 mod files;
 mod ghosts;
 mod guard;
+mod huge;
 mod index;
 mod inspect;
 mod layout;

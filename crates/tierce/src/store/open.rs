@@ -29,6 +29,7 @@ use crate::{
     store::{
         Store,
         files::{self, ByteLock, Directory, FileSystem, failed, lock_byte},
+        huge,
         layout::{Geometry, HEADER_BYTES, Header, HeaderPage},
         limits,
         lock::{LOCK_FILE_BYTES, LockArea, load_u128, store_u128},
@@ -355,6 +356,9 @@ impl<'a> Opening<'a> {
         let is_memory = self.check_limits(0)? == FileSystem::Memory;
         let bytes = self.wanted.file_bytes();
         lock_byte(&file, 0, ByteLock::Write).map_err(io)?;
+        if is_memory {
+            huge::ask(&file, bytes).map_err(io)?;
+        }
         files::allocate(&file, bytes).map_err(io)?;
         let header = Header {
             geometry: self.wanted,
