@@ -18,6 +18,10 @@ use std::{
 /// Words that are moved at a time.
 const BLOCK_WORDS: usize = 8;
 const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
+/// What is left of blocks is moved by so many bytes.
+const PIECE_BYTES: usize = 16;
+/// True where blocks are moved by assembly.
+const MOVES_BLOCKS: bool = cfg!(all(target_arch = "x86_64", not(miri)));
 
 /// Writes `bytes` and zeros up to the next multiple of 8; `words` has exactly that many.
 #[inline]
@@ -30,13 +34,33 @@ pub(super) fn write(words: &[AtomicU64], bytes: &[u8]) {
     unsafe {
         move_blocks(bytes.as_ptr(), words.as_ptr().cast::<u8>().cast_mut(), blocks);
     }
-    let words = &words[blocks * BLOCK_WORDS..];
-    let (chunks, tail) = bytes[blocks * BLOCK_BYTES..].as_chunks();
+    let pieces = if MOVES_BLOCKS { bytes.len() / PIECE_BYTES } else { 0 };
+    for piece in blocks * (BLOCK_BYTES / PIECE_BYTES)..pieces {
+        let at = piece * PIECE_BYTES;
+        // SAFETY: both have a whole piece from there on; as above.
+        unsafe {
+            move_piece(bytes.as_ptr().add(at), words.as_ptr().cast::<u8>().cast_mut().add(at));
+        }
+    }
+    let words = &words[pieces * (PIECE_BYTES / 8)..];
+    let (chunks, tail) = bytes[pieces * PIECE_BYTES..].as_chunks();
     for (word, chunk) in words.iter().zip(chunks) {
         word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
     }
     if let (false, Some(word)) = (tail.is_empty(), words.last()) {
-        word.store(padded(tail), Ordering::Relaxed);
+        let padded = match bytes.last_chunk() {
+            // The bytes before the tail are shifted out.
+            Some(last) => {
+                let others = 64 - 8 * tail.len();
+                if cfg!(target_endian = "little") {
+                    u64::from_ne_bytes(*last) >> others
+                } else {
+                    u64::from_ne_bytes(*last) << others
+                }
+            }
+            None => padded(tail),
+        };
+        word.store(padded, Ordering::Relaxed);
     }
 }
 
@@ -73,6 +97,26 @@ pub(super) fn append(words: &[AtomicU64], count: usize, target: &mut Vec<u8>) {
     // SAFETY: both have that many blocks (asserted, and `spare` has `count` bytes). Private memory
     // does not overlap with a mapping.
     unsafe { move_blocks(words.as_ptr().cast(), spare.as_mut_ptr().cast(), blocks) };
+    if MOVES_BLOCKS && count >= PIECE_BYTES {
+        let mut at = blocks * BLOCK_BYTES;
+        while at < count {
+            // The last piece ends with the bytes, and so moves some of them twice.
+            let from = at.min(count - PIECE_BYTES);
+            // SAFETY: both have a whole piece from there on, as `from + PIECE_BYTES <= count`; as
+            // above.
+            unsafe {
+                move_piece(
+                    words.as_ptr().cast::<u8>().add(from),
+                    spare.as_mut_ptr().cast::<u8>().add(from),
+                );
+            }
+            at += PIECE_BYTES;
+        }
+        // SAFETY: `start + count` is within the capacity (asserted), and blocks and pieces are
+        // every byte of `spare`, which is exactly that range.
+        unsafe { target.set_len(start + count) };
+        return;
+    }
     let words = &words[blocks * BLOCK_WORDS..];
     let (chunks, tail) = spare[blocks * BLOCK_BYTES..].as_chunks_mut::<8>();
     for (chunk, word) in chunks.iter_mut().zip(words) {
@@ -149,13 +193,37 @@ unsafe fn move_blocks(from: *const u8, to: *mut u8, blocks: usize) {
     }
 }
 
+/// Moves [`PIECE_BYTES`] bytes, at any alignment.
+///
+/// # Safety
+/// As [`move_blocks`], for a piece.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+unsafe fn move_piece(from: *const u8, to: *mut u8) {
+    // SAFETY: touches 16 bytes of either, which the caller vouches for, and the register named; in
+    // order as in `move_blocks`.
+    unsafe {
+        std::arch::asm!(
+            "movups {a}, [{from}]",
+            "movups [{to}], {a}",
+            from = in(reg) from,
+            to = in(reg) to,
+            a = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+unsafe fn move_piece(_from: *const u8, _to: *mut u8) {}
+
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 unsafe fn move_blocks(_from: *const u8, _to: *mut u8, _blocks: usize) {}
 
 /// How many of `bytes` bytes are moved in blocks.
 #[inline(always)]
 fn blocks_of(bytes: usize) -> usize {
-    if cfg!(all(target_arch = "x86_64", not(miri))) { bytes / BLOCK_BYTES } else { 0 }
+    if MOVES_BLOCKS { bytes / BLOCK_BYTES } else { 0 }
 }
 
 /// The word of up to 8 bytes, padded with zeros.
