@@ -11,11 +11,12 @@
 //! directly. The counters are for people; no decision depends on them. They start at zero with the
 //! first process that opens the store.
 //!
-//! What every get counts must not cost a locked instruction, which would also wait for all loads
-//! before it: 12 threads of a process have a **stripe** of their own for the first 8 counters, and
-//! add there with a load and a store. The others add to the slot. A thread has its stripe until it
-//! ends, in all stores of the process. A forked child has its parent's descriptors, memory and
-//! thread, but is another process: it takes a slot and stripes of its own when it first counts.
+//! What every get and every put count must not cost a locked instruction, which would also wait
+//! for all loads before it: 12 threads of a process have a **stripe** of their own for the first 8
+//! counters, and add there with a load and a store. The others add to the slot. A thread has its
+//! stripe until it ends, in all stores of the process. A forked child has its parent's descriptors,
+//! memory and thread, but is another process: it takes a slot and stripes of its own when it first
+//! counts.
 
 use std::{
     array,
@@ -64,7 +65,7 @@ pub(super) enum Count {
     Puts = 2,
     Replaced = 3,
     Fills = 4,
-    FillsAdopted = 5,
+    EvictedSize = 5,
     Deletes = 6,
     Deleted = 7,
     FillsRefused = 8,
@@ -78,7 +79,7 @@ pub(super) enum Count {
     OwnerDeaths = 16,
     Corrupt = 17,
     IoErrors = 18,
-    EvictedSize = 19,
+    FillsAdopted = 19,
     EvictedExpired = 20,
     Reinserted = 21,
     EpochsRaised = 22,
