@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 
 use crate::store::{
     Dropped, Store,
+    index::Ahead,
     layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes, value_sum},
     lock::{LockGuard, Wait},
     segment::{SegmentEntry, State},
@@ -163,7 +164,9 @@ impl Store {
         let spare_unhit = entry.live_bytes() < self.geometry.segment_bytes / 2;
         let mut budget = u64::from(self.geometry.segment_bytes) / 4 * CARRIED_QUARTERS;
         let mut offset = 0;
+        let mut ahead = Ahead::default();
         while u64::from(used) - offset >= RECORD_HEADER_BYTES {
+            self.fetch_ahead(&mut ahead, segment, used);
             let position = self.geometry.segment_at(segment) + offset;
             let left = u64::from(used) - offset;
             let Ok(words) = self.media().header(position) else { return };

@@ -8,18 +8,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::store::{
     Store,
-    layout::{self, Kind, RecordHeader, Slot},
+    layout::{self, Kind, RECORD_HEADER_BYTES, RecordHeader, Slot},
     stamps,
     statistics::Count,
+    tags,
 };
 
 /// Neighbouring sets that are searched for a victim when a full shard gets a key whose own set is
 /// empty; with any sensible bound one of the first few has one.
 const NEIGHBOURS_SEARCHED: u64 = 64;
 
-/// Most cache lines that are fetched for a record to be written: the processor keeps no more
-/// fetches under way.
-const LINES_FETCHED: usize = 16;
+/// Records that a walk over a segment is ahead of itself: as long as memory takes to answer.
+const RECORDS_AHEAD: usize = 8;
+
+/// How far the walk over a segment has fetched.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Bytes from the segment's start.
+    offset: u64,
+}
 
 impl Store {
     /// Has the processor fetch what a change of a key with this hash will look at first.
@@ -33,23 +40,33 @@ impl Store {
         self.mapping.prefetch(self.geometry.stamps_at() + stamp * 4, 1);
     }
 
-    /// As above, for what it will look at then: the record that it replaces, and the place where
-    /// one of `bytes` bytes will go.
+    /// As above, for all that the walk over a segment will look at a few records from now.
     #[inline]
-    pub(super) fn fetch_places(&self, hash: u64, class: u32, bytes: u64) {
+    pub(super) fn fetch_ahead(&self, ahead: &mut Ahead, segment: u32, used: u32) {
         if self.on_disk {
             return;
         }
-        let active = &self.locks.active(self.geometry.shard_of(hash)).segments;
-        let segment = active[class as usize % layout::MAX_CLASSES].load(Ordering::Relaxed);
-        if (1..=self.geometry.segments).contains(&segment) {
-            let used = self.segment(segment - 1).used.load(Ordering::Relaxed);
-            let at = self.geometry.segment_at(segment - 1) + u64::from(used);
-            self.mapping.prefetch(at, (bytes as usize / 64 + 1).min(LINES_FETCHED));
+        let records = if ahead.offset == 0 { RECORDS_AHEAD } else { 1 };
+        for _ in 0..records {
+            if u64::from(used).saturating_sub(ahead.offset) < RECORD_HEADER_BYTES {
+                return;
+            }
+            let position = self.geometry.segment_at(segment) + ahead.offset;
+            let header = self.media().header(position).ok();
+            let Some(header) = header.as_ref().and_then(RecordHeader::from_words) else { return };
+            self.fetch_for_change(header.hash);
+            ahead.offset += header.record_bytes();
         }
+    }
+
+    /// As above, for what it will look at then: the record that it replaces.
+    #[inline]
+    pub(super) fn fetch_replaced(&self, hash: u64) {
         let set = self.set(self.geometry.set_of(hash));
-        if let Some(number) = first_tagged(set, hash) {
-            self.mapping.prefetch(Slot(set[number].load(Ordering::Relaxed)).position(), 1);
+        let tagged = tags::tagged(set, hash);
+        if tagged != 0 && !self.on_disk {
+            let slot = &set[tagged.trailing_zeros() as usize % layout::SET_SLOTS];
+            self.mapping.prefetch(Slot(slot.load(Ordering::Relaxed)).position(), 1);
         }
     }
 
@@ -65,9 +82,9 @@ impl Store {
         let number = self.geometry.set_of(hash);
         let set = self.set(number);
         let mut replaced = None;
-        let mut tagged = all_tagged(set, hash);
+        let mut tagged = tags::tagged(set, hash);
         while tagged != 0 {
-            let number = tagged.trailing_zeros() as usize;
+            let number = tagged.trailing_zeros() as usize % layout::SET_SLOTS;
             tagged &= tagged - 1;
             // Once placed, a later slot with the tag can only be a leftover.
             // What is written again is wanted as much as what is read: it keeps its hits.
@@ -88,7 +105,8 @@ impl Store {
             return replaced;
         }
         let new = if self.take_ghost(hash) { new.with_hits(1) } else { new };
-        let quota = (self.geometry.max_entries / u64::from(self.geometry.shards)).max(1);
+        // By a shift: shards are a power of two.
+        let quota = (self.geometry.max_entries >> self.geometry.shards.trailing_zeros()).max(1);
         let is_full = self.shard(shard).entries(clear_epoch) > quota;
         if !is_full && place(set, new) {
             return None;
@@ -208,48 +226,6 @@ impl Store {
             self.count(if self.has_expired(&header) { Count::EvictedExpired } else { cause });
         }
     }
-}
-
-/// The number of the first slot that has the tag of `hash`, or is empty and seems to have it.
-#[inline(always)]
-pub(super) fn first_tagged(set: &[AtomicU64; layout::SET_SLOTS], hash: u64) -> Option<usize> {
-    // Written out: four instructions a slot, where a compiler's loop takes twelve.
-    macro_rules! first_of {
-        ($($number:literal)*) => {
-            $(if Slot(set[$number].load(Ordering::Acquire)).seems_tagged(hash) {
-                return Some($number);
-            })*
-        };
-    }
-    first_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    None
-}
-
-/// The slots that have the tag of `hash`, or are empty and seem to have it, as bits.
-#[inline(always)]
-fn all_tagged(set: &[AtomicU64; layout::SET_SLOTS], hash: u64) -> u32 {
-    let mut bits = 0;
-    macro_rules! all_of {
-        ($($number:literal)*) => {
-            $(if Slot(set[$number].load(Ordering::Acquire)).seems_tagged(hash) {
-                bits |= 1 << $number;
-            })*
-        };
-    }
-    all_of!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    bits
-}
-
-/// The number of a later slot than `number` that has the tag of `hash`: seldom is there one.
-#[cold]
-#[inline(never)]
-pub(super) fn next_tagged(
-    set: &[AtomicU64; layout::SET_SLOTS],
-    number: usize,
-    hash: u64,
-) -> Option<usize> {
-    let mut later = (number + 1)..layout::SET_SLOTS;
-    later.find(|number| Slot(set[*number].load(Ordering::Acquire)).has_tag_of(hash))
 }
 
 /// Puts `next` into a slot that has the tag of `hash` and returns what was there.

@@ -456,7 +456,7 @@ pub(super) struct Slot(pub(super) u64);
 
 const ADDRESS_BITS: u32 = 40;
 const HITS_SHIFT: u32 = ADDRESS_BITS;
-const TAG_SHIFT: u32 = 42;
+pub(super) const TAG_SHIFT: u32 = 42;
 /// The hits a slot can count.
 pub(super) const MAX_HITS: u64 = 3;
 

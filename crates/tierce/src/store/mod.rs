@@ -30,7 +30,7 @@
 //! | `stamps` | stamps, epochs, entry counts |
 //! | `segment`, `evict` | the life of a segment, and its end |
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
-//! | `index` | the slots of a set |
+//! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
 //! | `media`, `records`, `present` | mapped or `pread`; a disk's records mapped; page faults spared |
 //! | `media`, `present`, `huge` | mapped or `pread`; page faults spared; huge pages |
@@ -76,6 +76,7 @@ mod statistics;
 mod stream;
 mod sum;
 mod supersede;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod types;

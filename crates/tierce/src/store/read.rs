@@ -21,10 +21,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     store::{
         KeyHash, Store, StoreRecord,
-        index::{first_tagged, next_tagged},
-        layout::{self, Kind, MAX_HITS, RecordHeader, Slot},
+        layout::{self, Kind, MAX_HITS, RecordHeader, SET_SLOTS, Slot},
         media::Media,
         statistics::Count,
+        tags,
     },
     tiering::TierKind,
 };
@@ -69,58 +69,86 @@ impl Store {
     /// # Errors
     /// [`Io`](ErrorKind::Io) where the device fails; only on [`Medium::Disk`](crate::Medium).
     pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<StoreRecord>> {
-        if self.is_parked() {
+        let set = self.set(self.geometry.set_of(hash.0));
+        let tagged = if self.is_parked() { 0 } else { tags::tagged(set, hash.0) };
+        if tagged == 0 {
             self.count(Count::Misses);
             return Ok(None);
         }
-        match self.lookup(hash.0, key) {
+        self.get_tagged(set, tagged, hash.0, key)
+    }
+
+    /// What is left of [`get`](Self::get) for a key that is there, most likely. A miss is spared
+    /// the registers that this needs.
+    #[inline(never)]
+    fn get_tagged(
+        &self,
+        set: &[AtomicU64; SET_SLOTS],
+        tagged: u32,
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Option<StoreRecord>> {
+        let found = if self.on_disk {
+            self.search_disk(set, tagged, hash, key)
+        } else {
+            self.search(set, tagged, hash, key, false, 0)
+        };
+        match found {
             Ok(found) => {
                 self.count(if found.is_some() { Count::Hits } else { Count::Misses });
                 Ok(found)
             }
             Err(error) => {
                 self.count(Count::Misses);
-                Err(Error::new(ErrorKind::Io, "the store's file could not be read")
-                    .in_tier(TierKind::Shared)
-                    .caused_by(error))
+                Err(unread(error))
             }
         }
     }
 
     /// As [`get`](Self::get), without counting.
-    #[inline]
     pub(super) fn lookup(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
+        let set = self.set(self.geometry.set_of(hash));
+        let tagged = tags::tagged(set, hash);
         if self.on_disk {
-            self.look_up_on_disk(hash, key)
+            self.search_disk(set, tagged, hash, key)
         } else {
-            self.search(hash, key, false, 0)
+            self.search(set, tagged, hash, key, false, 0)
         }
     }
 
     #[inline(never)]
-    fn look_up_on_disk(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
-        self.search(hash, key, true, 0)
+    fn search_disk(
+        &self,
+        set: &[AtomicU64; SET_SLOTS],
+        tagged: u32,
+        hash: u64,
+        key: &[u8],
+    ) -> io::Result<Option<StoreRecord>> {
+        self.search(set, tagged, hash, key, true, 0)
     }
 
     /// As [`lookup`](Self::lookup), for a record of before the latest clear.
     pub(super) fn lookup_cleared(&self, hash: u64, key: &[u8]) -> io::Result<Option<StoreRecord>> {
-        self.search(hash, key, self.on_disk, 1)
+        let set = self.set(self.geometry.set_of(hash));
+        self.search(set, tags::tagged(set, hash), hash, key, self.on_disk, 1)
     }
 
-    /// `on_disk` and `clears`, how many clears ago the record was written, are constants, so that
-    /// nothing of them is left at each step.
+    /// `tagged` are the slots of `set` to look at. `on_disk` and `clears`, how many clears ago the
+    /// record was written, are constants, so that nothing of them is left at each step.
     #[inline(always)]
     fn search(
         &self,
+        set: &[AtomicU64; SET_SLOTS],
+        mut tagged: u32,
         hash: u64,
         key: &[u8],
         on_disk: bool,
         clears: u32,
     ) -> io::Result<Option<StoreRecord>> {
-        let set = self.set(self.geometry.set_of(hash));
-        let mut next = first_tagged(set, hash);
-        while let Some(number) = next {
-            let slot = &set[number];
+        // More than one is seldom.
+        while tagged != 0 {
+            let slot = &set[tagged.trailing_zeros() as usize % SET_SLOTS];
+            tagged &= tagged - 1;
             for _ in 0..MOVES_FOLLOWED {
                 let word = Slot(slot.load(Ordering::Acquire));
                 if !word.has_tag_of(hash) {
@@ -152,7 +180,6 @@ impl Store {
                     }
                 }
             }
-            next = next_tagged(set, number, hash);
         }
         Ok(None)
     }
@@ -277,4 +304,12 @@ impl Store {
             shard.count(self.state.clear_epoch(), -1);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn unread(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "the store's file could not be read")
+        .in_tier(TierKind::Shared)
+        .caused_by(error)
 }

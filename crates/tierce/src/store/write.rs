@@ -32,6 +32,12 @@ use crate::{
 /// Times that one call looks for room: others may take what it freed.
 const ROOM_TRIES: u32 = 4;
 
+const CACHE_LINE_BYTES: usize = 64;
+
+/// Most cache lines that are fetched for a record to be written: the processor keeps no more
+/// fetches under way.
+const LINES_FETCHED: usize = 16;
+
 impl Dropped {
     fn counter(self) -> Count {
         match self {
@@ -252,7 +258,6 @@ impl Store {
             draft = Draft { kind: Kind::Manifest, value: &manifest, ..draft };
         }
         let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
-        self.fetch_places(hash, class, bytes);
         draft.value_sum = layout::value_sum(draft.value);
         let stored = self.with_room(wait, shard, || {
             // Under the mutex and before the record is published: a change that could not have
@@ -271,6 +276,7 @@ impl Store {
                 return Err(Dropped::Raced.into());
             }
             let (segment, _) = self.active_segment(shard, class, bytes)?;
+            self.fetch_replaced(hash);
             let position = self.append(shard, segment, &draft)?;
             Ok(publish(&draft, position))
         });
@@ -463,7 +469,11 @@ impl Store {
             return Err(Failure::NoSegment);
         }
         let shard = self.geometry.shard_of(draft.hash);
-        let version = self.shard(shard).version.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        // For people: that the evictor may count at the same moment is not worth a locked
+        // instruction.
+        let versions = &self.shard(shard).version;
+        let version = versions.load(Ordering::Relaxed).wrapping_add(1);
+        versions.store(version, Ordering::Relaxed);
         let header = RecordHeader {
             kind: draft.kind,
             format: draft.format,
@@ -494,12 +504,21 @@ impl Store {
         } else {
             u32::try_from(draft.expires_at.div_ceil(1000)).unwrap_or(u32::MAX)
         };
-        entry.max_expiry.fetch_max(expiry, Ordering::Relaxed);
+        // Only the owner of a segment that is being filled writes these, so what needs no locked
+        // instruction has none.
+        if entry.max_expiry.load(Ordering::Relaxed) < expiry {
+            entry.max_expiry.store(expiry, Ordering::Relaxed);
+        }
         let clear_epoch =
             if draft.kind == Kind::Extent { self.state.clear_epoch() } else { draft.clear_epoch };
         entry.clear_epoch.store(clear_epoch, Ordering::Relaxed);
         entry.live.fetch_add(bytes as u32, Ordering::Relaxed);
         entry.used.store(end as u32, Ordering::Release);
+        if !self.on_disk {
+            // Where the next record of the segment will go: until then its lines are at hand.
+            let lines = (bytes as usize / CACHE_LINE_BYTES + 1).min(LINES_FETCHED);
+            self.mapping.prefetch(begin + end, lines);
+        }
         Ok(position)
     }
 }
