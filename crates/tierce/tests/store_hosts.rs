@@ -96,7 +96,8 @@ fn comes_back(cache: &Cache, time: &ManualClock) {
             assert!(cache.stats().tier(TierKind::Shared).unwrap().entries > 0);
             return;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        // Real time: a large store is made meanwhile.
+        std::thread::sleep(Duration::from_millis(50));
     }
     panic!("L2 stays off: {:?}", reason(cache));
 }
