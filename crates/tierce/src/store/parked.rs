@@ -29,6 +29,12 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    /// False where records need not be left alone, as nearly always, without a look at the clock.
+    #[inline(always)]
+    pub(super) fn may_be_parked(&self) -> bool {
+        self.lock_error.load(Ordering::Relaxed) != 0 || self.until.load(Ordering::Relaxed) != 0
+    }
+
     /// True while records must be left alone.
     #[inline]
     pub(super) fn is_parked(&self, clock: &Clock) -> bool {
@@ -36,14 +42,7 @@ impl Parked {
             return true;
         }
         let until = self.until.load(Ordering::Relaxed);
-        until != 0 && Self::is_before(clock, until)
-    }
-
-    /// Not where calls that find nothing wrong would make room for it.
-    #[cold]
-    #[inline(never)]
-    fn is_before(clock: &Clock, until: u64) -> bool {
-        clock.coarse().0 < until
+        until != 0 && clock.coarse().0 < until
     }
 
     pub(super) fn lock_lost(&self, code: i32) {

@@ -69,17 +69,45 @@ impl Store {
     /// # Errors
     /// [`Io`](ErrorKind::Io) where the device fails; only on [`Medium::Disk`](crate::Medium).
     pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<StoreRecord>> {
+        // A miss is over here, and calls nothing that it would have to save registers for: the
+        // fewer instructions it has, the more of them wait for memory at the same time.
         let set = self.set(self.geometry.set_of(hash.0));
-        let tagged = if self.is_parked() { 0 } else { tags::tagged(set, hash.0) };
-        if tagged == 0 {
-            self.count(Count::Misses);
+        if self.parked.may_be_parked() || self.mapping.is_spoiled() {
+            return self.get_with_care(set, hash.0, key);
+        }
+        let tagged = tags::tagged(set, hash.0);
+        if tagged != 0 {
+            return self.get_tagged(set, tagged, hash.0, key);
+        }
+        if self.statistics.add_striped(&self.locks, Count::Misses, 1) {
             return Ok(None);
         }
-        self.get_tagged(set, tagged, hash.0, key)
+        self.get_nothing()
     }
 
-    /// What is left of [`get`](Self::get) for a key that is there, most likely. A miss is spared
-    /// the registers that this needs.
+    #[cold]
+    #[inline(never)]
+    fn get_nothing(&self) -> Result<Option<StoreRecord>> {
+        self.count(Count::Misses);
+        Ok(None)
+    }
+
+    /// As [`get`](Self::get), where records may have to be left alone.
+    #[cold]
+    #[inline(never)]
+    fn get_with_care(
+        &self,
+        set: &[AtomicU64; SET_SLOTS],
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Option<StoreRecord>> {
+        if self.is_parked() {
+            return self.get_nothing();
+        }
+        self.get_tagged(set, tags::tagged(set, hash), hash, key)
+    }
+
+    /// What is left of [`get`](Self::get) for a key that is there, most likely.
     #[inline(never)]
     fn get_tagged(
         &self,

@@ -129,7 +129,7 @@ impl Drop for End {
 
 #[cold]
 #[inline(never)]
-fn take_stripe(generation: u32) -> u32 {
+fn take_stripe(generation: u32) {
     let mut stripe = STRIPES;
     if END.try_with(|_| ()).is_ok() {
         let _all_taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
@@ -139,7 +139,6 @@ fn take_stripe(generation: u32) -> u32 {
         });
     }
     STRIPE.set(Held::new(generation, stripe));
-    stripe
 }
 
 /// The counters of one open store.
@@ -157,25 +156,45 @@ impl Statistics {
         Self { slot: AtomicU64::new(slot.0), child: Mutex::new(None) }
     }
 
+    /// Adds to the stripe of this thread; false where it has none yet, or none is left.
+    ///
+    /// Calls nothing, so that who calls it need not make room for what is called.
+    #[inline(always)]
+    pub(super) fn add_striped(&self, locks: &LockArea, count: Count, number: u64) -> bool {
+        let generation = sync::known_generation();
+        let slot = Held(self.slot.load(Ordering::Relaxed)).by(generation);
+        let (Some(slot @ 1..), Some(stripe)) = (slot, STRIPE.get().by(generation)) else {
+            return false;
+        };
+        let stripe = at(locks, slot).stripes.get(stripe as usize);
+        let Some(counter) = stripe.and_then(|stripe| stripe.counters.get(count as usize)) else {
+            return false;
+        };
+        // Nobody else writes it.
+        let sum = counter.load(Ordering::Relaxed).wrapping_add(number);
+        counter.store(sum, Ordering::Relaxed);
+        true
+    }
+
     #[inline]
     pub(super) fn add(&self, locks: &LockArea, file: &File, count: Count, number: u64) {
+        if !self.add_striped(locks, count, number) {
+            self.add_anywhere(locks, file, count, number);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_anywhere(&self, locks: &LockArea, file: &File, count: Count, number: u64) {
         let generation = sync::generation();
         let slot = Held(self.slot.load(Ordering::Relaxed)).by(generation);
         let slot = slot.unwrap_or_else(|| self.claim_as_child(locks, file, generation));
-        let slot = (slot, at(locks, slot));
-        let index = count as usize;
-        if index < STRIPED && slot.0 != 0 {
-            let stripe = STRIPE.get().by(generation);
-            let stripe = stripe.unwrap_or_else(|| take_stripe(generation)) as usize;
-            if let Some(stripe) = slot.1.stripes.get(stripe) {
-                let counter = &stripe.counters[index];
-                // Nobody else writes it.
-                let sum = counter.load(Ordering::Relaxed).wrapping_add(number);
-                counter.store(sum, Ordering::Relaxed);
-                return;
-            }
+        if STRIPE.get().by(generation).is_none() {
+            take_stripe(generation);
         }
-        slot.1.counters[index].fetch_add(number, Ordering::Relaxed);
+        if !self.add_striped(locks, count, number) {
+            at(locks, slot).counters[count as usize].fetch_add(number, Ordering::Relaxed);
+        }
     }
 
     #[cold]

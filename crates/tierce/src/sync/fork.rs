@@ -125,6 +125,13 @@ pub(crate) fn generation() -> u32 {
     }
 }
 
+/// As [`generation`], but 0 before anybody asked for it: one load.
+#[inline(always)]
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub(crate) fn known_generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
 #[cold]
 fn first_generation() -> u32 {
     watch();

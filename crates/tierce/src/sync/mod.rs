@@ -27,6 +27,8 @@ mod shim;
 pub(crate) mod testing;
 mod threads;
 
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub(crate) use fork::known_generation;
 pub(crate) use fork::{Turn, generation, section};
 #[allow(unused_imports)]
 pub(crate) use lock::{Condvar, Mutex, MutexGuard, SharedGuard, SharedLock};
