@@ -10,8 +10,9 @@
 //!
 //! Records that were hit, or any live ones of a segment that is mostly dead, are copied to the
 //! evictor's own segment, up to a bound: from probation without hits, from the main queue with one
-//! less. Of the others on probation a fingerprint stays ([`super::ghosts`]): who comes back begins
-//! with a hit. So a scan passes through a tenth of the store, and what was hit before stays.
+//! less. Of the others on probation a ghost stays ([`super::ghosts`]), and of those that the bound
+//! of entries displaced: who comes back soon begins with a hit. So a scan passes through a tenth of
+//! the store, and what was hit before stays.
 //!
 //! A victim is walked by the lengths of its records; at the first header that is none, the rest is
 //! forgotten. Killed before the generation changes: every record has one valid copy or two, of
@@ -25,7 +26,7 @@ use crate::store::{
     index::Ahead,
     layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes, value_sum},
     lock::{LockGuard, Wait},
-    segment::{SegmentEntry, State},
+    segment::{SegmentEntry, State, Status},
     statistics::Count,
     write::Draft,
 };
@@ -39,8 +40,9 @@ const LOW_WATER: u32 = 2;
 /// Share of the room that is for records on probation: one in so many bytes.
 const PROBATION_SHARE: u64 = 10;
 
-/// Quarters of a segment that are carried over from a victim at most.
-const CARRIED_QUARTERS: u64 = 3;
+/// Half segments that one call carries over at most. A first victim may be carried over whole, as
+/// one of the main queue often has to be; the two of a call make room for half a segment at least.
+const CARRIED_HALVES: u64 = 3;
 
 /// What a look over the segment table found.
 struct Survey {
@@ -84,6 +86,7 @@ impl Store {
             self.count(Count::OwnerDeaths);
             self.recover_evictor();
         }
+        let mut budget = u64::from(self.geometry.segment_bytes) / 2 * CARRIED_HALVES;
         for _ in 0..VICTIMS_PER_CALL {
             let survey = self.survey();
             self.locks.free_segments().store(survey.free, Ordering::Relaxed);
@@ -91,7 +94,7 @@ impl Store {
                 return;
             }
             let Some((segment, reason)) = survey.victim else { return };
-            self.evict(segment, reason);
+            self.evict(segment, reason, &mut budget);
             self.locks.free_segments().fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -110,7 +113,7 @@ impl Store {
             if status.state == State::Free {
                 survey.free += 1;
             }
-            let is_main = u32::from(status.owner) == self.locks.evictor();
+            let is_main = self.is_main(status);
             if !is_main && matches!(status.state, State::Active | State::Sealed) {
                 on_probation += u64::from(entry.used.load(Ordering::Relaxed));
             }
@@ -144,25 +147,31 @@ impl Store {
         survey
     }
 
-    /// Carries over what is worth it and frees the segment.
-    fn evict(&self, segment: u32, reason: Reason) {
+    /// Carries over what is worth it, up to `budget` bytes, and frees the segment.
+    fn evict(&self, segment: u32, reason: Reason, budget: &mut u64) {
         let entry = self.segment(segment);
         let status = entry.status();
-        let evicting = super::segment::Status { state: State::Evicting, ..status };
+        let evicting = Status { state: State::Evicting, ..status };
         if !entry.change(status, evicting) {
             // Only a damaged status word differs from its own reading.
             entry.status.store(evicting.to_word(), Ordering::Release);
         }
-        let is_main = u32::from(status.owner) == self.locks.evictor();
-        self.walk(segment, entry, reason, is_main);
+        self.walk(segment, entry, reason, status, budget);
         entry.empty();
     }
 
-    fn walk(&self, segment: u32, entry: &SegmentEntry, reason: Reason, is_main: bool) {
+    fn walk(
+        &self,
+        segment: u32,
+        entry: &SegmentEntry,
+        reason: Reason,
+        status: Status,
+        budget: &mut u64,
+    ) {
+        let is_main = self.is_main(status);
         let generation = entry.generation.load(Ordering::Relaxed);
         let used = entry.used.load(Ordering::Relaxed).min(self.geometry.segment_bytes);
         let spare_unhit = entry.live_bytes() < self.geometry.segment_bytes / 2;
-        let mut budget = u64::from(self.geometry.segment_bytes) / 4 * CARRIED_QUARTERS;
         let mut offset = 0;
         let mut ahead = Ahead::default();
         while u64::from(used) - offset >= RECORD_HEADER_BYTES {
@@ -188,23 +197,36 @@ impl Store {
                 && is_current
                 && !has_expired
                 && (word.hits() > 0 || spare_unhit)
-                && bytes <= budget;
+                && bytes <= *budget;
             let hits = if is_main { word.hits().saturating_sub(1) } else { 0 };
             if is_wanted && self.carry_over(slot, word, hits, position, left, &header, &words) {
-                budget -= bytes;
+                *budget -= bytes;
                 self.count(Count::Reinserted);
                 continue;
             }
             if self.empty_slot(slot, position) && is_current {
                 self.shard(shard).count(clear_epoch, -1);
                 self.count(if has_expired { Count::EvictedExpired } else { Count::EvictedSize });
-                if reason != Reason::Dead && !has_expired && (!is_main || word.hits() > 0) {
-                    self.leave_ghost(header.hash);
+                if !has_expired {
+                    self.remember(word, status, header.hash);
                 }
                 if header.kind == Kind::Manifest {
                     self.retire_pieces(position, left, &header);
                 }
             }
+        }
+    }
+
+    /// True for a segment of the main queue.
+    fn is_main(&self, status: Status) -> bool {
+        u32::from(status.owner) == self.locks.evictor()
+    }
+
+    /// Leaves a ghost of a live record that room was made of, while its segment had this status:
+    /// only who was in the main queue and not asked for there has had its chance.
+    pub(super) fn remember(&self, word: Slot, status: Status, hash: u64) {
+        if !self.is_main(status) || word.hits() > 0 {
+            self.leave_ghost(hash);
         }
     }
 
@@ -347,3 +369,7 @@ impl Store {
         self.shard(shard).cap(u32::try_from(taken).unwrap_or(u32::MAX));
     }
 }
+
+#[cfg(test)]
+#[path = "evict_tests.rs"]
+mod tests;

@@ -223,7 +223,11 @@ impl Store {
         let state = self.shard(shard);
         if state.is_current(&header, clear_epoch) {
             state.count(clear_epoch, -1);
-            self.count(if self.has_expired(&header) { Count::EvictedExpired } else { cause });
+            let has_expired = self.has_expired(&header);
+            if cause == Count::EvictedSize && !has_expired {
+                self.remember(old, entry.status(), header.hash);
+            }
+            self.count(if has_expired { Count::EvictedExpired } else { cause });
         }
     }
 }

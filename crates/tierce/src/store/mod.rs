@@ -28,7 +28,7 @@
 //! | `sum` | checksums |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
 //! | `stamps` | stamps, epochs, entry counts |
-//! | `segment`, `evict` | the life of a segment, and its end |
+//! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
