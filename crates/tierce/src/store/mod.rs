@@ -32,8 +32,8 @@
 //! | `read`, `write`, `extents` | get; put, fill, delete; large values |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
-//! | `media`, `records`, `present` | mapped or `pread`; a disk's records mapped; page faults spared |
-//! | `media`, `present`, `huge` | mapped or `pread`; page faults spared; huge pages |
+//! | `media`, `records` | mapped or `pread`; a disk's records mapped |
+//! | `present`, `huge` | page faults spared; huge pages |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
 //! | `supersede`, `named`, `current` | another store takes the place of this one |
