@@ -186,6 +186,34 @@ fn a_file_of_a_later_version_is_left_as_it_is() {
 }
 
 #[test]
+fn a_file_of_the_other_byte_order_is_left_as_it_is() {
+    for medium in MEDIA {
+        let (folder, options) = closed_store(medium);
+        let path = folder.path().join("store/l2.data");
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        // As such a machine writes its header: the name of the format as it is, numbers reversed.
+        let mut head = [0; 24];
+        file.read_exact_at(&mut head, 0).unwrap();
+        let reversed: Vec<u8> = head
+            .iter()
+            .take(8)
+            .chain(head[8..12].iter().rev())
+            .chain(head[12..16].iter().rev())
+            .chain(head[16..].iter().rev())
+            .copied()
+            .collect();
+        file.write_all_at(&reversed, 0).unwrap();
+        let before = fs::read(&path).unwrap();
+        for options in [options.clone(), options.clone().existing_only(true)] {
+            refused(&options, ErrorKind::Unsupported, "other byte order");
+        }
+        assert!(fs::read(&path).unwrap() == before, "{medium:?}");
+        file.write_all_at(&head, 0).unwrap();
+        assert_eq!(get(&open(&options), b"k").unwrap(), b"warm");
+    }
+}
+
+#[test]
 fn another_schema_starts_empty_but_is_refused_while_in_use() {
     let (_folder, options) = closed_store(Medium::Mapped);
     let other = options.clone().schema(9);

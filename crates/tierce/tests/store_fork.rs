@@ -11,7 +11,9 @@
 mod store_support;
 
 use std::{
-    io,
+    fs, io,
+    path::Path,
+    process,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -140,6 +142,63 @@ fn four_workers_forked_off_a_loaded_parent_serve_and_see_each_others_changes() {
         assert_eq!(cache.health().status.as_str(), "healthy");
         assert!(cache.stats().tier(TierKind::Shared).is_some_and(|tier| tier.errors_total() == 0));
     }
+}
+
+/// The files below `folder` that a process has open or mapped.
+fn files_of(process: u32, folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().filter_map(|entry| {
+        Some(fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned())
+    });
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let mapped = maps.lines().map(str::to_owned);
+    open.chain(mapped).filter(|file| file.contains(folder)).collect()
+}
+
+#[test]
+fn a_program_that_is_started_has_nothing_of_the_store() {
+    let _alone = traced::alone();
+    for medium in MEDIA {
+        let (folder, options) = small_store(medium);
+        let cache = Cache::builder().tiering(Tiering::L1L2).shared(options.clone());
+        let cache = cache.build().unwrap();
+        cache.set("k", "v".into()).unwrap();
+        // A child forked while the store is in use counts in a slot of its own, by one more file.
+        Child::fork(|| {
+            cache.get("k").is_some()
+                && cache.get("nothing").is_none()
+                && !files_of(std::process::id(), folder.path()).is_empty()
+                && files_of_program(folder.path()).is_empty()
+        })
+        .join(&format!("{medium:?}"));
+        assert!(!files_of(std::process::id(), folder.path()).is_empty(), "{medium:?}");
+        let mut programs: Vec<_> = (0..20).map(|_| start_program()).collect();
+        for program in &programs {
+            assert_eq!(files_of(program.id(), folder.path()), [""; 0], "{medium:?}");
+        }
+        // They do not keep the store in use either: who opens it next is alone, and may have
+        // another schema.
+        drop(cache);
+        put(&open(&options.schema(7)), b"k", b"another schema");
+        for program in &mut programs {
+            program.kill().unwrap();
+            program.wait().unwrap();
+        }
+    }
+}
+
+/// A program that runs until it is killed, and has begun: it has closed what closes on exec.
+fn start_program() -> process::Child {
+    let mut program = process::Command::new("cat");
+    program.stdin(process::Stdio::piped()).stdout(process::Stdio::piped()).spawn().unwrap()
+}
+
+fn files_of_program(folder: &Path) -> Vec<String> {
+    let mut program = start_program();
+    let files = files_of(program.id(), folder);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    files
 }
 
 #[test]

@@ -365,6 +365,8 @@ pub(super) enum HeaderPage {
     Sound(Header),
     /// Written by a later major version.
     Newer(u32),
+    /// Written by a machine of the other byte order: it may be of use there.
+    Foreign,
     /// Anything else: zeros, garbage, damage, an older version.
     Unusable(&'static str),
 }
@@ -409,6 +411,9 @@ impl Header {
         }
         let u32_at = |at| u32::from_ne_bytes(take(page, at));
         let u64_at = |at| u64::from_ne_bytes(take(page, at));
+        if u64_at(0) == MAGIC && u64_at(16) == ENDIAN_PROBE.swap_bytes() {
+            return HeaderPage::Foreign;
+        }
         if u64_at(0) != MAGIC || u64_at(16) != ENDIAN_PROBE {
             return HeaderPage::Unusable("no header of this library");
         }

@@ -207,6 +207,7 @@ impl<'a> Opening<'a> {
         let header = match read_header(&file).map_err(io)? {
             HeaderPage::Sound(header) => header,
             HeaderPage::Newer(major) => return Err(self.newer(major)),
+            HeaderPage::Foreign => return Err(self.foreign()),
             HeaderPage::Unusable(why) => {
                 return refuse(ErrorKind::Corrupt, &format!("l2.data in use has {why}"));
             }
@@ -253,6 +254,7 @@ impl<'a> Opening<'a> {
         }
         let why = match read_header(&file).map_err(io)? {
             HeaderPage::Newer(major) => return Err(self.newer(major)),
+            HeaderPage::Foreign => return Err(self.foreign()),
             HeaderPage::Unusable(why) => why,
             HeaderPage::Sound(header) => match self.usable(&file, &header).map_err(io)? {
                 Ok(mapping) => return Ok(Some(Data { file, header, mapping })),
@@ -336,6 +338,12 @@ impl<'a> Opening<'a> {
                 self.directory.path().display()
             ),
         )
+    }
+
+    fn foreign(&self) -> Error {
+        let path = self.directory.path().display();
+        let rule = "l2.data was made by a machine of the other byte order: it is left to it";
+        Error::new(ErrorKind::Unsupported, format!("{path}: {rule}"))
     }
 
     /// Makes the data file; on failure nothing of it is left.

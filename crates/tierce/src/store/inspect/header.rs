@@ -35,10 +35,6 @@ pub(super) fn read(data: &LookedAt) -> Result<(Header, StoreHeader)> {
         return refuse(ErrorKind::Corrupt, text);
     }
     let probe = bytes.u64(16);
-    if probe == ENDIAN_PROBE.swap_bytes() {
-        let text = "was made by a machine of the other byte order: it is of use only there";
-        return refuse(ErrorKind::Unsupported, text.into());
-    }
     let (major, minor) = (bytes.u32(8), bytes.u32(12));
     let library_version: String = bytes.0[104..120]
         .iter()
@@ -60,6 +56,10 @@ pub(super) fn read(data: &LookedAt) -> Result<(Header, StoreHeader)> {
         HeaderPage::Newer(major) => {
             let text = format!("has format version {major}: this one reads version {MAJOR} only");
             return refuse(ErrorKind::Version, text);
+        }
+        HeaderPage::Foreign => {
+            let text = "was made by a machine of the other byte order: it is of use only there";
+            return refuse(ErrorKind::Unsupported, text.into());
         }
         HeaderPage::Unusable(why) => {
             let (found, made) =
