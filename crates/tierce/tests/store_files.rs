@@ -205,7 +205,7 @@ fn a_file_of_the_other_byte_order_is_left_as_it_is() {
         file.write_all_at(&reversed, 0).unwrap();
         let before = fs::read(&path).unwrap();
         for options in [options.clone(), options.clone().existing_only(true)] {
-            refused(&options, ErrorKind::Unsupported, "other byte order");
+            refused(&options, ErrorKind::Version, "other byte order");
         }
         assert!(fs::read(&path).unwrap() == before, "{medium:?}");
         file.write_all_at(&head, 0).unwrap();

@@ -421,6 +421,11 @@ pub(super) fn boot_id() -> io::Result<u128> {
     u128::from_str_radix(&digits, 16).map_err(io::Error::other)
 }
 
+/// The PID namespace of this process: the numbers of its threads mean nothing in another one.
+pub(super) fn pid_namespace() -> io::Result<u64> {
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
 /// True in a time namespace whose boot time is not the host's: deadlines would differ between
 /// processes that share a store.
 pub(super) fn has_shifted_time() -> bool {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! l2.lock (192 KiB)
-//!     0  magic, fingerprint of the C library's mutex, boot id, uuid of l2.data, ready word
+//!     0  magic, fingerprint of the C library's mutex, boot id, uuid of l2.data, ready word,
+//!        PID namespace
 //!  4096  mutexes, 128 bytes apart: one per shard, then the evictor's
 //! 16384  active segments, 64 bytes per shard, then the evictor's; free-segment count
 //! 24576  statistics: 128 slots of 1 KiB ([`super::statistics`])
@@ -14,8 +15,13 @@
 //! byte 0) writes this file anew; the others check that the bytes fit their C library.
 //!
 //! A wait is bounded by `CLOCK_MONOTONIC`. A dead owner is reported by the kernel (EOWNERDEAD),
-//! also across PID namespaces; the mutex is then made consistent at once, because one that is
-//! unlocked without it is lost for everyone, and the guard says that its owner died.
+//! and the mutex is then made consistent at once, because one that is unlocked without it is lost
+//! for everyone; the guard says that its owner died.
+//!
+//! The processes of a store are of one PID namespace. A mutex names its owner by the number of its
+//! thread there, so the first threads of two containers have the same name. When one is killed
+//! while it waits for a mutex, the kernel finds that name in it and takes the mutex from the other
+//! one, which lives and goes on writing.
 #![allow(unsafe_code)]
 
 use std::{
@@ -73,7 +79,7 @@ shared_struct! {
         boot_id: [AtomicU64; 2],
         uuid: [AtomicU64; 2],
         ready: AtomicU64,
-        reserved: AtomicU64,
+        pid_namespace: AtomicU64,
     }
 }
 
@@ -83,6 +89,13 @@ shared_struct! {
         segments: [AtomicU32; MAX_CLASSES],
         reserved: [AtomicU32; 12],
     }
+}
+
+/// Whose mutexes these may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    pub(super) boot_id: u128,
+    pub(super) pid_namespace: u64,
 }
 
 /// The mapped lock file.
@@ -172,7 +185,7 @@ impl LockArea {
 
     /// Makes all mutexes afresh and zeroes everything else. Only for the process that holds the
     /// write lock on byte 0: nobody else looks at the file before [`Self::set_ready`].
-    pub(super) fn initialise(&self, boot_id: u128) -> std::io::Result<()> {
+    pub(super) fn initialise(&self, home: Home) -> std::io::Result<()> {
         let head = self.head();
         head.ready.store(0, Ordering::SeqCst);
         for word in self.mapping.slice::<AtomicU64>(0, LOCK_FILE_BYTES as usize / 8) {
@@ -186,7 +199,8 @@ impl LockArea {
         }
         head.magic.store(MAGIC, Ordering::Relaxed);
         head.fingerprint.store(fingerprint()?, Ordering::Relaxed);
-        store_u128(&head.boot_id, boot_id);
+        head.pid_namespace.store(home.pid_namespace, Ordering::Relaxed);
+        store_u128(&head.boot_id, home.boot_id);
         Ok(())
     }
 
@@ -208,14 +222,16 @@ impl LockArea {
     }
 
     /// Why the mutexes of a ready file cannot be used by this process, if they cannot.
-    pub(super) fn mismatch(&self, boot_id: u128) -> std::io::Result<Option<&'static str>> {
+    pub(super) fn mismatch(&self, home: Home) -> std::io::Result<Option<&'static str>> {
         let head = self.head();
         Ok(if head.magic.load(Ordering::Relaxed) != MAGIC {
             Some("is not a lock file of this version")
         } else if head.fingerprint.load(Ordering::Relaxed) != fingerprint()? {
             Some("was made by another C library, whose mutexes differ")
-        } else if load_u128(&head.boot_id) != boot_id {
+        } else if load_u128(&head.boot_id) != home.boot_id {
             Some("is in use from another boot of the machine")
+        } else if head.pid_namespace.load(Ordering::Relaxed) != home.pid_namespace {
+            Some("is in use by processes of another PID namespace (container)")
         } else {
             None
         })

@@ -160,10 +160,10 @@ impl Store {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for options out of range;
     /// [`Denied`](crate::ErrorKind::Denied) where directory or files are not this user's alone;
-    /// [`Version`](crate::ErrorKind::Version) for a file of a later version, or of another schema
-    /// in use; [`Full`](crate::ErrorKind::Full) where space, memory or a limit does not allow the
+    /// [`Version`](crate::ErrorKind::Version) for a file of a later version or of the other byte
+    /// order, or of another schema in use; [`Full`](crate::ErrorKind::Full) where space, memory or a limit does not allow the
     /// size; [`Busy`](crate::ErrorKind::Busy) where another process did not finish opening within
-    /// a second; [`Corrupt`](crate::ErrorKind::Corrupt) for a damaged file in use;
+    /// a second, or processes with another C library or of another PID namespace use the store; [`Corrupt`](crate::ErrorKind::Corrupt) for a damaged file in use;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for platforms and file systems that cannot
     /// carry a store; [`Io`](crate::ErrorKind::Io) for everything else. Nothing half made is left.
     pub fn open(options: &StoreOptions, clock: Clock) -> Result<Self> {

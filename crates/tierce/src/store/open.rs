@@ -32,7 +32,7 @@ use crate::{
         huge,
         layout::{Geometry, HEADER_BYTES, Header, HeaderPage},
         limits,
-        lock::{LOCK_FILE_BYTES, LockArea, load_u128, store_u128},
+        lock::{Home, LOCK_FILE_BYTES, LockArea, load_u128, store_u128},
         map::Mapping,
         media::Calls,
         options::{Medium, StoreOptions},
@@ -60,7 +60,7 @@ struct Opening<'a> {
     options: &'a StoreOptions,
     wanted: Geometry,
     directory: Directory,
-    boot_id: u128,
+    home: Home,
 }
 
 /// A data file that may be used, and what its header says.
@@ -97,15 +97,17 @@ impl<'a> Opening<'a> {
                 "shared store: this process has a boot time of its own (time namespace)",
             ));
         }
-        let boot_id = files::boot_id().map_err(|error| match error.kind() {
+        let unknown = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::Unsupported, "no boot id").caused_by(error)
+                Error::new(ErrorKind::Unsupported, "no boot id or PID namespace").caused_by(error)
             }
             // As without descriptors: it passes.
-            _ => failed(&options.directory, "cannot read the boot id for", error),
-        })?;
+            _ => failed(&options.directory, "cannot read boot id and PID namespace for", error),
+        };
+        let boot_id = files::boot_id().map_err(unknown)?;
+        let pid_namespace = files::pid_namespace().map_err(unknown)?;
         let directory = Directory::open(&options.directory, !options.existing_only)?;
-        Ok(Self { options, wanted, directory, boot_id })
+        Ok(Self { options, wanted, directory, home: Home { boot_id, pid_namespace } })
     }
 
     fn run(&self, clock: Clock) -> Result<Store> {
@@ -175,14 +177,14 @@ impl<'a> Opening<'a> {
         files::allocate(&lock_file, LOCK_FILE_BYTES).map_err(io)?;
         let lock_mapping = Mapping::new(&lock_file, LOCK_FILE_BYTES).map_err(io)?;
         // Not before this is done may another process see mutexes of an earlier life.
-        LockArea::new(lock_mapping, 0).initialise(self.boot_id).map_err(io)?;
+        LockArea::new(lock_mapping, 0).initialise(self.home).map_err(io)?;
         let data = match self.sound_data()? {
             Some(data) => data,
             None => self.make_data()?,
         };
         let lock_mapping = Mapping::new(&lock_file, LOCK_FILE_BYTES).map_err(io)?;
         let locks = LockArea::new(lock_mapping, data.header.geometry.shards);
-        locks.initialise(self.boot_id).map_err(io)?;
+        locks.initialise(self.home).map_err(io)?;
         let uuid = data.header.uuid;
         let store = self.store(data, locks, lock_file, clock);
         store.repair();
@@ -198,8 +200,9 @@ impl<'a> Opening<'a> {
         let io = |error| failed(path, "cannot join the store in", error);
         let refuse =
             |kind, rule: &str| Err(Error::new(kind, format!("{}: {rule}", path.display())));
-        if let Some(rule) = locks.mismatch(self.boot_id).map_err(io)? {
-            return refuse(ErrorKind::Unsupported, &format!("l2.lock {rule}"));
+        if let Some(rule) = locks.mismatch(self.home).map_err(io)? {
+            // It passes, as soon as those who use it have gone.
+            return refuse(ErrorKind::Busy, &format!("l2.lock {rule}"));
         }
         let Some(file) = self.directory.open_file(DATA)? else {
             return refuse(ErrorKind::Corrupt, "l2.data was removed while in use");
@@ -327,7 +330,7 @@ impl<'a> Opening<'a> {
         }
         let mapping = map_data(file, header)?;
         let boot_id = load_u128(&stamps::head(&mapping).boot_id);
-        Ok(if boot_id == self.boot_id { Ok(mapping) } else { Err("another boot") })
+        Ok(if boot_id == self.home.boot_id { Ok(mapping) } else { Err("another boot") })
     }
 
     fn newer(&self, major: u32) -> Error {
@@ -343,7 +346,7 @@ impl<'a> Opening<'a> {
     fn foreign(&self) -> Error {
         let path = self.directory.path().display();
         let rule = "l2.data was made by a machine of the other byte order: it is left to it";
-        Error::new(ErrorKind::Unsupported, format!("{path}: {rule}"))
+        Error::new(ErrorKind::Version, format!("{path}: {rule}"))
     }
 
     /// Makes the data file; on failure nothing of it is left.
@@ -380,7 +383,7 @@ impl<'a> Opening<'a> {
             },
         };
         let mapping = map_data(&file, &header).map_err(io)?;
-        store_u128(&stamps::head(&mapping).boot_id, self.boot_id);
+        store_u128(&stamps::head(&mapping).boot_id, self.home.boot_id);
         // Last: a file without a header is one that was not finished.
         file.write_all_at(&header.to_page(), 0).map_err(io)?;
         Ok(Data { file, header, mapping })
