@@ -426,6 +426,20 @@ pub(super) fn pid_namespace() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
+/// A thread of this machine in words, with the process that it is of.
+pub(super) fn describe_thread(thread: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    match (field("Tgid:"), field("Name:")) {
+        (Some(process), Some(name)) => {
+            // A name may hold anything, and ends up in logs.
+            let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
+            format!("thread {thread} ({name}) of process {process}")
+        }
+        _ => format!("thread {thread}"),
+    }
+}
+
 /// True in a time namespace whose boot time is not the host's: deadlines would differ between
 /// processes that share a store.
 pub(super) fn has_shifted_time() -> bool {

@@ -64,6 +64,12 @@ const MUTEX_STRIDE: usize = 128;
 const ACTIVE_AT: u64 = 16384;
 const FREE_AT: u64 = 24576 - 64;
 const MUTEX_BYTES: usize = size_of::<libc::pthread_mutex_t>();
+/// Where in a mutex the word is by which the kernel knows the owner of a robust one.
+const OWNER_AT: u64 = if cfg!(target_env = "musl") { 4 } else { 0 };
+/// The bits of that word that are the number of the owner's thread (linux/futex.h).
+const OWNER: u32 = 0x3fff_ffff;
+/// Looks at a mutex until its owner is called stuck: a busy one lets go between two of them.
+const LOOKS: u32 = 20;
 
 const _: () = assert!(MUTEX_BYTES <= MUTEX_STRIDE);
 const _: () = assert!(MUTEXES_AT + (MAX_SHARDS as usize + 1) * MUTEX_STRIDE <= ACTIVE_AT as usize);
@@ -102,6 +108,8 @@ pub(super) struct Home {
 pub(super) struct LockArea {
     mapping: Mapping,
     shards: u32,
+    /// The mutex that was not had in time last, plus one; 0 for none.
+    missed: AtomicU32,
 }
 
 /// Why a lock was not had.
@@ -167,7 +175,7 @@ fn clock_lock() -> Option<ClockLock> {
 impl LockArea {
     /// Wraps a mapping of [`LOCK_FILE_BYTES`] bytes.
     pub(super) fn new(mapping: Mapping, shards: u32) -> Self {
-        Self { mapping, shards: shards.min(MAX_SHARDS) }
+        Self { mapping, shards: shards.min(MAX_SHARDS), missed: AtomicU32::new(0) }
     }
 
     /// The same area, used with this many shards.
@@ -177,6 +185,12 @@ impl LockArea {
 
     pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// Has the mapping outlive the truncation of the lock file, if the system allows. A mutex
+    /// that is all ones is none to the C library: it refuses it.
+    pub(super) fn guard(&mut self) {
+        self.mapping.guard();
     }
 
     fn head(&self) -> &LockHead {
@@ -281,7 +295,29 @@ impl LockArea {
                 std::thread::sleep(Duration::from_micros(50));
             },
         };
-        self.outcome(mutex, code)
+        let outcome = self.outcome(mutex, code);
+        if matches!(outcome, Err(NotLocked::Busy)) {
+            self.missed.store(index.min(self.shards) + 1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// The number of the thread that holds the mutex which was not had in time last, if it holds
+    /// it still and for all of `wait`.
+    pub(super) fn stuck_owner(&self, wait: Duration) -> Option<u32> {
+        let index = self.missed.load(Ordering::Relaxed).checked_sub(1)?;
+        let at = MUTEXES_AT + index as usize * MUTEX_STRIDE;
+        let word: &AtomicU32 = self.mapping.at(at as u64 + OWNER_AT);
+        let owner = word.load(Ordering::Relaxed) & OWNER;
+        let keeps_it = |_| {
+            std::thread::sleep(wait / LOOKS);
+            owner != 0 && word.load(Ordering::Relaxed) & OWNER == owner
+        };
+        if (0..LOOKS).all(keeps_it) {
+            return Some(owner);
+        }
+        self.missed.store(0, Ordering::Relaxed);
+        None
     }
 
     /// Takes a mutex only if it is free.

@@ -231,17 +231,25 @@ impl Store {
 
     /// What is wrong with the store in this process, if something is: its records are left alone
     /// (the device or a lock failed), or its files were removed or replaced, so that processes which
-    /// open it now share another one. Changes by this process still invalidate what its companions have.
+    /// open it now share another one, or somebody does not let go of a lock, and puts are dropped.
+    /// Changes by this process still invalidate what its companions have.
     ///
-    /// Asks the system for the file's attributes: for health reports, not for every call.
+    /// Asks the system for the file's attributes, and waits for as long as a call does where a lock
+    /// was not had in time: for health reports, not for every call.
     pub fn trouble(&self) -> Option<String> {
         self.parked.reason(&self.clock).or_else(|| {
             let path = self.directory.display();
             if self.mapping.is_spoiled() {
                 return Some(format!("l2.data in {path} was truncated by somebody"));
             }
+            if self.locks.mapping().is_spoiled() {
+                return Some(format!("l2.lock in {path} was truncated by somebody"));
+            }
             match self.standing() {
-                Standing::Sound => None,
+                Standing::Sound => self.locks.stuck_owner(self.lock_wait).map(|owner| {
+                    let owner = files::describe_thread(owner);
+                    format!("{owner} holds a lock of the store and does not let go of it: is it stopped?")
+                }),
                 Standing::Removed => Some(format!("l2.lock or l2.data was removed from {path}")),
                 Standing::Superseded => Some(format!("another store took the place of {path}")),
             }

@@ -219,6 +219,36 @@ fn a_fill_in_a_store_that_was_superseded_is_seen_by_nobody() {
 }
 
 #[test]
+fn a_truncated_lock_file_is_outlived_and_replaced_where_the_guard_was_asked_for() {
+    for length in [0, 4096, 8 << 10, 16 << 10, 28 << 10, 96 << 10, 164 << 10] {
+        let host = Host::new();
+        let options = host.options().survive_truncation(true);
+        let (one, other) = (host.open(&options), host.open(&options));
+        put(&one, "k", "1");
+        let locks = fs::File::options().write(true).open(host.path().join("l2.lock")).unwrap();
+        locks.set_len(length).unwrap();
+        for number in 0..200 {
+            let key = format!("key-{number}");
+            for named in [&one, &other] {
+                let hash = |view: &View| view.store().hash(key.as_bytes());
+                // Stored or dropped, in this store or the next, at once and by no signal.
+                named.change(|view| {
+                    let record = NewRecord { value: b"v", format: 0, expires_at: Millis::NEVER };
+                    view.store().put(hash(view), key.as_bytes(), record, None);
+                });
+                let value = get(named, &key);
+                assert!(value.is_none_or(|value| value == "v"), "{length}: {key}");
+            }
+        }
+        host.wait_for(&one, "a new store", |view| view.number() > 0);
+        host.wait_for(&other, "the same", |view| view.number() > 0);
+        put(&one, "k", "2");
+        assert_eq!(get(&other, "k").as_deref(), Some("2"), "{length}");
+        assert_eq!((one.trouble(), other.trouble()), (None, None), "{length}");
+    }
+}
+
+#[test]
 fn a_truncated_store_is_a_miss_and_is_replaced_where_the_guard_was_asked_for() {
     let lengths = [0, 4096, (64 << 10) + 4096, 200 << 10, 600 << 10, 3 << 20];
     for length in lengths {

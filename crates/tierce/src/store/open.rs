@@ -390,10 +390,11 @@ impl<'a> Opening<'a> {
     }
 
     #[allow(unsafe_code)]
-    fn store(&self, data: Data, locks: LockArea, lock_file: File, clock: Clock) -> Store {
+    fn store(&self, data: Data, mut locks: LockArea, lock_file: File, clock: Clock) -> Store {
         let Data { file, header, mut mapping } = data;
         if self.options.survive_truncation {
             mapping.guard();
+            locks.guard();
         }
         // SAFETY: the mapping moves into the same `Store`, is never taken out of it, and its
         // memory does not move with it; `Store` drops `state`, which has no `Drop`, before it.

@@ -147,8 +147,8 @@ impl StoreOptions {
         self
     }
 
-    /// Sets whether the process outlives it when somebody truncates `l2.data` under its mapping,
-    /// by a handler of SIGBUS for all of the process; the store is then replaced by a new one.
+    /// Sets whether the process outlives it when somebody truncates `l2.data` or `l2.lock` under
+    /// its mapping, by a handler of SIGBUS for all of the process; the store is then replaced by a new one.
     /// Default: false, because handlers belong to the host program. What is no page of a store
     /// goes to the handler that was there before.
     #[must_use]

@@ -22,6 +22,7 @@ use crate::store::{
     NewRecord, Store, StoreOptions,
     files::{self, ByteLock},
     layout::{RECORD_HEADER_BYTES, RecordHeader, Slot},
+    lock::LOCK_FILE_BYTES,
     open, stamps,
     statistics::{Count, SLOTS},
 };
@@ -56,7 +57,7 @@ impl Store {
 
     /// What became of the store's name. Asks the system: not for every call.
     pub(crate) fn standing(&self) -> Standing {
-        if self.mapping.is_spoiled() {
+        if self.mapping.is_spoiled() || self.locks.mapping().is_spoiled() {
             // Its names still are its own, of a file that is of no more use.
             Standing::Removed
         } else if self.is_superseded() {
@@ -92,10 +93,11 @@ impl Store {
         }
     }
 
-    /// False where the file was truncated: what is gone of it may be looked at any time.
+    /// False where a file was truncated: what is gone of it may be looked at any time.
     fn is_whole(&self) -> bool {
-        let bytes = self.geometry.file_bytes();
-        self.data_file.metadata().is_ok_and(|about| about.len() >= bytes)
+        let files =
+            [(&self.data_file, self.geometry.file_bytes()), (&self.lock_file, LOCK_FILE_BYTES)];
+        files.iter().all(|(file, bytes)| file.metadata().is_ok_and(|it| it.len() >= *bytes))
     }
 
     fn has_name(&self, name: &str) -> bool {
