@@ -46,11 +46,11 @@ fn build_for_musl() -> Option<PathBuf> {
         .unwrap();
     let messages = String::from_utf8(built.stdout).unwrap();
     assert!(built.status.success(), "{messages}");
-    let program = messages.lines().filter_map(|line| {
+    let mut program = messages.lines().filter_map(|line| {
         let (_, path) = line.split_once("\"executable\":\"")?;
         path.split_once('"').map(|(path, _)| PathBuf::from(path))
     });
-    Some(program.last().expect("a program was built"))
+    Some(program.next_back().expect("a program was built"))
 }
 
 fn options(folder: &Path, medium: Medium) -> StoreOptions {

@@ -30,6 +30,10 @@
 //! A thread that holds a lease (its loader asks for other keys) waits for none, so no circle of
 //! owners can form.
 //!
+//! A lease is not prolonged. Only the loader could tell that it gets on: a thread beside it would
+//! prolong the lease of one that hangs as well. So a load longer than its lease, however alive, is
+//! begun by one more process, and `load_lease` is to be longer than loads usually take.
+//!
 //! A lease decides nothing but who waits. What may be stored is decided by stamps and tokens alone,
 //! so a lease that is lost, left, confused with that of another key (tags are 32 bits) or
 //! not had (all four are in use) costs one more load and nothing else. In a child forked by a
