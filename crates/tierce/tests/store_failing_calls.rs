@@ -312,11 +312,20 @@ fn file_systems_that_can_fail_a_mapped_page_are_refused_by_name() {
         (0x2fc1_2fc1, "zfs"),
         (0xff53_4d42, "cifs"),
     ] {
-        let (folder, options) = small_store(Medium::Auto);
-        let (opened, _) = under(Plan::Type(kind), || Store::open(&options, Clock::system()));
-        let error = opened.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-        assert!(error.to_string().contains(name), "{error}");
-        assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left");
+        for is_copy in [false, true] {
+            let (folder, options) = small_store(Medium::Auto);
+            if is_copy {
+                put(&open(&options), b"k", b"of a store that was copied there");
+            }
+            let (opened, _) = under(Plan::Type(kind), || Store::open(&options, Clock::system()));
+            let error = opened.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+            if is_copy {
+                assert!(get(&open(&options), b"k").is_some(), "{name}: it is left as it is");
+            } else {
+                assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left");
+            }
+        }
     }
 }

@@ -111,6 +111,8 @@ impl<'a> Opening<'a> {
     }
 
     fn run(&self, clock: Clock) -> Result<Store> {
+        // Before a page of any file is mapped: one that is there may have been copied.
+        self.file_system()?;
         let io = |error| failed(self.directory.path(), "cannot lock l2.lock in", error);
         let for_size = Duration::from_secs(self.wanted.file_bytes() / BYTES_PER_SECOND);
         let wait = (JOIN_WAIT + for_size).min(LONGEST_JOIN_WAIT);
@@ -280,6 +282,15 @@ impl<'a> Opening<'a> {
     /// Checks that the wanted file may be made once `freed` bytes are given back, and returns
     /// what carries it.
     fn check_limits(&self, freed: u64) -> Result<FileSystem> {
+        let (system, left) = self.file_system()?;
+        let is_memory = system == FileSystem::Memory;
+        let bytes = self.wanted.file_bytes();
+        limits::check(bytes, left, freed, files::file_size_limit(), is_memory)?;
+        Ok(system)
+    }
+
+    /// What carries the store and the bytes left there; an error where it may carry none.
+    fn file_system(&self) -> Result<(FileSystem, u64)> {
         let path = self.directory.path();
         let io = |error| failed(path, "cannot examine the file system of", error);
         let (system, left) = files::file_system(self.directory.file()).map_err(io)?;
@@ -289,10 +300,7 @@ impl<'a> Opening<'a> {
                 format!("{}: a store cannot lie on {name}", path.display()),
             ));
         }
-        let is_memory = system == FileSystem::Memory;
-        let bytes = self.wanted.file_bytes();
-        limits::check(bytes, left, freed, files::file_size_limit(), is_memory)?;
-        Ok(system)
+        Ok((system, left))
     }
 
     /// Maps a file with a sound header, or says why it cannot be used by these options.
