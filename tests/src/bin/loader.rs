@@ -23,6 +23,8 @@ fn main() {
         store => Cache::builder().tiering(Tiering::L1L2).shared(
             StoreOptions::new(store)
                 .max_bytes(8 << 20)
+                // A fill that waits longer for a busy machine is dropped, and its key loaded again.
+                .lock_wait(Duration::from_secs(1))
                 .load_lease(Duration::from_millis(number(4))),
         ),
     };

@@ -71,8 +71,9 @@ const FIRST_NAP: Duration = Duration::from_millis(1);
 const LONGEST_NAP: Duration = Duration::from_millis(20);
 /// How often the caller's check is called: as in waits for another thread of the process.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// Looks at a lease that is being taken, a nap apart, before it is given up.
-const LOOKS: u32 = 20;
+/// Looks at a lease that is being taken, a nap apart, before it is given up: whoever takes it may
+/// have to wait for a processor between two instructions.
+const LOOKS: u32 = 100;
 
 const STATE: u32 = 3;
 const FREE: u32 = 0;
