@@ -81,10 +81,13 @@ model: ## The protocols of threads, in every interleaving, by loom (minutes)
 torture: torture-l2 ## torture-l2, then the kill storm through all tiers for ten minutes
 	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce-tests --test kill_storm
 
-torture-l2: ## L2 for ten minutes: a kill storm, kills at random instructions, 10^5 flips, 1,000 forks
+torture-l2: ## L2 for a quarter of an hour: kills, 10^5 flips, power cuts, all sizes mixed, 1,000 forks
 	TIERCE_TORTURE_SECONDS=240 $(CARGO) test --release -p tierce --all-features --test store_kill_storm
 	TIERCE_TORTURE_SECONDS=30 $(CARGO) test --release -p tierce --all-features --test store_kill_steps
+	TIERCE_TORTURE_SECONDS=30 $(CARGO) test --release -p tierce --all-features --test store_kill_resize
 	TIERCE_FLIPS=100000 $(CARGO) test --release -p tierce --all-features --test store_damage --test store_truncated
+	TIERCE_POWER_CUTS=1000 $(CARGO) test --release -p tierce --all-features --test store_power
+	TIERCE_SOAK_SECONDS=60 $(CARGO) test --release -p tierce --all-features --test store_soak
 	TIERCE_FORKS=1000 $(CARGO) test --release -p tierce --all-features --test store_fork
 
 clean: ## Removes what was built
