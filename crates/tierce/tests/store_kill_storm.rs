@@ -230,7 +230,8 @@ fn storm(medium: Medium, duration: Duration, seed: u64) -> u32 {
     let (mut hits, mut changes, mut owner_deaths, mut epochs) = (0, 0, 0, 0);
     let mut add_up = |store: &Store| {
         let numbers = store.statistics();
-        assert_eq!(numbers.corrupt, 0, "seed {seed}: {numbers:?}");
+        // No process has to leave the store alone because of what the killed left.
+        assert_eq!((numbers.corrupt, numbers.dropped_parked), (0, 0), "seed {seed}: {numbers:?}");
         hits += numbers.hits;
         changes += numbers.puts + numbers.fills + numbers.deletes;
         owner_deaths += numbers.owner_deaths;
