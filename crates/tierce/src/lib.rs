@@ -43,6 +43,7 @@ mod codec;
 pub mod config;
 mod error;
 mod event;
+mod group_word;
 mod guard;
 mod invalidation;
 #[cfg(any(feature = "shared", feature = "redis"))]

@@ -11,7 +11,18 @@ use std::{
 
 /// Rooms by layer, lowest first. A room may name its own layer and those before it.
 const LAYERS: [&[&str]; 10] = [
-    &["error", "clock", "event", "key", "tiering", "sync", "prefetch", "pages", "random"],
+    &[
+        "error",
+        "clock",
+        "event",
+        "key",
+        "group_word",
+        "tiering",
+        "sync",
+        "prefetch",
+        "pages",
+        "random",
+    ],
     &["policy"],
     &["memory", "store"],
     &["codec", "metrics"],

@@ -112,7 +112,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if key.len() > MAX_KEY_BYTES {
             return Ok(());
         }
-        self.change_remote(plan, key, |tier| tier.remove(key));
+        let mut made = None;
+        self.change_remote(plan, key, |tier| {
+            made = tier.delete(key)?;
+            Ok(())
+        });
         match self.lowers.shared.opened() {
             // In force or not: other processes may use it. Past the breaker: a delete from the store needs nothing that can fail.
             Some(tier) => tier.delete(key),
@@ -120,6 +124,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.drop_near(key);
         self.flights.detach(key);
+        self.made(plan, key, made);
         Ok(())
     }
 
@@ -151,6 +156,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) {
         let marks = self.marks(plan, key);
         let over_remote = plan.has(TierKind::Redis);
+        let mut made = None;
         if let Some(record) = record {
             for tier in [TierKind::Shared, TierKind::Redis] {
                 if plan.has(tier) {
@@ -158,13 +164,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
                 }
             }
-            self.change_remote(plan, key, |tier| match tier.write(key, record) {
-                // It does not keep this value: then it must not keep the old one either.
-                Err(error) if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Full) => {
-                    self.metrics.tier(TierKind::Redis).error(error.kind());
-                    tier.remove(key)
-                }
-                taken => taken,
+            self.change_remote(plan, key, |tier| {
+                made = match tier.write(key, record) {
+                    // It does not keep this value: then it must not keep the old one either.
+                    Err(error) if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Full) => {
+                        self.metrics.tier(TierKind::Redis).error(error.kind());
+                        tier.delete(key)
+                    }
+                    taken => taken,
+                }?;
+                Ok(())
             });
         } else {
             // No tier below L1 is in force: `change_remote` only notes.
@@ -175,16 +184,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             (Some(mark), Some(tier), Some(record)) => {
                 let record = Record { ttl, ..record.clone() };
                 let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
-                let (index, _, clear_epoch) = mark.stamp();
+                let (index, _, clear_epoch, word) = mark.stamp();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
-                keep.then_some(Filed::Shared { index, stamp, clear_epoch })
+                keep.then_some(Filed::Shared { index, stamp, clear_epoch, word })
             }
             _ => {
                 match self.lowers.shared.opened() {
                     Some(tier) => tier.delete(key),
                     None => self.lowers.shared.note(key),
                 }
-                Some(Filed::Private { era: plan.era })
+                let word = match marks.filed() {
+                    Filed::Private { word, .. } | Filed::Shared { word, .. } => word,
+                };
+                Some(Filed::Private { era: plan.era, word })
             }
         };
         match near {
@@ -193,7 +205,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 let near = Near { value, filed, weight };
                 let private = matches!(filed, Filed::Private { .. });
                 let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
-                    let alone = !(private && over_remote) || self.stamps.is_current(marks.local());
+                    let alone = !(private && over_remote)
+                        || self.stamps.is_current(marks.local()) && self.is_unvoided(filed);
                     if alone {
                         self.stamps.raise(marks.local());
                     }
@@ -205,6 +218,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             _ => self.drop_near(key),
         }
+        self.made(plan, key, made);
     }
 
     /// Keeps the plan as it is while a change is under way.
@@ -219,6 +233,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             nested
         });
         Changing { _guard: (!nested).then(|| self.changes.read()) }
+    }
+
+    /// False where L3 had the copies of the group voided since the mark was taken.
+    fn is_unvoided(&self, filed: Filed) -> bool {
+        match filed {
+            Filed::Private { word, .. } => self.coherence.is_current(word),
+            Filed::Shared { .. } => true,
+        }
     }
 
     /// Removes the key from L1 and voids, under the same lock, the fills on their way there.

@@ -1,14 +1,16 @@
 //! How a cache follows the changes that other hosts make in L3.
 //!
 //! One process of a host listens, on a thread of its own; without L2 in force each process is a
-//! host of its own. [`Stream`] says who it is, whether it is told of everything now, and which
-//! changes are this host's.
+//! host of its own. [`Stream`] says who it is, what it was told, and which changes are this host's.
 //!
 //! - *A key was changed*: unless it was this host's own change, its copies go as in a change here:
 //!   from L2 with its stamp, then from L1. What was read before is filed under an older mark and
 //!   refused.
-//! - *All were changed*, or the stream was lost or is told anew: the clear epoch rises. Nothing
-//!   that was looked for before a subscription is kept after it.
+//! - *A group of keys was changed*, or changes of it may have been missed: its copies are void by
+//!   the word that they bear, which is taken with the marks. Nothing that was looked for before a
+//!   subscription is kept after it where changes were missed.
+//! - *The stream is lost*: when the staleness bound has passed, all copies are suspended, by the
+//!   same word; a subscription brings back those of which no change was missed.
 //! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
 //!   fresh when it is loaded, so it is never older than that.
 //!
@@ -18,17 +20,19 @@
 use std::{
     sync::{
         Weak,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use super::{Inner, plan::Plan};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Millis},
     error::Error,
     event::FaultEvents,
-    invalidation::{Change, Stream},
+    group_word::GroupWord,
+    invalidation::{Change, OwnStream, Stream},
+    key::GROUPS,
     sync::{self, Mutex},
     tier::{ChangeListener, OnLoss, Post, SharedTier},
     tiering::TierKind,
@@ -37,14 +41,13 @@ use crate::{
 /// What a cache keeps of this.
 pub(super) struct Coherence {
     options: crate::tier::Coherence,
-    /// The words of the stream while L2 is not in force.
-    words: Box<[AtomicU64]>,
+    /// While L2 is not in force.
+    own: OwnStream,
     /// One more than the generation of the process that has a thread.
     started: AtomicU32,
     /// The post of this process.
     post: Mutex<Option<Post>>,
-    /// The post whose copies are all misses by now, as its stream was lost.
-    /// And why it was.
+    /// Why the stream of this post was lost.
     lost: Mutex<Option<(Post, Error)>>,
     events: FaultEvents,
     clock: Clock,
@@ -62,7 +65,7 @@ impl Coherence {
     pub(super) fn new(options: Option<crate::tier::Coherence>, clock: &Clock) -> Self {
         Self {
             options: options.unwrap_or(OFF),
-            words: Stream::words(),
+            own: OwnStream::new(),
             started: AtomicU32::new(0),
             post: Mutex::new(None),
             lost: Mutex::new(None),
@@ -77,11 +80,22 @@ impl Coherence {
         self.options.staleness_bound / 2
     }
 
+    /// How long after the last that was told copies are suspended: a look before the bound.
+    fn suspend_after(&self) -> Duration {
+        self.options.staleness_bound - self.options.heartbeat / 2
+    }
+
     /// True if there are copies that other hosts may make stale.
     fn concerns(&self, plan: Plan) -> bool {
         self.options.enabled
             && plan.has(TierKind::Redis)
             && (plan.has(TierKind::Memory) || plan.has(TierKind::Shared))
+    }
+
+    /// True while an L1 entry that bears this word, and that no store judges, is current.
+    #[inline]
+    pub(super) fn is_current(&self, word: GroupWord) -> bool {
+        self.own.is_current(word)
     }
 
     fn tell(&self, error: &Error) {
@@ -109,6 +123,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// The word of an L1 entry that no store judges.
+    pub(super) fn own_word(&self, plan: Plan, key: &[u8]) -> GroupWord {
+        if self.coherence.concerns(plan) {
+            self.coherence.own.stream().word(key)
+        } else {
+            GroupWord::NONE
+        }
+    }
+
     /// A change of `key` that this host is about to make in L3; to be ended.
     pub(super) fn begin_change(&self, plan: Plan, key: &[u8]) -> Option<Change> {
         self.coherence
@@ -120,6 +143,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn end_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
         if let Some(change) = change {
             self.with_stream(plan, |_, stream| stream.end_change(key, change));
+        }
+    }
+
+    /// A change by this host gave the group of `key` this stamp in L3, and is done with the tiers
+    /// above.
+    pub(super) fn made(&self, plan: Plan, key: &[u8], stamp: Option<u64>) {
+        if let Some(stamp) = stamp
+            && self.coherence.concerns(plan)
+        {
+            self.with_stream(plan, |_, stream| stream.made(key, stamp));
         }
     }
 
@@ -142,9 +175,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // Closed or not: who closes the cache gives up its post.
         match self.lowers.shared.opened() {
             Some(shared) if plan.tiering.has(TierKind::Shared) => {
-                shared.stream(|number, words| look(u64::from(number) + 1, Stream::new(words)))
+                shared.stream(|number, words, groups| {
+                    look(u64::from(number) + 1, Stream::new(words, groups))
+                })
             }
-            _ => look(0, Stream::new(&self.coherence.words)),
+            _ => look(0, self.coherence.own.stream()),
         }
     }
 
@@ -158,16 +193,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// The store whose copies a post is for.
     fn store_of(&self, post: Post) -> Option<&SharedTier> {
         if post.place == 0 { None } else { self.lowers.shared.opened() }
-    }
-
-    /// Makes misses of all copies above L3.
-    fn forget_above(&self, post: Post) {
-        if let Some(shared) = self.store_of(post) {
-            shared.clear_all();
-        }
-        self.stamps.raise_all();
-        self.memory.clear();
-        self.flights.detach_all();
     }
 
     /// Why this process, whose post it is, is not told of the changes of other hosts; `None` while
@@ -196,34 +221,44 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             return None;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        let serves = self.coherence.options.on_loss == OnLoss::Serve;
         let post = self.with_stream(plan, |place, stream| {
             let mine = before.filter(|post| post.place == place).map(|post| post.term);
-            stream.subscribe(mine, now, patience).map(|term| Post { place, term })
+            let term = stream.subscribe(mine, now, patience)?;
+            if !serves {
+                stream.suspend_after(now, self.coherence.suspend_after());
+            }
+            Some(Post { place, term })
         });
         *self.coherence.post.lock() = post;
         post
     }
 
-    fn begins(&self, post: Post) {
+    fn now(&self) -> Millis {
+        self.coherence.clock.boot()
+    }
+
+    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]) {
         *self.coherence.lost.lock() = None;
-        self.forget_above(post);
-        self.with_stream_of(post, |stream| stream.set_live(post.term));
+        self.with_stream_of(post, |stream| stream.begin(post.term, since, stamps));
+    }
+
+    fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {
+        self.with_stream_of(post, |stream| stream.told_until(until, stamps));
     }
 
     fn ends(&self, post: Post, why: &Error) {
         self.coherence.tell(why);
         self.with_stream_of(post, |stream| stream.set_lost(post.term));
-        // Also where no subscription could be made: there may have been one before this process
-        // came to its post.
-        let before = self.coherence.lost.lock().replace((post, why.clone()));
-        let is_news = before.is_none_or(|(before, _)| before != post);
-        if is_news && self.coherence.options.on_loss == OnLoss::Miss {
-            self.forget_above(post);
-        }
+        *self.coherence.lost.lock() = Some((post, why.clone()));
     }
 
     fn may_be_own(&self, post: Post, key: &[u8]) -> bool {
         self.with_stream_of(post, |stream| stream.may_be_own(key)) == Some(true)
+    }
+
+    fn is_under_way(&self, post: Post, key: &[u8], present: Option<u64>) -> bool {
+        self.with_stream_of(post, |stream| stream.is_under_way(key, present)) == Some(true)
     }
 
     fn changed(&self, post: Post, key: &[u8], present: Option<u64>) {
@@ -237,7 +272,13 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         self.flights.detach(key);
     }
 
+    fn group_changed(&self, post: Post, group: usize) {
+        self.with_stream_of(post, |stream| stream.void(group));
+        self.flights.detach_all();
+    }
+
     fn all_changed(&self, post: Post) {
-        self.forget_above(post);
+        self.with_stream_of(post, |stream| (0..GROUPS).for_each(|group| stream.void(group)));
+        self.flights.detach_all();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Inner, plan::Plan};
-use crate::clock::Clock;
+use crate::{clock::Clock, group_word::GroupWord};
 
 pub(super) struct Coherence;
 
@@ -15,6 +15,11 @@ impl Coherence {
     pub(super) fn new(_options: Option<crate::tier::Coherence>, _clock: &Clock) -> Self {
         Self
     }
+
+    #[inline]
+    pub(super) fn is_current(&self, _word: GroupWord) -> bool {
+        true
+    }
 }
 
 impl Change {
@@ -25,8 +30,10 @@ impl Change {
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     #[inline]
-    pub(super) fn listen(&self, _plan: Plan) {
-        let Coherence = self.coherence;
+    pub(super) fn listen(&self, _plan: Plan) {}
+
+    pub(super) fn own_word(&self, _plan: Plan, _key: &[u8]) -> GroupWord {
+        GroupWord::NONE
     }
 
     pub(super) fn begin_change(&self, _plan: Plan, _key: &[u8]) -> Option<Change> {
@@ -35,13 +42,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
 
+    pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
+
+    pub(super) fn ttl_above(&self, _plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
+        ttl
+    }
+
     pub(super) fn deafness(&self) -> Option<String> {
         None
     }
 
     pub(super) fn leave_post(&self) {}
-
-    pub(super) fn ttl_above(&self, _plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
-        ttl
-    }
 }

@@ -112,9 +112,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn is_current(&self, plan: Plan, filed: Filed) -> bool {
         let shared = &self.lowers.shared;
         match filed {
-            Filed::Private { era } => era == plan.era && shared.in_force(plan).is_none(),
-            Filed::Shared { index, stamp, clear_epoch } => {
-                shared.opened().is_some_and(|tier| tier.is_current(index, stamp, clear_epoch))
+            Filed::Private { era, word } => {
+                era == plan.era
+                    && self.coherence.is_current(word)
+                    && shared.in_force(plan).is_none()
+            }
+            Filed::Shared { index, stamp, clear_epoch, word } => {
+                shared.opened().is_some_and(|tier| tier.is_current(index, stamp, clear_epoch, word))
             }
         }
     }
@@ -124,12 +128,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
         let filed = match shared.map(|mark| mark.stamp()) {
-            Some((index, stamp, clear_epoch)) => Filed::Shared { index, stamp, clear_epoch },
+            Some((index, stamp, clear_epoch, word)) => {
+                Filed::Shared { index, stamp, clear_epoch, word }
+            }
             None => {
                 if plan.has(TierKind::Shared) {
                     self.retry_shared();
                 }
-                Filed::Private { era: plan.era }
+                Filed::Private { era: plan.era, word: self.own_word(plan, key) }
             }
         };
         Marks { local, filed, shared, remote: None }
@@ -243,8 +249,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Its own stamps judge every fill: a change made after L2 left the tiering raises no
             // other.
             let void = !self.stamps.is_current(marks.local)
-                || matches!(marks.filed, Filed::Shared { .. })
-                    && !self.is_current(plan, marks.filed);
+                || match marks.filed {
+                    Filed::Private { word, .. } => !self.coherence.is_current(word),
+                    filed @ Filed::Shared { .. } => !self.is_current(plan, filed),
+                };
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
             open && !void && current.is_none_or(|near| !self.is_current(plan, near.filed))

@@ -1,5 +1,7 @@
 //! The mark that an L1 entry carries.
 
+use crate::group_word::GroupWord;
+
 /// By whose word an L1 entry is current.
 ///
 /// An entry says itself who judges it, so entries of before and after a change of tiering live
@@ -11,6 +13,8 @@ pub(crate) enum Filed {
     Private {
         /// The era of the cache at the time; retiering may begin a new one.
         era: u32,
+        /// What L3 said of the key's group.
+        word: GroupWord,
     },
     /// Filed under stamps of the shared store: current while they are unchanged there.
     Shared {
@@ -20,5 +24,7 @@ pub(crate) enum Filed {
         stamp: u32,
         /// The store's clear epoch at that time.
         clear_epoch: u32,
+        /// What L3 said of the key's group.
+        word: GroupWord,
     },
 }

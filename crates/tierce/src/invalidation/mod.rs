@@ -16,4 +16,4 @@ mod stream;
 pub(crate) use filed::Filed;
 pub(crate) use stamps::{LocalMark, StampTable};
 #[cfg(feature = "redis")]
-pub(crate) use stream::{Change, Stream};
+pub(crate) use stream::{Change, OwnStream, Stream};

@@ -1,5 +1,5 @@
-//! What a host knows of the changes that other hosts make: who listens to L3 for it, whether
-//! anybody does, and which changes are its own.
+//! What a host knows of the changes that other hosts make in L3: who listens for it, what it was
+//! told, and which changes are its own.
 //!
 //! The words lie in the store, where all processes of the host see them, or without a store in
 //! this process, which then is a host of its own.
@@ -8,17 +8,35 @@
 //!   term       counts the subscribers: who raised it last is the one
 //!   alive at   when that one last showed a sign of life, boot-time milliseconds; 0: it left
 //!   live term  the term in which L3 tells us of all changes; not the term: nobody is told
+//!   told until all changes made before were told, boot-time milliseconds
+//!   known      of each group of keys: the stamp in L3 up to which changes are known here
 //!   own        a table of the latest changes that this host made, by hash of the key
+//!   groups     of each group of keys: an epoch, and whether its copies are suspended
 //! ```
 //!
 //! **Terms.** A subscriber that shows no sign of life for the patience of the others is replaced,
 //! whether it died or was stopped. One that wakes up later finds another term and stands down.
 //!
+//! **Groups.** A copy above L3 bears the word of its group, as it was when the copy was looked for,
+//! and is current while the word is the same. So all copies of a group are voided by raising its
+//! epoch, and suspended and brought back by a bit.
+//!
+//! **What is known.** L3 raises the stamp of a group with every change of one of its keys. A change
+//! that this host made, and one that it was told of, is dealt with in the copies; the stamps that
+//! are known say up to which change all are. Who begins to listen compares them with those of now:
+//! where they are equal nothing was missed, whoever listened before and however long nobody did,
+//! and the copies stay. The other groups are voided. Stamps that L3 lost begin anew at random.
+//!
+//! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
+//! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
+//! when the others are brought back.
+//!
 //! **Own changes.** L3 tells of all changes, of those too that this host made; the copies that it
 //! has of such keys need not go. Which change made a record is written in it ([`Change`]). So who
 //! hears that a key changed and finds its slot in the table taken looks at the record in L3: is it
 //! of the change in the slot, and is that change done with the tiers above, then the copies here
-//! are of that very record. In any other case they go. A slot that two keys share, or a change
+//! are of that very record. A change that is not done is waited for a little: who makes it may have
+//! been killed. In any other case the copies go. A slot that two keys share, or a change
 //! that another one of the host overwrote, costs a copy, never a wrong value.
 //!
 //! ```text
@@ -31,16 +49,22 @@
 //! Two hosts that change one key at the same moment draw the same 47 bits once in 10^14 times.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
-use crate::{clock::Millis, key, random};
+use crate::{
+    clock::Millis,
+    group_word::GroupWord,
+    key::{self, GROUPS},
+    random,
+};
 
 const TERM: usize = 0;
 const ALIVE_AT: usize = 1;
 const LIVE_TERM: usize = 2;
-/// Words before the table: a line.
+const TOLD_UNTIL: usize = 3;
+/// Words before the known stamps: a line.
 const HEAD: usize = 8;
 /// Slots of the table. A slot is in use from a change until its echo has come back.
 const SLOTS: usize = 4096;
@@ -48,9 +72,47 @@ const SLOTS: usize = 4096;
 const DONE: u64 = 1;
 const KEY: u64 = 0xffff << 48;
 
+/// Stamps that this host may have raised since L3 was asked for them.
+const AHEAD: u64 = 1 << 32;
+
 /// The words of a host, or of a process that has no store.
 #[derive(Clone, Copy)]
-pub(crate) struct Stream<'a>(&'a [AtomicU64]);
+pub(crate) struct Stream<'a> {
+    head: &'a [AtomicU64],
+    known: &'a [AtomicU64],
+    own: &'a [AtomicU64],
+    groups: &'a [AtomicU32],
+}
+
+/// The words of a process that has no store.
+pub(crate) struct OwnStream {
+    words: Box<[AtomicU64]>,
+    groups: Box<[AtomicU32]>,
+}
+
+impl OwnStream {
+    pub(crate) fn new() -> Self {
+        Self {
+            words: (0..HEAD + GROUPS + SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            groups: (0..GROUPS).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> Stream<'_> {
+        Stream::new(&self.words, &self.groups)
+    }
+
+    /// True while copies that bear this word are current.
+    #[inline]
+    pub(crate) fn is_current(&self, word: GroupWord) -> bool {
+        word == GroupWord::NONE || self.stream_word(word.group()) == word
+    }
+
+    #[inline]
+    fn stream_word(&self, group: usize) -> GroupWord {
+        GroupWord::of(self.groups[group].load(Ordering::Acquire), group)
+    }
+}
 
 /// Which change of a key made a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +126,13 @@ impl Change {
 }
 
 impl<'a> Stream<'a> {
-    /// Words of a process of its own.
-    pub(crate) fn words() -> Box<[AtomicU64]> {
-        (0..HEAD + SLOTS).map(|_| AtomicU64::new(0)).collect()
-    }
-
-    /// The stream of which these are the words.
-    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
-        assert_eq!(words.len(), HEAD + SLOTS, "words of a stream");
-        Self(words)
+    /// The stream of these words.
+    pub(crate) fn new(words: &'a [AtomicU64], groups: &'a [AtomicU32]) -> Self {
+        assert_eq!(words.len(), HEAD + GROUPS + SLOTS, "words of a stream");
+        assert_eq!(groups.len(), GROUPS, "words of groups");
+        let (head, rest) = words.split_at(HEAD);
+        let (known, own) = rest.split_at(GROUPS);
+        Self { head, known, own, groups }
     }
 
     /// Shows a sign of life of the subscriber whose term is `mine`, or replaces one that has shown
@@ -83,53 +143,126 @@ impl<'a> Stream<'a> {
         now: Millis,
         patience: Duration,
     ) -> Option<u64> {
-        let term = self.0[TERM].load(Ordering::Acquire);
+        let term = self.head[TERM].load(Ordering::Acquire);
         if mine == Some(term) {
-            self.0[ALIVE_AT].store(now.0, Ordering::Release);
+            self.head[ALIVE_AT].store(now.0, Ordering::Release);
             return mine;
         }
         if !self.is_silent(now, patience) {
             return None;
         }
         let next = term + 1;
-        self.0[TERM].compare_exchange(term, next, Ordering::AcqRel, Ordering::Relaxed).is_ok().then(
-            || {
-                self.0[ALIVE_AT].store(now.0, Ordering::Release);
+        self.head[TERM]
+            .compare_exchange(term, next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+            .then(|| {
+                self.head[ALIVE_AT].store(now.0, Ordering::Release);
                 next
-            },
-        )
+            })
     }
 
     /// A time to come is one of before the host was started anew.
     fn is_silent(&self, now: Millis, patience: Duration) -> bool {
-        let alive_at = Millis(self.0[ALIVE_AT].load(Ordering::Acquire));
+        let alive_at = Millis(self.head[ALIVE_AT].load(Ordering::Acquire));
         alive_at == Millis(0) || alive_at.after(patience) <= now || alive_at > now.after(patience)
     }
 
-    /// Says that from now on the subscriber of this term is told of all changes.
-    pub(crate) fn set_live(&self, term: u64) {
-        self.0[LIVE_TERM].store(term, Ordering::Release);
+    /// The subscriber of this term is told of all changes since `since`, and these are the stamps of
+    /// all groups of a moment after that: voids the groups of which changes were missed, and brings
+    /// the others back.
+    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>]) {
+        for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
+            let known = self.known[group].load(Ordering::Acquire);
+            match stamp {
+                Some(stamp) if known == *stamp => self.bring_back(group),
+                stamp => {
+                    self.void(group);
+                    // After that: whoever sees the stamp as known sees the copies voided.
+                    self.known[group].store(stamp.unwrap_or(0), Ordering::Release);
+                }
+            }
+        }
+        self.head[TOLD_UNTIL].store(since.0, Ordering::Release);
+        self.head[LIVE_TERM].store(term, Ordering::Release);
     }
 
-    /// Says that it no longer is.
+    /// All changes up to these stamps were told and dealt with, and all that were made before
+    /// `until`.
+    pub(crate) fn told_until(&self, until: Millis, stamps: &[Option<u64>]) {
+        for (known, stamp) in self.known.iter().zip(stamps) {
+            let Some(stamp) = *stamp else { continue };
+            let before = known.load(Ordering::Acquire);
+            // This host may have made changes since L3 was asked.
+            if before.wrapping_sub(stamp) >= AHEAD {
+                _ = known.compare_exchange(before, stamp, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
+        self.head[TOLD_UNTIL].fetch_max(until.0, Ordering::AcqRel);
+    }
+
+    /// This host made the change that gave the group of `key` this stamp, and has dealt with it.
+    pub(crate) fn made(&self, key: &[u8], stamp: u64) {
+        // Where others are between it and what is known, they have to be told first.
+        _ = self.known[key::group(key)].compare_exchange(
+            stamp.wrapping_sub(1),
+            stamp,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Says that the subscriber of this term is told no more.
     pub(crate) fn set_lost(&self, term: u64) {
-        let live = &self.0[LIVE_TERM];
+        let live = &self.head[LIVE_TERM];
         _ = live.compare_exchange(term, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Suspends all copies if the last that was told is longer ago than `bound`; `None` where it is
+    /// not, else whether there were some that were not suspended.
+    pub(crate) fn suspend_after(&self, now: Millis, bound: Duration) -> Option<bool> {
+        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        if told_until.after(bound) > now && told_until <= now {
+            return None;
+        }
+        let mut news = false;
+        for word in self.groups {
+            news |=
+                word.fetch_or(GroupWord::SUSPENDED, Ordering::AcqRel) & GroupWord::SUSPENDED == 0;
+        }
+        Some(news)
     }
 
     /// Ends a term, so that another process need not wait for the patience to end.
     pub(crate) fn leave(&self, term: u64) {
         self.set_lost(term);
-        if self.0[TERM].load(Ordering::Acquire) == term {
-            self.0[ALIVE_AT].store(0, Ordering::Release);
+        if self.head[TERM].load(Ordering::Acquire) == term {
+            self.head[ALIVE_AT].store(0, Ordering::Release);
         }
     }
 
     /// True while somebody of the host is told of all changes, as far as is known: a subscriber
     /// that was silent for `patience` counts no more.
     pub(crate) fn is_live(&self, now: Millis, patience: Duration) -> bool {
-        let live = self.0[LIVE_TERM].load(Ordering::Acquire);
-        live != 0 && live == self.0[TERM].load(Ordering::Acquire) && !self.is_silent(now, patience)
+        let live = self.head[LIVE_TERM].load(Ordering::Acquire);
+        live != 0
+            && live == self.head[TERM].load(Ordering::Acquire)
+            && !self.is_silent(now, patience)
+    }
+
+    /// The word that copies of `key` bear which are looked for from now on.
+    pub(crate) fn word(&self, key: &[u8]) -> GroupWord {
+        let group = key::group(key);
+        // Acquire: who sees an epoch sees what was done before it was raised.
+        GroupWord::of(self.groups[group].load(Ordering::Acquire), group)
+    }
+
+    /// Voids all copies of a group.
+    pub(crate) fn void(&self, group: usize) {
+        GroupWord::raise(&self.groups[group]);
+    }
+
+    fn bring_back(&self, group: usize) {
+        self.groups[group].fetch_and(!GroupWord::SUSPENDED, Ordering::AcqRel);
     }
 
     /// A change that this host is about to make. To be called before L3 is told of it.
@@ -159,6 +292,13 @@ impl<'a> Stream<'a> {
         own != 0 && own & KEY == hash & KEY
     }
 
+    /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there,
+    /// and is not done with above.
+    pub(crate) fn is_under_way(&self, key: &[u8], in_l3: Option<u64>) -> bool {
+        let own = self.slot(key::hash(key)).load(Ordering::Acquire);
+        own != 0 && in_l3 == Some(own)
+    }
+
     /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there
     /// and has above. If not, the slot is empty from now on.
     pub(crate) fn is_own(&self, key: &[u8], in_l3: Option<u64>) -> bool {
@@ -175,7 +315,7 @@ impl<'a> Stream<'a> {
 
     fn slot(&self, hash: u64) -> &AtomicU64 {
         // Bits that are not those of the tag.
-        &self.0[HEAD + (hash >> 16) as usize % SLOTS]
+        &self.own[(hash >> 16) as usize % SLOTS]
     }
 }
 
@@ -187,12 +327,12 @@ mod tests {
 
     #[test]
     fn one_listens_and_is_replaced_when_it_is_silent_or_left() {
-        let words = Stream::words();
-        let stream = Stream::new(&words);
+        let own = OwnStream::new();
+        let stream = own.stream();
         let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
         let first = at(1000, None).unwrap();
         assert_eq!((at(1050, None), at(1099, Some(first))), (None, Some(first)));
-        stream.set_live(first);
+        stream.begin(first, Millis(1099), &[]);
         assert_eq!(at(1198, None), None);
         assert!(stream.is_live(Millis(1198), PATIENCE));
         assert!(!stream.is_live(Millis(1199), PATIENCE), "silent");
@@ -202,7 +342,7 @@ mod tests {
         assert_eq!(at(1200, Some(first)), None, "stopped, and late");
         stream.leave(first);
         assert_eq!(at(1201, None), None, "not the late one's to leave");
-        stream.set_live(second);
+        stream.begin(second, Millis(1201), &[]);
         assert!(stream.is_live(Millis(1201), PATIENCE));
         stream.leave(second);
         assert!(!stream.is_live(Millis(1202), PATIENCE));
@@ -211,15 +351,83 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let (ours, other) = (b"user:7", b"user:8");
+        assert_ne!(key::group(ours), key::group(other));
+        let mut stamps = vec![Some(100); GROUPS];
+        stream.begin(1, Millis(10), &stamps);
+        let words = || [ours, other].map(|key| stream.word(key));
+        let current = |words: [GroupWord; 2]| words.map(|word| own.is_current(word));
+        let begun = words();
+        assert_eq!(current(begun), [true, true]);
+
+        // Changes of this host, and one that was told.
+        stream.made(ours, 101);
+        stream.made(ours, 102);
+        stamps[key::group(ours)] = Some(102);
+        stamps[key::group(other)] = Some(101);
+        stream.told_until(Millis(20), &stamps);
+        stream.begin(2, Millis(30), &stamps);
+        assert_eq!(current(begun), [true, true], "nothing was missed");
+
+        // One of another host that nobody was told of, and one of this host after it.
+        stream.made(ours, 104);
+        stamps[key::group(ours)] = Some(104);
+        stream.begin(3, Millis(40), &stamps);
+        assert_eq!(current(begun), [false, true]);
+        // A server that lost its stamps.
+        let begun = words();
+        stamps[key::group(other)] = None;
+        stream.begin(4, Millis(50), &stamps);
+        assert_eq!(current(begun), [true, false]);
+    }
+
+    #[test]
+    fn stamps_that_this_host_raised_meanwhile_stay_known() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        stream.begin(1, Millis(10), &vec![Some(100); GROUPS]);
+        let word = stream.word(b"a");
+        stream.made(b"a", 101);
+        stream.told_until(Millis(20), &vec![Some(100); GROUPS]);
+        let mut stamps = vec![Some(100); GROUPS];
+        stamps[key::group(b"a")] = Some(101);
+        stream.begin(2, Millis(30), &stamps);
+        assert!(own.is_current(word));
+    }
+
+    #[test]
+    fn copies_are_suspended_after_the_bound_and_come_back() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let stamps = vec![Some(100); GROUPS];
+        stream.begin(1, Millis(1000), &stamps);
+        let word = stream.word(b"a");
+        stream.set_lost(1);
+        assert_eq!(stream.suspend_after(Millis(1099), PATIENCE), None);
+        assert!(own.is_current(word));
+        assert_eq!(stream.suspend_after(Millis(1100), PATIENCE), Some(true));
+        assert_eq!(stream.suspend_after(Millis(1101), PATIENCE), Some(false));
+        let meanwhile = stream.word(b"a");
+        assert!(!own.is_current(word) && own.is_current(meanwhile));
+        stream.begin(1, Millis(1200), &stamps);
+        assert!(own.is_current(word), "nothing was changed");
+        assert!(!own.is_current(meanwhile), "filed while nobody was told");
+    }
+
+    #[test]
     fn only_the_latest_change_that_is_done_and_lies_in_l3_is_an_own_one() {
-        let words = Stream::words();
-        let stream = Stream::new(&words);
+        let own = OwnStream::new();
+        let stream = own.stream();
         assert!(!stream.may_be_own(b"a") && !stream.is_own(b"a", Some(0)));
         let change = stream.begin_change(b"a");
         let number = Some(change.number());
         assert!(stream.may_be_own(b"a") && !stream.is_own(b"a", number), "not done");
+        assert!(stream.is_under_way(b"a", number) && !stream.is_under_way(b"a", None));
         stream.end_change(b"a", change);
-        assert!(stream.is_own(b"a", number));
+        assert!(stream.is_own(b"a", number) && !stream.is_under_way(b"a", number));
         assert!(!stream.is_own(b"b", number) || !stream.may_be_own(b"b"));
         // Removed, or changed by another host: the slot is of no use any more.
         assert!(!stream.is_own(b"a", None) && !stream.may_be_own(b"a"));

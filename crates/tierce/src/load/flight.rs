@@ -235,8 +235,9 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::group_word::GroupWord;
 
-    const BEGAN: Filed = Filed::Private { era: 0 };
+    const BEGAN: Filed = Filed::Private { era: 0, word: GroupWord::NONE };
 
     fn lead<'a>(flights: &'a Flights<u32>, key: &'a [u8]) -> Lead<'a, u32> {
         match flights.enter(key, BEGAN, |_| true) {

@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// If not, notes that there are changes of which it will not know.
-    fn is_below_in_use(&self) -> bool {
+    pub(super) fn is_below_in_use(&self) -> bool {
         let below = &self.doubts().below;
         let known = match below.load(Ordering::Acquire) {
             0 => below.fetch_or(CHANGED_ALONE, Ordering::AcqRel),

@@ -297,6 +297,7 @@ impl Store {
             expires_at: header.expires_at,
             shard_epoch: header.shard_epoch,
             clear_epoch: header.clear_epoch,
+            group_word: header.group_word,
         };
         let owner = self.locks.evictor();
         let bytes = record_bytes(key_bytes, value.len() as u64);

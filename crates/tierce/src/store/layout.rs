@@ -10,7 +10,8 @@
 //! +---------------------------------------+   64 KiB
 //! | state: boot id, clear epoch,          |
 //! |        per shard: epoch, entries;     |
-//! |        doubts about the tier below    |
+//! |        doubts about the tier below,   |
+//! |        what its changes tell us       |
 //! +---------------------------------------+   128 KiB
 //! | segment table, 64 bytes a segment     |
 //! +---------------------------------------+
@@ -35,7 +36,7 @@
 //!  word 1  value bytes u32 | tags u16 (0) | reserved u16 (0)
 //!  word 2  hash of the key
 //!  word 3  generation of the segment when the record was written
-//!  word 4  version u32 (counts the writes of the shard) | coherence epoch u32 (0)
+//!  word 4  version u32 (counts the writes of the shard) | word of the group of keys u32
 //!  word 5  expires at, boot-time milliseconds; u64::MAX = never
 //!  word 6  shard epoch u32 | clear epoch u32
 //!  word 7  checksum: XXH3-64 over words 0..6 and the XXH3-64 of the value; word 2 covers the key

@@ -72,7 +72,6 @@ mod records;
 mod segment;
 mod stamps;
 mod statistics;
-#[cfg(feature = "redis")]
 mod stream;
 mod sum;
 mod supersede;
@@ -112,6 +111,8 @@ pub use self::{
 use crate::{
     clock::Clock,
     error::Result,
+    group_word::GroupWord,
+    key,
     store::{
         layout::{Geometry, SEGMENT_TABLE_AT, SET_SLOTS},
         lock::{LockArea, LockGuard, NotLocked, Wait},
@@ -183,13 +184,30 @@ impl Store {
         // The stamp first: whoever sees a stamp that was raised after an epoch sees the epoch.
         let stamp = self.state.stamp(stamp_index);
         let shard_epoch = self.shard_epoch(self.geometry.shard_of(hash.0));
-        StoreToken { stamp_index, stamp, shard_epoch, clear_epoch: self.state.clear_epoch() }
+        let clear_epoch = self.state.clear_epoch();
+        StoreToken { stamp_index, stamp, shard_epoch, clear_epoch, group_word: 0 }
+    }
+
+    /// [`token`](Self::token) for a record that the tier below judges too.
+    pub(crate) fn judged_token(&self, hash: KeyHash, key: &[u8]) -> StoreToken {
+        StoreToken { group_word: self.group_word(key).0, ..self.token(hash) }
+    }
+
+    /// What the tier below says of the group of a key now.
+    fn group_word(&self, key: &[u8]) -> GroupWord {
+        self.state.group_word(key::group(key))
     }
 
     /// The stamp at an index of a [`StoreToken`]: one load.
     #[inline(always)]
     pub fn stamp_at(&self, stamp_index: u32) -> u32 {
         self.state.stamp(stamp_index)
+    }
+
+    /// True while copies that bear this word are current: one load.
+    #[inline(always)]
+    pub(crate) fn is_group_current(&self, word: GroupWord) -> bool {
+        self.state.is_group_current(word)
     }
 
     /// Counts the clears: one load.

@@ -22,6 +22,7 @@ use std::{
 use crate::{
     clock::Clock,
     error::Result,
+    group_word::GroupWord,
     store::{Current, Look, Standing, Store, StoreOptions},
     sync::{Mutex, Turn},
 };
@@ -68,8 +69,15 @@ impl View {
 
     /// True while an entry of L1 filed under these is current.
     #[inline]
-    pub(crate) fn is_current(&self, index: u32, stamp: u32, clear_epoch: u32) -> bool {
-        self.store.stamp_at(index) == stamp
+    pub(crate) fn is_current(
+        &self,
+        index: u32,
+        stamp: u32,
+        clear_epoch: u32,
+        word: GroupWord,
+    ) -> bool {
+        self.store.is_group_current(word)
+            && self.store.stamp_at(index) == stamp
             && self.store.clear_epoch().wrapping_add(self.shift) == clear_epoch
     }
 }

@@ -72,7 +72,7 @@ fn mark(store: &NamedStore, key: &str) -> ((u32, u32, u32), bool) {
 }
 
 fn is_current(store: &NamedStore, (index, stamp, clear_epoch): (u32, u32, u32)) -> bool {
-    store.view().is_current(index, stamp, clear_epoch)
+    store.view().is_current(index, stamp, clear_epoch, crate::group_word::GroupWord::NONE)
 }
 
 fn files_of(folder: &Path) -> Vec<String> {

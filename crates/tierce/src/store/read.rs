@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
+    group_word::GroupWord,
     store::{
         KeyHash, Store, StoreRecord,
         layout::{self, Kind, MAX_HITS, RecordHeader, SET_SLOTS, Slot},
@@ -263,6 +264,10 @@ impl Store {
         let shard = self.shard(self.geometry.shard_of(hash));
         if header.kind == Kind::Extent || !shard.is_current(&header, clear_epoch) {
             return Ok(Seen::Dead(Death::Forgotten));
+        }
+        // It may be brought back: no reason to discard it.
+        if !self.state.is_group_current(GroupWord(header.group_word)) {
+            return Ok(Seen::Other);
         }
         if self.has_expired(&header) {
             return Ok(Seen::Dead(Death::Expired(header.record_bytes())));

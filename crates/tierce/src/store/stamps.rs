@@ -6,9 +6,14 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::store::{
-    layout::{Geometry, RecordHeader, STATE_AT},
-    map::{Counters, Mapping, shared_struct},
+use crate::{
+    group_word::GroupWord,
+    key::GROUPS,
+    store::{
+        layout::{Geometry, RecordHeader, STATE_AT},
+        map::{Counters, Mapping, shared_struct},
+        stream::GROUPS_AT,
+    },
 };
 
 shared_struct! {
@@ -46,6 +51,7 @@ const CLEAR_EPOCH_AT: u64 = STATE_AT + 64;
 pub(super) struct State {
     stamps: Counters,
     clear_epoch: Counters,
+    groups: Counters,
     stamps_per_shard: u32,
 }
 
@@ -59,6 +65,8 @@ impl State {
             stamps: unsafe { Counters::new(mapping, geometry.stamps_at(), geometry.stamps) },
             // SAFETY: passed on to the caller.
             clear_epoch: unsafe { Counters::new(mapping, CLEAR_EPOCH_AT, 1) },
+            // SAFETY: passed on to the caller.
+            groups: unsafe { Counters::new(mapping, GROUPS_AT, GROUPS as u32) },
             stamps_per_shard: geometry.stamps / geometry.shards,
         }
     }
@@ -71,6 +79,19 @@ impl State {
     #[inline(always)]
     pub(super) fn clear_epoch(&self) -> u32 {
         self.clear_epoch.at(0).load(Ordering::Acquire)
+    }
+
+    /// The word of a group of keys now.
+    #[inline]
+    pub(super) fn group_word(&self, group: usize) -> GroupWord {
+        // Acquire: who sees an epoch sees what was done before it was raised.
+        GroupWord::of(self.groups.at(group as u32).load(Ordering::Acquire), group)
+    }
+
+    /// True while copies that bear this word are current.
+    #[inline(always)]
+    pub(super) fn is_group_current(&self, word: GroupWord) -> bool {
+        word == GroupWord::NONE || self.group_word(word.group()) == word
     }
 
     pub(super) fn raise_stamp(&self, index: u32) -> u32 {

@@ -126,6 +126,7 @@ impl Store {
     /// below.
     pub(crate) fn supersede_by(&self, new: &Self) {
         new.adopt_doubts_of(self);
+        new.adopt_stream_of(self);
         self.supersede();
         // Again, for those that came before the mark.
         new.adopt_doubts_of(self);
@@ -139,7 +140,7 @@ impl Store {
                 let Some(key) = old.key_at(slot) else { continue };
                 // Before the record: a change that comes after the look at it makes this stale.
                 let hash = self.hash(&key);
-                let token = self.token(hash);
+                let token = self.judged_token(hash, &key);
                 // It was live until the mark, which cleared the old store.
                 let found = old.lookup_cleared(old.hash(&key).0, &key);
                 if let Ok(Some(record)) = found {

@@ -92,6 +92,7 @@ fn publish_without_stamp(store: &Store, key: &str, value: &str, shard_epoch: u32
         value_sum: value_sum(value.as_bytes()),
         expires_at: u64::MAX,
         shard_epoch,
+        group_word: 0,
         clear_epoch: store.clear_epoch(),
     };
     let (segment, _) = store.active_segment(shard, store.geometry.classes - 1, 1024).unwrap();
@@ -518,6 +519,7 @@ fn slots_and_headers_come_apart_as_they_were_put_together() {
         value_bytes: u32::MAX,
         hash: 1,
         generation: 2,
+        group_word: 9,
         version: 3,
         expires_at: 4,
         shard_epoch: 5,

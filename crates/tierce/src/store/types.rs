@@ -46,6 +46,8 @@ pub struct StoreToken {
     pub shard_epoch: u32,
     /// Changes with every clear.
     pub clear_epoch: u32,
+    /// What a tier below said of the key's group then; 0 where there is none that judges.
+    pub group_word: u32,
 }
 
 /// What to store.

@@ -18,6 +18,7 @@ use std::{io, sync::atomic::Ordering};
 
 use crate::{
     clock::Millis,
+    group_word::GroupWord,
     store::{
         Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreToken,
         index::swap_tagged,
@@ -78,6 +79,7 @@ pub(super) struct Draft<'a> {
     pub(super) expires_at: u64,
     pub(super) shard_epoch: u32,
     pub(super) clear_epoch: u32,
+    pub(super) group_word: u32,
 }
 
 impl Store {
@@ -248,6 +250,7 @@ impl Store {
             expires_at: record.expires_at.0,
             shard_epoch: 0,
             clear_epoch: 0,
+            group_word: 0,
         };
         let remaining = (record.expires_at != Millis::NEVER)
             .then(|| record.expires_at.0.saturating_sub(self.clock.boot().0));
@@ -259,18 +262,21 @@ impl Store {
         }
         let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
         draft.value_sum = layout::value_sum(draft.value);
+        let group_word = if self.is_below_in_use() { self.group_word(key).0 } else { 0 };
         let stored = self.with_room(wait, shard, || {
             // Under the mutex and before the record is published: a change that could not have
             // the mutex raises the epoch, and makes what is published here a miss.
             let mut draft = draft;
             draft.shard_epoch = self.shard_epoch(shard);
             draft.clear_epoch = self.state.clear_epoch();
+            draft.group_word = group_word;
             if let Some(token) = expect {
                 if !self.is_current(hash, token) {
                     return Err(Dropped::Raced.into());
                 }
                 draft.shard_epoch = token.shard_epoch;
                 draft.clear_epoch = token.clear_epoch;
+                draft.group_word = token.group_word;
             }
             if only_absent && self.has_live(hash, key)? {
                 return Err(Dropped::Raced.into());
@@ -292,6 +298,7 @@ impl Store {
             && self.state.stamp(token.stamp_index) == token.stamp
             && self.shard_epoch(self.geometry.shard_of(hash)) == token.shard_epoch
             && self.state.clear_epoch() == token.clear_epoch
+            && self.state.is_group_current(GroupWord(token.group_word))
     }
 
     /// Runs `step` under the mutex of a shard; where it finds no free segment, lets go, makes
@@ -374,6 +381,7 @@ impl Store {
             && header.hash == hash
             && header.key_bytes as usize == key.len()
             && shard.is_current(&header, self.state.clear_epoch())
+            && self.state.is_group_current(GroupWord(header.group_word))
             && !self.has_expired(&header);
         Ok(is_live && opened.key_is(key).map_err(failed)?)
     }
@@ -482,6 +490,7 @@ impl Store {
             hash: draft.hash,
             generation: entry.generation.load(Ordering::Relaxed),
             version,
+            group_word: draft.group_word,
             expires_at: draft.expires_at,
             shard_epoch: draft.shard_epoch,
             clear_epoch: draft.clear_epoch,

@@ -42,6 +42,7 @@ pub(crate) use self::{
 };
 
 use crate::{
+    clock::Millis,
     codec::Format,
     error::{Error, Result},
 };
@@ -134,11 +135,15 @@ pub(crate) trait RemoteTier: Tier {
     /// Keeps a record that was fetched from below or loaded, unless the key changed since.
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
 
-    /// Replaces the key's record.
+    /// [`remove`](Tier::remove), and as [`write`](Self::write) the stamp that it made.
+    fn delete(&self, key: &[u8]) -> Result<Option<u64>>;
+
+    /// Replaces the key's record. Returns the stamp that the change gave the group of the key,
+    /// where the tier could give it one.
     ///
     /// On an error the tier may hold the old record, the new one or none; the caller must treat
     /// the tier as unreliable for this key until a later change of it succeeds.
-    fn write(&self, key: &[u8], record: &Record) -> Result<()>;
+    fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>>;
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;
@@ -163,8 +168,16 @@ pub(crate) trait ChangeListener: Send + Sync {
     /// [`heartbeat`](Coherence::heartbeat). Another post than the one before asks to begin anew.
     fn post(&self, before: Option<Post>) -> Option<Post>;
 
-    /// From here on all changes are told. What was changed before is not known.
-    fn begins(&self, post: Post);
+    /// The time, for [`begins`](Self::begins) and [`told_until`](Self::told_until).
+    fn now(&self) -> Millis;
+
+    /// All changes since `since` are told from here on. `stamps` are those of all groups of keys, of
+    /// a moment after `since`: where one is as it was known, nothing was missed before.
+    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]);
+
+    /// All changes until `until` were told, and those up to `stamps`, the stamps of all groups of
+    /// keys.
+    fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]);
 
     /// No more changes are told, or some were not, for a reason that is no wish of the listener.
     fn ends(&self, post: Post, why: &Error);
@@ -173,9 +186,16 @@ pub(crate) trait ChangeListener: Send + Sync {
     /// is looked at before they are told of the change.
     fn may_be_own(&self, post: Post, key: &[u8]) -> bool;
 
+    /// True if the record of change `present` is one of those who keep the copies, who are not done
+    /// with it: then they are told of the change a little later.
+    fn is_under_way(&self, post: Post, key: &[u8], present: Option<u64>) -> bool;
+
     /// `key` was changed. `present` is the [`change`](Record::change) of the record that the tier
     /// has of it by now; `None` for none, or where it was not looked at.
     fn changed(&self, post: Post, key: &[u8], present: Option<u64>);
+
+    /// All keys of a group were changed.
+    fn group_changed(&self, post: Post, group: usize);
 
     /// All keys were changed.
     fn all_changed(&self, post: Post);

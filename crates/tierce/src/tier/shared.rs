@@ -1,7 +1,7 @@
 //! L2 behind the [`Tier`] trait, and what only L2 offers: the stamps that judge L1 entries.
 
 #[cfg(feature = "redis")]
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::{Fill, Record, Tier, Usage};
@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, Millis},
     codec::Format,
     error::{Error, ErrorKind, Result},
+    group_word::GroupWord,
     metrics::EvictionStats,
     store::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
@@ -48,9 +49,11 @@ pub(crate) struct SharedMark {
 }
 
 impl SharedMark {
-    /// Stamp index, stamp and clear epoch: what judges an L1 entry made of what is found.
-    pub(crate) fn stamp(&self) -> (u32, u32, u32) {
-        (self.token.stamp_index, self.token.stamp, self.clear_epoch)
+    /// Stamp index, stamp, clear epoch and the word of the group: what judges an L1 entry made of
+    /// what is found.
+    pub(crate) fn stamp(&self) -> (u32, u32, u32, GroupWord) {
+        let StoreToken { stamp_index, stamp, group_word, .. } = self.token;
+        (stamp_index, stamp, self.clear_epoch, GroupWord(group_word))
     }
 
     /// True where the mark says something of this store.
@@ -81,7 +84,7 @@ impl SharedTier {
     pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
         let (mark, is_void) = self.store.mark(|view| {
             let hash = view.store().hash(key);
-            let token = view.store().token(hash);
+            let token = view.store().judged_token(hash, key);
             let clear_epoch = view.shifted(token.clear_epoch);
             SharedMark { hash, token, number: Some(view.number()), clear_epoch }
         });
@@ -104,10 +107,16 @@ impl SharedTier {
         Turns::new(store, hash, patience)
     }
 
-    /// True while an L1 entry filed under these is current: a pin and two loads, no lock.
+    /// True while an L1 entry filed under these is current: a pin and three loads, no lock.
     #[inline]
-    pub(crate) fn is_current(&self, index: u32, stamp: u32, clear_epoch: u32) -> bool {
-        self.store.view().is_current(index, stamp, clear_epoch)
+    pub(crate) fn is_current(
+        &self,
+        index: u32,
+        stamp: u32,
+        clear_epoch: u32,
+        word: GroupWord,
+    ) -> bool {
+        self.store.view().is_current(index, stamp, clear_epoch, word)
     }
 
     /// Looks the key up, under a mark taken before.
@@ -217,9 +226,9 @@ impl SharedTier {
     /// The words in which the processes of the host tell each other of L3's stream of changes, and
     /// which of the stores of this name they lie in.
     #[cfg(feature = "redis")]
-    pub(crate) fn stream<R>(&self, look: impl FnOnce(u32, &[AtomicU64]) -> R) -> R {
+    pub(crate) fn stream<R>(&self, look: impl FnOnce(u32, &[AtomicU64], &[AtomicU32]) -> R) -> R {
         let view = self.store.current();
-        look(view.number(), view.store().stream_words())
+        look(view.number(), view.store().stream_words(), view.store().group_words())
     }
 
     /// What all processes did with the store.

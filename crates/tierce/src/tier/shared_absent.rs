@@ -4,7 +4,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use super::{Fill, Record, Tier, Usage};
-use crate::{clock::Clock, error::Result, metrics::EvictionStats};
+use crate::{clock::Clock, error::Result, group_word::GroupWord, metrics::EvictionStats};
 
 /// Options of a tier that is not built in.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Changed {
 }
 
 impl SharedMark {
-    pub(crate) fn stamp(&self) -> (u32, u32, u32) {
+    pub(crate) fn stamp(&self) -> (u32, u32, u32, GroupWord) {
         match *self {}
     }
 }
@@ -76,7 +76,7 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn is_current(&self, _index: u32, _stamp: u32, _clear_epoch: u32) -> bool {
+    pub(crate) fn is_current(&self, _: u32, _: u32, _: u32, _: GroupWord) -> bool {
         match *self {}
     }
 
@@ -125,7 +125,10 @@ impl SharedTier {
     }
 
     #[cfg(feature = "redis")]
-    pub(crate) fn stream<R>(&self, _: impl FnOnce(u32, &[std::sync::atomic::AtomicU64]) -> R) -> R {
+    pub(crate) fn stream<R>(
+        &self,
+        _: impl FnOnce(u32, &[std::sync::atomic::AtomicU64], &[std::sync::atomic::AtomicU32]) -> R,
+    ) -> R {
         match *self {}
     }
 

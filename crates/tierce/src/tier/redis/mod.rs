@@ -246,9 +246,16 @@ impl RemoteTier for RedisTier {
         Ok(Fill::Dropped)
     }
 
-    fn write(&self, key: &[u8], record: &Record) -> Result<()> {
+    fn delete(&self, key: &[u8]) -> Result<Option<u64>> {
+        let call = self.write_call()?;
+        let names = self.names(key);
+        let reply = call.run(&scripts::REMOVE, &[&names.data, &names.stamp], &[random_start()])?;
+        Ok(stamp_of(&reply))
+    }
+
+    fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
         self.check_size(record)?;
-        let Ok(ttl) = ttl_argument(record.ttl) else { return self.remove(key) };
+        let Ok(ttl) = ttl_argument(record.ttl) else { return self.delete(key) };
         let call = self.write_call()?;
         let names = self.names(key);
         let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
@@ -268,12 +275,13 @@ impl RemoteTier for RedisTier {
             let reply =
                 call.run(&scripts::WRITE, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
             let Value::Array(parts) = reply else { return Err(unexpected()) };
-            let [Value::Int(happened), Value::Int(server_millis)] = parts[..] else {
+            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
                 return Err(unexpected());
             };
+            let (happened, server_millis) = (*happened, *server_millis);
             if happened == 1 {
                 call.link.clock().heard(server_millis);
-                return Ok(());
+                return Ok(stamp_of(stamp));
             }
             // In time by our clock and late by the server's: that one was set forward.
             count(&self.common.counters.late_writes);
@@ -286,8 +294,8 @@ impl RemoteTier for RedisTier {
     fn clear_group(&self, group: usize) -> Result<()> {
         let call = self.write_call()?;
         let prefix = &self.common.settings.prefix;
-        let names = [names::epoch(prefix, group), names::notice(prefix, group)];
-        call.run(&scripts::CLEAR, &[&names[0], &names[1]], &[random_start()])?;
+        let names = names::of_clear(prefix, group);
+        call.run(&scripts::CLEAR, &names.each_ref().map(|name| &name[..]), &clear_starts())?;
         Ok(())
     }
 
@@ -309,10 +317,7 @@ impl RemoteTier for RedisTier {
 
 impl Tier for RedisTier {
     fn remove(&self, key: &[u8]) -> Result<()> {
-        let call = self.write_call()?;
-        let names = self.names(key);
-        call.run(&scripts::REMOVE, &[&names.data, &names.stamp], &[random_start()])?;
-        Ok(())
+        self.delete(key).map(|_| ())
     }
 
     fn clear(&self) -> Result<()> {
@@ -320,11 +325,11 @@ impl Tier for RedisTier {
         let mut pipeline = redis::pipe();
         for stripe in 0..names::STRIPES {
             let prefix = &self.common.settings.prefix;
-            let names = [names::epoch(prefix, stripe), names::notice(prefix, stripe)];
-            let names = [&names[0][..], &names[1]];
+            let names = names::of_clear(prefix, stripe);
+            let names = names.each_ref().map(|name| &name[..]);
             // The first brings the script's text, so the server has it for the others.
             let whole = stripe == 0;
-            pipeline.add_command(scripts::CLEAR.command(&names, &[random_start()], whole));
+            pipeline.add_command(scripts::CLEAR.command(&names, &clear_starts(), whole));
         }
         let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
             return Err(unexpected());
@@ -414,6 +419,20 @@ fn read_reply(reply: Value) -> Result<ReadParts> {
         _ => None,
     };
     Ok((data, pttl, number(stamp), number(epoch)))
+}
+
+/// The stamp that a script made, or `None` where it could make none.
+fn stamp_of(reply: &Value) -> Option<u64> {
+    match reply {
+        Value::Int(stamp) => u64::try_from(*stamp).ok(),
+        Value::BulkString(digits) => names::parse_counter(digits),
+        _ => None,
+    }
+}
+
+/// Where the epoch and the stamp of a group start that is cleared, if the server has none.
+fn clear_starts() -> [Bytes; 2] {
+    [random_start(), random_start()]
 }
 
 fn random_start() -> Bytes {

@@ -35,18 +35,23 @@ impl Names {
         let stripe = key::group(key);
         let mut data = format!("{prefix}:k:{{{stripe:02x}}}:").into_bytes();
         data.extend_from_slice(key);
-        Self { data, stamp: name(prefix, 's', stripe), epoch: epoch(prefix, stripe) }
+        Self { data, stamp: stamp(prefix, stripe), epoch: epoch(prefix, stripe) }
     }
 }
 
+/// The names that a clear of a stripe needs: epoch, notice, stamp.
+pub(super) fn of_clear(prefix: &str, stripe: usize) -> [Vec<u8>; 3] {
+    [epoch(prefix, stripe), name(prefix, 'n', stripe), stamp(prefix, stripe)]
+}
+
 /// The name of the epoch of a stripe.
-pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
+fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
     name(prefix, 'e', stripe)
 }
 
-/// The name of the notice of a stripe.
-pub(super) fn notice(prefix: &str, stripe: usize) -> Vec<u8> {
-    name(prefix, 'n', stripe)
+/// The name of the stamp of a stripe.
+pub(super) fn stamp(prefix: &str, stripe: usize) -> Vec<u8> {
+    name(prefix, 's', stripe)
 }
 
 fn name(prefix: &str, letter: char, stripe: usize) -> Vec<u8> {
@@ -63,8 +68,8 @@ pub(super) fn told(prefix: &str) -> [Vec<u8>; 2] {
 pub(super) enum Told<'a> {
     /// The record of this key.
     Key(&'a [u8]),
-    /// All records of a stripe.
-    Stripe,
+    /// All records of this stripe.
+    Stripe(usize),
 }
 
 impl<'a> Told<'a> {
@@ -76,7 +81,7 @@ impl<'a> Told<'a> {
         let digits = std::str::from_utf8(stripe.strip_suffix(b"}")?).ok()?;
         let stripe = usize::from_str_radix(digits, 16).ok()?;
         match letter {
-            b":n:{" if rest.is_empty() => Some(Self::Stripe),
+            b":n:{" if rest.is_empty() => Some(Self::Stripe(stripe)),
             b":k:{" => {
                 let key = rest.strip_prefix(b":")?;
                 (key::group(key) == stripe).then_some(Self::Key(key))
@@ -107,7 +112,7 @@ mod tests {
         assert_eq!(names.data, b"tierce:k:{b4}:user:7");
         assert_eq!(names.stamp, b"tierce:s:{b4}");
         assert_eq!(names.epoch, b"tierce:e:{b4}");
-        assert_eq!(notice("tierce", 0xb4), b"tierce:n:{b4}");
+        assert_eq!(of_clear("tierce", 0xb4)[1], b"tierce:n:{b4}");
         assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
     }
 
@@ -120,7 +125,7 @@ mod tests {
             assert_eq!(Told::of("a", &names.data), None, "of another prefix");
             assert_eq!(Told::of("a:k", &names.stamp), None);
         }
-        assert_eq!(Told::of("a", &notice("a", 255)), Some(Told::Stripe));
+        assert_eq!(Told::of("a", &of_clear("a", 255)[1]), Some(Told::Stripe(255)));
         for foreign in [&b""[..], b"a", b"a:k:{", b"a:k:{zz}:x", b"a:k:{00}", b"a:n:{00}x", b"b"] {
             assert_eq!(Told::of("a", foreign), None, "{}", foreign.escape_ascii());
         }

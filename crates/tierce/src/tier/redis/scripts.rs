@@ -33,7 +33,9 @@ local function raise(name, start)
   end
   if refused(reply) then
     redis.call('DEL', name)
+    return false
   end
+  return redis.call('GET', name)
 end
 local function stored(name, most)
   local size = redis.pcall('STRLEN', name)
@@ -83,7 +85,7 @@ impl Script {
 
 /// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
 /// ms or empty, the server's time in ms after which nothing must happen. Returns whether it
-/// happened and the server's time.
+/// happened, the server's time and the new stamp, if there is one.
 ///
 /// The last argument keeps a write whose caller gave up from landing later, over a newer one: it
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
@@ -93,7 +95,7 @@ pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[5]) then
-  return {0, now}
+  return {0, now, false}
 end
 local epoch = counter(KEYS[3])
 local reply = {}
@@ -107,22 +109,22 @@ end
 if refused(reply) then
   redis.call('DEL', KEYS[1])
 end
-raise(KEYS[2], ARGV[1])
+local stamp = raise(KEYS[2], ARGV[1])
 if refused(reply) then
   return reply
 end
-return {1, now}
+return {1, now, stamp}
 ",
     )
 });
 
-/// Removes a record. Keys: data, stamp. Argument: start of the stamp.
+/// Removes a record. Keys: data, stamp. Argument: start of the stamp. Returns the new stamp, if there
+/// is one.
 pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 redis.call('UNLINK', KEYS[1])
-raise(KEYS[2], ARGV[1])
-return 1
+return raise(KEYS[2], ARGV[1])
 ",
     )
 });
@@ -174,12 +176,13 @@ return {stored(KEYS[1], ARGV[3]), redis.call('PTTL', KEYS[1]), stamp, epoch}
     )
 });
 
-/// Raises an epoch, and touches the notice that says so to other hosts. Keys: epoch, notice.
-/// Argument: the start of the epoch.
+/// Raises an epoch and a stamp, and touches the notice that tells hosts which listen; the stamp
+/// tells those that listen later. Keys: epoch, notice, stamp. Arguments: starts of epoch and stamp.
 pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 raise(KEYS[1], ARGV[1])
+raise(KEYS[3], ARGV[2])
 local reply = redis.pcall('SET', KEYS[2], '')
 if refused(reply) and redis.call('DEL', KEYS[2]) == 0 then
   return reply

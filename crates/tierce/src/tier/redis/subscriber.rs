@@ -35,6 +35,7 @@ use super::{
     subscription::{Event, Subscription, Told},
 };
 use crate::{
+    clock::Millis,
     error::{Error, ErrorKind, Result},
     random,
     sync::Mutex,
@@ -46,6 +47,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause. A server that is back is found soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long after its message a change of our own that is not done yet is looked at again, and when
+/// it is given up: as long as a thread may be kept from running.
+const SECOND_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// How often a listener is asked for its post in each heartbeat.
 const LOOKS_PER_HEARTBEAT: u32 = 4;
@@ -78,6 +84,7 @@ impl Subscriber {
             sender: events.clone(),
             events: received,
             serial: 0,
+            under_way: Vec::new(),
         };
         let thread = thread::Builder::new()
             .name("tierce-l3-changes".to_owned())
@@ -116,6 +123,15 @@ enum End {
     Lost(Error),
 }
 
+/// A subscription on which the server tells.
+struct Begun {
+    subscription: Subscription,
+    /// A time before it was asked for the stamps, and since when it tells.
+    since: Millis,
+    /// The stamps of all stripes.
+    stamps: Vec<Option<u64>>,
+}
+
 struct Listening {
     common: Arc<Common>,
     listener: Weak<dyn ChangeListener>,
@@ -123,6 +139,9 @@ struct Listening {
     events: UnboundedReceiver<Event>,
     /// Tells subscriptions apart.
     serial: u64,
+    /// Keys that changed by changes of our own that are not done yet, and when they are looked at
+    /// for the last time.
+    under_way: Vec<(Vec<u8>, Instant)>,
 }
 
 impl Listening {
@@ -140,14 +159,13 @@ impl Listening {
             };
             let allowed = self.common.settings.connect_timeout;
             self.serial += 1;
-            let attempt = Subscription::new(&self.common, &self.sender, self.serial);
-            let end = match timeout(allowed, attempt).await {
-                Ok(Ok(subscription)) => {
+            let end = match timeout(allowed, self.subscribe()).await {
+                Ok(Ok(begun)) => {
                     failures = 0;
                     count(&self.common.counters.subscriptions);
-                    self.serve(subscription, now).await
+                    self.serve(begun, now).await
                 }
-                Ok(Err(error)) => End::Lost(error),
+                Ok(Err(end)) => end,
                 Err(_) => End::Lost(error(
                     ErrorKind::Network,
                     format!(
@@ -191,21 +209,43 @@ impl Listening {
         }
     }
 
-    async fn serve(&mut self, mut subscription: Subscription, post: Post) -> End {
+    async fn subscribe(&mut self) -> Result<Begun, End> {
+        let settings = &self.common.settings;
+        let mut subscription =
+            Subscription::new(&self.common, &self.sender, self.serial).await.map_err(End::Lost)?;
+        let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
+        let stamps = subscription
+            .stamps(&settings.prefix, settings.connect_timeout)
+            .await
+            .map_err(End::Lost)?;
+        Ok(Begun { subscription, since, stamps })
+    }
+
+    async fn serve(&mut self, begun: Begun, post: Post) -> End {
+        let Begun { mut subscription, since, stamps } = begun;
+        // Of the subscription before: nobody looks at them again.
+        let left = std::mem::take(&mut self.under_way);
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
-            listener.begins(post);
+            listener.begins(post, since, &stamps);
+            for (key, _) in left {
+                listener.changed(post, &key, None);
+            }
         }
         let heartbeat = self.common.settings.heartbeat;
         let mut next_look = Instant::now() + self.look_pause();
-        let mut next_ping = Instant::now() + heartbeat;
+        let mut next_heartbeat = Instant::now() + heartbeat;
         loop {
-            let event = match timeout_at(next_look, self.events.recv()).await {
+            let until = match self.under_way.is_empty() {
+                true => next_look,
+                false => next_look.min(Instant::now() + SECOND_LOOK),
+            };
+            let event = match timeout_at(until, self.events.recv()).await {
                 Ok(None | Some(Event::Stop)) => return End::Stopped,
-                Ok(Some(event)) => Some(event),
+                Ok(event) => event,
                 Err(_) => None,
             };
-            if let Some(event) = event
+            if (event.is_some() || !self.under_way.is_empty())
                 && let Err(end) = self.deal_with(event, &mut subscription, post).await
             {
                 return end;
@@ -224,24 +264,38 @@ impl Listening {
                 return End::Relieved;
             }
             drop(listener);
-            if now >= next_ping {
-                next_ping = now + heartbeat;
-                if let Err(error) = subscription.ping(heartbeat / 2).await {
-                    return End::Lost(error);
+            if now >= next_heartbeat {
+                next_heartbeat = now + heartbeat;
+                if let Err(end) = self.beat(&mut subscription, post).await {
+                    return end;
                 }
             }
         }
     }
 
+    /// Asks for a sign of life, and what was told until then.
+    async fn beat(&mut self, subscription: &mut Subscription, post: Post) -> Result<(), End> {
+        let until = self.listener.upgrade().ok_or(End::Stopped)?.now();
+        let settings = &self.common.settings;
+        let asked = subscription.stamps(&settings.prefix, settings.heartbeat / 2);
+        let stamps = asked.await.map_err(End::Lost)?;
+        let event = self.events.try_recv().ok();
+        self.deal_with(event, subscription, post).await?;
+        if !subscription.overflowed() {
+            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
+            listener.told_until(post, until, &stamps);
+        }
+        Ok(())
+    }
+
     /// Deals with an event, and with all that came after it by now.
     async fn deal_with(
         &mut self,
-        event: Event,
+        mut next: Option<Event>,
         subscription: &mut Subscription,
         post: Post,
     ) -> Result<(), End> {
         let (mut changed, mut everything, mut end) = (Vec::new(), false, None);
-        let mut next = Some(event);
         while let Some(event) = next {
             match event {
                 Event::Told { serial, told } if serial == self.serial => {
@@ -266,11 +320,11 @@ impl Listening {
         let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
         let prefix = &self.common.settings.prefix;
         let counters = &self.common.counters;
-        let mut keys = Vec::with_capacity(changed.len());
+        let (mut keys, mut stripes) = (Vec::with_capacity(changed.len()), Vec::new());
         for name in &changed {
             match names::Told::of(prefix, name) {
                 Some(names::Told::Key(key)) => keys.push(key),
-                Some(names::Told::Stripe) => everything = true,
+                Some(names::Told::Stripe(stripe)) => stripes.push(stripe),
                 None => {}
             }
         }
@@ -280,6 +334,17 @@ impl Listening {
             listener.all_changed(post);
             return Ok(());
         }
+        for stripe in stripes {
+            listener.group_changed(post, stripe);
+        }
+        // Those that are told once more are looked at as new.
+        let now = Instant::now();
+        let again = std::mem::take(&mut self.under_way);
+        let late = |key: &[u8]| {
+            let known = again.iter().find(|(known, _)| known == key);
+            known.map_or(now + LAST_LOOK, |(_, last)| *last)
+        };
+        keys.extend(again.iter().map(|(key, _)| &key[..]));
         keys.sort_unstable();
         keys.dedup();
         let (own, foreign): (Vec<_>, Vec<_>) =
@@ -295,7 +360,11 @@ impl Listening {
         let present = subscription.look(prefix, &own, limit).await.map_err(End::Lost)?;
         let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
         for (key, present) in own.into_iter().zip(present) {
-            listener.changed(post, key, present);
+            if now < late(key) && listener.is_under_way(post, key, present) {
+                self.under_way.push((key.to_vec(), late(key)));
+            } else {
+                listener.changed(post, key, present);
+            }
         }
         Ok(())
     }

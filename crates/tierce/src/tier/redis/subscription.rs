@@ -135,17 +135,40 @@ impl Subscription {
         }
         match self.ask(&command).await? {
             Value::Okay => Ok(()),
-            reply => Err(unexpected(&reply)),
+            _ => Err(unexpected("CLIENT TRACKING")),
         }
     }
 
-    /// Asks for a sign of life, which is to come within `limit`.
-    pub(super) async fn ping(&mut self, limit: Duration) -> Result<()> {
-        let ping = redis::cmd("PING");
-        match timeout(limit, self.ask(&ping)).await {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(no_answer(limit)),
+    /// The stamps of all stripes, each `None` where the server has none; within `limit`. What was
+    /// changed up to these stamps has been told when this returns.
+    pub(super) async fn stamps(
+        &mut self,
+        prefix: &str,
+        limit: Duration,
+    ) -> Result<Vec<Option<u64>>> {
+        let mut command = redis::cmd("MGET");
+        for stripe in 0..names::STRIPES {
+            command.arg(names::stamp(prefix, stripe));
         }
+        let asked = async {
+            let reply = self.ask(&command).await?;
+            // The server tells what it changed in one turn after its replies of that turn. The
+            // answer to a later question comes after both.
+            self.ask(&redis::cmd("PING")).await?;
+            Ok::<_, Error>(reply)
+        };
+        let Value::Array(parts) = timeout(limit, asked).await.map_err(|_| no_answer(limit))??
+        else {
+            return Err(unexpected("MGET"));
+        };
+        if parts.len() != names::STRIPES {
+            return Err(unexpected("MGET"));
+        }
+        let number = |part: &Value| match part {
+            Value::BulkString(digits) => names::parse_counter(digits),
+            _ => None,
+        };
+        Ok(parts.iter().map(number).collect())
     }
 
     /// Takes note that a message was dealt with.
@@ -233,8 +256,8 @@ fn told(info: PushInfo) -> Option<Told> {
     Some(Told::Names(names))
 }
 
-fn unexpected(reply: &Value) -> Error {
-    error(ErrorKind::Network, format!("reply to CLIENT TRACKING has an unexpected form: {reply:?}"))
+fn unexpected(command: &str) -> Error {
+    error(ErrorKind::Network, format!("reply to {command} has an unexpected form"))
 }
 
 fn no_answer(within: Duration) -> Error {

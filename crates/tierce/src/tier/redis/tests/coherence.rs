@@ -127,7 +127,7 @@ fn fill_is_refused_after_any_change_by_another_client() {
     let (ours, theirs) = (server.tier(), server.tier());
     type Change = (&'static str, fn(&RedisTier));
     let changes: [Change; 3] = [
-        ("write", |tier| tier.write(b"k", &record("new")).unwrap()),
+        ("write", |tier| _ = tier.write(b"k", &record("new")).unwrap()),
         ("remove", |tier| tier.remove(b"k").unwrap()),
         ("clear", |tier| tier.clear().unwrap()),
     ];

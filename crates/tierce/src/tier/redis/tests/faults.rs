@@ -178,7 +178,7 @@ fn evicting_server_gives_right_values_or_none() {
             let mut bytes = key.to_vec();
             bytes.resize(20_000, key[0]);
             match tier.write(&key, &record(bytes)) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => assert_eq!(refusal(&error), Some(RedisRefusal::OutOfMemory)),
             }
         } else {

@@ -70,7 +70,7 @@ fn server_that_dies_and_comes_back_under_load_is_found_again() {
                     let key = [number.to_le_bytes(), (round % 50).to_le_bytes()].concat();
                     let start = Instant::now();
                     let outcome = if round.is_multiple_of(2) {
-                        tier.write(&key, &record(key.clone()))
+                        tier.write(&key, &record(key.clone())).map(|_| ())
                     } else {
                         tier.read(&key).map(|found| {
                             if let Some(found) = found.record {
