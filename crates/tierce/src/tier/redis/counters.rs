@@ -10,6 +10,8 @@ pub struct RedisStatistics {
     pub bytes_sent: u64,
     /// Bytes of the protocol received, as above.
     pub bytes_received: u64,
+    /// Write system calls that carried requests: requests that come together leave together.
+    pub writes: u64,
     /// Connections made.
     pub connects: u64,
     /// Of these, those that replaced a lost one.
@@ -46,6 +48,7 @@ pub struct RedisStatistics {
 pub(super) struct Counters {
     pub(super) bytes_sent: AtomicU64,
     pub(super) bytes_received: AtomicU64,
+    pub(super) writes: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) reconnects: AtomicU64,
     pub(super) connect_failures: AtomicU64,
@@ -73,6 +76,7 @@ impl Counters {
         RedisStatistics {
             bytes_sent: read(&self.bytes_sent),
             bytes_received: read(&self.bytes_received),
+            writes: read(&self.writes),
             connects: read(&self.connects),
             reconnects: read(&self.reconnects),
             connect_failures: read(&self.connect_failures),

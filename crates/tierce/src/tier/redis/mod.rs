@@ -1,17 +1,19 @@
-//! L3: Redis or Valkey, reached through one I/O thread per cache.
+//! L3: Redis or Valkey, reached through one connection per cache and process.
 //!
 //! | file | answers |
 //! |---|---|
 //! | `options` | where the server is, how long we wait |
 //! | `names` | what our keys are called there, which stripe they belong to |
+//! | `read` | what a read asks the server |
 //! | `scripts` | what runs inside the server |
-//! | `link`, `request`, `stream`, `secure` | the I/O thread, one request, the bytes, TLS |
+//! | `link` | the way to one server, and which files it is made of |
+//! | `secure` | TLS |
 //! | `subscriber`, `subscription` | what other hosts change: the thread that hears of it, its connection |
 //! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
 //!
 //! **No resurrection, for all hosts.** Each stripe of keys has a stamp and an epoch in the server.
-//! A read returns both as the token, atomically with the record; every write and remove raises the
+//! A read returns both as the token, never younger than the record; every write and remove raises the
 //! stamp, `clear` raises the epochs, each in one step with its change; a fill is refused unless
 //! both are what they were. A record carries the epoch it was written under and is a miss under
 //! any other, so `clear` need not find the records. Counters that the server lost (FLUSHALL,
@@ -20,12 +22,19 @@
 //! What is not covered: a server that comes back with older data (restart from a snapshot,
 //! fail-over to a replica that lagged) brings back counters and records of that time together.
 
+mod connect;
 mod counters;
+mod exchange;
 mod home;
+mod keeper;
 mod link;
 mod names;
 mod options;
+mod read;
 mod refusal;
+mod reply;
+#[cfg(test)]
+mod reply_tests;
 mod request;
 mod scripts;
 #[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]
@@ -36,6 +45,8 @@ mod subscriber;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod wire;
 
 use std::{
     sync::{
@@ -52,16 +63,16 @@ pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisR
 use self::{
     counters::{Counters, count},
     home::Home,
-    link::{Common, Link},
+    link::{Common, Link, unexpected},
     names::Names,
-    request::Work,
+    read::{NO_SUCH_KEY, Stored, random_start},
+    request::{Replies, Work},
     scripts::Script,
     subscriber::Subscriber,
 };
 use crate::{
     codec::envelope,
-    error::{Error, ErrorKind, Result},
-    random,
+    error::{ErrorKind, Result},
     tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
 };
 
@@ -71,7 +82,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The Redis tier of one cache.
 ///
-/// Making it does no I/O; the I/O thread starts with the first call, and in a forked child with
+/// Making it does no I/O; its connection is made with the first call, and in a forked child with
 /// the child's first call.
 pub(crate) struct RedisTier {
     common: Arc<Common>,
@@ -142,9 +153,8 @@ impl RedisTier {
     }
 
     /// What a record of `key` takes in the server at most, so that nothing larger is ever sent.
-    fn most_stored_bytes(&self, key: &[u8]) -> Bytes {
-        let most = envelope::stored_bytes(key.len(), self.common.settings.max_value_bytes);
-        Bytes::from(most.to_string())
+    fn most_stored_bytes(&self, key: &[u8]) -> usize {
+        envelope::stored_bytes(key.len(), self.common.settings.max_value_bytes)
     }
 
     fn check_size(&self, record: &Record) -> Result<()> {
@@ -159,7 +169,7 @@ impl RedisTier {
     }
 
     /// The record in bytes found under the name of `key`, or `None` and a count.
-    fn open(&self, stored: Vec<u8>, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
+    fn open(&self, stored: Bytes, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
         let opened = match envelope::open(&stored, key) {
             Ok(opened) if opened.value.len() <= self.common.settings.max_value_bytes => opened,
             _ => {
@@ -168,7 +178,7 @@ impl RedisTier {
             }
         };
         let record = Record {
-            value: Bytes::from(stored).slice(opened.value),
+            value: stored.slice(opened.value),
             format: opened.format,
             change: opened.change,
             ttl: u64::try_from(pttl_millis).ok().map(Duration::from_millis),
@@ -181,10 +191,14 @@ impl RemoteTier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let names = self.names(key);
-        let arguments = [random_start(), random_start(), self.most_stored_bytes(key)];
-        let reply =
-            call.run(&scripts::READ, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
-        let (data, pttl, stamp, epoch) = read_reply(reply)?;
+        let most = self.most_stored_bytes(key);
+        let mut stored = read::answer(call.link, call.replies(read::ask(&names, most))?, most)?;
+        if stored.stamp.is_none() || stored.epoch.is_none() {
+            let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
+            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+            stored = read::answer_of_script(call.run(&scripts::READ, &names, &arguments)?)?;
+        }
+        let Stored { data, pttl, stamp, epoch } = stored;
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
             None => {
@@ -212,7 +226,8 @@ impl RemoteTier for RedisTier {
         let names = self.names(key);
         let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
-        for adopted in [self.most_stored_bytes(key), Bytes::from_static(b"0")] {
+        for most in [self.most_stored_bytes(key), 0] {
+            let adopted = Bytes::from(most.to_string());
             let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
             let reply = match call.run(
                 &scripts::FILL,
@@ -238,7 +253,7 @@ impl RemoteTier for RedisTier {
             else {
                 return Err(unexpected());
             };
-            if let Some((_, live)) = self.open(live, key, pttl) {
+            if let Some((_, live)) = self.open(Bytes::from(live), key, pttl) {
                 return Ok(Fill::Adopted(live));
             }
             // Damaged: nothing can be adopted from it, and it must not block the key for ever.
@@ -337,10 +352,7 @@ impl Tier for RedisTier {
         for reply in &replies {
             match reply {
                 Value::Int(1) => {}
-                Value::ServerError(reply) => {
-                    count(&self.common.counters.refusals);
-                    return Err(refusal::from_reply(reply));
-                }
+                Value::ServerError(reply) => return Err(call.link.refused(reply)),
                 _ => return Err(unexpected()),
             }
         }
@@ -381,6 +393,10 @@ impl Call<'_> {
         self.link.perform(work, self.deadline, self.timeout)
     }
 
+    fn replies(&self, work: Work) -> Result<Replies> {
+        self.link.replies(work, self.deadline, self.timeout)
+    }
+
     /// Runs a script by its hash, or by its text where the server lacks it.
     fn run(&self, script: &Script, names: &[&[u8]], arguments: &[Bytes]) -> Result<Value> {
         let by_hash = Work::One(script.command(names, arguments, false));
@@ -398,29 +414,6 @@ impl Call<'_> {
     }
 }
 
-/// What PTTL says of a name that is not there.
-const NO_SUCH_KEY: i64 = -2;
-
-/// What a read returns: data, TTL, stamp, epoch.
-type ReadParts = (Option<Vec<u8>>, i64, Option<u64>, Option<u64>);
-
-fn read_reply(reply: Value) -> Result<ReadParts> {
-    let Value::Array(parts) = reply else { return Err(unexpected()) };
-    let Ok([data, Value::Int(pttl), stamp, epoch]) = <[Value; 4]>::try_from(parts) else {
-        return Err(unexpected());
-    };
-    let data = match data {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::Nil => None,
-        _ => return Err(unexpected()),
-    };
-    let number = |value: Value| match value {
-        Value::BulkString(digits) => names::parse_counter(&digits),
-        _ => None,
-    };
-    Ok((data, pttl, number(stamp), number(epoch)))
-}
-
 /// The stamp that a script made, or `None` where it could make none.
 fn stamp_of(reply: &Value) -> Option<u64> {
     match reply {
@@ -435,10 +428,6 @@ fn clear_starts() -> [Bytes; 2] {
     [random_start(), random_start()]
 }
 
-fn random_start() -> Bytes {
-    Bytes::from(random::counter_start().to_string())
-}
-
 /// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.
 fn ttl_argument(ttl: Option<Duration>) -> Result<Bytes, ()> {
     match ttl {
@@ -448,8 +437,4 @@ fn ttl_argument(ttl: Option<Duration>) -> Result<Bytes, ()> {
         }
         _ => Ok(Bytes::new()),
     }
-}
-
-fn unexpected() -> Error {
-    refusal::error(ErrorKind::Network, "reply has an unexpected form")
 }

@@ -1,8 +1,8 @@
-//! What the server's error replies mean to us, and how the client library's errors become ours.
+//! What the server's error replies mean to us.
 
 use std::{error::Error as StdError, fmt, io};
 
-use redis::{RedisError, ServerError};
+use redis::ServerError;
 
 use super::options::Address;
 use crate::{
@@ -116,24 +116,10 @@ pub(super) fn error(kind: ErrorKind, message: impl Into<std::borrow::Cow<'static
     Error::new(kind, message).in_tier(TierKind::Redis)
 }
 
-fn refused(code: &str, text: &str) -> Error {
+/// The error of an error reply with this first word and this text.
+pub(super) fn refused(code: &str, text: &str) -> Error {
     let refusal = RedisRefusal::of(code, text);
     error(refusal.kind(), format!("server said {code} {text}")).caused_by(refusal)
-}
-
-/// The error of the client library, and whether the connection it happened on is in doubt.
-pub(super) fn from_library(failure: &RedisError) -> (Error, bool) {
-    if failure.kind() == redis::ErrorKind::AuthenticationFailed {
-        return (error(ErrorKind::Auth, "server refused our credentials"), true);
-    }
-    if let Some(code) = failure.code() {
-        return (refused(code, failure.detail().unwrap_or_default()), false);
-    }
-    if failure.kind() == redis::ErrorKind::Parse {
-        return (error(ErrorKind::Network, "reply is not of the Redis protocol"), true);
-    }
-    let kind = if failure.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
-    (error(kind, "connection failed").caused_by(failure.clone()), true)
 }
 
 /// The error of a connection that could not be made.

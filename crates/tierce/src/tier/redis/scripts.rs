@@ -158,7 +158,7 @@ return {1}
 /// Arguments: starts of stamp and epoch, the most bytes that data may have. Returns data, TTL in
 /// ms, stamp and epoch; data of another type or size is nil, as a counter that could not be started.
 ///
-/// A script, because all four must be of one moment, and a server without memory refuses MULTI.
+/// For where `read.rs` finds no counters. A server without memory refuses MULTI, but not this.
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"

@@ -1,14 +1,18 @@
 //! TLS to the server by rustls: certificates are always verified, and no process-wide crypto
 //! provider is installed or needed, so that the host's own use of rustls is left alone.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io::{self, BufRead, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig, ClientConnection, RootCertStore,
         crypto::ring,
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
@@ -63,7 +67,57 @@ pub(super) async fn handshake(
     connector.connect(name, stream).await
 }
 
+/// The state of an encrypted connection after its handshake, without the socket.
+pub(super) type Session = ClientConnection;
+
+/// Bytes to read from the socket at once: a record is as long as 16 KiB and a little.
+pub(super) const MOST_SEALED: usize = 64 << 10;
+
 /// The socket below.
 pub(super) fn plain(tls: &mut Tls) -> &mut TcpStream {
     tls.get_mut().0
+}
+
+/// Socket and session, each by itself.
+pub(super) fn into_parts(tls: Tls) -> (TcpStream, Session) {
+    tls.into_inner()
+}
+
+/// Encrypts the beginning of `bytes` into `sealed`, with whatever the session has to say itself;
+/// returns how many bytes that were.
+pub(super) fn seal(session: &mut Session, bytes: &[u8], sealed: &mut Vec<u8>) -> io::Result<usize> {
+    let taken = session.writer().write(bytes)?;
+    while session.wants_write() {
+        session.write_tls(sealed)?;
+    }
+    Ok(taken)
+}
+
+/// Decrypts what came and gives it to `take`, piece by piece.
+pub(super) fn open(
+    session: &mut Session,
+    mut sealed: &[u8],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    while !sealed.is_empty() {
+        session.read_tls(&mut sealed)?;
+        session
+            .process_new_packets()
+            .map_err(|cause| io::Error::new(io::ErrorKind::InvalidData, cause))?;
+        let mut reader = session.reader();
+        loop {
+            let piece = match reader.fill_buf() {
+                Ok(piece) => piece,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            if piece.is_empty() {
+                break;
+            }
+            take(piece);
+            let taken = piece.len();
+            reader.consume(taken);
+        }
+    }
+    Ok(())
 }

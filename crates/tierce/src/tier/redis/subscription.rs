@@ -14,8 +14,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    Value, aio::MultiplexedConnection,
 };
 use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle, time::timeout};
 
@@ -115,7 +115,7 @@ impl Subscription {
             .set_push_sender(sender);
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
             .await
-            .map_err(|failure| refusal::from_library(&failure).0)?;
+            .map_err(|failure| of_library(&failure))?;
         let report = EndReport { events: events.clone(), serial };
         let driver = tokio::spawn(async move {
             let _report = report;
@@ -200,7 +200,7 @@ impl Subscription {
             let replies = timeout(limit, sent)
                 .await
                 .map_err(|_| no_answer(limit))?
-                .map_err(|failure| refusal::from_library(&failure).0)?;
+                .map_err(|failure| of_library(&failure))?;
             changes.extend(replies.iter().map(|reply| match reply {
                 Value::BulkString(start) => envelope::change_of(start),
                 // Of another type, or refused: it is none of ours.
@@ -214,7 +214,7 @@ impl Subscription {
         match self.connection.send_packed_command(command).await {
             Ok(Value::ServerError(reply)) => Err(refusal::from_reply(&reply)),
             Ok(value) => Ok(value),
-            Err(failure) => Err(refusal::from_library(&failure).0),
+            Err(failure) => Err(of_library(&failure)),
         }
     }
 }
@@ -254,6 +254,20 @@ fn told(info: PushInfo) -> Option<Told> {
         }
     }
     Some(Told::Names(names))
+}
+
+/// The error of the client library.
+fn of_library(failure: &RedisError) -> Error {
+    if failure.kind() == redis::ErrorKind::AuthenticationFailed {
+        return error(ErrorKind::Auth, "server refused our credentials");
+    }
+    if let Some(code) = failure.code() {
+        return refusal::refused(code, failure.detail().unwrap_or_default());
+    }
+    if failure.kind() == redis::ErrorKind::Parse {
+        return error(ErrorKind::Network, "reply is not of the Redis protocol");
+    }
+    error(ErrorKind::Network, "connection failed").caused_by(failure.clone())
 }
 
 fn unexpected(command: &str) -> Error {

@@ -6,7 +6,8 @@ mod outage;
 mod process;
 #[cfg(feature = "tls")]
 mod secure;
-mod server;
+pub(super) mod server;
+mod wire;
 
 use std::time::Duration;
 

@@ -204,7 +204,7 @@ fn credentials_are_sent_and_wrong_ones_are_named_but_not_shown() {
     change("-set");
     let error = ann.write(b"k", &record("w")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    change("-evalsha");
+    change("-getrange");
     let error = ann.read(b"k").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Deadline for calls of which the test does not measure the time.
 pub(super) const RELAXED: Duration = Duration::from_secs(10);
 
-pub(super) struct Server {
+pub(in super::super) struct Server {
     folder: TempDir,
     options: Vec<String>,
     process: Option<Child>,
@@ -27,7 +27,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A server that listens on a unix socket in its folder; not started.
-    pub(super) fn stopped(options: &[&str]) -> Self {
+    pub(in super::super) fn stopped(options: &[&str]) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             options: options.iter().map(ToString::to_string).collect(),
@@ -36,13 +36,13 @@ impl Server {
     }
 
     /// The same, started.
-    pub(super) fn with(options: &[&str]) -> Self {
+    pub(in super::super) fn with(options: &[&str]) -> Self {
         let mut server = Self::stopped(options);
         server.start();
         server
     }
 
-    pub(super) fn start(&mut self) {
+    pub(in super::super) fn start(&mut self) {
         assert!(self.process.is_none());
         // A dead server leaves its socket behind.
         _ = fs::remove_file(self.socket());
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// Kills the server as `kill -9` does.
-    pub(super) fn kill(&mut self) {
+    pub(in super::super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             _ = process.kill();
             _ = process.wait();
@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Sends a signal by its name.
-    pub(super) fn signal(&self, name: &str) {
+    pub(in super::super) fn signal(&self, name: &str) {
         let pid = self.process.as_ref().expect("the server runs").id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
         if name == "STOP" {
@@ -92,16 +92,16 @@ impl Server {
         }
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in super::super) fn socket(&self) -> PathBuf {
         self.folder.path().join("s")
     }
 
-    pub(super) fn folder(&self) -> &std::path::Path {
+    pub(in super::super) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// Options that reach the server, with deadlines that a busy machine keeps.
-    pub(super) fn options(&self) -> RedisOptions {
+    pub(in super::super) fn options(&self) -> RedisOptions {
         RedisOptions::new()
             .unix_path(self.socket())
             .connect_timeout(RELAXED)
@@ -109,12 +109,12 @@ impl Server {
             .write_timeout(RELAXED)
     }
 
-    pub(super) fn tier(&self) -> RedisTier {
+    pub(in super::super) fn tier(&self) -> RedisTier {
         RedisTier::new(self.options()).unwrap()
     }
 
     /// A plain connection, for what others do to the server.
-    pub(super) fn raw(&self) -> redis::Connection {
+    pub(in super::super) fn raw(&self) -> redis::Connection {
         let url = format!("unix://{}", self.socket().display());
         redis::Client::open(url).unwrap().get_connection().unwrap()
     }

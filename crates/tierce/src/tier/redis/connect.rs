@@ -1,0 +1,135 @@
+//! How a connection is made: reached, let in, and known to answer.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+
+use super::{
+    counters::Counters,
+    link::Common,
+    options::Settings,
+    refusal::{self, RedisRefusal, error},
+    reply::Limits,
+    scripts,
+    server_clock::ServerClock,
+    stream::Stream,
+    wire::{Trouble, Wire},
+};
+use crate::{
+    codec::envelope,
+    error::{Error, ErrorKind, Result},
+};
+
+/// Longest key that a cache takes, and room for the names and numbers beside a value.
+const BESIDE_VALUE: usize = 128 << 10;
+
+impl Limits {
+    /// What a server may answer: a value of the largest size that is allowed, and as much again
+    /// for a reply of several.
+    fn of(settings: &Settings) -> Self {
+        let string = envelope::stored_bytes(BESIDE_VALUE, settings.max_value_bytes);
+        Self { string, reply: 2 * string }
+    }
+}
+
+/// Makes a connection and sees that the server answers on it.
+pub(super) async fn connect(common: &Common, clock: &ServerClock) -> Result<Wire> {
+    let settings = &common.settings;
+    let counters: Arc<Counters> = Arc::clone(&common.counters);
+    let unreachable = |cause| refusal::from_connect(cause, &settings.address);
+    let mut stream = Stream::connect(&settings.address, common.connector.as_ref(), counters)
+        .await
+        .map_err(unreachable)?;
+    let limits = Limits::of(settings);
+    let greeting = Greeting::of(settings);
+    let replies = stream.ask(&greeting.bytes, greeting.commands, limits).await.map_err(as_error)?;
+    greeting.judge(&replies, clock)?;
+    let usual = settings.read_timeout.min(settings.write_timeout);
+    stream.into_wire(limits, usual).map_err(unreachable)
+}
+
+/// The error of a connection that is of no use any more.
+pub(super) fn as_error(trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Late => error(ErrorKind::Timeout, "no answer in time"),
+        Trouble::Closed => error(ErrorKind::Network, "connection was lost"),
+        Trouble::Io(cause) => error(ErrorKind::Network, "connection failed").caused_by(cause),
+        Trouble::Garbage(garbage) => error(ErrorKind::Network, garbage.to_string()),
+        Trouble::Unasked => error(ErrorKind::Network, "server said what nobody asked for"),
+    }
+}
+
+/// Who we are, whether the server serves us, what time it has, and our scripts: in one round trip.
+///
+/// Naming ourselves to the server is left out: it needs version 7.2.
+struct Greeting {
+    bytes: Vec<u8>,
+    commands: usize,
+    authenticates: bool,
+    selects: bool,
+}
+
+impl Greeting {
+    fn of(settings: &Settings) -> Self {
+        let mut greeting =
+            Self { bytes: Vec::new(), commands: 0, authenticates: false, selects: false };
+        if let Some(password) = &settings.password {
+            greeting.authenticates = true;
+            greeting.add(redis::cmd("AUTH").arg(settings.username.as_deref()).arg(password));
+        }
+        if settings.database != 0 {
+            greeting.selects = true;
+            greeting.add(redis::cmd("SELECT").arg(settings.database));
+        }
+        greeting.add(&redis::cmd("PING"));
+        greeting.add(&redis::cmd("TIME"));
+        for load in scripts::load_all() {
+            greeting.add(&load);
+        }
+        greeting
+    }
+
+    fn add(&mut self, command: &Cmd) {
+        command.write_packed_command(&mut self.bytes);
+        self.commands += 1;
+    }
+
+    fn judge(&self, replies: &[Value], clock: &ServerClock) -> Result<()> {
+        let mut replies = replies.iter();
+        if self.authenticates
+            && let Some(Value::ServerError(_)) = replies.next()
+        {
+            // The server's own words may name the user.
+            return Err(error(ErrorKind::Auth, "server refused our credentials"));
+        }
+        if self.selects
+            && let Some(Value::ServerError(reply)) = replies.next()
+        {
+            return Err(refusal::from_reply(reply));
+        }
+        if let Some(Value::ServerError(reply)) = replies.next() {
+            let error = refusal::from_reply(reply);
+            // An ACL user without PING is known to the server all the same.
+            if error.cause() != Some(&RedisRefusal::Permission) {
+                return Err(error);
+            }
+        }
+        clock.forget();
+        if let Some(millis) = replies.next().and_then(server_millis) {
+            clock.heard(millis);
+        }
+        // A script that could not be loaded is sent as text when it is needed.
+        Ok(())
+    }
+}
+
+/// The milliseconds of a reply to TIME.
+fn server_millis(reply: &Value) -> Option<i64> {
+    let Value::Array(parts) = reply else { return None };
+    let number = |part: &Value| match part {
+        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse::<i64>().ok(),
+        _ => None,
+    };
+    let [seconds, micros] = &parts[..] else { return None };
+    number(seconds)?.checked_mul(1000)?.checked_add(number(micros)? / 1000)
+}
