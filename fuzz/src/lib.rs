@@ -1,5 +1,6 @@
-//! Random operations on a [`MemoryCache`](tierce::MemoryCache), and on the file of a
-//! [`Store`](tierce::Store), each beside a plain model of it.
+//! Random operations on a [`MemoryCache`](tierce::MemoryCache), on the file of a
+//! [`Store`](tierce::Store), and on the reader of a server's replies, each beside a plain model
+//! of it.
 //!
 //! | file | holds |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | `guest` | another thread that stays in reads |
 //! | `world` | the operations, and what must hold after each |
 //! | `store` | the same for L2, with damage to the file |
+//! | `reply` | the replies of a server, whole and damaged, in pieces |
 //! | `drive` | seed after seed, for the programs |
 //!
 //! The same bytes, or the same seed, always do the same. A failure is a panic.
@@ -16,6 +18,7 @@
 mod drive;
 mod guest;
 mod model;
+mod reply;
 mod source;
 mod store;
 mod things;
@@ -58,4 +61,14 @@ pub fn run_store(bytes: &[u8]) -> u64 {
 /// Does so many operations on one store file, and returns how many.
 pub fn run_store_seed(seed: u64, operations: u64) -> u64 {
     store::run(&mut Source::seeded(seed, operations))
+}
+
+/// Reads what the bytes say as replies of a server, and returns how many replies there were.
+pub fn run_reply(bytes: &[u8]) -> u64 {
+    reply::run(&mut Source::bytes(bytes))
+}
+
+/// Reads so many replies, and returns how many.
+pub fn run_reply_seed(seed: u64, replies: u64) -> u64 {
+    reply::run(&mut Source::seeded(seed, replies))
 }
