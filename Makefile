@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-python fuzz fuzz-store sanitize model torture torture-l2 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply sanitize model torture torture-l2 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,7 +50,7 @@ test-python: wheel ## Python tests, type checks and lints
 header: ## Writes include/tierce.h anew from the C crate
 	TIERCE_BLESS=1 $(CARGO) test --quiet -p tierce-capi --test header
 
-bench: bench-l1 bench-hitratio bench-l2 bench-python ## All benchmarks; results go to benches/results
+bench: bench-l1 bench-hitratio bench-l2 bench-l3 bench-python ## All benchmarks; results go to benches/results
 
 bench-l1: ## L1 against quick_cache, moka, foyer and scc: speed, memory, slowest calls
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l1
@@ -61,6 +61,9 @@ bench-hitratio: ## Hit ratios on real traces, against the field and OPT (minutes
 bench-l2: ## L2 against LMDB, redb, fjall, SQLite, foyer and plain memory (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2
 
+bench-l3: ## L3 against redis-rs, fred and hiredis, on a real redis-server (minutes)
+	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l3
+
 bench-python: wheel ## Python hits against functools.lru_cache and cachebox
 	$(PYTHON) -m pytest -q benches/python --benchmark-only --benchmark-json=target/bench-python.json
 	$(PYTHON) benches/python/report.py target/bench-python.json
@@ -70,6 +73,9 @@ fuzz: ## Ten million random operations on L1 and a plain model of it (about a mi
 
 fuzz-store: ## Two million random operations on store files with random damage (minutes)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-store -- 2000000
+
+fuzz-reply: ## Five million replies of a server, whole and damaged, in pieces (about a minute)
+	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-reply -- 5000000
 
 sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 	scripts/sanitize.sh address

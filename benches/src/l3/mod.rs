@@ -1,0 +1,73 @@
+//! The parts of `bench-l3`.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `arguments` | what the program was asked for |
+//! | `data` | which keys and values |
+//! | `server` | the server that all talk to |
+//! | `rivals` | which clients, and how each is set up; `hiredis.c` is one of them |
+//! | `timing` | how one run is timed |
+//! | `cells` | which loads |
+//! | `results` | how what was measured becomes tables and JSON |
+//! | `bars` | which figures are drawn from it, each beside its bar |
+//! | `question` | what the report says of all this |
+
+mod arguments;
+mod bars;
+mod cells;
+mod data;
+mod question;
+mod results;
+mod rivals;
+mod server;
+mod timing;
+
+use serde_json::Value;
+use tierce_benches::report::{Machine, write_files};
+
+use arguments::Arguments;
+use results::Section;
+use server::Server;
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// If the arguments are wrong, a rival fails or a file cannot be written; the text says which.
+pub(crate) fn main() -> Result<(), String> {
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let server = Server::start()?;
+    let folder = tempfile::tempdir().map_err(|error| format!("no folder: {error}"))?;
+    let sections = [
+        Section {
+            title: "64 callers at once",
+            unit: "operations per second",
+            cells: cells::of_many(&arguments, &server, folder.path())?,
+        },
+        Section {
+            title: "One caller",
+            unit: "microseconds of the middle call",
+            cells: cells::of_one(&arguments, &server, folder.path())?,
+        },
+    ];
+    if sections.iter().all(|section| section.cells.is_empty()) {
+        return Err("no cell has such a name".into());
+    }
+
+    let machine = Machine::here();
+    let bars = bars::of(&sections);
+    let version = server.version()?;
+    let mut text =
+        format!("# l3\n\n{} redis-server {version}.\n\n{}\n", machine.line(), question::HOW);
+    text += &bars::markdown(&bars);
+    text.extend(sections.iter().map(Section::markdown));
+    println!("{text}");
+    if arguments.keeps_results() {
+        let mut value = machine.json("l3", question::HOW);
+        value["server"] = Value::from(version);
+        value["sections"] = sections.iter().map(Section::json).collect::<Value>();
+        value["bars"] = bars::json(&bars);
+        write_files("l3", &text, &value)
+            .map_err(|error| format!("results could not be written: {error}"))?;
+    }
+    Ok(())
+}
