@@ -340,6 +340,29 @@ fn nothing_stale_is_served_past_the_bound_when_the_server_falls_silent() {
 }
 
 #[test]
+fn a_change_that_the_server_did_not_take_is_told_once_it_is_back() {
+    let redis = Redis::start();
+    let hasty = |options: RedisOptions| {
+        let soon = Duration::from_millis(100);
+        options.read_timeout(soon).write_timeout(soon).staleness_bound(Duration::from_secs(60))
+    };
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let (one, other) = (Host::with(&redis, tiering, hasty), Host::with(&redis, tiering, hasty));
+        wait_for_subscription(&one.cache, 1);
+        wait_for_subscription(&other.cache, 1);
+        let key = format!("{tiering}");
+        one.cache.set(&key, "old".into()).unwrap();
+        warm(&other.cache, &key, "old");
+        redis.signal(libc::SIGSTOP);
+        one.cache.set(&key, "new".into()).unwrap();
+        redis.signal(libc::SIGCONT);
+        assert_eq!(one.cache.get(&key).as_deref(), Some(&b"new"[..]));
+        // The one that made the change does nothing more.
+        wait_until("a change", || other.cache.get(&key).as_deref() != Some(b"old"));
+    }
+}
+
+#[test]
 fn copies_are_served_through_a_loss_where_that_is_asked_for() {
     let redis = Redis::start();
     let serve = |options: RedisOptions| options.on_loss(OnLoss::Serve);

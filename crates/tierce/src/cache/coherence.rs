@@ -14,6 +14,9 @@
 //! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
 //!   fresh when it is loaded, so it is never older than that.
 //!
+//! A change that L3 did not take is told to other hosts when the doubt about it is settled. The
+//! thread does that with its heartbeat, whether anybody asks for the key or not.
+//!
 //! The thread is started by the first call that needs it. A process that only reads from L1 starts
 //! it too, within some reads: it may have been forked from one that had it.
 
@@ -245,6 +248,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
 
     fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {
         self.with_stream_of(post, |stream| stream.told_until(until, stamps));
+        self.settle_some(self.plan.load());
     }
 
     fn ends(&self, post: Post, why: &Error) {

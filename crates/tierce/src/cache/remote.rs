@@ -10,8 +10,12 @@
 use super::{Inner, plan::Plan};
 use crate::{
     error::Result,
-    tier::{RemoteTier, SharedTier},
+    tier::{RemoteTier, SharedDoubt, SharedTier},
 };
+
+/// Calls of L3 that the thread that listens makes at most in a heartbeat: some milliseconds.
+#[cfg(feature = "redis")]
+const SETTLED_PER_HEARTBEAT: usize = 64;
 
 /// L3 behind its trait.
 type Remote = dyn RemoteTier + 'static;
@@ -64,10 +68,31 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     fn settle_doubt(&self, plan: Plan, shared: &SharedTier, key: &[u8]) {
         if let Some(doubt) = shared.doubt_to_settle(key, self.lowers.redis.rest) {
-            let clear = |tier: &Remote| tier.clear_group(doubt.group);
-            if self.lowers.redis.call(plan, &self.metrics, clear).is_some() {
-                shared.settle_below(doubt);
+            self.settle(plan, shared, doubt);
+        }
+    }
+
+    /// True if it is settled.
+    fn settle(&self, plan: Plan, shared: &SharedTier, doubt: SharedDoubt) -> bool {
+        let clear = |tier: &Remote| tier.clear_group(doubt.group);
+        let cleared = self.lowers.redis.call(plan, &self.metrics, clear).is_some();
+        if cleared {
+            shared.settle_below(doubt);
+        }
+        cleared
+    }
+
+    /// Settles what has rested, though nobody asks for it here: other hosts hear of a change that L3
+    /// did not take only then.
+    #[cfg(feature = "redis")]
+    pub(super) fn settle_some(&self, plan: Plan) {
+        match self.lowers.shared.opened() {
+            Some(shared) => {
+                let doubts = shared.doubts_to_settle(self.lowers.redis.rest, SETTLED_PER_HEARTBEAT);
+                // Where L3 does not take one it will not take the next.
+                let _ = doubts.into_iter().all(|doubt| self.settle(plan, shared, doubt));
             }
+            None => self.lowers.redis.replay(plan, &self.metrics, SETTLED_PER_HEARTBEAT),
         }
     }
 }

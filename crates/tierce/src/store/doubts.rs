@@ -92,7 +92,16 @@ impl Store {
     /// The doubt about the group of `key`, if there is one that has rested: longer than any deadline
     /// of a change in the tier below, by the clocks of both.
     pub(crate) fn rested_doubt(&self, key: &[u8], rest: Duration) -> Option<Doubt> {
-        let group = key::group(key);
+        self.rested_doubt_of(key::group(key), rest)
+    }
+
+    /// All doubts that have rested.
+    #[cfg(feature = "redis")]
+    pub(crate) fn rested_doubts(&self, rest: Duration) -> impl Iterator<Item = Doubt> {
+        (0..GROUPS).filter_map(move |group| self.rested_doubt_of(group, rest))
+    }
+
+    fn rested_doubt_of(&self, group: usize, rest: Duration) -> Option<Doubt> {
         let since = self.doubts().groups[group].load(Ordering::Acquire);
         let rested = Millis(since).after(rest) <= self.clock.boot();
         (since != 0 && rested).then_some(Doubt { group, since })

@@ -38,7 +38,7 @@ pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
 pub(crate) use self::redis::{RedisOptions, RedisStatistics};
 pub(crate) use self::{
     ledger::Ledger,
-    shared::{Changed, SharedMark, SharedOptions, SharedTier, Turn, Turns},
+    shared::{Changed, SharedDoubt, SharedMark, SharedOptions, SharedTier, Turn, Turns},
 };
 
 use crate::{

@@ -218,6 +218,12 @@ impl SharedTier {
         self.store.current().store().rested_doubt(key, rest)
     }
 
+    /// Doubts that have rested so long, at most so many.
+    #[cfg(feature = "redis")]
+    pub(crate) fn doubts_to_settle(&self, rest: Duration, most: usize) -> Vec<SharedDoubt> {
+        self.store.current().store().rested_doubts(rest).take(most).collect()
+    }
+
     /// Settles a doubt whose group was cleared below.
     pub(crate) fn settle_below(&self, doubt: SharedDoubt) {
         self.store.view().store().settle(doubt);

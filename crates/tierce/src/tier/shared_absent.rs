@@ -116,6 +116,11 @@ impl SharedTier {
         match *self {}
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn doubts_to_settle(&self, _: Duration, _: usize) -> Vec<SharedDoubt> {
+        match *self {}
+    }
+
     pub(crate) fn settle_below(&self, _: SharedDoubt) {
         match *self {}
     }
