@@ -1,7 +1,7 @@
 //! A board of versions in a mapped file that all processes of a test see.
 //!
-//! For each key: the version that its *database* holds, and the highest version whose change has
-//! *returned* from the cache. A writer puts the next version into the database, changes the cache,
+//! For each key: the version that its *database* holds, the highest version whose change has
+//! *returned* from the cache, and the highest that other hosts must know (*settled*). A writer puts the next version into the database, changes the cache,
 //! and when that returned writes the board. So a read that began when the board said `n` must
 //! find version `n` or a later one, or nothing; and never one that the database did not hold yet.
 
@@ -51,7 +51,7 @@ impl Board {
             .truncate(false)
             .open(path)
             .unwrap();
-        file.set_len(((COUNTERS + 2 * keys) * 8) as u64).unwrap();
+        file.set_len(((COUNTERS + 3 * keys) * 8) as u64).unwrap();
         Self { map: MmapRaw::map_raw(&file).unwrap(), keys }
     }
 
@@ -75,8 +75,18 @@ impl Board {
         self.word(COUNTERS + self.keys + key as usize)
     }
 
-    /// Notes a read of `key` that began when [`returned`](Self::returned) was `floor` and found
-    /// `bytes`; a wrong one is counted and told.
+    /// The highest version that a host which did not write it must have heard of.
+    pub fn settled(&self, key: u64) -> &AtomicU64 {
+        self.word(COUNTERS + 2 * self.keys + key as usize)
+    }
+
+    /// The versions of all keys whose change has returned.
+    pub fn all_returned(&self) -> Vec<u64> {
+        (0..self.keys as u64).map(|key| self.returned(key).load(Ordering::Acquire)).collect()
+    }
+
+    /// Notes a read of `key` that began when [`returned`](Self::returned), or
+    /// [`settled`](Self::settled), was `floor` and found `bytes`; a wrong one is counted and told.
     #[allow(clippy::print_stderr)]
     pub fn judge(&self, key: u64, floor: u64, bytes: &[u8], tale: &str) {
         self.counter(Counter::Checked).fetch_add(1, Ordering::Relaxed);
@@ -98,9 +108,9 @@ impl Board {
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < COUNTERS + 2 * self.keys, "key beyond the board");
+        assert!(index < COUNTERS + 3 * self.keys, "key beyond the board");
         // SAFETY:
-        // 1. In bounds and aligned: the file holds COUNTERS + 2 * keys words and a mapping begins
+        // 1. In bounds and aligned: the file holds COUNTERS + 3 * keys words and a mapping begins
         //    at a page.
         // 2. Shared: all processes touch these words as atomics only.
         // 3. The mapping lives as long as `self`, from which the reference borrows.

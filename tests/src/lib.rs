@@ -2,6 +2,7 @@
 //! versions that all processes see, worker processes, and a real redis-server.
 
 pub mod board;
+pub mod hosts;
 pub mod loads;
 pub mod process;
 pub mod redis;

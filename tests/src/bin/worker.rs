@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! worker mix STORE BOARD KEYS ID WORKERS THREADS SEED [REDIS-SOCKET]   until the board says stop
+//! worker host STORE BOARD KEYS ID WORKERS THREADS SEED REDIS ROLE    the same, of one host
 //! worker set STORE KEY VALUE
 //! worker get STORE KEY                                                 exit 3 on a miss
 //! worker delete STORE KEY
@@ -13,6 +14,7 @@ use std::{io::Write, path::Path, process::ExitCode, sync::atomic::Ordering};
 use tierce::{Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering};
 use tierce_tests::{
     board::{Board, Counter},
+    hosts::{HEARTBEAT, STALENESS_BOUND},
     value,
 };
 
@@ -26,15 +28,20 @@ fn main() -> ExitCode {
                 cache: cache(store, redis.first().copied()),
                 board: Board::open(Path::new(board), number(keys) as usize),
                 writers: number(workers) * number(threads),
+                writes: true,
             };
-            std::thread::scope(|scope| {
-                for thread in 0..number(threads) {
-                    let writer = number(id) * number(threads) + thread;
-                    let mix = &mix;
-                    let seed = number(seed).wrapping_add(writer + 1).rotate_left(17);
-                    scope.spawn(move || mix.run(writer, seed));
-                }
-            });
+            mix.run_all(number(id), number(threads), number(seed));
+            ExitCode::SUCCESS
+        }
+        ["host", store, board, keys, id, workers, threads, seed, redis, role] => {
+            let number = |text: &str| text.parse::<u64>().unwrap();
+            let mix = Mix {
+                cache: cache_of_host(store, redis, role),
+                board: Board::open(Path::new(board), number(keys) as usize),
+                writers: number(workers) * number(threads),
+                writes: role != "reads",
+            };
+            mix.run_all(number(id), number(threads), number(seed));
             ExitCode::SUCCESS
         }
         ["set", store, key, text] => {
@@ -73,14 +80,53 @@ fn cache(store: &str, redis: Option<&str>) -> Cache {
     .unwrap()
 }
 
+/// A cache that hears of other hosts soon, and of the loss of its link. One of the role
+/// `writes-patiently` waits for an answer rather than doubt what it changed.
+fn cache_of_host(store: &str, redis: &str, role: &str) -> Cache {
+    let soon = std::time::Duration::from_millis(100);
+    let wait = if role == "writes-patiently" { soon * 100 } else { soon };
+    let redis = RedisOptions::new()
+        .url(redis)
+        .connect_timeout(soon * 3)
+        .read_timeout(wait)
+        .write_timeout(wait)
+        .heartbeat(HEARTBEAT)
+        .staleness_bound(STALENESS_BOUND);
+    Cache::builder()
+        .memory(MemoryOptions::new().max_entries(10_000))
+        .shared(StoreOptions::new(store).max_bytes(32 << 20).max_entries(20_000))
+        .tiering(Tiering::L1L2L3)
+        .redis(redis)
+        .build()
+        .unwrap()
+}
+
 /// Reads, loads and changes keys, and judges every value that it gets.
 struct Mix {
     cache: Cache,
     board: Board,
     writers: u64,
+    /// False for a host that changes nothing, and hears of changes later.
+    writes: bool,
 }
 
 impl Mix {
+    fn run_all(&self, id: u64, threads: u64, seed: u64) {
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let writer = id * threads + thread;
+                let seed = seed.wrapping_add(writer + 1).rotate_left(17);
+                scope.spawn(move || self.run(writer, seed));
+            }
+        });
+    }
+
+    /// What a read that begins now must find at least.
+    fn floor(&self, key: u64) -> u64 {
+        let known = if self.writes { self.board.returned(key) } else { self.board.settled(key) };
+        known.load(Ordering::Acquire)
+    }
+
     fn run(&self, writer: u64, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let keys = self.board.keys() as u64;
@@ -89,6 +135,7 @@ impl Mix {
                 match random.u8(..100) {
                     0..90 => self.read(random.u64(..keys)),
                     90..95 => self.load(random.u64(..keys)),
+                    _ if !self.writes => self.read(random.u64(..keys)),
                     // One writer a key, so that its versions rise in one order.
                     dice => {
                         let key = random.u64(..keys / self.writers) * self.writers + writer;
@@ -100,14 +147,14 @@ impl Mix {
     }
 
     fn read(&self, key: u64) {
-        let floor = self.board.returned(key).load(Ordering::Acquire);
+        let floor = self.floor(key);
         if let Some(found) = self.cache.get(key.to_le_bytes()) {
             self.board.judge(key, floor, &found, "get");
         }
     }
 
     fn load(&self, key: u64) {
-        let floor = self.board.returned(key).load(Ordering::Acquire);
+        let floor = self.floor(key);
         let loaded = self.cache.get_or_load(key.to_le_bytes(), |_| {
             let version = self.board.database(key).load(Ordering::Acquire);
             std::io::Result::Ok(value::make(key, version, 100))

@@ -184,8 +184,15 @@ impl Listening {
                     drop(listener);
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16));
                     failures += 1;
-                    if self.rest(random::jittered(pause.min(LONGEST_PAUSE))).await {
-                        return;
+                    let until = Instant::now() + random::jittered(pause.min(LONGEST_PAUSE));
+                    // The listener shows that it is alive, and knows when the bound has passed.
+                    while post == Some(now) && Instant::now() < until {
+                        let left = until.saturating_duration_since(Instant::now());
+                        if self.rest(left.min(self.look_pause())).await {
+                            return;
+                        }
+                        let Some(listener) = self.listener.upgrade() else { return };
+                        post = listener.post(post);
                     }
                 }
             }
@@ -281,7 +288,8 @@ impl Listening {
         let stamps = asked.await.map_err(End::Lost)?;
         let event = self.events.try_recv().ok();
         self.deal_with(event, subscription, post).await?;
-        if !subscription.overflowed() {
+        // What is under way is not dealt with.
+        if !subscription.overflowed() && self.under_way.is_empty() {
             let listener = self.listener.upgrade().ok_or(End::Stopped)?;
             listener.told_until(post, until, &stamps);
         }
