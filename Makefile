@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply sanitize model torture torture-l2 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,7 +84,11 @@ sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 model: ## The protocols of threads, in every interleaving, by loom (minutes)
 	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test epoch_model --test index_model
 
-torture: torture-l2 ## torture-l2, then the kill storm through all tiers for ten minutes
+torture-l3: ## Two hosts, cut cables, killed processes and servers for two minutes each
+	TIERCE_TORTURE_SECONDS=120 $(CARGO) test --release -p tierce-tests --test host_storm -- --nocapture
+	TIERCE_HOSTS_SECONDS=60 $(CARGO) test --release -p tierce-tests --test hosts -- --nocapture
+
+torture: torture-l2 torture-l3 ## Both, then the kill storm through all tiers for ten minutes
 	TIERCE_TORTURE_SECONDS=600 $(CARGO) test --release -p tierce-tests --test kill_storm
 
 torture-l2: ## L2 for a quarter of an hour: kills, 10^5 flips, power cuts, all sizes mixed, 1,000 forks
