@@ -166,6 +166,7 @@ fn ghosts_for(slots: usize) -> usize {
 
 impl Adaptive {
     /// Lets one insert's time pass.
+    #[inline]
     fn advance_time(&mut self) {
         self.inserts = self.inserts.wrapping_add(1);
         if self.inserts.is_multiple_of(INSERTS_PER_CLEANING) {
@@ -194,22 +195,25 @@ impl Adaptive {
     }
 
     /// What the window may hold, rounded to the nearest.
+    #[inline]
     fn most_in_window(&self) -> u64 {
         ((u128::from(self.cost) * u128::from(self.share) + (1 << 31)) >> 32) as u64
     }
 
-    /// What an entry costs on the average.
-    fn mean_cost(&self) -> u64 {
-        self.cost / u64::from(self.entries.max(1))
-    }
-
-    /// True if the window has no room for one more entry in its share, or holds everything.
+    /// True if the window has no room for one more entry, of what one costs on the average, in its
+    /// share, or holds everything.
+    #[inline]
     fn window_is_full(&self) -> bool {
-        self.window_entries > 0
-            && (self.window_cost + self.mean_cost() > self.most_in_window()
-                || self.window_entries == self.entries)
+        if self.window_entries == 0 || self.window_entries == self.entries {
+            return self.window_entries > 0;
+        }
+        // cost / entries > room, without a division.
+        let room = self.most_in_window().checked_sub(self.window_cost);
+        let costs_of_all = |room| (u128::from(room) + 1) * u128::from(self.entries);
+        room.is_none_or(|room| u128::from(self.cost) >= costs_of_all(room))
     }
 
+    #[inline]
     fn window_is_overfull(&self) -> bool {
         self.window_entries > 1 && self.window_cost > self.most_in_window()
     }
@@ -220,10 +224,16 @@ impl Adaptive {
     }
 
     /// Makes a place in the ring: a full one gives its first entry to main.
+    #[inline]
     fn make_place(&mut self, entries: &impl Entries) {
-        if self.window.is_full()
-            && let Some(slot) = self.window.front()
-        {
+        if self.window.is_full() {
+            self.empty_place(entries);
+        }
+    }
+
+    #[cold]
+    fn empty_place(&mut self, entries: &impl Entries) {
+        if let Some(slot) = self.window.front() {
             self.window.pop_front();
             if is_in_window(entries.mark(slot)) {
                 let entry = entries.entry(slot);
@@ -239,12 +249,27 @@ impl Adaptive {
     }
 
     /// Puts an entry last in the window.
+    #[inline]
     fn enter_window<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E) {
         self.make_place(entries);
         entry.set_mark(WINDOW | self.tick & (TICKS - 1));
         self.window.push_back(slot);
         self.window_entries += 1;
         self.window_cost += entries.cost(entry);
+    }
+
+    /// An entry of the window goes, and one with the same key enters it.
+    #[inline(never)]
+    fn replace_in_window<E: Entries>(
+        &mut self,
+        old: Named<'_, E>,
+        (slot, entry): Named<'_, E>,
+        entries: &E,
+    ) {
+        self.on_remove(old.0, old.1, entries);
+        self.entries += 1;
+        self.cost += entries.cost(entry);
+        self.enter_window(slot, entry, entries);
     }
 
     /// The first entry of the window, after numbers of entries that are gone.
@@ -392,21 +417,17 @@ impl Policy for Adaptive {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
-        let ((_, old_entry), (slot, entry)) = (old, new);
-        let mark = old_entry.mark();
-        entry.set_reads((old_entry.reads() + 1).min(MOST_READS));
-        if mark & MAIN != 0 {
-            self.cost = self.cost - entries.cost(old_entry) + entries.cost(entry);
-            old_entry.set_mark(0);
-            entry.set_mark(mark);
+        let mark = old.1.mark();
+        new.1.set_reads((old.1.reads() + 1).min(MOST_READS));
+        if mark & MAIN == 0 {
+            self.replace_in_window(old, new, entries);
             return;
         }
-        self.on_remove(old.0, old_entry, entries);
-        self.entries += 1;
-        self.cost += entries.cost(entry);
-        self.enter_window(slot, entry, entries);
+        self.cost = self.cost - entries.cost(old.1) + entries.cost(new.1);
+        old.1.set_mark(0);
+        new.1.set_mark(mark);
     }
 
     fn truncate(&mut self, slots: usize) {

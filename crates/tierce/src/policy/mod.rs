@@ -247,7 +247,7 @@ impl Policy for Chosen {
         each!(self, policy => policy.on_hit(slot, entries));
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
         each!(self, policy => policy.on_replace(old, new, entries));
     }

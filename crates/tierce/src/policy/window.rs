@@ -33,11 +33,13 @@ impl Window {
     }
 
     /// The place of the `nth` number from the front; `nth` is at most the length of the ring.
+    #[inline]
     fn place(&self, nth: usize) -> usize {
         let place = self.front + nth;
         if place < self.ring.len() { place } else { place - self.ring.len() }
     }
 
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.len == self.ring.len()
     }
@@ -52,6 +54,7 @@ impl Window {
         (nth < self.len).then(|| self.ring[self.place(nth)])
     }
 
+    #[inline]
     pub(super) fn pop_front(&mut self) {
         if self.len > 0 {
             self.front = self.place(1);
@@ -60,6 +63,7 @@ impl Window {
     }
 
     /// Puts a slot last. The ring must not be full.
+    #[inline]
     pub(super) fn push_back(&mut self, slot: Slot) {
         let place = self.place(self.len);
         self.ring[place] = slot;
