@@ -26,6 +26,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// The positions whose tag is this, as bits.
+    #[cfg(any(test, miri, not(target_arch = "x86_64")))]
     #[inline]
     fn matching(low: u64, high: u64, tag: u8) -> u32 {
         #[cfg(target_arch = "x86_64")]
@@ -106,6 +107,7 @@ impl Bucket {
         self.tags[1].load(Ordering::Acquire) >> PASSED_SHIFT & MOST_PASSED != 0
     }
 
+    #[inline]
     pub(super) fn passed(&self) -> u64 {
         self.tags[1].load(Ordering::Relaxed) >> PASSED_SHIFT & MOST_PASSED
     }
@@ -128,15 +130,9 @@ impl Bucket {
         }
     }
 
-    /// The positions with this tag, as bits. Only under the lock.
-    pub(super) fn positions(&self, tag: u8) -> u32 {
-        let low = self.tags[0].load(Ordering::Relaxed);
-        let high = self.tags[1].load(Ordering::Relaxed);
-        Self::matching(low, high, tag)
-    }
-
+    #[inline]
     pub(super) fn free_position(&self) -> Option<usize> {
-        let free = self.positions(0);
+        let free = self.matching_now(0);
         (free != 0).then(|| free.trailing_zeros() as usize)
     }
 
@@ -155,6 +151,7 @@ impl Bucket {
         (self.tags[position / 8].load(Ordering::Relaxed) >> (position % 8 * 8)) as u8
     }
 
+    #[inline]
     pub(super) fn set_tag(&self, position: usize, tag: u8) {
         let (word, shift) = (&self.tags[position / 8], position % 8 * 8);
         let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
@@ -193,7 +190,6 @@ mod tests {
                     slots: [const { AtomicU32::new(0) }; WIDTH],
                 };
                 assert_eq!(bucket.matching_now(tag), expected);
-                assert_eq!(bucket.positions(tag), expected);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! held, this. A panic is contained and counted, and the others still run.
 
 use std::{
-    mem,
+    mem::{self, ManuallyDrop},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
@@ -31,7 +31,8 @@ pub(super) struct Departures<'a, K, V> {
     first: Option<(K, V)>,
     tells: bool,
     advance: bool,
-    others: Option<Box<Others<K, V>>>,
+    /// Dropped in [`finish`](Self::finish), so that there is nothing to do where it is empty.
+    others: ManuallyDrop<Option<Box<Others<K, V>>>>,
 }
 
 /// What seldom leaves.
@@ -46,13 +47,15 @@ struct Others<K, V> {
 impl<'a, K, V> Departures<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(exit: &'a Exit<K, V>) -> Self {
-        Self { exit, first: None, tells: exit.listener.is_some(), advance: false, others: None }
+        let others = ManuallyDrop::new(None);
+        Self { exit, first: None, tells: exit.listener.is_some(), advance: false, others }
     }
 
     /// Of a call of which the listener does not hear.
     #[inline(always)]
     pub(super) fn untold(exit: &'a Exit<K, V>) -> Self {
-        Self { exit, first: None, tells: false, advance: false, others: None }
+        let others = ManuallyDrop::new(None);
+        Self { exit, first: None, tells: false, advance: false, others }
     }
 
     /// `None` if memory is short.
@@ -60,7 +63,7 @@ impl<'a, K, V> Departures<'a, K, V> {
     fn others(&mut self) -> Option<&mut Others<K, V>> {
         if self.others.is_none() {
             let others = Others { entries: vec![], untold: vec![], pin: None, rooms: vec![] };
-            self.others = super::try_box(others);
+            *self.others = super::try_box(others);
         }
         self.others.as_deref_mut()
     }
@@ -108,7 +111,7 @@ impl<'a, K, V> Departures<'a, K, V> {
         if self.first.is_none() {
             self.first = Some((key, value));
         } else if self.has_room()
-            && let Some(others) = &mut self.others
+            && let Some(others) = self.others.as_mut()
         {
             others.entries.push((key, value));
         } else {
@@ -119,7 +122,7 @@ impl<'a, K, V> Departures<'a, K, V> {
     /// A table or slab to free, with the entries that it holds.
     pub(super) fn push_room(&mut self, room: Room<K, V>) {
         if self.has_room_for_room()
-            && let Some(others) = &mut self.others
+            && let Some(others) = self.others.as_mut()
         {
             others.rooms.push(room);
         }
@@ -132,9 +135,18 @@ impl<'a, K, V> Departures<'a, K, V> {
     }
 
     #[cold]
-    fn finish_others(&mut self) {
-        let Some(others) = self.others.take() else { return };
-        let Others { entries, untold, pin, rooms } = *others;
+    #[inline(never)]
+    fn finish(&mut self) {
+        if let Some(others) = self.others.take() {
+            self.finish_others(*others);
+        }
+        if self.advance {
+            epoch::try_advance();
+        }
+    }
+
+    fn finish_others(&self, others: Others<K, V>) {
+        let Others { entries, untold, pin, rooms } = others;
         for (place, cause) in untold {
             let Some(listener) = &self.exit.listener else { break };
             // SAFETY: retired after the pin was taken, which still holds; so key and value stay.
@@ -158,11 +170,8 @@ impl<K, V> Drop for Departures<'_, K, V> {
             drop_contained(key, &self.exit.panics);
             drop_contained(value, &self.exit.panics);
         }
-        if self.others.is_some() {
-            self.finish_others();
-        }
-        if self.advance {
-            epoch::try_advance();
+        if self.others.is_some() || self.advance {
+            self.finish();
         }
     }
 }

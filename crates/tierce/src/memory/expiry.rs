@@ -119,13 +119,22 @@ impl Expiry {
     ///
     /// Must be called for each entry that is put in, and where a deadline is brought forward. A
     /// deadline that is put off, and an entry that is taken out, need nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note(&mut self, slot: u32, deadline: Millis) {
         if deadline == Millis::NEVER {
             return;
         }
         debug_assert!((slot as usize) < self.slots, "slot {slot}: no room was reserved");
-        let mut at = slot as usize / BLOCK;
+        let block = slot as usize / BLOCK;
+        if self.groups[block / FAN_OUT].0[block % FAN_OUT] > deadline {
+            self.lower(block, deadline);
+        }
+    }
+
+    /// Lowers the bound of a block, and those above it as far as they are higher.
+    #[inline(never)]
+    fn lower(&mut self, block: usize, deadline: Millis) {
+        let mut at = block;
         for (start, _) in levels(self.leaves) {
             let bound = &mut self.groups[start + at / FAN_OUT].0[at % FAN_OUT];
             if *bound <= deadline {

@@ -70,11 +70,11 @@ pub(super) enum Home<R> {
     Unsure,
 }
 
-/// Where an entry is named.
+/// Where an entry is named, for as long as the table is.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
-    bucket: u32,
-    position: usize,
+    bucket: NonNull<Bucket>,
+    position: u32,
 }
 
 /// What readers need of a shard: one line, changed only when the index grows.
@@ -103,6 +103,13 @@ pub(super) struct Table<P> {
 unsafe impl<P> Send for Table<P> {}
 // SAFETY: as above.
 unsafe impl<P> Sync for Table<P> {}
+
+impl Spot {
+    #[inline]
+    fn new(bucket: &Bucket, position: usize) -> Self {
+        Self { bucket: NonNull::from(bucket), position: position as u32 }
+    }
+}
 
 impl<P> Table<P> {
     /// The buckets that `entries` need.
@@ -289,12 +296,12 @@ impl<P> Table<P> {
         let mut number = home;
         loop {
             let bucket = self.bucket(number);
-            let mut positions = bucket.positions(tag_of(hash));
+            let mut positions = bucket.matching_now(tag_of(hash));
             while positions != 0 {
                 let position = positions.trailing_zeros() as usize;
                 let slot = bucket.slot(position, Ordering::Relaxed);
                 if is_it(slot) {
-                    return Some((Spot { bucket: number, position }, slot));
+                    return Some((Spot::new(bucket, position), slot));
                 }
                 positions &= positions - 1;
             }
@@ -315,7 +322,18 @@ impl<P> Table<P> {
     #[inline]
     pub(super) fn insert(&self, hash: u32, slot: Slot) -> bool {
         let home = self.home(hash);
-        for number in home..=self.last_of(home) {
+        let bucket = self.bucket(home);
+        if let Some(position) = bucket.free_position() {
+            bucket.set_slot(position, slot);
+            bucket.set_tag(position, tag_of(hash));
+            return true;
+        }
+        self.insert_beyond(home, hash, slot)
+    }
+
+    /// Names a slot whose home bucket is full.
+    fn insert_beyond(&self, home: u32, hash: u32, slot: Slot) -> bool {
+        for number in home + 1..=self.last_of(home) {
             let bucket = self.bucket(number);
             if let Some(position) = bucket.free_position() {
                 // Readers must see that earlier buckets were passed before they can need it.
@@ -331,16 +349,34 @@ impl<P> Table<P> {
     }
 
     /// Names another slot of the same key in place. Only under the lock.
+    #[inline]
     pub(super) fn swap(&self, spot: Spot, slot: Slot) {
-        self.bucket(spot.bucket).set_slot(spot.position, slot);
+        self.bucket_of(spot).set_slot(spot.position as usize, slot);
     }
 
     /// Names a slot no longer. Only under the lock.
+    #[inline]
     pub(super) fn remove(&self, hash: u32, spot: Spot) {
-        self.bucket(spot.bucket).set_tag(spot.position, 0);
-        for passed in self.home(hash)..spot.bucket {
-            self.bucket(passed).unpass();
+        let bucket = self.bucket_of(spot);
+        bucket.set_tag(spot.position as usize, 0);
+        let home = self.home(hash);
+        if !ptr::eq(bucket, self.bucket(home)) {
+            let passed = (home..self.total).map(|number| self.bucket(number));
+            passed.take_while(|passed| !ptr::eq(*passed, bucket)).for_each(Bucket::unpass);
         }
+    }
+
+    /// The bucket of a spot of this table.
+    #[inline]
+    fn bucket_of(&self, spot: Spot) -> &Bucket {
+        let last = ptr::from_ref(self.bucket(self.total - 1));
+        debug_assert!(
+            (ptr::from_ref(self.bucket(0))..=last).contains(&spot.bucket.as_ptr().cast_const()),
+            "a spot of another table"
+        );
+        // SAFETY: spots are made by `find`, of buckets of the table; they are used
+        // with the table that they were found in, which lives as long as its buckets.
+        unsafe { spot.bucket.as_ref() }
     }
 
     /// True if more buckets would make room where a run of them is full.
@@ -379,7 +415,7 @@ impl<P> Table<P> {
         if home >= self.homes {
             return true;
         }
-        self.each_of(home, home, &hash_of, |slot, hash, _| {
+        self.each_of(home, home, &hash_of, |slot, hash, _, _| {
             if !next.insert(hash, slot) {
                 homeless(slot);
             }
@@ -388,9 +424,9 @@ impl<P> Table<P> {
         // The home bucket stays as it is; its count as well, which is what leads readers that
         // are late to the buckets that are cleared now.
         if self.bucket(home).passed() > 0 {
-            self.each_of(home, home + 1, &hash_of, |_, _, spot| {
-                self.bucket(spot.bucket).set_tag(spot.position, 0);
-                for passed in home + 1..spot.bucket {
+            self.each_of(home, home + 1, &hash_of, |_, _, number, position| {
+                self.bucket(number).set_tag(position, 0);
+                for passed in home + 1..number {
                     self.bucket(passed).unpass();
                 }
             });
@@ -404,7 +440,7 @@ impl<P> Table<P> {
         home: u32,
         from: u32,
         hash_of: impl Fn(Slot) -> u32,
-        mut each: impl FnMut(Slot, u32, Spot),
+        mut each: impl FnMut(Slot, u32, u32, usize),
     ) {
         for number in from..=self.last_of(home) {
             let bucket = self.bucket(number);
@@ -416,7 +452,7 @@ impl<P> Table<P> {
                 let slot = bucket.slot(position, Ordering::Relaxed);
                 let hash = hash_of(slot);
                 if self.home(hash) == home {
-                    each(slot, hash, Spot { bucket: number, position });
+                    each(slot, hash, number, position);
                 }
             }
             if passed == 0 {

@@ -13,7 +13,10 @@ use std::{
 
 use super::{
     place::Place,
-    slot::{MAX_SLOTS, SEGMENTS, after, number_of, numbered, place_of, places, segment_of},
+    slot::{
+        MAX_SLOTS, NAMED_SEGMENTS, SEGMENTS, after, number_of, numbered, place_of, places,
+        segment_of,
+    },
 };
 use crate::{
     pages,
@@ -25,7 +28,8 @@ const ALIGNMENT: usize = 64;
 
 /// The segments that are there. Readers look at it with a pin and no lock.
 pub(super) struct Segments<K, V> {
-    pointers: [AtomicPtr<Place<K, V>>; SEGMENTS],
+    /// Those from [`SEGMENTS`] on are never there.
+    pointers: [AtomicPtr<Place<K, V>>; NAMED_SEGMENTS],
     /// When each entry was used last, in milliseconds of the cache's clock; only where somebody
     /// asked for it.
     used_at: [AtomicPtr<AtomicU64>; SEGMENTS],
@@ -66,14 +70,14 @@ impl<K, V> Segments<K, V> {
     /// Where a place lies in memory, or would lie: the segment may not be there.
     #[inline]
     pub(super) fn pointer(&self, slot: Slot) -> *mut Place<K, V> {
-        let segment = self.pointers[segment_of(slot) % SEGMENTS].load(Ordering::Acquire);
+        let segment = self.pointers[segment_of(slot)].load(Ordering::Acquire);
         segment.wrapping_add(place_of(slot))
     }
 
     /// The policy's mark of an entry; 0 for any slot that has none, also one that is gone.
     #[inline]
     pub(super) fn mark(&self, slot: Slot) -> u8 {
-        let segment = self.pointers[segment_of(slot) % SEGMENTS].load(Ordering::Relaxed);
+        let segment = self.pointers[segment_of(slot)].load(Ordering::Relaxed);
         if segment.is_null() {
             return 0;
         }
@@ -107,7 +111,7 @@ impl<K, V> Slab<K, V> {
     /// A slab without places; `None` if memory is short.
     pub(super) fn new(tracks_use: bool) -> Option<Self> {
         let segments = NonNull::from(Box::leak(super::try_box(Segments {
-            pointers: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS],
+            pointers: [const { AtomicPtr::new(ptr::null_mut()) }; NAMED_SEGMENTS],
             used_at: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS],
             tracks_use,
         })?));

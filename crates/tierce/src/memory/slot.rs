@@ -18,6 +18,9 @@ const OFFSET_BITS: u32 = 6;
 /// The bits of a slot that number the places of a segment.
 const PLACE_BITS: u32 = 25;
 
+/// As many segments as a slot can name, so that none has to be compared with a bound.
+pub(super) const NAMED_SEGMENTS: usize = 1 << (32 - PLACE_BITS);
+
 /// Enough segments for [`MAX_SLOTS`].
 pub(super) const SEGMENTS: usize = ((27 - OFFSET_BITS) << STEPS_PER_DOUBLING_BITS) as usize;
 
@@ -25,9 +28,9 @@ pub(super) const SEGMENTS: usize = ((27 - OFFSET_BITS) << STEPS_PER_DOUBLING_BIT
 /// doubling lacks.
 pub(super) const MAX_SLOTS: u32 = (1 << 27) - (1 << OFFSET_BITS);
 
-/// The number of the first place of each segment.
-static FIRST_OF: [u32; SEGMENTS] = {
-    let mut first = [0; SEGMENTS];
+/// The number of the first place of each segment that there may be.
+static FIRST_OF: [u32; NAMED_SEGMENTS] = {
+    let mut first = [0; NAMED_SEGMENTS];
     let mut segment = 1;
     while segment < SEGMENTS {
         first[segment] = first[segment - 1] + places(segment - 1) as u32;
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn every_number_has_a_slot_of_its_own() {
         let mut number = 0_u32;
-        for (segment, first) in FIRST_OF.iter().enumerate() {
+        for (segment, first) in FIRST_OF[..SEGMENTS].iter().enumerate() {
             assert_eq!(*first, number);
             for place in [0, 1, places(segment) - 1] {
                 let number = number + place as u32;
