@@ -237,7 +237,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
     }
 
     /// Takes the lock of a shard.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock(&self, shard: usize) -> Locked<'_, K, V> {
         assert!(shard <= self.shard_mask, "there is no shard {shard}");
         // SAFETY: both have one more element than the mask, which was just compared.

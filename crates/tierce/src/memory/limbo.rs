@@ -44,26 +44,31 @@ impl List {
 }
 
 /// The retired entries of a shard. All calls need its lock.
+#[repr(C)]
 pub(super) struct Limbo {
+    /// Those that wait, and the sum of their weights as far as it fits.
+    count: usize,
+    weight: u64,
+    /// Nobody sees these any more.
+    ready: List,
+    /// When it was last asked which these are.
+    looked: Epoch,
     /// Retired in an epoch of that number modulo [`EPOCHS`] ...
     waiting: [List; EPOCHS],
     /// ... namely this one.
     retired: [Epoch; EPOCHS],
-    /// Nobody sees these any more.
-    ready: List,
-    /// Those that wait, and the sum of their weights as far as it fits.
-    count: usize,
-    weight: u64,
 }
 
 impl Limbo {
     pub(super) fn new() -> Self {
+        let now = epoch::current();
         Self {
-            waiting: [EMPTY; EPOCHS],
-            retired: [epoch::current(); EPOCHS],
-            ready: EMPTY,
             count: 0,
             weight: 0,
+            ready: EMPTY,
+            looked: now,
+            waiting: [EMPTY; EPOCHS],
+            retired: [now; EPOCHS],
         }
     }
 
@@ -135,6 +140,12 @@ impl Limbo {
             if self.count == 0 {
                 return None;
             }
+            // What bears the stamp of the present epoch is not over, nor will be before the next.
+            let now = epoch::current();
+            if now == self.looked {
+                return None;
+            }
+            self.looked = now;
             self.look(slab);
             if self.ready.first == NO_SLOT {
                 return None;

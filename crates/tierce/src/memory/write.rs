@@ -70,32 +70,68 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         ttl: Ttl,
         decide: impl FnOnce(Option<&V>) -> bool,
     ) -> Inserted {
+        self.insert_for(key, value, self.resolve(ttl), decide)
+    }
+
+    fn insert_for(
+        &self,
+        key: K,
+        value: V,
+        life: Life,
+        decide: impl FnOnce(Option<&V>) -> bool,
+    ) -> Inserted {
         let weight = self.weigh(&key, &value);
         let hash = self.hash(&key);
         let spread = self.spread(hash);
-        let life = self.resolve(ttl);
+        // Before the lock, which others wait for.
+        let mut now = Millis(0);
+        if life != Life::ENDLESS {
+            now = self.clock.coarse();
+        }
 
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
-        locked.collect(&mut departures);
-        locked.help_if_stalled();
+        locked.collect_or_wait(&mut departures);
         let found = locked.find(spread.hash, |other| *other == key);
-        let now = self.now_for(life, &locked);
-        let live = found.filter(|hit| locked.deadline_of(*hit) > now);
-        if !decide(live.map(|hit| locked.value(hit))) {
+        if life == Life::ENDLESS && locked.has_deadlines() {
+            now = self.clock.coarse();
+        }
+        let hash = spread.hash;
+        // After `decide` none of the caller's code runs until the lock is free.
+        if let Some(hit) = found
+            && locked.deadline_of(hit) > now
+        {
+            if !decide(Some(locked.value(hit))) {
+                departures.push(key, value);
+                return Inserted::Declined;
+            }
+            locked.void_loads(hash);
+            // What `hit` names is not among them.
+            locked.free_some(now, &mut departures);
+            let live = Some(hit);
+            return self.put_here(
+                &mut locked,
+                hash,
+                key,
+                value,
+                weight,
+                life,
+                now,
+                live,
+                &mut departures,
+            );
+        }
+        if !decide(None) {
             departures.push(key, value);
             return Inserted::Declined;
         }
-
-        // From here on none of the caller's code runs until the lock is free.
-        locked.void_loads(spread.hash);
-        if let (Some(hit), None) = (found, live) {
-            locked.take_hit(hit, spread.hash, RemovalCause::Expired, &mut departures);
+        locked.void_loads(hash);
+        if let Some(hit) = found {
+            locked.take_hit(hit, hash, RemovalCause::Expired, &mut departures);
         }
-        // Before anything is evicted: the expired should make room, not the living. What `live`
-        // names is not among them.
+        // Before anything is evicted: the expired should make room, not the living.
         locked.free_some(now, &mut departures);
-        self.put(&mut locked, spread.hash, key, value, weight, life, now, live, &mut departures)
+        self.put_here(&mut locked, hash, key, value, weight, life, now, None, &mut departures)
     }
 
     /// Stores, removes or keeps what `decide` says, having seen the value that the key has now (an
@@ -127,8 +163,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         // Before the lock, so that a weigher that panics does not have it dropped under the lock.
         let mut pending = None;
         let mut locked = self.lock(spread.shard);
-        locked.collect(&mut departures);
-        locked.help_if_stalled();
+        locked.collect_or_wait(&mut departures);
         let found = locked.find(spread.hash, |other| *other == key);
         let mut now = Millis(0);
         if locked.has_deadlines() {
@@ -164,8 +199,26 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    #[inline]
+    #[inline(never)]
     pub(super) fn put<'a>(
+        &'a self,
+        locked: &mut Locked<'_, K, V>,
+        hash: u32,
+        key: K,
+        value: V,
+        weight: Option<u64>,
+        life: Life,
+        now: Millis,
+        live: Option<Hit<K, V>>,
+        departures: &mut Departures<'a, K, V>,
+    ) -> Inserted {
+        self.put_here(locked, hash, key, value, weight, life, now, live, departures)
+    }
+
+    /// [`put`](Self::put), in the midst of its caller.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
+    fn put_here<'a>(
         &'a self,
         locked: &mut Locked<'_, K, V>,
         hash: u32,

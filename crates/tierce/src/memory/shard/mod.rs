@@ -81,29 +81,32 @@ impl<K, V> Room<K, V> {
     }
 }
 
-/// What only those who hold a shard's lock may touch.
+/// What only those who hold a shard's lock may touch. In the order in which a replacing insert
+/// comes to it, so that as few lines as may be travel to its processor; what is seldom looked at is
+/// last.
+#[repr(C)]
 pub(super) struct Writer<K, V> {
+    len: u64,
+    /// At most `bounds.bytes`, but while those become lower: so it fits.
+    weight: u64,
+    bounds: ShardBounds,
+    /// How long an entry lives that nobody reads, in milliseconds.
+    time_to_idle: Option<u64>,
     slab: Slab<K, V>,
-    policy: Chosen,
+    /// What the policy adds up: weights, or numbers of entries. Bytes were bounded when the shard
+    /// was made; a sum cannot change its unit later.
+    by_weight: bool,
     policy_kind: PolicyKind,
     expiry: Expiry,
     limbo: Limbo,
     /// Tables and slabs that readers may still look at, oldest first, with the epoch in which
     /// they were retired.
     rooms: Vec<(epoch::Epoch, Room<K, V>)>,
-    bounds: ShardBounds,
-    /// What the policy adds up: weights, or numbers of entries. Bytes were bounded when the shard
-    /// was made; a sum cannot change its unit later.
-    by_weight: bool,
-    len: u64,
-    /// Wider than any sum of entries' weights, so that it is exact.
-    weight: u128,
-    /// The weights that do not fit in a place.
-    huge: HashMap<Slot, u64, FixedState>,
-    /// How long an entry lives that nobody reads, in milliseconds.
-    time_to_idle: Option<u64>,
     pub(super) loads: Loads<K, V>,
     pub(super) statistics: MemoryStatistics,
+    policy: Chosen,
+    /// The weights that do not fit in a place.
+    huge: HashMap<Slot, u64, FixedState>,
 }
 
 /// An entry on its way in.
@@ -179,7 +182,7 @@ impl<K, V> Writer<K, V> {
     }
 
     pub(super) fn weight(&self) -> u128 {
-        self.weight
+        self.weight.into()
     }
 
     pub(super) fn view(&self) -> PolicyView {
@@ -204,7 +207,7 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// The policy, and what it sees.
-    #[inline]
+    #[inline(always)]
     fn policy(&mut self) -> (&mut Chosen, View<'_, K, V>) {
         // SAFETY: as in `table`.
         let table = unsafe { &*self.root.load(Ordering::Relaxed) };

@@ -68,15 +68,29 @@ impl<K, V> Locked<'_, K, V> {
     /// retire one begins with it.
     #[inline]
     pub(in crate::memory) fn collect(&mut self, departures: &mut Departures<'_, K, V>) {
-        if self.writer.limbo.len() > 0 {
+        if self.writer.retired() > 0 {
             self.collect_some(departures);
-        }
-        if !self.writer.rooms.is_empty() {
-            self.collect_rooms(departures);
         }
     }
 
+    /// [`collect`](Self::collect), and waits a little for the readers of what is held up, if that
+    /// is too much. Before anything is taken out: what the listener has yet to hear of would hold
+    /// up the rest.
+    #[inline]
+    pub(in crate::memory) fn collect_or_wait(&mut self, departures: &mut Departures<'_, K, V>) {
+        if self.writer.retired() > 0 {
+            self.collect_some(departures);
+            if self.is_stalled() {
+                self.help();
+            }
+        }
+    }
+
+    #[inline(never)]
     fn collect_some(&mut self, departures: &mut Departures<'_, K, V>) {
+        if !self.writer.rooms.is_empty() {
+            self.collect_rooms(departures);
+        }
         let writer = &mut *self.writer;
         for _ in 0..EMPTIED_PER_CALL {
             if !departures.has_room() {
@@ -137,6 +151,7 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// Takes an entry out.
+    #[inline(never)]
     pub(in crate::memory) fn take(
         &mut self,
         slot: Slot,
@@ -152,6 +167,7 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// Takes an entry out that was found.
+    #[inline(never)]
     pub(in crate::memory) fn take_hit(
         &mut self,
         hit: Hit<K, V>,
@@ -164,7 +180,7 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// Takes an entry out that the index no longer names.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_unnamed(
         &mut self,
         slot: Slot,
@@ -179,7 +195,7 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// Lets go of an entry that neither index nor policy name any more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn retire(
         &mut self,
         slot: Slot,
@@ -195,9 +211,23 @@ impl<K, V> Locked<'_, K, V> {
             weight => weight.into(),
         };
         writer.len -= 1;
-        writer.weight -= u128::from(weight);
+        writer.weight -= weight;
+        self.retire_uncounted(slot, place, weight, cause, departures);
+    }
+
+    /// [`retire`](Self::retire) of an entry that is in the sums no more.
+    #[inline(always)]
+    pub(super) fn retire_uncounted(
+        &mut self,
+        slot: Slot,
+        place: &Place<K, V>,
+        weight: u64,
+        cause: RemovalCause,
+        departures: &mut Departures<'_, K, V>,
+    ) {
+        let writer = &mut *self.writer;
         writer.statistics.count(cause);
-        if !departures.tells() && epoch::alone() && departures.has_room() {
+        if !departures.tells() && departures.has_room() && epoch::alone() {
             // SAFETY: nobody else ever read a cache, and this thread is not about to: `alone`.
             let (key, value) = unsafe { writer.slab.empty_at(slot, place) };
             departures.push(key, value);
@@ -219,15 +249,6 @@ impl<K, V> Locked<'_, K, V> {
         let Writer { limbo, len, bounds, .. } = &*self.writer;
         limbo.waiting() as u64 > STALLED_ENTRIES.max(*len)
             || limbo.weight() > STALLED_BYTES.max(bounds.bytes)
-    }
-
-    /// Waits a little for the readers of what is held up, if that is too much. Before anything is
-    /// taken out: what the listener has yet to hear of would hold up the rest.
-    #[inline]
-    pub(in crate::memory) fn help_if_stalled(&mut self) {
-        if self.is_stalled() {
-            self.help();
-        }
     }
 
     #[cold]

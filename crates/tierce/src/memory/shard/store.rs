@@ -29,7 +29,7 @@ impl<K, V> Locked<'_, K, V> {
     /// Stores an entry that [`admits`](Self::admits) let in, in place of that in `old` if there is
     /// one, and evicts what no longer fits. Gives the entry back where memory is short; the old
     /// one is gone then as well.
-    #[inline]
+    #[inline(always)]
     pub(in crate::memory) fn store(
         &mut self,
         new: NewEntry<K, V>,
@@ -38,9 +38,12 @@ impl<K, V> Locked<'_, K, V> {
         departures: &mut Departures<'_, K, V>,
     ) -> Result<(), NewEntry<K, V>> {
         if let Some(hit) = old {
-            let others = self.writer.weight - u128::from(self.weight_of(hit));
-            let fits = others + u128::from(new.weight) <= u128::from(self.writer.bounds.bytes);
-            if fits && self.reserve(&new) {
+            let others = self.writer.weight - self.weight_of(hit);
+            let sum = others.checked_add(new.weight).filter(|sum| *sum <= self.writer.bounds.bytes);
+            if let Some(sum) = sum
+                && self.reserve(&new)
+            {
+                self.writer.weight = sum;
                 self.replace(hit, new, now, departures);
                 return Ok(());
             }
@@ -63,6 +66,8 @@ impl<K, V> Locked<'_, K, V> {
         }
         self.grow(departures);
         let hash = new.hash;
+        self.writer.len += 1;
+        self.writer.weight += new.weight;
         let (slot, place) = self.fill(new, now);
         if !self.name(hash, slot, departures) {
             let writer = &mut *self.writer;
@@ -70,7 +75,7 @@ impl<K, V> Locked<'_, K, V> {
             let weight = writer.weight_of(slot, unsafe { place.as_ref() });
             writer.huge.remove(&slot);
             writer.len -= 1;
-            writer.weight -= u128::from(weight);
+            writer.weight -= weight;
             // SAFETY: as above.
             let deadline = unsafe { place.as_ref() }.deadline();
             // SAFETY: filled just now and never named: nobody else knows of it.
@@ -89,12 +94,10 @@ impl<K, V> Locked<'_, K, V> {
         self.writer.weight_of(hit.slot, unsafe { hit.place.as_ref() })
     }
 
-    /// Puts an entry into a place that [`reserve`](Self::reserve) found.
-    #[inline]
+    /// Puts an entry into a place that [`reserve`](Self::reserve) found. The sums are the caller's.
+    #[inline(always)]
     fn fill(&mut self, new: NewEntry<K, V>, now: Millis) -> (Slot, NonNull<Place<K, V>>) {
         let writer = &mut *self.writer;
-        writer.len += 1;
-        writer.weight += u128::from(new.weight);
         let weight = u32::try_from(new.weight).unwrap_or(HUGE);
         let (slot, place) = writer.slab.take();
         let place_found = NonNull::from(place);
@@ -116,7 +119,8 @@ impl<K, V> Locked<'_, K, V> {
         (slot, place_found)
     }
 
-    #[inline]
+    /// Puts an entry in another's place, which is in the sums no more.
+    #[inline(always)]
     fn replace(
         &mut self,
         hit: Hit<K, V>,
@@ -132,7 +136,12 @@ impl<K, V> Locked<'_, K, V> {
         // new one was filled just now.
         let (old, new) = unsafe { (hit.place.as_ref(), place.as_ref()) };
         policy.on_replace((hit.slot, old), (slot, new), &view);
-        self.retire(hit.slot, hit.place, RemovalCause::Replaced, departures);
+        let writer = &mut *self.writer;
+        let weight = match old.weight() {
+            HUGE => writer.huge.remove(&hit.slot).unwrap_or(HUGE.into()),
+            weight => weight.into(),
+        };
+        self.retire_uncounted(hit.slot, old, weight, RemovalCause::Replaced, departures);
     }
 
     /// Evicts until `entries` more entries of together `weight` fit.
@@ -143,7 +152,8 @@ impl<K, V> Locked<'_, K, V> {
             let writer = &*self.writer;
             let cause = if writer.len + entries > most {
                 RemovalCause::Size
-            } else if writer.weight + u128::from(weight) > u128::from(writer.bounds.bytes) {
+            } else if writer.weight.checked_add(weight).is_none_or(|sum| sum > writer.bounds.bytes)
+            {
                 RemovalCause::Bytes
             } else {
                 return;

@@ -24,7 +24,7 @@ impl<K, V> Locked<'_, K, V> {
             }
         }
         assert_eq!(len, writer.len, "live entries and their count");
-        assert_eq!(weight, writer.weight, "sum of weights");
+        assert_eq!(weight, u128::from(writer.weight), "sum of weights");
         assert!(len <= writer.bounds.entries, "entries above their bound");
         assert!(weight <= u128::from(writer.bounds.bytes), "bytes above their bound");
 
