@@ -2,6 +2,7 @@
 //!
 //! | file | answers |
 //! |---|---|
+//! | `arguments` | what a program was asked for |
 //! | `load` | which keys are asked for, in which order |
 //! | `rounds` | how rivals take turns, and what is made of the times |
 //! | `hitratio/` | traces, rivals and policies of the comparison of hit ratios |
@@ -10,6 +11,7 @@
 //! Each program takes `--quick`, which shortens everything and writes no files: it shows that the
 //! benchmark works, its figures mean nothing.
 
+pub mod arguments;
 pub mod hitratio;
 pub mod load;
 pub mod report;

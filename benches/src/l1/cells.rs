@@ -25,11 +25,12 @@ use tierce_benches::{
 };
 
 use super::{
-    arguments::Arguments,
+    arguments::many_entries,
     data::{Data, Numbers, Texts},
     rivals::{Contender, NAMES, contender},
     timing::{BATCH, Job, Run, Way, Work},
 };
+use tierce_benches::arguments::Arguments;
 
 pub(super) const SEED: u64 = 7;
 
@@ -309,7 +310,7 @@ pub(super) fn size_name(entries: usize) -> String {
 /// Measures the cells that are wanted.
 pub(super) fn measure(arguments: &Arguments) -> Vec<Cell> {
     let mut cells = vec![];
-    for entries in [10_000, arguments.many_entries()] {
+    for entries in [10_000, many_entries(arguments)] {
         cells.extend(measure_block::<Numbers>(arguments, entries));
         cells.extend(measure_block::<Texts>(arguments, entries));
     }
@@ -340,7 +341,7 @@ fn measure_block<D: Data>(arguments: &Arguments, entries: usize) -> Vec<Cell> {
 
 /// Does the operations of one cell, by ours or by the one rival that was named.
 pub(super) fn profile(arguments: &Arguments, cell: &str, operations: usize) -> Result<(), String> {
-    for entries in [10_000, arguments.many_entries()] {
+    for entries in [10_000, many_entries(arguments)] {
         for (load, threads) in LOADS.into_iter().flat_map(|load| [(load, 1), (load, 2)]) {
             if name_of(load, Numbers::NAME, entries, threads) == cell {
                 profile_one::<Numbers>(arguments, load, entries, threads, operations);
@@ -362,7 +363,7 @@ fn profile_one<D: Data>(
     threads: usize,
     operations: usize,
 ) {
-    let all = arguments.rivals.len() == NAMES.len();
+    let all = arguments.all_rivals();
     let rival = if all { NAMES[0] } else { arguments.rivals[arguments.rivals.len() - 1] };
     let mut block = Block::<D>::new(&[rival], entries);
     block.prepare(load);
@@ -488,7 +489,7 @@ mod tests {
     #[test]
     fn a_cell_measures_all_rivals_and_gets_find_what_was_stored() {
         let mut block = Block::<Texts>::new(&NAMES, 10_000);
-        let arguments = Arguments::for_tests();
+        let arguments = Arguments::for_tests(&NAMES);
         for load in LOADS {
             let rows = block.measure(load, 2, &arguments);
             assert_eq!(rows.iter().map(|row| row.rival).collect::<Vec<_>>(), NAMES);

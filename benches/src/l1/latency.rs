@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use tierce_benches::rounds::{median, turns};
 
 use super::{
-    arguments::Arguments,
+    arguments::many_entries,
     data::{Data, Numbers},
     rivals::{Rival, contender},
 };
+use tierce_benches::arguments::Arguments;
 
 /// The rows of these tables; others differ from them in reads only, or in a weigher.
 const RIVALS: [&str; 7] =
@@ -60,7 +61,7 @@ pub(super) fn measure(arguments: &Arguments) -> Vec<Row> {
     if !arguments.wants("latency/u64/1M/1t") {
         return vec![];
     }
-    let entries = arguments.many_entries();
+    let entries = many_entries(arguments);
     let rivals: Vec<_> =
         RIVALS.into_iter().filter(|rival| arguments.rivals.contains(rival)).collect();
     let rounds = arguments.rounds.min(MOST_ROUNDS);

@@ -11,11 +11,12 @@ use tierce_benches::{
 };
 
 use super::{
-    arguments::Arguments,
+    arguments::many_entries,
     cells::{SEED, digits, resident},
     data::{Data, Numbers, Texts},
     rivals::{Rival, quick, tierce_full},
 };
+use tierce_benches::arguments::Arguments;
 
 /// Keys of one call.
 const KEYS: usize = 100;
@@ -87,7 +88,7 @@ fn measure_of<D: Data>(arguments: &Arguments) -> Vec<Row> {
         return vec![];
     }
     eprintln!("get-many/{}", D::NAME);
-    let entries = arguments.many_entries();
+    let entries = many_entries(arguments);
     let ours: MemoryCache<D::Key, D::Value> = tierce_full::<D>(entries);
     let quick = quick::<D, _>(entries, 1, quick_cache::UnitWeighter);
     for number in shuffled(resident(entries), SEED) {

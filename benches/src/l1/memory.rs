@@ -16,10 +16,11 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    arguments::Arguments,
+    arguments::many_entries,
     data::{Data, Numbers},
     rivals::{NAMES, contender},
 };
+use tierce_benches::arguments::Arguments;
 
 /// What the system is asked for; does the counting of this program once it is told to.
 pub(crate) struct Counting;
@@ -108,7 +109,7 @@ pub(super) fn measure(arguments: &Arguments) -> Result<Vec<Row>, String> {
         arguments.rivals.iter().filter(|name| !matches!(**name, "tierce-get_with" | "scc-read"));
     rivals
         .map(|rival| {
-            let entries = arguments.many_entries().to_string();
+            let entries = many_entries(arguments).to_string();
             let output = Command::new(&program)
                 .args(["--memory-of", rival, &entries])
                 .output()

@@ -27,15 +27,16 @@ mod timing;
 use serde_json::json;
 use tierce_benches::report::{Machine, write_files};
 
-use arguments::{Arguments, Task};
+use arguments::{Task, many_entries};
+use tierce_benches::arguments::Arguments;
 
 /// Does what the arguments say.
 ///
 /// # Errors
 /// If the arguments are wrong, a child fails or a file cannot be written; the text says which.
 pub(crate) fn main() -> Result<(), String> {
-    let arguments = Arguments::from_command_line()?;
-    match &arguments.task {
+    let (arguments, task) = arguments::from_command_line()?;
+    match &task {
         Task::Measure => measure(&arguments),
         Task::Profile { cell, operations } => cells::profile(&arguments, cell, *operations),
         Task::MemoryOf { rival, entries } => memory::print_of(rival, *entries),
@@ -57,7 +58,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     let mut text = format!("# l1\n\n{}\n\n{}\n", machine.line(), question::HOW);
     text += &bars::markdown(&cells, &memory, &latency, &many);
     text += &cells::markdown(&cells);
-    let size = cells::size_name(arguments.many_entries());
+    let size = cells::size_name(many_entries(arguments));
     text += &memory::markdown(&memory, &size);
     text += &latency::markdown(&latency, &size);
     text += &many::markdown(&many, &size);

@@ -9,7 +9,6 @@ use tierce::Medium;
 use tierce_benches::{load::shuffled, rounds::turns};
 
 use super::{
-    arguments::Arguments,
     data::{ABSENT, Numbers, SEED, Value},
     folder::Ground,
     results::{Cell, Row},
@@ -18,6 +17,7 @@ use super::{
     },
     timing::{Pace, Run},
 };
+use tierce_benches::arguments::Arguments;
 
 /// Values of one size.
 #[derive(Clone, Copy)]

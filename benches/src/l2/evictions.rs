@@ -16,11 +16,11 @@ use tierce_benches::hitratio::{
 };
 
 use super::{
-    arguments::Arguments,
     folder::Ground,
     results::{Cell, Row},
     rivals::OURS,
 };
+use tierce_benches::arguments::Arguments;
 
 /// The rows beside ours.
 pub(super) const S3_FIFO: [&str; 2] = ["S3-FIFO, 1 hit", "S3-FIFO, 2 hits"];

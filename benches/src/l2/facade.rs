@@ -10,13 +10,13 @@ use tierce_benches::{
 };
 
 use super::{
-    arguments::Arguments,
     cells::count_name,
     data::{Numbers, Request, SEED, Value},
     folder::Ground,
     results::{Cell, Row},
     timing::Pace,
 };
+use tierce_benches::arguments::Arguments;
 
 /// A cache of both tiers, all of whose hits are in L1.
 pub(super) const CHECKED: &str = "L1 over L2";

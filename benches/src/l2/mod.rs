@@ -2,7 +2,6 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `arguments` | what the program was asked for |
 //! | `data` | which keys and values |
 //! | `folder` | where the stores lie |
 //! | `rivals/` | which stores, and how each is set up |
@@ -18,7 +17,6 @@
 //! | `bars` | which figures are drawn from it, each beside its bar |
 //! | `question` | what the report says of all this |
 
-mod arguments;
 mod bars;
 mod cells;
 mod children;
@@ -37,8 +35,8 @@ mod timing;
 use serde_json::{Value, json};
 use tierce_benches::report::{Machine, write_files};
 
-use arguments::Arguments;
 use results::Section;
+use tierce_benches::arguments::Arguments;
 
 /// Does what the arguments say.
 ///
@@ -49,7 +47,7 @@ pub(crate) fn main() -> Result<(), String> {
     if given.first().is_some_and(|first| first == children::FLAG) {
         return children::main(&given[1..]);
     }
-    let arguments = Arguments::parse(given.into_iter())?;
+    let arguments = Arguments::parse(given.into_iter(), &rivals::NAMES)?;
     let sections = [
         Section {
             title: "One process, /dev/shm",

@@ -6,13 +6,13 @@ use fastrand::Rng;
 use tierce::{Clock, Millis, NewRecord, Store, StoreOptions};
 
 use super::{
-    arguments::Arguments,
     children::{self, Process},
     data::{Request, SEED, Value},
     folder::Ground,
     results::{Cell, Row},
     rivals::OURS,
 };
+use tierce_benches::arguments::Arguments;
 
 /// The size of the store in a full run.
 const STORE_BYTES: usize = 1 << 30;

@@ -7,13 +7,13 @@
 use std::fmt::Write as _;
 
 use super::{
-    arguments::Arguments,
     cells::{Group, SIZES, Stand, Work, count_name},
     children::{Process, order_of, run_of},
     results::{Cell, Row},
     rivals::{ARRAY, LMDB, LMDB_WRITEMAP, OURS, SQLITE},
     timing::Run,
 };
+use tierce_benches::arguments::Arguments;
 
 /// Those that more than one process can open, in the mode they run in here.
 const RIVALS: [&str; 5] = [OURS, ARRAY, LMDB, LMDB_WRITEMAP, SQLITE];

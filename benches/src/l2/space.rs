@@ -7,12 +7,12 @@ use fastrand::Rng;
 use tierce::{Medium, Store};
 
 use super::{
-    arguments::Arguments,
     data::{KEY_BYTES, Request, SEED, Value},
     folder::{Ground, allocated_bytes},
     results::{Cell, Row},
     rivals::{FJALL, Fault, LMDB, LMDB_WRITEMAP, OURS, Ours, REDB, Rival, SQLITE, Setup, open},
 };
+use tierce_benches::arguments::Arguments;
 
 /// Those whose files grow with what is in them.
 const RIVALS: [&str; 5] = [LMDB, LMDB_WRITEMAP, REDB, FJALL, SQLITE];

@@ -5,12 +5,16 @@ use std::{path::Path, time::Duration};
 use tierce_benches::rounds::turns;
 
 use super::{
-    arguments::Arguments,
     results::{Cell, Row},
     rivals::{self, Rival},
     server::{Place, Server},
     timing::Verb,
 };
+use tierce_benches::arguments::Arguments;
+
+/// How long one run of one rival takes.
+const RUN: Duration = Duration::from_millis(500);
+const QUICK_RUN: Duration = Duration::from_millis(100);
 
 /// Callers at once, where there are many.
 const CALLERS: usize = 64;
@@ -70,7 +74,7 @@ fn rows(
     folder: &Path,
     run: impl Fn(&dyn Rival, Duration) -> Result<Figures, String>,
 ) -> Result<Vec<Row>, String> {
-    let limit = Duration::from_millis(arguments.run_millis());
+    let limit = if arguments.quick { QUICK_RUN } else { RUN };
     let mut rows = vec![];
     let mut taking_part = vec![];
     // The values of the others are there before anybody asks for them.

@@ -2,7 +2,6 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `arguments` | what the program was asked for |
 //! | `data` | which keys and values |
 //! | `server` | the server that all talk to |
 //! | `rivals` | which clients, and how each is set up; `hiredis.c` is one of them |
@@ -12,7 +11,6 @@
 //! | `bars` | which figures are drawn from it, each beside its bar |
 //! | `question` | what the report says of all this |
 
-mod arguments;
 mod bars;
 mod cells;
 mod data;
@@ -25,16 +23,16 @@ mod timing;
 use serde_json::Value;
 use tierce_benches::report::{Machine, write_files};
 
-use arguments::Arguments;
 use results::Section;
 use server::Server;
+use tierce_benches::arguments::Arguments;
 
 /// Does what the arguments say.
 ///
 /// # Errors
 /// If the arguments are wrong, a rival fails or a file cannot be written; the text says which.
 pub(crate) fn main() -> Result<(), String> {
-    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let arguments = Arguments::parse(std::env::args().skip(1), &rivals::NAMES)?;
     let server = Server::start()?;
     let folder = tempfile::tempdir().map_err(|error| format!("no folder: {error}"))?;
     let sections = [
