@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply sanitize model torture torture-l2 torture-l3 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ fuzz-store: ## Two million random operations on store files with random damage (
 
 fuzz-reply: ## Five million replies of a server, whole and damaged, in pieces (about a minute)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-reply -- 5000000
+
+fuzz-envelope: ## Twenty million records of L3, sound, damaged and forged (minutes)
+	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-envelope -- 20000000
 
 sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 	scripts/sanitize.sh address

@@ -1,6 +1,6 @@
 //! Random operations on a [`MemoryCache`](tierce::MemoryCache), on the file of a
-//! [`Store`](tierce::Store), and on the reader of a server's replies, each beside a plain model
-//! of it.
+//! [`Store`](tierce::Store), and on the reader of a server's replies, each beside a plain model of
+//! it; and random, damaged and hostile bytes for the reader of records of L3.
 //!
 //! | file | holds |
 //! |---|---|
@@ -11,11 +11,21 @@
 //! | `world` | the operations, and what must hold after each |
 //! | `store` | the same for L2, with damage to the file |
 //! | `reply` | the replies of a server, whole and damaged, in pieces |
+//! | `envelope` | records of L3, damaged and made up |
 //! | `drive` | seed after seed, for the programs |
 //!
 //! The same bytes, or the same seed, always do the same. A failure is a panic.
 
+/// The very files of the crate, which does not show what it makes of records.
+#[allow(dead_code, unreachable_pub, missing_docs, rustdoc::all)]
+#[path = "../../crates/tierce/src/codec/mod.rs"]
+mod codec;
 mod drive;
+mod envelope;
+/// Where the included files look for it.
+mod error {
+    pub(crate) use tierce::{Error, ErrorKind, Result};
+}
 mod guest;
 mod model;
 mod reply;
@@ -27,6 +37,7 @@ mod world;
 use std::sync::{Mutex, PoisonError};
 
 pub use drive::drive;
+pub use envelope::MOST_ALLOCATED;
 use source::Source;
 use things::{Plain, Tracked};
 use world::World;
@@ -71,4 +82,14 @@ pub fn run_reply(bytes: &[u8]) -> u64 {
 /// Reads so many replies, and returns how many.
 pub fn run_reply_seed(seed: u64, replies: u64) -> u64 {
     reply::run(&mut Source::seeded(seed, replies))
+}
+
+/// Reads what the bytes make of records of L3, and returns how many those were.
+pub fn run_envelope(bytes: &[u8]) -> u64 {
+    envelope::run(&mut Source::bytes(bytes))
+}
+
+/// Reads so many records of L3, sound, damaged and made up, and returns how many.
+pub fn run_envelope_seed(seed: u64, operations: u64) -> u64 {
+    envelope::run(&mut Source::seeded(seed, operations))
 }

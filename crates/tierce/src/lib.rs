@@ -70,7 +70,7 @@ pub use bytes::Bytes;
 
 pub use cache::{Answer, Builder, Cache, LoadOptions, Loaded, MAX_KEY_BYTES, Origin, SetOptions};
 pub use clock::{Clock, ManualClock, Millis};
-pub use codec::{BytesCodec, Codec, Format};
+pub use codec::{BytesCodec, Codec, Compression, Format};
 #[cfg(feature = "config")]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};

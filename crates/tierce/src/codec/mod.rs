@@ -38,6 +38,61 @@ impl Format {
     }
 }
 
+/// How values are made smaller on their way to L3.
+///
+/// Numbers are part of the stored format: never reuse one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Values go as they are.
+    #[default]
+    None = 0,
+    /// LZ4, its block format: fast, and saves about half of text.
+    Lz4 = 1,
+    /// Zstandard: saves more, and costs more.
+    Zstd = 2,
+}
+
+impl Compression {
+    /// The compression of a stored number, or `None` for one that this version does not know.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// `none`, `lz4` or `zstd`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The one of this name, in any case.
+    #[cfg(feature = "config")]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        [Self::None, Self::Lz4, Self::Zstd]
+            .into_iter()
+            .find(|kind| text.eq_ignore_ascii_case(kind.as_str()))
+    }
+
+    /// True if this build can write and read it.
+    pub const fn is_built_in(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Lz4 => cfg!(feature = "lz4"),
+            Self::Zstd => cfg!(feature = "zstd"),
+        }
+    }
+}
+
 /// Turns values into bytes and back.
 pub trait Codec<V>: Send + Sync + 'static {
     /// The bytes of `value` and how to read them.

@@ -100,7 +100,9 @@ impl Config {
             .coherence(section.coherence)
             .heartbeat(section.heartbeat)
             .staleness_bound(section.staleness_bound)
-            .on_loss(section.on_loss);
+            .on_loss(section.on_loss)
+            .compression(section.compression)
+            .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));
         options = match (&section.url, &section.unix) {
             (Some(url), _) => options.url(url.expose()),
             (None, Some(path)) => options.unix_path(path).database(section.database.into()),
@@ -118,6 +120,12 @@ impl Config {
         }
         if let Some(path) = &section.tls_ca_file {
             options = options.tls_ca_file(path);
+        }
+        if let Some(key) = &section.seal_key {
+            options = options.seal_key(key.expose());
+        }
+        if let Some(keys) = &section.older_seal_keys {
+            options = options.older_seal_keys(keys.expose());
         }
         Ok(builder.redis(options))
     }

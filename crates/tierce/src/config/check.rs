@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     }
     check_shared(config)?;
     check_coherence(config)?;
+    check_seal(config)?;
     check_url(config)?;
     check_unix(config)?;
     check_user(config)
@@ -56,6 +57,14 @@ fn check_coherence(config: &Config) -> Result<()> {
             "redis.heartbeat",
             "the bound must be at least two heartbeats",
         ));
+    }
+    Ok(())
+}
+
+fn check_seal(config: &Config) -> Result<()> {
+    if config.redis.older_seal_keys.is_some() && config.redis.seal_key.is_none() {
+        let rule = "older keys need one that seals";
+        return Err(conflict(config, "redis.older_seal_keys", "redis.seal_key", rule));
     }
     Ok(())
 }

@@ -57,6 +57,11 @@ const MOST_STORE_BYTES: u64 = 8 << 40;
 /// A file or value name fits in one component of a path with room for an ending.
 const MOST_NAME_BYTES: usize = 64;
 
+/// The largest value that the options of L3 allow.
+const MOST_REDIS_VALUE: u64 = 511 << 20;
+/// Keys are changed one after the other: more are forgotten ones.
+const MOST_SEAL_KEYS: usize = 8;
+
 const COUNT_OF_ENTRIES: Kind = Kind::Count { least: 1, most: MOST_ENTRIES };
 const NETWORK_SPAN: Kind = Kind::Span { least: MILLISECOND, most: MOST_NETWORK };
 
@@ -498,6 +503,50 @@ pub(super) static FIELDS: &[Field] = &[
                   their time to live ends",
         read: take!(OnLoss, redis.on_loss),
         write: put!(OnLoss, redis.on_loss),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.compression",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Compression,
+        default: "none",
+        meaning: "how values in L3 are made smaller; processes without it find misses",
+        read: take!(Compression, redis.compression),
+        write: put!(Compression, redis.compression),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.compress_above",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Size { least: 0, most: MOST_REDIS_VALUE },
+        default: "1KiB",
+        meaning: "from how many bytes on values in L3 are made smaller, where that saves an eighth",
+        read: take!(Size, redis.compress_above),
+        write: put!(Size, redis.compress_above),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.seal_key",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Keys { most: 1 },
+        default: "none",
+        meaning: "key that encrypts values in L3; records not sealed by it are misses",
+        read: take!(some Secret, redis.seal_key),
+        write: put!(some Secret, redis.seal_key),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.older_seal_keys",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Keys { most: MOST_SEAL_KEYS },
+        default: "none",
+        meaning: "keys whose records are read too, for a change of redis.seal_key",
+        read: take!(some Secret, redis.older_seal_keys),
+        write: put!(some Secret, redis.older_seal_keys),
         unset: |_| "none".to_owned(),
     },
     Field {

@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{config::secret::Secret, policy::PolicyKind, tier::OnLoss};
+use crate::{codec::Compression, config::secret::Secret, policy::PolicyKind, tier::OnLoss};
 
 /// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
 pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
@@ -155,6 +155,14 @@ pub struct RedisSection {
     pub staleness_bound: Duration,
     /// `redis.on_loss`: what becomes of copies when the stream of changes is lost.
     pub on_loss: OnLoss,
+    /// `redis.compression`: how values are made smaller.
+    pub compression: Compression,
+    /// `redis.compress_above`: from how many bytes on.
+    pub compress_above: u64,
+    /// `redis.seal_key`: the key under which values are sealed.
+    pub seal_key: Option<Secret>,
+    /// `redis.older_seal_keys`: keys that sealed before and still open.
+    pub older_seal_keys: Option<Secret>,
 }
 
 impl Default for RedisSection {
@@ -177,6 +185,10 @@ impl Default for RedisSection {
             heartbeat: Duration::from_secs(2),
             staleness_bound: Duration::from_secs(5),
             on_loss: OnLoss::Miss,
+            compression: Compression::None,
+            compress_above: 1 << 10,
+            seal_key: None,
+            older_seal_keys: None,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
 use super::*;
 use crate::config::fields::FIELDS;
 
+const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
 fn refused<T: fmt::Debug>(result: Result<T>) -> String {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
@@ -52,6 +54,9 @@ fn sample(key: &str) -> &'static str {
         "redis.host" => "cache",
         "redis.username" | "redis.password" => "orders-user",
         "redis.prefix" => "orders:",
+        "redis.compression" => "zstd",
+        "redis.compress_above" => "10KiB",
+        "redis.seal_key" | "redis.older_seal_keys" => SEAL_KEY,
         "memory.max_bytes" | "shared.max_bytes" | "shared.max_value_bytes" => "10MiB",
         "memory.shards" => "16",
         "memory.policy" => "lru",
@@ -81,15 +86,20 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let others = config.show().into_iter().filter(|shown| shown.key != field.key);
         assert_eq!(others.filter(|shown| shown.source != Source::Default).count(), 0);
 
-        // A user name is refused without a password.
-        let is_user = field.key == "redis.username";
-        let more = if is_user { "\nredis.password: 'p'" } else { "" };
+        // A user name is refused without a password, and older keys without one that seals.
+        let needs = match field.key {
+            "redis.username" => Some(("redis.password", "REDIS_PASSWORD", "p")),
+            "redis.older_seal_keys" => Some(("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)),
+            _ => None,
+        };
+        let more = needs.map_or_else(String::new, |(key, _, text)| format!("\n{key}: '{text}'"));
         let config = Config::from_text(&format!("{}: \"{text}\"{more}", field.key)).unwrap();
         assert_eq!((field.read)(&config), wanted, "{} by file", field.key);
 
         for name in field.variables() {
-            let more = [("REDIS_PASSWORD", "p"), (&name, text)];
-            let config = env(&more[usize::from(!is_user)..]).unwrap();
+            let mut variables = vec![(name.as_str(), text)];
+            variables.extend(needs.map(|(_, name, text)| (name, text)));
+            let config = env(&variables).unwrap();
             assert_eq!((field.read)(&config), wanted, "{} by {name}", field.key);
             assert_eq!(config.get(field.key).unwrap().source, Source::Environment { name });
         }
@@ -378,6 +388,31 @@ fn secrets_are_in_no_output() {
 }
 
 #[test]
+fn seal_keys_are_in_no_output_and_can_be_a_mounted_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let name = path.to_str().unwrap();
+    fs::write(&path, format!("{SEAL_KEY}\n{SEAL_KEY}\n")).unwrap();
+    let older = ("CACHE_REDIS_OLDER_SEAL_KEYS_FILE", name);
+    let config = env(&[("CACHE_REDIS_SEAL_KEY", SEAL_KEY), older]).unwrap();
+    assert_eq!(config.redis.seal_key.as_ref().unwrap().expose(), SEAL_KEY);
+    assert_eq!(config.redis.older_seal_keys.as_ref().unwrap().expose().len(), 129);
+    assert_eq!(config.get("redis.seal_key").unwrap().value, "***");
+    let all = format!("{config:?} {:?}", config.show());
+    assert!(!all.contains("00010203"), "{all}");
+
+    for (key, text) in [
+        ("redis.seal_key", format!("{SEAL_KEY}{SEAL_KEY}")),
+        ("redis.seal_key", format!("{SEAL_KEY} {SEAL_KEY}")),
+        ("redis.older_seal_keys", format!("{SEAL_KEY},{}", &SEAL_KEY[1..])),
+    ] {
+        let error = Config::default().set(key, &text).unwrap_err();
+        let all = format!("{error} {error:?}");
+        assert!(all.contains(key) && !all.contains("00010203"), "{all}");
+    }
+}
+
+#[test]
 fn a_secret_can_be_a_mounted_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
@@ -408,6 +443,10 @@ fn a_secret_can_be_a_mounted_file() {
 #[test]
 fn values_that_do_not_go_together_are_refused_with_both_sources() {
     for (text, parts) in [
+        (
+            format!("redis: {{older_seal_keys: '{SEAL_KEY}'}}").as_str(),
+            ["redis.older_seal_keys = ***", "redis.seal_key"],
+        ),
         ("redis: {username: me}", ["redis.username = me", "redis.password = none"]),
         ("shared: {directory: /run/a, name: b}", ["shared.directory", "shared.name = b"]),
         ("redis: {database: 1, url: 'redis://h'}", ["redis.url", "redis.database = 1"]),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    codec::Compression,
     config::{
         Environment,
         secret::{self, Secret, UrlParts},
@@ -35,6 +36,7 @@ pub(super) enum Value {
     Environment(Environment),
     Policy(PolicyKind),
     OnLoss(OnLoss),
+    Compression(Compression),
 }
 
 impl fmt::Display for Value {
@@ -53,6 +55,7 @@ impl fmt::Display for Value {
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
             Self::OnLoss(what) => out.write_str(what.as_str()),
+            Self::Compression(kind) => out.write_str(kind.as_str()),
         }
     }
 }
@@ -95,12 +98,17 @@ pub(super) enum Kind {
     Environment,
     Policy,
     OnLoss,
+    Compression,
+    /// Keys of 64 hex digits, apart by commas or blanks, up to so many.
+    Keys {
+        most: usize,
+    },
 }
 
 impl Kind {
     /// True where output must not show the text.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Url)
+        matches!(self, Self::Secret | Self::Url | Self::Keys { .. })
     }
 
     /// True where a file must write the value as text: a bare 007 would lose its zeros.
@@ -113,6 +121,7 @@ impl Kind {
                 | Self::Path
                 | Self::Secret
                 | Self::Url
+                | Self::Keys { .. }
         )
     }
 
@@ -158,6 +167,11 @@ impl Kind {
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
+            Self::Compression => "must be none, lz4 or zstd".to_owned(),
+            Self::Keys { most: 1 } => "must be 64 hex digits".to_owned(),
+            Self::Keys { most } => {
+                format!("must be 1 to {most} keys of 64 hex digits, apart by commas or blanks")
+            }
         }
     }
 
@@ -173,11 +187,13 @@ impl Kind {
             }
             Self::Path => Value::Path(PathBuf::from(text)),
             Self::Secret => Value::Secret(Secret::new(text)),
+            Self::Keys { .. } => Value::Secret(Secret::new(text.trim())),
             Self::Url => Value::Url(Secret::new(text.trim())),
             Self::Tiering => Value::Tiering(text.parse().ok()?),
             Self::Environment => Value::Environment(Environment::parse(text)?),
             Self::Policy => Value::Policy(PolicyKind::parse(text)?),
             Self::OnLoss => Value::OnLoss(OnLoss::parse(text)?),
+            Self::Compression => Value::Compression(Compression::parse(text)?),
         };
         self.allows(&value).then_some(value)
     }
@@ -206,12 +222,20 @@ impl Kind {
             }
             (Self::Path, Value::Path(path)) => is_absolute_path(path),
             (Self::Secret, Value::Secret(secret)) => !secret.expose().is_empty(),
+            (Self::Keys { most }, Value::Secret(secret)) => {
+                let apart = |letter: char| letter.is_whitespace() || letter == ',';
+                let keys = secret.expose().split(apart).filter(|key| !key.is_empty());
+                let is_key =
+                    |key: &str| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+                (1..=most).contains(&keys.clone().count()) && keys.clone().all(is_key)
+            }
             (Self::Url, Value::Url(url)) => UrlParts::of(url.expose()).is_some(),
             (Self::Flag, Value::Flag(_))
             | (Self::Tiering, Value::Tiering(_))
             | (Self::Environment, Value::Environment(_))
             | (Self::Policy, Value::Policy(_))
-            | (Self::OnLoss, Value::OnLoss(_)) => true,
+            | (Self::OnLoss, Value::OnLoss(_))
+            | (Self::Compression, Value::Compression(_)) => true,
             _ => false,
         }
     }
@@ -260,6 +284,19 @@ mod tests {
         assert!(
             ["", "run/a", "~/a", "/a\nb"].iter().all(|wrong| Kind::Path.parse(wrong).is_none())
         );
+    }
+
+    #[test]
+    fn keys_are_of_64_hex_digits_and_as_many_as_told() {
+        let key = "0123456789abcdefABCDEF".repeat(3)[..64].to_owned();
+        let (one, two) = (Kind::Keys { most: 1 }, Kind::Keys { most: 2 });
+        assert!(one.parse(&format!(" {key}\n")).is_some() && one.is_secret());
+        assert!(two.parse(&format!("{key}, {key}\n")).is_some());
+        for wrong in ["", ",", &key[1..], &format!("{key}0"), &key.replace('c', "g")] {
+            assert!(one.parse(wrong).is_none() && two.parse(wrong).is_none(), "{wrong}");
+        }
+        assert!(one.parse(&format!("{key} {key}")).is_none());
+        assert!(two.parse(&format!("{key} {key} {key}")).is_none());
     }
 
     #[test]

@@ -15,10 +15,7 @@ use super::{
     stream::Stream,
     wire::{Trouble, Wire},
 };
-use crate::{
-    codec::envelope,
-    error::{Error, ErrorKind, Result},
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Longest key that a cache takes, and room for the names and numbers beside a value.
 const BESIDE_VALUE: usize = 128 << 10;
@@ -27,7 +24,7 @@ impl Limits {
     /// What a server may answer: a value of the largest size that is allowed, and as much again
     /// for a reply of several.
     fn of(settings: &Settings) -> Self {
-        let string = envelope::stored_bytes(BESIDE_VALUE, settings.max_value_bytes);
+        let string = settings.envelope.most_stored_bytes(BESIDE_VALUE);
         Self { string, reply: 2 * string }
     }
 }

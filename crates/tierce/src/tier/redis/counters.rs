@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::codec::envelope::Doubt;
+
 /// Counters of the Redis tier since it was made. A forked child goes on from its parent's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,7 +31,7 @@ pub struct RedisStatistics {
     /// Requests that failed at once because there was no connection.
     pub disconnected: u64,
     /// Values found under our names that are no records of ours: damaged, foreign, of another
-    /// version or type.
+    /// version or type, under another seal; [`doubts`](Self::doubts) tells them apart.
     pub corrupt: u64,
     /// Writes that the server refused because their deadline had passed when it came to them.
     pub late_writes: u64,
@@ -41,6 +43,15 @@ pub struct RedisStatistics {
     pub subscriptions: u64,
     /// ... and those that were lost, or could not be made.
     pub subscriptions_lost: u64,
+    doubts: [u64; Doubt::ALL.len()],
+}
+
+impl RedisStatistics {
+    /// Why values were counted as [`corrupt`](Self::corrupt): each reason, as a label of metrics
+    /// names it, and how often it was the first one found.
+    pub fn doubts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Doubt::ALL.into_iter().zip(self.doubts).map(|(doubt, times)| (doubt.as_str(), times))
+    }
 }
 
 /// The live counters. Each is a statistic of its own, so relaxed order suffices.
@@ -63,6 +74,7 @@ pub(super) struct Counters {
     pub(super) all_changes_told: AtomicU64,
     pub(super) subscriptions: AtomicU64,
     pub(super) subscriptions_lost: AtomicU64,
+    doubts: [AtomicU64; Doubt::ALL.len()],
 }
 
 /// Counts one.
@@ -71,6 +83,12 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Counters {
+    /// Counts bytes that are no record, and why.
+    pub(super) fn count_doubt(&self, doubt: Doubt) {
+        count(&self.corrupt);
+        count(&self.doubts[doubt as usize]);
+    }
+
     pub(super) fn snapshot(&self) -> RedisStatistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RedisStatistics {
@@ -91,6 +109,7 @@ impl Counters {
             all_changes_told: read(&self.all_changes_told),
             subscriptions: read(&self.subscriptions),
             subscriptions_lost: read(&self.subscriptions_lost),
+            doubts: std::array::from_fn(|number| read(&self.doubts[number])),
         }
     }
 }

@@ -71,9 +71,10 @@ use self::{
     subscriber::Subscriber,
 };
 use crate::{
-    codec::envelope,
+    codec::envelope::Doubt,
     error::{ErrorKind, Result},
     tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
+    tiering::TierKind,
 };
 
 /// TTLs beyond this are stored without one: the server's own bound is of that order, and no
@@ -154,11 +155,11 @@ impl RedisTier {
 
     /// What a record of `key` takes in the server at most, so that nothing larger is ever sent.
     fn most_stored_bytes(&self, key: &[u8]) -> usize {
-        envelope::stored_bytes(key.len(), self.common.settings.max_value_bytes)
+        self.common.settings.envelope.most_stored_bytes(key.len())
     }
 
     fn check_size(&self, record: &Record) -> Result<()> {
-        let bound = self.common.settings.max_value_bytes;
+        let bound = self.common.settings.envelope.max_value_bytes;
         if record.value.len() > bound {
             return Err(refusal::error(
                 ErrorKind::TooLarge,
@@ -168,17 +169,24 @@ impl RedisTier {
         Ok(())
     }
 
+    /// The body of the record, to which the server adds its head.
+    fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
+        let envelope = &self.common.settings.envelope;
+        let body = envelope.seal(key, &record.value, record.format, record.change);
+        body.map(Bytes::from).map_err(|error| error.in_tier(TierKind::Redis))
+    }
+
     /// The record in bytes found under the name of `key`, or `None` and a count.
     fn open(&self, stored: Bytes, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
-        let opened = match envelope::open(&stored, key) {
-            Ok(opened) if opened.value.len() <= self.common.settings.max_value_bytes => opened,
-            _ => {
-                count(&self.common.counters.corrupt);
+        let opened = match self.common.settings.envelope.open(stored, key) {
+            Ok(opened) => opened,
+            Err(doubt) => {
+                self.common.counters.count_doubt(doubt);
                 return None;
             }
         };
         let record = Record {
-            value: stored.slice(opened.value),
+            value: opened.value,
             format: opened.format,
             change: opened.change,
             ttl: u64::try_from(pttl_millis).ok().map(Duration::from_millis),
@@ -204,7 +212,7 @@ impl RemoteTier for RedisTier {
             None => {
                 // There, but of a type or size that is none of ours.
                 if pttl != NO_SUCH_KEY {
-                    count(&self.common.counters.corrupt);
+                    self.common.counters.count_doubt(Doubt::Type);
                 }
                 None
             }
@@ -224,7 +232,7 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
+        let body = self.seal(key, record)?;
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
         for most in [self.most_stored_bytes(key), 0] {
             let adopted = Bytes::from(most.to_string());
@@ -273,7 +281,7 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return self.delete(key) };
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = Bytes::from(envelope::seal(key, &record.value, record.format, record.change)?);
+        let body = self.seal(key, record)?;
         if call.server_deadline().is_none() {
             // The clock of the server is asked for when the connection is made.
             call.perform(Work::One(redis::cmd("PING")))?;

@@ -8,6 +8,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::{
+    codec::{
+        Compression,
+        envelope::{Envelope, SealKeys},
+    },
     error::{Error, ErrorKind, Result},
     tier::{Coherence, OnLoss},
     tiering::TierKind,
@@ -41,6 +45,10 @@ const COHERENCE: Coherence = Coherence {
     on_loss: OnLoss::Miss,
 };
 
+/// From here on lz4 halves usual text for some microseconds; what a smaller value saves is less than
+/// a packet.
+const COMPRESS_ABOVE: usize = 1024;
+
 /// Options of the Redis tier.
 ///
 /// ```
@@ -67,6 +75,10 @@ pub struct RedisOptions {
     write_timeout: Duration,
     queue: usize,
     max_value_bytes: usize,
+    compression: Compression,
+    compress_above: usize,
+    seal_key: Option<String>,
+    older_seal_keys: Option<String>,
     ledger_keys: usize,
     coherence: Coherence,
 }
@@ -89,6 +101,10 @@ impl Default for RedisOptions {
             write_timeout: Duration::from_millis(100),
             queue: 1024,
             max_value_bytes: 16 << 20,
+            compression: Compression::None,
+            compress_above: COMPRESS_ABOVE,
+            seal_key: None,
+            older_seal_keys: None,
             ledger_keys: 65_536,
             coherence: COHERENCE,
         }
@@ -221,6 +237,49 @@ impl RedisOptions {
         self
     }
 
+    /// Sets how values are made smaller on their way to the server. Default:
+    /// [`Compression::None`]. Needs the feature of its name, in every process that is to read
+    /// them: for others they are misses.
+    ///
+    /// A value that would shrink by less than an eighth goes as it is. Who sees how long a value
+    /// is learns something of what is in it, also where it is sealed.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Sets from how many bytes on values are made smaller. Default: 1 KiB. At most 511 MiB.
+    #[must_use]
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.compress_above = bytes;
+        self
+    }
+
+    /// Sets the key under which values are sealed: encrypted, and bound to their key of the cache.
+    /// 64 hex digits, drawn at random (`openssl rand -hex 32`). Default: none. Needs the feature
+    /// `seal`.
+    ///
+    /// Records that are not sealed, or under another key, are misses then. Names of keys, lengths
+    /// of values and times to live stay readable, and who may write to the server can bring back
+    /// an earlier record of a key, or remove it.
+    #[must_use]
+    pub fn seal_key(mut self, key: impl Into<String>) -> Self {
+        self.seal_key = Some(key.into());
+        self
+    }
+
+    /// Sets keys that sealed records before and still open them, apart by commas or blanks.
+    /// Default: none. Needs a [`seal_key`](Self::seal_key).
+    ///
+    /// To change the key without misses, first give the new one to all processes here, then make
+    /// it their `seal_key` and put the one of before here.
+    #[must_use]
+    pub fn older_seal_keys(mut self, keys: impl Into<String>) -> Self {
+        self.older_seal_keys = Some(keys.into());
+        self
+    }
+
     /// Sets how many keys whose change the server did not take are remembered one by one; beyond
     /// that everything in the tier is distrusted until it was cleared. Default: 65,536. 1 to 2^24.
     #[must_use]
@@ -298,9 +357,16 @@ impl RedisOptions {
         check_prefix(&self.prefix)?;
         check_range("queue", self.queue, MAX_QUEUE)?;
         check_range("max_value_bytes", self.max_value_bytes, MAX_VALUE_BYTES)?;
+        if self.compress_above > MAX_VALUE_BYTES {
+            let found = self.compress_above;
+            return Err(wrong(format!(
+                "compress_above = {found}: must be at most {MAX_VALUE_BYTES}"
+            )));
+        }
         check_range("ledger_keys", self.ledger_keys, 1 << 24)?;
         check_coherence(&self.coherence)?;
 
+        let envelope = self.envelope()?;
         let mut named = self.named()?;
         named.username = self.username.or(named.username);
         named.password = self.password.or(named.password);
@@ -340,8 +406,35 @@ impl RedisOptions {
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             queue: self.queue,
-            max_value_bytes: self.max_value_bytes,
+            envelope,
             heartbeat: self.coherence.heartbeat,
+        })
+    }
+
+    /// How records are written and read.
+    fn envelope(&self) -> Result<Envelope> {
+        if !self.compression.is_built_in() {
+            let name = self.compression.as_str();
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("redis.compression = {name}: this build lacks the feature {name}"),
+            )
+            .in_tier(TierKind::Redis));
+        }
+        let older = self.older_seal_keys.as_deref();
+        let seal_keys = match &self.seal_key {
+            None if older.is_some() => return Err(wrong("older_seal_keys: needs a seal_key")),
+            None => None,
+            Some(first) => Some(
+                SealKeys::parse(first, older.unwrap_or_default())
+                    .map_err(|error| error.in_tier(TierKind::Redis))?,
+            ),
+        };
+        Ok(Envelope {
+            compression: self.compression,
+            compress_above: self.compress_above,
+            max_value_bytes: self.max_value_bytes,
+            seal_keys,
         })
     }
 
@@ -389,6 +482,10 @@ impl fmt::Debug for RedisOptions {
             .field("write_timeout", &self.write_timeout)
             .field("queue", &self.queue)
             .field("max_value_bytes", &self.max_value_bytes)
+            .field("compression", &self.compression)
+            .field("compress_above", &self.compress_above)
+            .field("seal_key", &self.seal_key.as_ref().map(|_| "(hidden)"))
+            .field("older_seal_keys", &self.older_seal_keys.as_ref().map(|_| "(hidden)"))
             .field("ledger_keys", &self.ledger_keys)
             .field("coherence", &self.coherence)
             .finish()
@@ -425,7 +522,7 @@ pub(super) struct Settings {
     pub(super) read_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) queue: usize,
-    pub(super) max_value_bytes: usize,
+    pub(super) envelope: Envelope,
     pub(super) heartbeat: Duration,
 }
 
@@ -524,6 +621,8 @@ fn parse_url(url: &str) -> Result<Named> {
 mod tests {
     use super::*;
 
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
+
     fn message(options: RedisOptions) -> String {
         match options.check() {
             Ok(_) => panic!("was accepted"),
@@ -545,6 +644,8 @@ mod tests {
             (new().queue(0), "redis.queue = 0"),
             (new().max_value_bytes(0), "redis.max_value_bytes = 0"),
             (new().max_value_bytes(512 << 20), "redis.max_value_bytes"),
+            (new().compress_above(512 << 20), "redis.compress_above"),
+            (new().older_seal_keys(KEY), "needs a seal_key"),
             (new().ledger_keys(0), "redis.ledger_keys = 0"),
             (new().read_timeout(Duration::ZERO), "redis.read_timeout"),
             (new().write_timeout(Duration::MAX), "redis.write_timeout"),
@@ -598,6 +699,47 @@ mod tests {
             assert_eq!((spoken, refused), (cfg!(feature = "tls"), !cfg!(feature = "tls")));
         }
         assert!(message(RedisOptions::new().unix_path("/s").tls(true)).contains("unix socket"));
+    }
+
+    #[test]
+    fn what_a_build_lacks_is_refused_and_never_left_out() {
+        for kind in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let outcome = RedisOptions::new().compression(kind).check();
+            match outcome {
+                Ok(settings) => assert_eq!(settings.envelope.compression, kind),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+            }
+        }
+        let outcome = RedisOptions::new().seal_key(KEY).check();
+        let sealed = outcome.as_ref().is_ok_and(|settings| settings.envelope.seal_keys.is_some());
+        let refused = outcome.is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+        assert_eq!((sealed, refused), (cfg!(feature = "seal"), !cfg!(feature = "seal")));
+    }
+
+    #[cfg(feature = "seal")]
+    #[test]
+    fn a_seal_key_is_64_hex_digits_and_no_message_repeats_it() {
+        for wrong in ["", "abc", &KEY[1..], &KEY.replace('e', "g"), &format!("{KEY}00")] {
+            let new = RedisOptions::new();
+            for (options, name) in [
+                (new.clone().seal_key(wrong), "redis.seal_key"),
+                (
+                    new.seal_key(KEY).older_seal_keys(format!("{KEY},{wrong}")),
+                    "redis.older_seal_keys",
+                ),
+            ] {
+                if wrong.is_empty() && name.contains("older") {
+                    assert!(options.check().is_ok(), "a comma at the end is no key");
+                    continue;
+                }
+                assert!(!format!("{options:?}").contains("00010203"), "{options:?}");
+                let message = message(options);
+                assert!(message.contains(name) && message.contains("64 hex"), "{message}");
+                assert!(!message.contains("00010203"), "{message}");
+            }
+        }
+        let spaced = RedisOptions::new().seal_key(format!(" {KEY}\n"));
+        assert!(spaced.older_seal_keys(format!("{KEY}, {KEY}\n{KEY}")).check().is_ok());
     }
 
     #[test]

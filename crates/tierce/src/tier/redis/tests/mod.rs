@@ -1,6 +1,7 @@
 //! Tests against real servers.
 
 mod coherence;
+mod envelope;
 mod faults;
 mod outage;
 mod process;

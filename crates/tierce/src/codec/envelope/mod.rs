@@ -1,0 +1,338 @@
+//! The form of a value in L3: who it belongs to, how to read it, and proof that it is whole.
+//!
+//! A stored value is a head that the server wrote and a body that the client wrote:
+//!
+//! ```text
+//!   0   epoch: 16 decimal digits, padded with zeros    the head, written by the script that
+//!  16   SHA-1 of these, first 16 hex digits            stores the record (tier/redis/scripts.rs)
+//!  ---------------------------------------------------------------------------------------------
+//!  32   magic 89 74 4c 33 ("\x89tL3")                  the body
+//!  36   version u8 = 1
+//!  37   format u8                                      see `Format`
+//!  38   flags u16                                      bits 0-3 compression, bit 4 sealed
+//!  40   key length u32
+//!  44   length u32 of the value as it is stored
+//!  48   change u64                                     drawn at random by who wrote the record
+//!  56   length u32 of the value inflated               only of a compressed one
+//!       key id [4], salt [24]                          only of a sealed one
+//!       key
+//!       value                                          compressed, then encrypted
+//!       tag [16]                                       only of a sealed one
+//!  end-8  XXH3-64 u64 of the body before it            seed `CHECKSUM_SEED`
+//! ```
+//!
+//! Numbers are little endian. A reader refuses flags that it does not know. The epoch stands
+//! outside the checksum because only the server knows it at the moment of the write. It has a
+//! check of its own, by the one hash that the server's scripts can compute, because a flipped bit
+//! can make an old epoch the current one.
+//!
+//! [`Envelope::open`] reads any bytes: it never panics, compares every length with what is there,
+//! and with the bound on values, before using it, and names the first reason for doubt. The whole
+//! key is compared, so that another key's value never passes.
+//!
+//! A seal covers all of the body before the tag, so nobody without the key of the seal can change
+//! a record or move it to another key of the cache. The head is the server's own: who may write
+//! there can bring an earlier record of the same key back, or remove it.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `doubt` | why bytes are no record |
+//! | `packing` | how values are made smaller |
+//! | `sealing` | how they are sealed |
+
+mod doubt;
+mod packing;
+#[cfg_attr(not(feature = "seal"), path = "sealing_absent.rs")]
+mod sealing;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+pub(crate) use self::{doubt::Doubt, sealing::SealKeys};
+use crate::{
+    codec::{Compression, Format},
+    error::{Error, ErrorKind, Result},
+};
+
+/// Begins every body. The first byte is not ASCII, so that text is never taken for a record.
+const MAGIC: [u8; 4] = [0x89, b't', b'L', b'3'];
+
+/// The layout above. A reader takes any other for a miss.
+const VERSION: u8 = 1;
+
+/// Decimal digits of an epoch. Sixteen hold every integer that a double of the server's scripts
+/// holds exactly.
+const EPOCH_DIGITS: usize = 16;
+
+/// Hex digits of the check of the epoch: 64 bits, as the checksum has.
+const CHECK_DIGITS: usize = 16;
+
+/// Bytes before the body.
+pub(crate) const HEAD_BYTES: usize = EPOCH_DIGITS + CHECK_DIGITS;
+
+/// Bytes of the body that every record has before the key.
+const FIXED_BYTES: usize = 24;
+
+/// How many bytes from the start of a stored value tell which change made it ([`change_of`]).
+pub(crate) const START_BYTES: usize = HEAD_BYTES + FIXED_BYTES;
+
+/// The flags that tell the compression.
+const COMPRESSION_FLAGS: u16 = 0x000f;
+
+/// The flag of a sealed record.
+const SEALED_FLAG: u16 = 0x0010;
+
+/// Bytes of the length of an inflated value.
+const INFLATED_BYTES: usize = 4;
+
+/// Bytes that tell which key sealed a record: enough to tell a few keys apart.
+const KEY_ID_BYTES: usize = 4;
+
+/// Random bytes of each sealed record; why so many is told in `sealing`.
+const SALT_BYTES: usize = 24;
+
+/// Bytes of the proof that a sealed record is what its key sealed.
+const TAG_BYTES: usize = 16;
+
+/// Bytes of the checksum at the end.
+const CHECKSUM_BYTES: usize = 8;
+
+/// Separates our checksums from plain XXH3 of the same bytes made by somebody else.
+const CHECKSUM_SEED: u64 = 0x7469_6572_6365_4c33;
+
+/// A compressed value is kept where it saves at least one byte in so many: inflating it costs
+/// every reader time, and a few bytes less buy none back.
+const LEAST_SAVING: usize = 8;
+
+/// How records are written, and which are taken.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// How values are made smaller; records of each kind that is built in can be read.
+    pub(crate) compression: Compression,
+    /// Values of fewer bytes are left as they are.
+    pub(crate) compress_above: usize,
+    /// The bound on values, before they are made smaller and after they are inflated.
+    pub(crate) max_value_bytes: usize,
+    /// Where there are keys, every record is sealed, and none is taken that is not.
+    pub(crate) seal_keys: Option<SealKeys>,
+}
+
+/// What a whole record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// The epoch under which the server took the record.
+    pub(crate) epoch: u64,
+    /// How to read the value.
+    pub(crate) format: Format,
+    /// Which change made the record.
+    pub(crate) change: u64,
+    /// The value: a part of the bytes that were opened unless it was compressed.
+    pub(crate) value: Bytes,
+}
+
+impl Envelope {
+    /// Makes the body of a record; the server puts the head before it. `change` tells it from
+    /// every other record of the key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] where the key or the value has 2^32 bytes or more;
+    /// [`ErrorKind::Io`] where a seal needs random bytes and the system gives none.
+    pub(crate) fn seal(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        format: Format,
+        change: u64,
+    ) -> Result<Vec<u8>> {
+        let inflated = length_of("value", value)?;
+        let packed = self.packed(value);
+        let compressed = packed.as_ref().map(|_| (self.compression, inflated));
+        let salt = self.seal_keys.as_ref().map(SealKeys::draw).transpose()?;
+        let parts = Parts { key, value: packed.as_deref().unwrap_or(value), format, change };
+        self.assemble(&parts, compressed, salt)
+    }
+
+    /// The value made smaller, where that is asked for and pays.
+    fn packed(&self, value: &[u8]) -> Option<Vec<u8>> {
+        if self.compression == Compression::None || value.len() < self.compress_above {
+            return None;
+        }
+        // What a compressed record has more than another is part of what it must save.
+        let most = (value.len() - value.len() / LEAST_SAVING).checked_sub(INFLATED_BYTES)?;
+        packing::pack(self.compression, value, most)
+    }
+
+    fn assemble(
+        &self,
+        parts: &Parts<'_>,
+        compressed: Option<(Compression, u32)>,
+        salt: Option<([u8; KEY_ID_BYTES], [u8; SALT_BYTES])>,
+    ) -> Result<Vec<u8>> {
+        let compression = compressed.map_or(Compression::None, |(how, _)| how);
+        let flags = u16::from(compression as u8) | if salt.is_some() { SEALED_FLAG } else { 0 };
+        let room = stored_bytes(parts.key.len(), parts.value.len()) - HEAD_BYTES;
+        let mut body = Vec::with_capacity(room);
+        body.extend_from_slice(&MAGIC);
+        body.extend_from_slice(&[VERSION, parts.format as u8]);
+        body.extend_from_slice(&flags.to_le_bytes());
+        body.extend_from_slice(&length_of("key", parts.key)?.to_le_bytes());
+        body.extend_from_slice(&length_of("value", parts.value)?.to_le_bytes());
+        body.extend_from_slice(&parts.change.to_le_bytes());
+        if let Some((_, inflated)) = compressed {
+            body.extend_from_slice(&inflated.to_le_bytes());
+        }
+        if let Some((id, salt)) = &salt {
+            body.extend_from_slice(id);
+            body.extend_from_slice(salt);
+        }
+        body.extend_from_slice(parts.key);
+        let value_at = body.len();
+        body.extend_from_slice(parts.value);
+        if let (Some(keys), Some((_, salt))) = (&self.seal_keys, &salt) {
+            let (bound, value) = body.split_at_mut(value_at);
+            let tag = keys.seal(salt, bound, value)?;
+            body.extend_from_slice(&tag);
+        }
+        let checksum = xxh3_64_with_seed(&body, CHECKSUM_SEED);
+        body.extend_from_slice(&checksum.to_le_bytes());
+        Ok(body)
+    }
+
+    /// The most bytes that a record of such a key takes in the server, its name not counted.
+    pub(crate) fn most_stored_bytes(&self, key_bytes: usize) -> usize {
+        stored_bytes(key_bytes, self.max_value_bytes)
+    }
+
+    /// Reads a stored value, head included, that was found under `key`.
+    ///
+    /// # Errors
+    /// The first [`Doubt`]; then the bytes are no value of this key.
+    pub(crate) fn open(&self, stored: impl Into<Bytes>, key: &[u8]) -> Result<Opened, Doubt> {
+        let stored: Bytes = stored.into();
+        if stored.len() < HEAD_BYTES + FIXED_BYTES + CHECKSUM_BYTES {
+            return Err(Doubt::Short);
+        }
+        let (head, body) = stored.split_at(HEAD_BYTES);
+        let epoch = read_head(head).ok_or(Doubt::Head)?;
+        if body[..4] != MAGIC {
+            return Err(Doubt::Magic);
+        }
+        if body[4] != VERSION {
+            return Err(Doubt::Version);
+        }
+        let format = Format::from_u8(body[5]).ok_or(Doubt::Format)?;
+        let flags = u16::from_le_bytes([body[6], body[7]]);
+        if flags & !(COMPRESSION_FLAGS | SEALED_FLAG) != 0 {
+            return Err(Doubt::Flags);
+        }
+        let compression = u8::try_from(flags & COMPRESSION_FLAGS).ok();
+        let compression = compression
+            .and_then(Compression::from_u8)
+            .filter(|compression| compression.is_built_in())
+            .ok_or(Doubt::Compression)?;
+        let keys = match (&self.seal_keys, flags & SEALED_FLAG != 0) {
+            (Some(_), false) => return Err(Doubt::Plain),
+            (None, true) => return Err(Doubt::SealKey),
+            (keys, _) => keys.as_ref(),
+        };
+
+        let is_compressed = compression != Compression::None;
+        let salt_at = FIXED_BYTES + if is_compressed { INFLATED_BYTES } else { 0 };
+        let key_at = salt_at + if keys.is_some() { KEY_ID_BYTES + SALT_BYTES } else { 0 };
+        let end_bytes = CHECKSUM_BYTES + if keys.is_some() { TAG_BYTES } else { 0 };
+        let length = |at: usize| {
+            u64::from(u32::from_le_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]))
+        };
+        let (key_bytes, value_bytes, change) =
+            (length(8), length(12), length(16) | length(20) << 32);
+        // In u64 the sum of two u32 and small constants cannot wrap.
+        if (key_at + end_bytes) as u64 + key_bytes + value_bytes != body.len() as u64 {
+            return Err(Doubt::Length);
+        }
+        // Now all of the parts are there, each of them as long as stated.
+        let inflated = if is_compressed { length(FIXED_BYTES) } else { value_bytes };
+        if inflated > self.max_value_bytes as u64 {
+            return Err(Doubt::Size);
+        }
+        let (covered, checksum) = body.split_at(body.len() - CHECKSUM_BYTES);
+        if xxh3_64_with_seed(covered, CHECKSUM_SEED).to_le_bytes() != checksum {
+            return Err(Doubt::Checksum);
+        }
+        let value_at = key_at + key_bytes as usize;
+        if &covered[key_at..value_at] != key {
+            return Err(Doubt::Key);
+        }
+        let (bound, value_and_tag) = covered.split_at(value_at);
+        let value_bytes = value_bytes as usize;
+        let value = match keys {
+            None => {
+                let at = HEAD_BYTES + value_at;
+                stored.slice(at..at + value_bytes)
+            }
+            Some(keys) => {
+                let (id, salt) = bound[salt_at..key_at].split_at(KEY_ID_BYTES);
+                let id = id.try_into().map_err(|_| Doubt::Length)?;
+                let salt = salt.try_into().map_err(|_| Doubt::Length)?;
+                let mut value = value_and_tag.to_vec();
+                keys.open(id, salt, bound, &mut value)?;
+                value.truncate(value_bytes);
+                Bytes::from(value)
+            }
+        };
+        let value = if is_compressed {
+            Bytes::from(packing::unpack(compression, &value, inflated as usize)?)
+        } else {
+            value
+        };
+        Ok(Opened { epoch, format, change, value })
+    }
+}
+
+/// What a record is made of.
+struct Parts<'a> {
+    key: &'a [u8],
+    /// As it is stored.
+    value: &'a [u8],
+    format: Format,
+    change: u64,
+}
+
+/// The bytes that the longest form of a record takes, head included.
+const fn stored_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    let sometimes = INFLATED_BYTES + KEY_ID_BYTES + SALT_BYTES + TAG_BYTES;
+    HEAD_BYTES + FIXED_BYTES + sometimes + key_bytes + value_bytes + CHECKSUM_BYTES
+}
+
+fn length_of(what: &str, bytes: &[u8]) -> Result<u32> {
+    u32::try_from(bytes.len()).map_err(|_| {
+        Error::new(
+            ErrorKind::TooLarge,
+            format!("{what} of {} bytes: must be below 4 GiB", bytes.len()),
+        )
+    })
+}
+
+/// Which change made the stored value that begins with these bytes; `None` where they are too few
+/// or not the start of a record of this version. Nothing else of it is checked.
+pub(crate) fn change_of(start: &[u8]) -> Option<u64> {
+    let body = start.get(HEAD_BYTES..START_BYTES)?;
+    let change = body[FIXED_BYTES - 8..].try_into().ok()?;
+    (body[..4] == MAGIC && body[4] == VERSION).then_some(u64::from_le_bytes(change))
+}
+
+/// The epoch of a head, or `None` unless its check is right.
+fn read_head(head: &[u8]) -> Option<u64> {
+    let (digits, check) = head.split_at(EPOCH_DIGITS);
+    let hash = sha1_smol::Sha1::from(digits).digest().bytes();
+    let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    let expected = hash.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
+    if !expected.take(CHECK_DIGITS).eq(check.iter().copied()) {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests;
