@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::redis::Redis;
+
 /// How often the workers of a host ask for a sign of life.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -85,4 +87,16 @@ fn ip(arguments: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&stderr).trim()))
+}
+
+/// A server that listens at these addresses too, and the port there.
+///
+/// # Panics
+/// Where there is no such address, and as [`Redis::start`].
+#[allow(clippy::unwrap_used)]
+pub fn redis_at(addresses: &[&str]) -> (Redis, u16) {
+    let port = std::net::TcpListener::bind((addresses[0], 0)).unwrap().local_addr().unwrap().port();
+    let number = port.to_string();
+    let options = [&["--bind"], addresses, &["--port", &number, "--protected-mode", "no"]];
+    (Redis::with(&options.concat()), port)
 }

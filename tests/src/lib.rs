@@ -1,10 +1,11 @@
 //! What the tests that cross processes share: values that describe themselves, a board of
-//! versions that all processes see, worker processes, and a real redis-server.
+//! versions that all processes see, worker processes, a real redis-server and a bad way to it.
 
 pub mod board;
 pub mod hosts;
 pub mod loads;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod value;
 

@@ -12,10 +12,9 @@ use crate::process::Worker;
 #[derive(Debug)]
 pub struct Redis {
     folder: tempfile::TempDir,
-    /// Addresses at which it listens beside its socket.
-    addresses: Vec<String>,
-    /// The port there, or 0.
-    port: u16,
+    program: String,
+    words: Vec<String>,
+    options: Vec<String>,
     server: Option<Worker>,
 }
 
@@ -25,28 +24,38 @@ impl Redis {
     /// # Panics
     /// If redis-server is not installed or does not answer within 10 s.
     pub fn start() -> Self {
-        Self::start_at(&[])
+        Self::with(&[])
     }
 
-    /// Starts a server that listens at these addresses too, on a free port.
+    /// Starts a server with further options.
     ///
     /// # Panics
     /// As [`start`](Self::start).
+    pub fn with(options: &[&str]) -> Self {
+        Self::made("redis-server", &[], options)
+    }
+
+    /// Starts a server by a program that starts it, such as `env`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn through(program: &str, words: &[&str]) -> Self {
+        Self::made(program, words, &[])
+    }
+
     #[allow(clippy::unwrap_used)]
-    pub fn start_at(addresses: &[&str]) -> Self {
+    fn made(program: &str, words: &[&str], options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("tierce-redis-").tempdir().unwrap();
-        let port = addresses.first().map_or(0, |address| {
-            std::net::TcpListener::bind((*address, 0)).unwrap().local_addr().unwrap().port()
-        });
-        let addresses = addresses.iter().map(ToString::to_string).collect();
-        let mut redis = Self { folder, addresses, port, server: None };
+        let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        let (program, words, options) = (program.to_owned(), owned(words), owned(options));
+        let mut redis = Self { folder, program, words, options, server: None };
         redis.restart();
         redis
     }
 
-    /// The port at the addresses it was started at.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// The options of the next start.
+    pub fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(ToString::to_string).collect();
     }
 
     /// The socket, the same over restarts.
@@ -62,34 +71,25 @@ impl Redis {
         let (folder, socket) = (self.folder.path().display().to_string(), self.socket());
         let _ = std::fs::remove_file(&socket);
         let path = socket.display().to_string();
-        let port = self.port.to_string();
-        let mut addresses = vec!["--bind"];
-        addresses.extend(self.addresses.iter().map(String::as_str));
-        if self.addresses.is_empty() {
-            addresses.push("127.0.0.1");
-        }
-        self.server = Some(Worker::start(
-            "redis-server",
-            &[
-                &addresses[..],
-                &["--protected-mode", "no", "--port", &port],
-                &[
-                    "--unixsocket",
-                    &path,
-                    "--save",
-                    "",
-                    "--appendonly",
-                    "no",
-                    "--dir",
-                    &folder,
-                    "--logfile",
-                    "redis.log",
-                    "--loglevel",
-                    "warning",
-                ],
-            ]
-            .concat(),
-        ));
+        let mut arguments: Vec<_> = self.words.iter().map(String::as_str).collect();
+        arguments.extend([
+            "--port",
+            "0",
+            "--unixsocket",
+            &path,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            &folder,
+            "--logfile",
+            "redis.log",
+            "--loglevel",
+            "warning",
+        ]);
+        arguments.extend(self.options.iter().map(String::as_str));
+        self.server = Some(Worker::start(&self.program, &arguments));
         let begin = Instant::now();
         while UnixStream::connect(&socket).is_err() {
             assert!(begin.elapsed() < Duration::from_secs(10), "redis-server does not answer");

@@ -16,9 +16,8 @@ use std::{
 
 use tierce_tests::{
     board::{Board, Counter},
-    hosts::{HEARTBEAT, Namespace, STALENESS_BOUND},
+    hosts::{HEARTBEAT, Namespace, STALENESS_BOUND, redis_at},
     process::Worker,
-    redis::Redis,
     seed, store_folder,
 };
 
@@ -98,12 +97,11 @@ fn storm(trouble: Trouble, span: Duration) {
             return;
         }
     };
-    let mut redis = Redis::start_at(&namespaces.each_ref().map(Namespace::address));
+    let (mut redis, port) = redis_at(&namespaces.each_ref().map(Namespace::address));
     let folder = store_folder();
     let board_path = folder.path().join("board").to_str().unwrap().to_owned();
     let board = Board::open(Path::new(&board_path), KEYS);
     let stores = ["one", "other"].map(|name| folder.path().join(name));
-    let port = redis.port();
     let role = match trouble {
         Trouble::Cable => "writes-patiently",
         Trouble::Server => "writes",

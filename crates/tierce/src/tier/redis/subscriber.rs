@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Where several processes share their copies, the listener says whose turn it is: it is asked
-//! four times in each heartbeat. The thread is a process's own and is begun by the first call
-//! there; in a forked child that is the child's.
+//! four times in each heartbeat, also while a subscription is made or waited for. The thread is a
+//! process's own and is begun by the first call there; in a forked child that is the child's.
 //!
 //! **Loss.** The stream counts as lost when the connection ends, when it does not answer a
 //! heartbeat within half of one, or when more was told than could be dealt with. So a loss is
@@ -17,6 +17,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::{Arc, Weak, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
@@ -132,6 +133,25 @@ struct Begun {
     stamps: Vec<Option<u64>>,
 }
 
+/// Does `work`, which may take long, and asks the listener for its post meanwhile: only so does it
+/// suspend the copies in time. `None`, with the work dropped, where the post is another one.
+async fn looked_after<T>(
+    listener: &Weak<dyn ChangeListener>,
+    post: Post,
+    pause: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    loop {
+        if let Ok(done) = timeout(pause, &mut work).await {
+            return Some(done);
+        }
+        if listener.upgrade()?.post(Some(post)) != Some(post) {
+            return None;
+        }
+    }
+}
+
 struct Listening {
     common: Arc<Common>,
     listener: Weak<dyn ChangeListener>,
@@ -159,14 +179,17 @@ impl Listening {
             };
             let allowed = self.common.settings.connect_timeout;
             self.serial += 1;
-            let end = match timeout(allowed, self.subscribe()).await {
-                Ok(Ok(begun)) => {
+            let (listener, pause) = (Weak::clone(&self.listener), self.look_pause());
+            let subscribed = timeout(allowed, self.subscribe());
+            let end = match looked_after(&listener, now, pause, subscribed).await {
+                None => End::Relieved,
+                Some(Ok(Ok(begun))) => {
                     failures = 0;
                     count(&self.common.counters.subscriptions);
                     self.serve(begun, now).await
                 }
-                Ok(Err(end)) => end,
-                Err(_) => End::Lost(error(
+                Some(Ok(Err(end))) => end,
+                Some(Err(_)) => End::Lost(error(
                     ErrorKind::Network,
                     format!(
                         "no subscription at {} within {allowed:?}",
@@ -184,15 +207,10 @@ impl Listening {
                     drop(listener);
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16));
                     failures += 1;
-                    let until = Instant::now() + random::jittered(pause.min(LONGEST_PAUSE));
-                    // The listener shows that it is alive, and knows when the bound has passed.
-                    while post == Some(now) && Instant::now() < until {
-                        let left = until.saturating_duration_since(Instant::now());
-                        if self.rest(left.min(self.look_pause())).await {
-                            return;
-                        }
-                        let Some(listener) = self.listener.upgrade() else { return };
-                        post = listener.post(post);
+                    let (listener, look_pause) = (Weak::clone(&self.listener), self.look_pause());
+                    let rest = self.rest(random::jittered(pause.min(LONGEST_PAUSE)));
+                    if looked_after(&listener, now, look_pause, rest).await == Some(true) {
+                        return;
                     }
                 }
             }
