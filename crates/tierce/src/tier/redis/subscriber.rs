@@ -49,6 +49,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause. A server that is back is found soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The same where the server refused our credentials: repeated attempts fill its log and may lock
+/// the account.
+const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(30);
+
 /// How long after its message a change of our own that is not done yet is looked at again, and when
 /// it is given up: as long as a thread may be kept from running.
 const SECOND_LOOK: Duration = Duration::from_millis(2);
@@ -205,10 +209,14 @@ impl Listening {
                     let Some(listener) = self.listener.upgrade() else { return };
                     listener.ends(now, &error);
                     drop(listener);
-                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16));
+                    let longest = match error.kind() {
+                        ErrorKind::Auth => LONGEST_PAUSE_REFUSED,
+                        _ => LONGEST_PAUSE,
+                    };
+                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
                     failures += 1;
                     let (listener, look_pause) = (Weak::clone(&self.listener), self.look_pause());
-                    let rest = self.rest(random::jittered(pause.min(LONGEST_PAUSE)));
+                    let rest = self.rest(random::jittered(pause));
                     if looked_after(&listener, now, look_pause, rest).await == Some(true) {
                         return;
                     }
