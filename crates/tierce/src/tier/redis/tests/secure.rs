@@ -106,6 +106,55 @@ fn tls_reaches_only_a_server_whose_certificate_is_good() {
 }
 
 #[test]
+fn tls_refuses_a_certificate_that_is_out_of_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    authority(path, "ours");
+    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    for (days, is_good) in [("1", true), ("-1", false)] {
+        openssl(
+            path,
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s -keyout s.key \
+             -out s.csr",
+        );
+        openssl(
+            path,
+            &format!(
+                "x509 -req -in s.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days {days} \
+                 -extfile names -out s.pem"
+            ),
+        );
+        let port = free_port();
+        let file = |name: &str| path.join(name).display().to_string();
+        let _server = Server::with(&[
+            "--tls-port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--tls-auth-clients",
+            "no",
+            "--tls-cert-file",
+            &file("s.pem"),
+            "--tls-key-file",
+            &file("s.key"),
+            "--tls-ca-cert-file",
+            &file("ours.pem"),
+        ]);
+        let tier = RedisTier::new(
+            RedisOptions::new()
+                .url(format!("rediss://localhost:{port}"))
+                .tls_ca_file(path.join("ours.pem"))
+                .connect_timeout(RELAXED)
+                .read_timeout(RELAXED),
+        )
+        .unwrap();
+        let outcome = tier.read(b"k");
+        assert_eq!(outcome.is_ok(), is_good, "{days} days: {outcome:?}");
+        assert_eq!(tier.statistics().connects, u64::from(is_good));
+    }
+}
+
+#[test]
 fn tls_is_not_downgraded_to_a_plain_server() {
     let port = free_port();
     let _server = Server::with(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
