@@ -551,6 +551,31 @@ tierce_status_t tierce_get(const tierce_t *cache,
                            tierce_view_t *out);
 
 /**
+ * Looks many keys up at once, each as tierce_get() does, and pins the values.
+ *
+ * L1 is asked for all keys together, and what L1 and L2 lack is fetched from L3 in one round trip;
+ * large values may take several. The values are not those of one moment.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param keys      borrowed for the call: `count` pointers to keys, each NULL only when its length
+ *                  is 0. NULL only when `count` is 0. A key may be there more than once.
+ * \param key_lens  borrowed for the call: the bytes of each key. NULL only when `count` is 0.
+ * \param count     how many keys.
+ * \param out       `count` views, NULL only when `count` is 0. Each receives the value of its key,
+ *                  give it to tierce_view_release(); or zeros, with the origin TIERCE_FROM_NOWHERE,
+ *                  where no tier has the key, and all of them on TIERCE_E_CLOSED.
+ * \param found     receives how many keys have a value on TIERCE_OK; may be NULL.
+ * \return TIERCE_OK also where no key has a value, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_get_many(const tierce_t *cache,
+                                const void *const *keys,
+                                const size_t *key_lens,
+                                size_t count,
+                                tierce_view_t *out,
+                                size_t *found);
+
+/**
  * Looks `key` up as tierce_get() does and copies the value, as much as fits.
  *
  * \param cache     borrowed, not NULL.

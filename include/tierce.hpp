@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -126,6 +127,24 @@ public:
 
     Status get(std::string_view key, View& out) const noexcept {
         return tierce_get(handle(), key.data(), key.size(), out.reset());
+    }
+    /**
+     * Looks `count` keys up at once; a view with the origin TIERCE_FROM_NOWHERE is a miss. See
+     * tierce_get_many().
+     */
+    Status get_many(const std::string_view* keys, std::size_t count, View* out) const noexcept {
+        const std::unique_ptr<const void*[]> data(new (std::nothrow) const void*[count]);
+        const std::unique_ptr<std::size_t[]> sizes(new (std::nothrow) std::size_t[count]);
+        const std::unique_ptr<tierce_view_t[]> views(new (std::nothrow) tierce_view_t[count]());
+        if (!data || !sizes || !views) return TIERCE_E_NOMEM;
+        for (std::size_t i = 0; i < count; ++i) {
+            data[i] = keys[i].data();
+            sizes[i] = keys[i].size();
+        }
+        const Status status =
+            tierce_get_many(handle(), data.get(), sizes.get(), count, views.get(), nullptr);
+        for (std::size_t i = 0; i < count; ++i) *out[i].reset() = views[i];
+        return status;
     }
     Status set(std::string_view key, std::string_view value,
                std::int64_t ttl_ms = TIERCE_TTL_DEFAULT) const noexcept {

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
@@ -8,6 +8,7 @@ __all__ = ["Cache", "__version__"]
 
 _V = TypeVar("_V")
 _T = TypeVar("_T")
+_K = TypeVar("_K", bound=str | bytes)
 _Key: TypeAlias = str | bytes
 _Span: TypeAlias = float | timedelta | str
 _Path: TypeAlias = str | PathLike[str]
@@ -43,6 +44,7 @@ class Cache(Generic[_V]):
     def get(self, key: _Key, default: None = None) -> _V | None: ...
     @overload
     def get(self, key: _Key, default: _V | _T) -> _V | _T: ...
+    def get_many(self, keys: Iterable[_K]) -> dict[_K, _V]: ...
     def set(self, key: _Key, value: _V, ttl: _Span | None = None) -> None: ...
     def delete(self, key: _Key) -> None: ...
     def clear(self) -> None: ...

@@ -100,6 +100,37 @@ static void a_copy_tells_the_whole_length(void)
     CHECK_STATUS(tierce_close(cache), TIERCE_OK);
 }
 
+static void many_keys_are_found_at_once(void)
+{
+    tierce_t *cache = open_text("tiering: L1");
+    const void *keys[4] = {"a", "none", NULL, "a"};
+    const size_t lens[4] = {1, 4, 0, 1};
+    tierce_view_t views[4];
+    size_t found = 99;
+    CHECK_STATUS(set(cache, "a", "1"), TIERCE_OK);
+    CHECK_STATUS(tierce_set(cache, NULL, 0, NULL, 0, NULL), TIERCE_OK);
+    memset(views, 0xff, sizeof views);
+    CHECK_STATUS(tierce_get_many(cache, keys, lens, 4, views, &found), TIERCE_OK);
+    CHECK(found == 3);
+    CHECK(views[0].len == 1 && memcmp(views[0].data, "1", 1) == 0);
+    CHECK(views[0].origin == TIERCE_FROM_L1);
+    CHECK(view_is_zero(&views[1]) && views[1].origin == TIERCE_FROM_NOWHERE);
+    CHECK(views[2].len == 0 && views[2].origin == TIERCE_FROM_L1);
+    CHECK(views[3].len == 1 && views[3].data == views[0].data);
+    for (int i = 0; i < 4; i++) tierce_view_release(&views[i]);
+    CHECK_STATUS(tierce_get_many(cache, NULL, NULL, 0, NULL, &found), TIERCE_OK);
+    CHECK(found == 0);
+    CHECK_STATUS(tierce_get_many(cache, keys + 1, lens + 1, 1, views, NULL), TIERCE_OK);
+    CHECK_STATUS(tierce_get_many(cache, NULL, lens, 1, views, &found), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_get_many(cache, keys, NULL, 1, views, &found), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_get_many(cache, keys, lens, 1, NULL, &found), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_get_many(cache, keys, lens, (size_t)-1 / 2, views, &found), TIERCE_E_ARG);
+    memset(views, 0xff, sizeof views);
+    CHECK_STATUS(tierce_close(cache), TIERCE_OK);
+    CHECK_STATUS(tierce_get_many(cache, keys, lens, 4, views, &found), TIERCE_E_CLOSED);
+    for (int i = 0; i < 4; i++) CHECK(view_is_zero(&views[i]));
+}
+
 static void entries_end_with_their_time_to_live(void)
 {
     tierce_t *cache = open_text("tiering: L1\ndefault_ttl: 80ms\n");
@@ -577,6 +608,7 @@ int main(int argc, char **argv)
     what_is_set_is_found_until_it_is_deleted();
     a_view_outlives_its_entry_and_its_cache();
     a_copy_tells_the_whole_length();
+    many_keys_are_found_at_once();
     entries_end_with_their_time_to_live();
     structs_of_older_and_newer_programs_are_understood();
     l2_is_shared_by_caches_and_survives_them();

@@ -74,6 +74,20 @@ static void a_lambda_loads_in_each_of_its_forms() {
     CHECK(tierce_last_loader_code() == -9 && view.empty());
 }
 
+static void many_keys_fill_as_many_views() {
+    tierce::Cache cache = open();
+    CHECK(cache.set("a", "1") && cache.set("b", "2"));
+    const std::string_view keys[] = {"a", "none", "b"};
+    tierce::View views[3];
+    CHECK(cache.get("b", views[1]));
+    CHECK(cache.get_many(keys, 3, views));
+    CHECK(views[0].text() == "1" && views[2].text() == "2");
+    CHECK(views[1].empty() && views[1].origin() == TIERCE_FROM_NOWHERE);
+    CHECK(cache.get_many(nullptr, 0, nullptr));
+    cache.close();
+    CHECK(cache.get_many(keys, 3, views).is_error() && views[0].empty());
+}
+
 static void an_exception_becomes_a_code() {
     const tierce::Cache cache = open();
     tierce::View view;
@@ -88,6 +102,7 @@ static void an_exception_becomes_a_code() {
 int main() {
     views_and_caches_own_what_they_hold();
     a_lambda_loads_in_each_of_its_forms();
+    many_keys_fill_as_many_views();
     an_exception_becomes_a_code();
     return 0;
 }

@@ -49,6 +49,27 @@ def test_missing_keys(cache: AnyCache) -> None:
     cache.delete("no")
 
 
+def test_many_keys_at_once(cache: AnyCache) -> None:
+    value = {"name": "Ada"}
+    cache.set("user:7", value)
+    cache.set("none", None)
+    keys: list[str | bytes] = ["user:7", "no", b"user:7", "none", "user:7"]
+    found = cache.get_many(keys)
+    assert list(found) == ["user:7", b"user:7", "none"]
+    assert found["user:7"] is value
+    assert found[b"user:7"] is value
+    assert found["none"] is None
+    assert cache.get_many(key for key in ("user:7",)) == {"user:7": value}
+    assert cache.get_many([]) == {}
+    assert cache.get_many(["k" * 70_000]) == {}
+    wrong: Any
+    for wrong in ([7], ["user:7", None], 7):
+        with pytest.raises(TypeError):
+            cache.get_many(wrong)
+    cache.close()
+    assert cache.get_many(["user:7"]) == {}
+
+
 def test_none_is_a_value(cache: AnyCache) -> None:
     cache["none"] = None
     assert "none" in cache

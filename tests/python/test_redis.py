@@ -84,6 +84,21 @@ def ask(server: Server, *words: bytes) -> bytes:
         return connection.recv(1 << 16)
 
 
+def test_many_values_come_at_once_and_stay_above(server: Server) -> None:
+    first = tierce.Cache[Any](tiering="L3", redis=server.url, options=PATIENT)
+    names = [f"user:{number}" for number in range(100)]
+    for number, name in enumerate(names):
+        first[name] = {"number": number}
+    # Copies made before the stream of changes begins are void when it does.
+    alone = PATIENT | {"redis.coherence": False}
+    second = tierce.Cache[Any](tiering="L1L3", redis=server.url, options=alone)
+    found = second.get_many([*names, "none"])
+    assert found == {name: {"number": number} for number, name in enumerate(names)}
+    assert second.stats()["tiers"]["L3"]["hits"] == 100
+    assert second.get_many(names)["user:7"] is second["user:7"]
+    assert second.stats()["tiers"]["L3"]["hits"] == 100
+
+
 def test_what_lies_in_redis_is_plain_json_text_or_bytes(server: Server) -> None:
     cache = tierce.Cache[Any](tiering="L3", redis=server.url, options=PATIENT)
     values: list[Any] = [

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     results::{Section, digits},
-    rivals::{MULTIPLEXED, OURS, SYNC},
+    rivals::{HIREDIS, MULTIPLEXED, OURS, SYNC},
 };
 
 /// A figure and what it should be.
@@ -28,7 +28,7 @@ impl Bar {
 pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
     let mut bars = vec![];
     let cells = sections.iter().flat_map(|section| &section.cells);
-    for cell in cells.filter(|cell| cell.name.starts_with("get/")) {
+    for cell in cells.filter(|cell| cell.name.starts_with("get")) {
         let by = |rival: &str| {
             let figure = |rival| Some(cell.row(rival)?.figure?[0]);
             Some(figure(OURS)? / figure(rival)?)
@@ -38,7 +38,14 @@ pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
                 bars.push(Bar { what: format!("{}: {what}", cell.name), figure, bar, at_most });
             }
         };
-        if cell.name.contains("1-caller") {
+        if cell.name.starts_with("get-many/") {
+            let what = "speed by that of an MGET by redis-rs on a blocking connection";
+            add(what, by(SYNC).map(f64::recip), 0.95, false);
+            let what = "speed by that of an MGET by redis-rs multiplexed";
+            add(what, by(MULTIPLEXED).map(f64::recip), 0.95, false);
+            let what = "speed by that of an MGET by hiredis";
+            add(what, by(HIREDIS).map(f64::recip), 0.95, false);
+        } else if cell.name.contains("1-caller") {
             let what = "latency by that of a blocking connection of redis-rs";
             add(what, by(SYNC), 1.15, true);
             let what = "latency by that of redis-rs multiplexed";

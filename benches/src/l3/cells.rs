@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use tierce_benches::rounds::turns;
 
 use super::{
+    data::MANY,
     results::{Cell, Row},
     rivals::{self, Rival},
     server::{Place, Server},
@@ -25,7 +26,8 @@ pub(super) fn of_many(
     server: &Server,
     folder: &Path,
 ) -> Result<Vec<Cell>, String> {
-    each(arguments, server, folder, &format!("{CALLERS}-callers"), |rival, verb, limit| {
+    let verbs = [(Verb::Get, "get"), (Verb::Put, "put")];
+    each(arguments, server, folder, &verbs, &format!("{CALLERS}-callers"), |rival, verb, limit| {
         let before = server.reads()?;
         let run = rival.many(CALLERS, verb, limit).map_err(|fault| fault.to_string())?;
         let reads = server.reads()? - before;
@@ -39,7 +41,9 @@ pub(super) fn of_one(
     server: &Server,
     folder: &Path,
 ) -> Result<Vec<Cell>, String> {
-    each(arguments, server, folder, "1-caller", |rival, verb, limit| {
+    let many = format!("get-many/{MANY}");
+    let verbs = [(Verb::Get, "get"), (Verb::Put, "put"), (Verb::GetMany, &many)];
+    each(arguments, server, folder, &verbs, "1-caller", |rival, verb, limit| {
         Ok((rival.one(verb, limit).map_err(|fault| fault.to_string())?, None))
     })
 }
@@ -51,11 +55,12 @@ fn each(
     arguments: &Arguments,
     server: &Server,
     folder: &Path,
+    verbs: &[(Verb, &str)],
     callers: &str,
     run: impl Fn(&dyn Rival, Verb, Duration) -> Result<Figures, String>,
 ) -> Result<Vec<Cell>, String> {
     let mut cells = vec![];
-    for (verb, word) in [(Verb::Get, "get"), (Verb::Put, "put")] {
+    for &(verb, word) in verbs {
         for (place, way) in [(server.tcp(), "tcp"), (server.unix(), "unix")] {
             let name = format!("{word}/1KiB/{callers}/{way}");
             if arguments.wants(&name) {

@@ -1,4 +1,4 @@
-/* hiredis: `hiredis PLACE get|put CALLERS MILLISECONDS`, each caller with a connection of its own.
+/* hiredis: `hiredis PLACE get|get-many|put CALLERS MILLISECONDS`, each caller with a connection of its own.
  * Prints operations and seconds, or for one caller the middle call in microseconds. PLACE is a port
  * or the path of a socket. Keys and value sizes are those of data.rs. */
 #include <hiredis/hiredis.h>
@@ -10,12 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEYS = 1000, VALUE_BYTES = 1024, CALLS_PER_LOOK = 8 };
+enum { KEYS = 1000, VALUE_BYTES = 1024, MANY = 100, CALLS_PER_LOOK = 8 };
 
 static atomic_bool ends;
 static atomic_ulong operations;
 static const char *place;
-static int puts_values;
+static int puts_values, gets_many;
 static char value[VALUE_BYTES];
 
 static double now(void) {
@@ -30,7 +30,27 @@ static redisContext *reach(void) {
     return c;
 }
 
+static void call_many(redisContext *c, int number) {
+    static char keys[MANY][32];
+    const char *words[1 + MANY] = {"MGET"};
+    size_t lengths[1 + MANY] = {4};
+    for (int i = 0; i < MANY; i++) {
+        lengths[1 + i] = (size_t)snprintf(keys[i], sizeof keys[i], "user:%08d:profile", (number + i) % KEYS);
+        words[1 + i] = keys[i];
+    }
+    redisReply *reply = redisCommandArgv(c, 1 + MANY, words, lengths);
+    if (reply == NULL) exit(4);
+    if (reply->elements != MANY) exit(5);
+    for (int i = 0; i < MANY; i++)
+        if (reply->element[i]->len != VALUE_BYTES) exit(5);
+    freeReplyObject(reply);
+}
+
 static void call(redisContext *c, int number) {
+    if (gets_many) {
+        call_many(c, number);
+        return;
+    }
     char key[32];
     int key_length = snprintf(key, sizeof key, "user:%08d:profile", number);
     const char *words[3] = {puts_values ? "SET" : "GET", key, value};
@@ -79,6 +99,7 @@ int main(int argc, char **argv) {
     if (argc != 5) return 2;
     place = argv[1];
     puts_values = strcmp(argv[2], "put") == 0;
+    gets_many = strcmp(argv[2], "get-many") == 0;
     int callers = atoi(argv[3]);
     double seconds = atof(argv[4]) / 1e3;
     if (callers == 1) {

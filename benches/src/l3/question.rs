@@ -6,7 +6,8 @@ interleaved rounds, medians.\n\
 \n\
 Rows: `tierce`: `Cache::get` and `Cache::set` with L3 alone, so with the token against late fills, \
 the epoch of `clear`, the checksum and the time to live that its reads and writes carry; the \
-others send a plain GET or SET. `redis-rs-multiplexed`: one MultiplexedConnection for all, each \
+others send a plain GET, SET or MGET. `get-many/100`: `Cache::get_many` of 100 keys, which asks \
+for the epochs of their stripes in the same MGET. `redis-rs-multiplexed`: one MultiplexedConnection for all, each \
 caller a thread that blocks on its future. `redis-rs-multiplexed-tasks`: the same connection, each \
 caller a task on a runtime with as many threads as cores: no thread waits, which no synchronous \
 caller can have. `redis-rs-connections`: a blocking connection for each caller. `fred`: one client \

@@ -20,7 +20,7 @@ use tierce::{Bytes, Cache, RedisOptions, Tiering};
 use tokio::runtime::Runtime;
 
 use super::{
-    data::{KEYS, VALUE_BYTES, key, value},
+    data::{KEYS, MANY, VALUE_BYTES, key, many_keys, value},
     server::Place,
     timing::{self, Caller, Run, Verb, first_key},
 };
@@ -111,6 +111,11 @@ impl Caller for OurCaller {
         assert_eq!(found.map(|value| value.len()), Some(VALUE_BYTES), "key {number}");
     }
 
+    fn get_many(&mut self, number: usize) {
+        let found = self.0.get_many(&many_keys(number));
+        check_many(found.iter().map(|value| value.as_ref().map_or(0, Bytes::len)));
+    }
+
     fn put(&mut self, number: usize) {
         // A set returns once the server has the value; that it has it is checked by the gets.
         self.0.set(key(number), self.1.clone()).expect("the value is small enough");
@@ -163,6 +168,7 @@ impl Rival for Multiplexed {
                 async move {
                     match verb {
                         Verb::Get => check(connection.get(key).await),
+                        Verb::GetMany => unreachable!("is measured with one caller"),
                         Verb::Put => connection.set(key, value).await.expect("the server takes it"),
                     }
                 }
@@ -177,6 +183,10 @@ impl Rival for Multiplexed {
 
 fn check(found: redis::RedisResult<Vec<u8>>) {
     assert_eq!(found.expect("the server answers").len(), VALUE_BYTES);
+}
+
+fn check_many(lengths: impl Iterator<Item = usize>) {
+    assert_eq!(lengths.filter(|length| *length == VALUE_BYTES).count(), MANY);
 }
 
 /// So many tasks on a runtime of as many threads as there are cores.
@@ -226,6 +236,12 @@ impl Caller for MultiplexedCaller {
         check(self.runtime.block_on(self.connection.get(key(number))));
     }
 
+    fn get_many(&mut self, number: usize) {
+        let found: redis::RedisResult<Vec<Vec<u8>>> =
+            self.runtime.block_on(self.connection.mget(many_keys(number)));
+        check_many(found.expect("the server answers").iter().map(Vec::len));
+    }
+
     fn put(&mut self, number: usize) {
         let done: redis::RedisResult<()> =
             self.runtime.block_on(self.connection.set(key(number), &self.value));
@@ -252,6 +268,11 @@ struct SyncCaller {
 impl Caller for SyncCaller {
     fn get(&mut self, number: usize) {
         check(self.connection.get(key(number)));
+    }
+
+    fn get_many(&mut self, number: usize) {
+        let found: redis::RedisResult<Vec<Vec<u8>>> = self.connection.mget(many_keys(number));
+        check_many(found.expect("the server answers").iter().map(Vec::len));
     }
 
     fn put(&mut self, number: usize) {
@@ -303,6 +324,12 @@ impl Caller for FredCaller {
         assert_eq!(found.expect("the server answers").len(), VALUE_BYTES);
     }
 
+    fn get_many(&mut self, number: usize) {
+        let found: Result<Vec<Bytes>, _> =
+            self.runtime.block_on(self.client.mget(many_keys(number)));
+        check_many(found.expect("the server answers").iter().map(Bytes::len));
+    }
+
     fn put(&mut self, number: usize) {
         let value = self.value.clone();
         let set = self.client.set(key(number), value, None, None, false);
@@ -340,7 +367,11 @@ impl Hiredis {
     }
 
     fn run(&self, callers: usize, verb: Verb, limit: Duration) -> Result<Vec<f64>, Fault> {
-        let verb = if verb == Verb::Get { "get" } else { "put" };
+        let verb = match verb {
+            Verb::Get => "get",
+            Verb::GetMany => "get-many",
+            Verb::Put => "put",
+        };
         let output = Command::new(&self.program)
             .args([&self.place, verb, &callers.to_string(), &limit.as_millis().to_string()])
             .output()?;

@@ -16,6 +16,8 @@ use super::data::KEYS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Get,
+    /// Of [`MANY`](super::data::MANY) keys at once.
+    GetMany,
     Put,
 }
 
@@ -23,11 +25,14 @@ pub(super) enum Verb {
 pub(super) trait Caller: Send {
     /// Reads the value of a key; its length is checked.
     fn get(&mut self, number: usize);
+    /// Reads the values of so many keys from this one on, in one call; their lengths are checked.
+    fn get_many(&mut self, number: usize);
     fn put(&mut self, number: usize);
 
     fn call(&mut self, verb: Verb, number: usize) {
         match verb {
             Verb::Get => self.get(number),
+            Verb::GetMany => self.get_many(number),
             Verb::Put => self.put(number),
         }
     }

@@ -70,7 +70,7 @@ pub use options::{
     TIERCE_TTL_DEFAULT, TIERCE_TTL_FOREVER, TIERCE_TTL_KEEP_NOTHING, tierce_load_opts_t,
     tierce_set_opts_t,
 };
-pub use read::{tierce_get, tierce_get_copy};
+pub use read::{tierce_get, tierce_get_copy, tierce_get_many};
 pub use report::{
     tierce_get_stats, tierce_get_tier_stats, tierce_health_json, tierce_metrics_text,
     tierce_stats_json, tierce_stats_t, tierce_tier_stats_t,

@@ -44,6 +44,59 @@ pub unsafe extern "C" fn tierce_get(
     })
 }
 
+/// Looks many keys up at once, each as tierce_get() does, and pins the values.
+///
+/// L1 is asked for all keys together, and what L1 and L2 lack is fetched from L3 in one round trip;
+/// large values may take several. The values are not those of one moment.
+///
+/// \param cache     borrowed, not NULL.
+/// \param keys      borrowed for the call: `count` pointers to keys, each NULL only when its length
+///                  is 0. NULL only when `count` is 0. A key may be there more than once.
+/// \param key_lens  borrowed for the call: the bytes of each key. NULL only when `count` is 0.
+/// \param count     how many keys.
+/// \param out       `count` views, NULL only when `count` is 0. Each receives the value of its key,
+///                  give it to tierce_view_release(); or zeros, with the origin TIERCE_FROM_NOWHERE,
+///                  where no tier has the key, and all of them on TIERCE_E_CLOSED.
+/// \param found     receives how many keys have a value on TIERCE_OK; may be NULL.
+/// \return TIERCE_OK also where no key has a value, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_get_many(
+    cache: *const tierce_t,
+    keys: *const *const c_void,
+    key_lens: *const usize,
+    count: usize,
+    out: *mut tierce_view_t,
+    found: *mut usize,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: places for `count` views, by the words of the header.
+        let views = unsafe { slice::places(out, count, "out") }?;
+        views.iter_mut().for_each(|view| _ = view.write(tierce_view_t::NONE));
+        // SAFETY: `count` pointers and `count` lengths, by the words of the header.
+        let (keys, lengths) = unsafe {
+            (slice::items(keys, count, "keys")?, slice::items(key_lens, count, "key_lens")?)
+        };
+        let keys = keys.iter().zip(lengths).map(|(key, length)| {
+            // SAFETY: `length` bytes at `key`, by the words of the header.
+            unsafe { slice::bytes(*key, *length, "key") }
+        });
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let mut with_value = 0;
+        for (view, answer) in views.iter_mut().zip(handle::find(cache)?.get_many_entries(&keys)) {
+            if let Some(answer) = answer {
+                view.write(view::of_answer(answer));
+                with_value += 1;
+            }
+        }
+        if !found.is_null() {
+            // SAFETY: a place for a number, by the words of the header.
+            unsafe { slice::out(found, "found") }?.write(with_value);
+        }
+        Ok(TIERCE_OK)
+    })
+}
+
 /// Looks `key` up as tierce_get() does and copies the value, as much as fits.
 ///
 /// \param cache     borrowed, not NULL.

@@ -59,6 +59,57 @@ pub(crate) unsafe fn buffer<'a>(
     Ok(unsafe { slice::from_raw_parts_mut(data.cast(), len) })
 }
 
+/// Borrows `count` items at `items`; NULL is fine where `count` is 0.
+///
+/// # Safety
+/// An `items` that is not NULL points to `count` items that are initialised and not written to
+/// while the slice lives.
+pub(crate) unsafe fn items<'a, T: Copy>(
+    items: *const T,
+    count: usize,
+    name: &str,
+) -> Result<&'a [T], Failure> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    check_items(items, count, name)?;
+    // SAFETY:
+    // 1. Not NULL and aligned: checked.
+    // 2. `count` initialised items, unchanging while the slice lives: the caller's promise.
+    // 3. At most `isize::MAX` bytes: checked.
+    Ok(unsafe { slice::from_raw_parts(items, count) })
+}
+
+/// Borrows the places of `count` results; NULL is fine where `count` is 0. Nothing is written yet.
+///
+/// # Safety
+/// A `places` that is not NULL has room for `count` results that nobody else uses while the slice
+/// lives.
+pub(crate) unsafe fn places<'a, T>(
+    places: *mut T,
+    count: usize,
+    name: &str,
+) -> Result<&'a mut [MaybeUninit<T>], Failure> {
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    check_items(places, count, name)?;
+    // SAFETY:
+    // 1. Not NULL and aligned: checked.
+    // 2. Room for `count` results, ours alone while the slice lives: the caller's promise. They
+    //    need not be initialised: `MaybeUninit`.
+    // 3. At most `isize::MAX` bytes: checked.
+    Ok(unsafe { slice::from_raw_parts_mut(places.cast(), count) })
+}
+
+fn check_items<T>(items: *const T, count: usize, name: &str) -> Result<(), Failure> {
+    if !items.is_aligned() {
+        return Err(Failure::argument(format!("{name} is {items:p}: not aligned")));
+    }
+    let bytes = count.saturating_mul(size_of::<T>());
+    check(items.cast(), bytes, name)
+}
+
 fn check(data: *const c_void, len: usize, name: &str) -> Result<(), Failure> {
     if data.is_null() {
         return Err(Failure::argument(format!("{name} is NULL, but its length is {len}")));

@@ -227,6 +227,48 @@ impl PyCache {
         }
     }
 
+    /// Return the values of many keys, as a dict of those that a tier has.
+    ///
+    /// As many calls of `get`, but L1 is asked for all keys together, and what L1 and L2 lack is
+    /// fetched from L3 in one round trip; large values may take several.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///     A key may come more than once.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     The values by the keys as they were given, in that order. A key that no tier has is
+    ///     not in it.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache.set("user:7", "Ada")
+    /// >>> cache.set("user:8", "Grace")
+    /// >>> cache.get_many(["user:7", "user:8", "user:9"])
+    /// {'user:7': 'Ada', 'user:8': 'Grace'}
+    fn get_many<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
+        let values = if self.is_memory_only() {
+            self.core.get_many(&names)
+        } else {
+            scope(py, || py.detach(|| self.core.get_many(&names)))
+        };
+        let found = PyDict::new(py);
+        for (key, value) in keys.iter().zip(&values) {
+            if let Some(value) = value {
+                found.set_item(key, value.object(py))?;
+            }
+        }
+        Ok(found)
+    }
+
     /// Put `value` under `key` into all tiers.
     ///
     /// When it returns, no reader on this host sees an older value.

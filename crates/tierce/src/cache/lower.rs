@@ -200,14 +200,20 @@ impl<T: Tier + ?Sized> Lower<T> {
         key: &[u8],
         ask: impl FnOnce(&T) -> Result<R>,
     ) -> Option<R> {
+        if !self.may_ask(plan, metrics, key) {
+            return None;
+        }
+        self.call(plan, metrics, ask)
+    }
+
+    /// False while the tier may hold something older than a change of `key`.
+    pub(super) fn may_ask(&self, plan: Plan, metrics: &Metrics, key: &[u8]) -> bool {
         if self.ledger.distrusts(key) {
             // Who only reads must get the tier back too.
             self.replay(plan, metrics, REPLAYS_PER_CHANGE);
-            if self.ledger.distrusts(key) {
-                return None;
-            }
+            return !self.ledger.distrusts(key);
         }
-        self.call(plan, metrics, ask)
+        true
     }
 
     /// As [`call`](Self::call) for a change of `key`. False where the tier did not take it, or may

@@ -7,6 +7,7 @@
 //! | `lower.rs` | L2 and L3 as the cache holds them: opened or not, breaker, ledger, meter |
 //! | `remote.rs` | when L3 may be asked |
 //! | `read.rs` | how a value is found, brought up and filed |
+//! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `load.rs` | `get_or_load` |
 //! | `coherence.rs` | how the changes of other hosts are followed |
@@ -46,6 +47,7 @@ mod coherence;
 mod coherence;
 mod load;
 mod lower;
+mod many;
 mod plan;
 mod read;
 mod remote;
@@ -142,6 +144,33 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`get`](Self::get), with the tier that had the value.
     pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Option<Answer<V>> {
         self.inner.get(key.as_ref())
+    }
+
+    /// The values of `keys`, in their order: each as [`get`](Self::get) would return it.
+    ///
+    /// L1 is asked for all of them together, and what L1 and L2 lack is fetched from L3 in one
+    /// round trip, or in as few as the size of the values allows (a reply is bounded by
+    /// [`RedisOptions::max_value_bytes`](crate::RedisOptions::max_value_bytes)). The values are not
+    /// those of one moment. A key may be given more than once.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// cache.set("user:7", Bytes::from("Ada"))?;
+    /// let found = cache.get_many(&["user:7", "user:8"]);
+    /// assert_eq!(found, [Some(Bytes::from("Ada")), None]);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Option<V>> {
+        let answers = self.get_many_entries(keys).into_iter();
+        answers.map(|answer| answer.map(|answer| answer.value)).collect()
+    }
+
+    /// As [`get_many`](Self::get_many), with the tiers that had the values.
+    pub fn get_many_entries<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Option<Answer<V>>> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        self.inner.get_many(&keys)
     }
 
     /// The value of `key` if L1 has it: never waits for another tier and counts no miss.

@@ -183,6 +183,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             marks.remote = found.token;
             found.record
         });
+        self.bring_up(plan, key, record, marks)
+    }
+
+    /// Copies what L3 has of a key into L2 and L1, and counts a hit or a miss there.
+    pub(super) fn bring_up(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        record: Option<Record>,
+        marks: &Marks,
+    ) -> Option<Answer<V>> {
         let Some((value, record)) = record.and_then(|it| self.decode(TierKind::Redis, it)) else {
             self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
             return None;

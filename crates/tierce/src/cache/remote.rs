@@ -29,15 +29,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         ask: impl FnOnce(&Remote) -> Result<R>,
     ) -> Option<R> {
         self.lowers.redis.in_force(plan)?;
+        if !self.is_below_known(plan, key) {
+            return None;
+        }
+        self.lowers.redis.ask(plan, &self.metrics, key, ask)
+    }
+
+    /// Whether L3 may be asked about a key: it has nothing that may be too old.
+    pub(super) fn may_ask_remote(&self, plan: Plan, key: &[u8]) -> bool {
+        self.is_below_known(plan, key) && self.lowers.redis.may_ask(plan, &self.metrics, key)
+    }
+
+    /// False while the store doubts what is below it of a key.
+    fn is_below_known(&self, plan: Plan, key: &[u8]) -> bool {
         if let Some(shared) = self.lowers.shared.opened()
             && shared.doubts_below(key)
         {
             self.settle_doubt(plan, shared, key);
-            if shared.doubts_below(key) {
-                return None;
-            }
+            return !shared.doubts_below(key);
         }
-        self.lowers.redis.ask(plan, &self.metrics, key, ask)
+        true
     }
 
     /// Changes a key in L3, or sees to it that nobody asks L3 about it. To be called before the

@@ -183,7 +183,13 @@ impl Metrics {
     /// L1 hit. Hits and requests of the cache are sums made by [`snapshot`](Self::snapshot).
     #[inline]
     pub(crate) fn hit(&self, kind: TierKind) {
-        self.tier(kind).count(TierCounter::Hits);
+        self.hits(kind, 1);
+    }
+
+    /// As [`hit`](Self::hit), for so many requests at once.
+    #[inline]
+    pub(crate) fn hits(&self, kind: TierKind, count: u64) {
+        self.tier(kind).add(TierCounter::Hits, count);
         // The line stays shared among cores while the answer stays the same.
         if self.last_hit_tier.load(Ordering::Relaxed) != kind as u8 {
             self.last_hit_tier.store(kind as u8, Ordering::Relaxed);

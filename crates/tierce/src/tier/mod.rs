@@ -132,6 +132,16 @@ pub(crate) trait RemoteTier: Tier {
     /// Looks the key up.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
+    /// Looks many keys up, in as few round trips as the size of what is found allows; a record or
+    /// `None` for each, in their order. No licence to fill this tier comes with it.
+    ///
+    /// `keeps` says that what is found is to be kept elsewhere: without it the time to live of a
+    /// record may be left out.
+    fn read_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
+        _ = keeps;
+        keys.iter().map(|key| Ok(self.read(key)?.record)).collect()
+    }
+
     /// Keeps a record that was fetched from below or loaded, unless the key changed since.
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
 

@@ -1,6 +1,6 @@
 //! What the tier counts, and the snapshot of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::codec::envelope::Doubt;
 
@@ -75,6 +75,8 @@ pub(super) struct Counters {
     pub(super) subscriptions: AtomicU64,
     pub(super) subscriptions_lost: AtomicU64,
     doubts: [AtomicU64; Doubt::ALL.len()],
+    /// Questions for many values that are under way; no statistic.
+    pub(super) many_under_way: AtomicUsize,
 }
 
 /// Counts one.

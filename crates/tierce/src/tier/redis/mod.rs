@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `options` | where the server is, how long we wait |
 //! | `names` | what our keys are called there, which stripe they belong to |
-//! | `read` | what a read asks the server |
+//! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
 //! | `link` | the way to one server, and which files it is made of |
 //! | `secure` | TLS |
@@ -31,6 +31,7 @@ mod link;
 mod names;
 mod options;
 mod read;
+mod read_many;
 mod refusal;
 mod reply;
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod wire;
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -90,6 +91,8 @@ pub(crate) struct RedisTier {
     home: Home<Link>,
     subscriber: Home<Subscriber>,
     is_closed: AtomicBool,
+    /// How many keys a read of many asks for at once.
+    keys_at_once: AtomicUsize,
 }
 
 /// The options where none were given: the server at `127.0.0.1:6379`.
@@ -120,6 +123,7 @@ impl RedisTier {
             home: Home::new(),
             subscriber: Home::new(),
             is_closed: AtomicBool::new(false),
+            keys_at_once: AtomicUsize::new(read_many::MOST_KEYS),
         })
     }
 
@@ -225,6 +229,10 @@ impl RemoteTier for RedisTier {
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
         let token = stamp.zip(epoch).map(|(stamp, epoch)| Token([stamp, epoch]));
         Ok(Found { record, token })
+    }
+
+    fn read_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
+        self.find_many(keys, keeps)
     }
 
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {

@@ -33,29 +33,49 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(prefix: &str, key: &[u8]) -> Self {
         let stripe = key::group(key);
-        let mut data = format!("{prefix}:k:{{{stripe:02x}}}:").into_bytes();
-        data.extend_from_slice(key);
-        Self { data, stamp: stamp(prefix, stripe), epoch: epoch(prefix, stripe) }
+        Self {
+            data: data(prefix, stripe, key),
+            stamp: stamp(prefix, stripe),
+            epoch: epoch(prefix, stripe),
+        }
     }
 }
 
 /// The names that a clear of a stripe needs: epoch, notice, stamp.
 pub(super) fn of_clear(prefix: &str, stripe: usize) -> [Vec<u8>; 3] {
-    [epoch(prefix, stripe), name(prefix, 'n', stripe), stamp(prefix, stripe)]
+    [epoch(prefix, stripe), name(prefix, b'n', stripe), stamp(prefix, stripe)]
+}
+
+/// The name of the record of a key of this stripe.
+pub(super) fn data(prefix: &str, stripe: usize, key: &[u8]) -> Vec<u8> {
+    let mut data = name_with_room(prefix, b'k', stripe, 1 + key.len());
+    data.push(b':');
+    data.extend_from_slice(key);
+    data
 }
 
 /// The name of the epoch of a stripe.
-fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
-    name(prefix, 'e', stripe)
+pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
+    name(prefix, b'e', stripe)
 }
 
 /// The name of the stamp of a stripe.
 pub(super) fn stamp(prefix: &str, stripe: usize) -> Vec<u8> {
-    name(prefix, 's', stripe)
+    name(prefix, b's', stripe)
 }
 
-fn name(prefix: &str, letter: char, stripe: usize) -> Vec<u8> {
-    format!("{prefix}:{letter}:{{{stripe:02x}}}").into_bytes()
+fn name(prefix: &str, letter: u8, stripe: usize) -> Vec<u8> {
+    name_with_room(prefix, letter, stripe, 0)
+}
+
+/// A name to which so many bytes will be added.
+fn name_with_room(prefix: &str, letter: u8, stripe: usize, room: usize) -> Vec<u8> {
+    let digit = |number: usize| b"0123456789abcdef"[number & 15];
+    let end = [b':', letter, b':', b'{', digit(stripe >> 4), digit(stripe), b'}'];
+    let mut name = Vec::with_capacity(prefix.len() + end.len() + room);
+    name.extend_from_slice(prefix.as_bytes());
+    name.extend_from_slice(&end);
+    name
 }
 
 /// What the names of records and of notices begin with.

@@ -20,8 +20,6 @@
 //!
 //! A counter that is not there must be started, which only the script does.
 
-use std::io::Write;
-
 use bytes::Bytes;
 use redis::Value;
 
@@ -36,7 +34,7 @@ use crate::error::{Error, Result};
 pub(super) const NO_SUCH_KEY: i64 = -2;
 
 /// What PTTL says of a name that lives until it is evicted.
-const NO_TTL: i64 = -1;
+pub(super) const NO_TTL: i64 = -1;
 
 /// What the server has of a key.
 pub(super) struct Stored {
@@ -61,14 +59,31 @@ pub(super) fn ask(names: &names::Names, most_bytes: usize) -> Work {
 }
 
 /// Appends a command.
-fn pack(bytes: &mut Vec<u8>, words: &[&[u8]]) {
-    // Writing to a vector cannot fail.
-    _ = write!(bytes, "*{}\r\n", words.len());
+pub(super) fn pack(bytes: &mut Vec<u8>, words: &[&[u8]]) {
+    announce(bytes, b'*', words.len());
     for word in words {
-        _ = write!(bytes, "${}\r\n", word.len());
+        announce(bytes, b'$', word.len());
         bytes.extend_from_slice(word);
         bytes.extend_from_slice(b"\r\n");
     }
+}
+
+/// Appends a line that announces how many or how long. By hand: a question for a hundred keys has
+/// hundreds of them.
+fn announce(bytes: &mut Vec<u8>, kind: u8, number: usize) {
+    let mut line = [b'\n'; 24];
+    line[22] = b'\r';
+    let (mut at, mut left) = (22, number);
+    loop {
+        at -= 1;
+        line[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    line[at - 1] = kind;
+    bytes.extend_from_slice(&line[at - 1..]);
 }
 
 /// Reads the answer to [`ask`].
@@ -102,7 +117,7 @@ pub(super) fn answer(link: &Link, replies: Replies, most_bytes: usize) -> Result
 }
 
 /// The error of a reply that is not what was asked for.
-fn doubt(link: &Link, reply: &[u8]) -> Error {
+pub(super) fn doubt(link: &Link, reply: &[u8]) -> Error {
     match reply::value(reply) {
         Ok(Value::ServerError(reply)) => link.refused(&reply),
         _ => unexpected(),

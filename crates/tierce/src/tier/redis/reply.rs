@@ -14,6 +14,11 @@
 //! seen. The buffer grows with the bytes that came, not with those that were announced, so its
 //! size is bounded by the limit of a reply. The scan goes on where it stopped: a large reply that
 //! comes in small pieces costs no more than one that comes at once.
+//!
+//! Who asks for many values at once cannot say how long they may be. While somebody does, a string
+//! of an array that is too long, or for which the reply has no room, is left out: its bytes are
+//! dropped as they come, and a word that no server says stands in its place ([`LEFT_OUT_LONG`],
+//! [`LEFT_OUT_FULL`]).
 
 use std::{fmt, ops::Range};
 
@@ -42,11 +47,29 @@ pub(super) const MAX_LINE: usize = 16 << 10;
 /// Digits of a number with its sign: those of the smallest 64-bit number.
 const MAX_DIGITS: usize = 20;
 
+/// Stands for a string that is longer than any may be. No longer than what announces a string
+/// that is left out.
+pub(super) const LEFT_OUT_LONG: &[u8] = b"+l\r\n";
+
+/// Stands for a string for which there was no room in the reply.
+pub(super) const LEFT_OUT_FULL: &[u8] = b"+f\r\n";
+
+/// The longest string that is left out: what a server takes unless it is told otherwise.
+const MOST_LEFT_OUT: usize = 512 << 20;
+
+/// Bytes of a reply that no string takes which could be left out: room for what stands for the
+/// others.
+const RESERVED: usize = 64 << 10;
+
 /// Free bytes that a read is given at least: many small replies, or one value of usual size.
 const LEAST_ROOM: usize = 16 << 10;
 
-/// The size of an idle buffer.
-pub(super) const USUAL_ROOM: usize = 64 << 10;
+/// The size of a buffer that was needed for small replies alone.
+const FIRST_ROOM: usize = 64 << 10;
+
+/// The most that an idle buffer has: that of a reply of a hundred values of usual size, whose
+/// memory would else be fetched and given back with each.
+pub(super) const USUAL_ROOM: usize = 256 << 10;
 
 /// Why bytes are no reply that we take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +104,11 @@ pub(super) struct ReplyReader {
     /// Where the bytes end that came.
     end: usize,
     scan: Scan,
+    /// True while strings may be left out.
+    leaves_out: bool,
+    /// Bytes that are left to be dropped behind what was looked at and what stands for them, end
+    /// of line included.
+    dropping: usize,
 }
 
 /// How far into the reply at `start` the scan is.
@@ -99,7 +127,20 @@ struct Scan {
 
 impl ReplyReader {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, buffer: Vec::new(), start: 0, end: 0, scan: Scan::default() }
+        Self {
+            limits,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            scan: Scan::default(),
+            leaves_out: false,
+            dropping: 0,
+        }
+    }
+
+    /// Whether strings of arrays may be left out from here on.
+    pub(super) fn leave_out(&mut self, leaves_out: bool) {
+        self.leaves_out = leaves_out;
     }
 
     /// Where the next bytes are to be put; never empty. Say how many came by
@@ -116,7 +157,7 @@ impl ReplyReader {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             if self.buffer.len() - self.end < LEAST_ROOM {
-                let size = (2 * self.buffer.len()).max(USUAL_ROOM);
+                let size = (2 * self.buffer.len()).max(FIRST_ROOM);
                 self.buffer.resize(size, 0);
             }
         }
@@ -144,15 +185,52 @@ impl ReplyReader {
     /// # Errors
     /// For what is no reply within the limits. The stream is of no use from there on.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, Garbage> {
-        let bytes = &self.buffer[self.start..self.end];
-        if bytes.is_empty() || !self.scan.goes_through(bytes, &self.limits)? {
-            return Ok(None);
+        loop {
+            if self.dropping > 0 && !self.drop_bytes()? {
+                return Ok(None);
+            }
+            let bytes = &self.buffer[self.start..self.end];
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            match self.scan.goes_through(bytes, &self.limits, self.leaves_out)? {
+                Progress::Whole => break,
+                Progress::Part => return Ok(None),
+                Progress::LeaveOut { line, length, word } => self.begin_drop(line, length, word),
+            }
         }
+        let bytes = &self.buffer[self.start..self.end];
         let size = self.scan.done;
         let reply = bytes[..size].to_vec();
         self.start += size;
         self.scan = Scan::default();
         Ok(Some(reply))
+    }
+
+    /// Puts `word` in the place of the line that announces a string, of which all that came is
+    /// dropped next.
+    fn begin_drop(&mut self, line: usize, length: usize, word: &[u8]) {
+        let at = self.start + self.scan.done;
+        self.buffer[at..at + word.len()].copy_from_slice(word);
+        self.buffer.copy_within(at + line..self.end, at + word.len());
+        self.end -= line - word.len();
+        self.dropping = length + 2;
+    }
+
+    /// Drops bytes of the string that is left out; true once all are gone.
+    fn drop_bytes(&mut self) -> Result<bool, Garbage> {
+        let at = self.start + self.scan.done + LEFT_OUT_LONG.len();
+        let come = (self.end - at).min(self.dropping);
+        let end = at + come;
+        if come == self.dropping && self.buffer[end - 2..end] != *b"\r\n" {
+            return Err(Garbage::Form);
+        }
+        // The end of its line stays until it is whole.
+        let gone = if come == self.dropping { come } else { come.min(self.dropping - 2) };
+        self.buffer.copy_within(at + gone..self.end, at);
+        self.end -= gone;
+        self.dropping -= gone;
+        Ok(self.dropping == 0)
     }
 
     /// True if part of a reply is there, or more.
@@ -186,6 +264,45 @@ pub(super) fn as_string(reply: &[u8]) -> Option<Range<usize>> {
     (end == reply.len()).then_some(string)
 }
 
+/// An element of a reply to MGET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element<'a> {
+    String(&'a [u8]),
+    /// Nothing is there, or no string.
+    Nil,
+    /// Left out, being too long.
+    Long,
+    /// Left out for want of room.
+    Full,
+}
+
+/// The elements of a whole reply, if it is an array of so many strings, each there or not.
+pub(super) fn as_strings(reply: &[u8], count: usize) -> Option<Vec<Element<'_>>> {
+    let line_end = find_line_end(reply).ok()??;
+    if reply[0] != b'*' || length(&reply[1..line_end]).ok()?? != count {
+        return None;
+    }
+    let mut at = line_end + 2;
+    let mut elements = Vec::with_capacity(count);
+    for _ in 0..count {
+        let rest = reply.get(at..)?;
+        let other = [
+            (&b"$-1\r\n"[..], Element::Nil),
+            (LEFT_OUT_LONG, Element::Long),
+            (LEFT_OUT_FULL, Element::Full),
+        ];
+        if let Some((word, element)) = other.into_iter().find(|(word, _)| rest.starts_with(word)) {
+            elements.push(element);
+            at += word.len();
+        } else {
+            let (string, end) = string_at(reply, at)?;
+            elements.push(Element::String(&reply[string]));
+            at = end;
+        }
+    }
+    (at == reply.len()).then_some(elements)
+}
+
 /// The two strings that a whole reply is an array of, if it is one.
 pub(super) fn as_two_strings(reply: &[u8]) -> Option<[&[u8]; 2]> {
     let start = reply.starts_with(b"*2\r\n").then_some(4)?;
@@ -204,11 +321,30 @@ fn string_at(reply: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     (end + 2 <= reply.len()).then_some((start..end, end + 2))
 }
 
+/// How far a scan came.
+enum Progress {
+    Whole,
+    Part,
+    /// The line that begins where the scan is announces a string that is to be left out.
+    LeaveOut {
+        /// Bytes of the line, its end included.
+        line: usize,
+        length: usize,
+        /// What is to stand in its place.
+        word: &'static [u8],
+    },
+}
+
 impl Scan {
-    /// Goes on with the scan; true once the reply is whole.
-    fn goes_through(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Garbage> {
+    /// Goes on with the scan.
+    fn goes_through(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        leaves_out: bool,
+    ) -> Result<Progress, Garbage> {
         if bytes.len() < self.wanted {
-            return Ok(false);
+            return Ok(Progress::Part);
         }
         loop {
             let rest = &bytes[self.done..];
@@ -226,6 +362,22 @@ impl Scan {
                 b',' | b'(' if !line.is_empty() => {}
                 b'$' | b'=' | b'!' => {
                     if let Some(length) = length(line)? {
+                        let word = if length > limits.string {
+                            Some(LEFT_OUT_LONG)
+                        } else if after + length + RESERVED > limits.reply {
+                            Some(LEFT_OUT_FULL)
+                        } else {
+                            None
+                        };
+                        // As an element of the reply itself, and nowhere else.
+                        let may_leave_out = leaves_out
+                            && self.depth == 1
+                            && rest[0] == b'$'
+                            && length <= MOST_LEFT_OUT;
+                        if let (true, Some(word)) = (may_leave_out, word) {
+                            self.wanted = 0;
+                            return Ok(Progress::LeaveOut { line: line_end + 2, length, word });
+                        }
                         if length > limits.string {
                             return Err(Garbage::Long);
                         }
@@ -256,7 +408,7 @@ impl Scan {
                 return Err(Garbage::Long);
             }
             if self.ended_element(children)? {
-                return Ok(true);
+                return Ok(Progress::Whole);
             }
             if self.done >= bytes.len() {
                 return self.lacks(self.done + 1, limits);
@@ -290,12 +442,12 @@ impl Scan {
     }
 
     /// Waits until so many bytes of the reply are there.
-    fn lacks(&mut self, wanted: usize, limits: &Limits) -> Result<bool, Garbage> {
+    fn lacks(&mut self, wanted: usize, limits: &Limits) -> Result<Progress, Garbage> {
         if wanted > limits.reply {
             return Err(Garbage::Long);
         }
         self.wanted = wanted;
-        Ok(false)
+        Ok(Progress::Part)
     }
 }
 

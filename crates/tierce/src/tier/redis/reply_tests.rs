@@ -1,8 +1,8 @@
 use redis::Value;
 
 use super::reply::{
-    Garbage, Limits, MAX_LINE, ReplyReader, USUAL_ROOM, as_integer, as_string, as_two_strings,
-    value,
+    Element, Garbage, Limits, MAX_LINE, ReplyReader, USUAL_ROOM, as_integer, as_string, as_strings,
+    as_two_strings, value,
 };
 
 const LIMITS: Limits = Limits { string: 1 << 20, reply: 2 << 20 };
@@ -152,4 +152,64 @@ fn plain_replies_are_read_where_they_lie() {
         );
     }
     assert_eq!(as_two_strings(b"*2\r\n$1\r\na\r\n$-1\r\n"), None);
+}
+
+#[test]
+fn strings_of_an_array_that_are_too_long_are_left_out_on_request() {
+    let string = |length: usize| {
+        [format!("${length}\r\n").as_bytes(), &vec![b'7'; length], b"\r\n"].concat()
+    };
+    let kept = 1_000_000;
+    let parts = [
+        b"*7\r\n".to_vec(),
+        string(kept),
+        string(2_000_000),
+        b"$-1\r\n".to_vec(),
+        string(kept),
+        string(900_000),
+        string(1),
+        string(0),
+        b":5\r\n".to_vec(),
+    ];
+    let bytes = parts.concat();
+    for piece in [1_000, 65_536, 1_000_003, bytes.len()] {
+        let mut reader = ReplyReader::new(LIMITS);
+        reader.leave_out(true);
+        let mut replies = vec![];
+        for some in bytes.chunks(piece) {
+            reader.extend(some);
+            while let Some(reply) = reader.next().unwrap() {
+                replies.push(reply);
+            }
+        }
+        let [first, second] = &replies[..] else { panic!("{} replies", replies.len()) };
+        assert_eq!(as_integer(second), Some(5));
+        let elements = as_strings(first, 7).unwrap();
+        let lengths = elements.iter().map(|element| match element {
+            Element::String(string) => string.len().to_string(),
+            other => format!("{other:?}"),
+        });
+        let lengths: Vec<_> = lengths.collect();
+        assert_eq!(lengths, ["1000000", "Long", "Nil", "1000000", "Full", "1", "0"], "{piece}");
+        assert_eq!(as_strings(first, 6), None);
+        // Pieces that are dropped do not gather.
+        assert!(piece > 1_000 || reader.capacity() <= 4 << 20, "{}", reader.capacity());
+    }
+}
+
+#[test]
+fn nothing_but_strings_of_arrays_is_left_out_and_damage_is_seen() {
+    let asked = |bytes: &[u8]| {
+        let mut reader = reader(bytes);
+        reader.leave_out(true);
+        reader.next()
+    };
+    assert_eq!(asked(b"$2000000\r\n"), Err(Garbage::Long));
+    assert_eq!(asked(b"*1\r\n*1\r\n$2000000\r\n"), Err(Garbage::Long));
+    assert_eq!(asked(b"*1\r\n=2000000\r\n"), Err(Garbage::Long));
+    assert_eq!(asked(b"*1\r\n$536870913\r\n"), Err(Garbage::Long), "than any that is dropped");
+    assert_eq!(asked(b"*1\r\n$2000000\r\nabc"), Ok(None));
+    let end = [&b"*1\r\n$2000000\r\n"[..], &[b'7'; 2_000_000], b"\rx"].concat();
+    assert_eq!(asked(&end), Err(Garbage::Form));
+    assert_eq!(next(b"*1\r\n$2000000\r\n"), Err(Garbage::Long), "unless it was asked for");
 }

@@ -254,6 +254,9 @@ impl Wire {
                 Err(error) => return Err(error.into()),
             }
         }
+        // Whoever asks for many values has said so before the question left.
+        let many_under_way = self.counters.many_under_way.load(Ordering::Acquire);
+        inbound.replies.leave_out(many_under_way > 0);
         while let Some(reply) = inbound.replies.next().map_err(Trouble::Garbage)? {
             replies.push(reply);
         }

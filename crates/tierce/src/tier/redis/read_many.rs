@@ -1,0 +1,276 @@
+//! What a read of many keys asks the server, and what it makes of the answer.
+//!
+//! One command has all that must be of one moment: the server does an MGET alone.
+//!
+//! ```text
+//!   1  MGET epochs stamps data   of all stripes of the keys, each once
+//!   2  PTTL data                 a command for each key
+//!   3  MGET stamps               again
+//! ```
+//!
+//! - A record counts if it was written under the epoch that its stripe had at the moment of 1.
+//! - A stripe with the stamp of 1 in 3 had no change of a key between: the time to live of 2 is that
+//!   of the record of 1. What may have been replaced meanwhile is kept for [`MOMENT`] at most.
+//! - Where nothing is to be kept, the stamps, 2 and 3 are left out: a PTTL costs the server more
+//!   than the value itself.
+//!
+//! There is no token, since nothing is fetched from below; so a counter that is not there need not
+//! be started, and what it guards is a miss.
+//!
+//! MGET takes no bound on the size of what it answers, so the reader of replies leaves out what is
+//! too long or has no room (`reply.rs`). What had no room is asked for again, and fewer keys at
+//! once from then on.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Call, RedisTier,
+    link::unexpected,
+    names,
+    read::{NO_SUCH_KEY, NO_TTL, doubt, pack},
+    reply::{self, Element},
+    request::Work,
+};
+use crate::{
+    codec::envelope::Doubt,
+    error::Result,
+    key,
+    tier::{Record, redis::names::STRIPES},
+};
+
+/// How many keys are asked for at once, where all that is found fits into a reply.
+pub(super) const MOST_KEYS: usize = 1_000;
+
+/// So many bytes of keys are asked for at once, or a key of any size.
+const MOST_KEY_BYTES: usize = 1 << 20;
+
+/// How long a record is kept of which the time to live may be another's.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// The stripes of some keys.
+struct Stripes {
+    /// In the order in which their counters are asked for.
+    all: Vec<usize>,
+    /// Where in `all` the stripe of each key is.
+    of_keys: Vec<usize>,
+}
+
+impl Stripes {
+    fn of(keys: &[&[u8]]) -> Self {
+        let mut places = [usize::MAX; STRIPES];
+        let mut all = Vec::new();
+        let of_keys = keys.iter().map(|key| {
+            let stripe = key::group(key);
+            if places[stripe] == usize::MAX {
+                places[stripe] = all.len();
+                all.push(stripe);
+            }
+            places[stripe]
+        });
+        let of_keys = of_keys.collect();
+        Self { all, of_keys }
+    }
+}
+
+/// What became of one key.
+enum Outcome {
+    /// Its record, or none that counts.
+    Read(Option<Record>),
+    /// There was no room for it.
+    LeftOut,
+}
+
+/// While it lives, strings may be left out of replies.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn begin(counter: &'a AtomicUsize) -> Self {
+        // Before the question leaves, and so before any answer to it comes.
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl RedisTier {
+    /// See [`RemoteTier::read_many`](crate::tier::RemoteTier::read_many).
+    pub(super) fn find_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
+        let call = self.read_call()?;
+        let mut records = vec![None; keys.len()];
+        let mut left: Vec<usize> = (0..keys.len()).collect();
+        let (mut was_full, mut was_too_much) = (false, false);
+        while !left.is_empty() {
+            let at_once = self.keys_at_once.load(Ordering::Relaxed);
+            let mut bytes = 0;
+            let fits = left.iter().take(at_once).take_while(|index| {
+                bytes += keys[**index].len();
+                bytes <= MOST_KEY_BYTES
+            });
+            let fits = fits.count().max(1);
+            let rest = left.split_off(fits);
+            let asked: Vec<&[u8]> = left.iter().map(|index| keys[*index]).collect();
+            let mut left_out = Vec::new();
+            for (index, outcome) in left.iter().zip(self.ask_many(&call, &asked, keeps)?) {
+                match outcome {
+                    Outcome::Read(record) => records[*index] = record,
+                    Outcome::LeftOut => left_out.push(*index),
+                }
+            }
+            let read = fits - left_out.len();
+            if read == 0 {
+                // There is room for one of any size that is allowed.
+                return Err(unexpected());
+            }
+            if read < fits {
+                self.keys_at_once.store(read, Ordering::Relaxed);
+                was_too_much = true;
+            }
+            was_full |= fits == at_once;
+            left = left_out;
+            left.extend(rest);
+        }
+        if was_full && !was_too_much {
+            // The values of the next call may be smaller.
+            let at_once = self.keys_at_once.load(Ordering::Relaxed);
+            self.keys_at_once.store((2 * at_once).min(MOST_KEYS), Ordering::Relaxed);
+        }
+        Ok(records)
+    }
+
+    /// One round trip.
+    fn ask_many(&self, call: &Call<'_>, keys: &[&[u8]], keeps: bool) -> Result<Vec<Outcome>> {
+        let prefix = &self.common.settings.prefix;
+        let stripes = Stripes::of(keys);
+        let work = question(prefix, keys, &stripes, keeps);
+        let replies = {
+            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+            call.replies(work)?
+        };
+        let Some((first, others)) = replies.split_first() else { return Err(unexpected()) };
+        let count_of_stripes = stripes.all.len();
+        let counters = if keeps { 2 * count_of_stripes } else { count_of_stripes };
+        let found = reply::as_strings(first, counters + keys.len());
+        let found = found.ok_or_else(|| doubt(call.link, first))?;
+        let (counters, data) = found.split_at(counters);
+        let (epochs, stamps) = counters.split_at(count_of_stripes);
+        let times = if keeps { Some(Times::read(call, others, stamps, keys.len())?) } else { None };
+        let outcomes = data.iter().enumerate().map(|(index, data)| {
+            let stripe = stripes.of_keys[index];
+            let stored = match data {
+                Element::String(stored) => *stored,
+                Element::Nil => return Outcome::Read(None),
+                Element::Full => return Outcome::LeftOut,
+                Element::Long => {
+                    self.common.counters.count_doubt(Doubt::Size);
+                    return Outcome::Read(None);
+                }
+            };
+            let ttl = times.as_ref().map_or(Some(None), |times| times.of(index, stripe));
+            let opened = self.open_one_of_many(stored, keys[index]);
+            let record = opened.and_then(|(epoch, record)| {
+                // Without a time it is gone by now.
+                let record = Record { ttl: ttl?, ..record };
+                (Some(epoch) == counter(&epochs[stripe])).then_some(record)
+            });
+            Outcome::Read(record)
+        });
+        Ok(outcomes.collect())
+    }
+
+    /// The record in bytes found under the name of `key`, or `None` and a count. A copy: a value
+    /// must not keep those that came with it.
+    fn open_one_of_many(&self, stored: &[u8], key: &[u8]) -> Option<(u64, Record)> {
+        self.open(Bytes::copy_from_slice(stored), key, NO_TTL)
+    }
+}
+
+/// Times to live, and whether they are those of what was found.
+struct Times {
+    of_keys: Vec<i64>,
+    /// Whether a stripe had no change while they were asked for.
+    are_sure: Vec<bool>,
+}
+
+impl Times {
+    fn read(
+        call: &Call<'_>,
+        replies: &[Vec<u8>],
+        stamps: &[Element<'_>],
+        keys: usize,
+    ) -> Result<Self> {
+        let Some((last, times)) = replies.split_last().filter(|(_, times)| times.len() == keys)
+        else {
+            return Err(unexpected());
+        };
+        let time =
+            |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(call.link, reply));
+        let of_keys = times.iter().map(time).collect::<Result<_>>()?;
+        let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(call.link, last))?;
+        let are_sure = stamps.iter().zip(&again).map(|(before, after)| {
+            let before = counter(before);
+            before.is_some() && before == counter(after)
+        });
+        Ok(Self { of_keys, are_sure: are_sure.collect() })
+    }
+
+    /// The time to live of what was found for a key of a stripe; `None` where it is over.
+    fn of(&self, index: usize, stripe: usize) -> Option<Option<Duration>> {
+        let pttl = self.of_keys[index];
+        if matches!(pttl, NO_SUCH_KEY | 0) {
+            return None;
+        }
+        let ttl = u64::try_from(pttl).ok().map(Duration::from_millis);
+        if self.are_sure[stripe] { Some(ttl) } else { Some(Some(MOMENT)) }
+    }
+}
+
+fn counter(element: &Element<'_>) -> Option<u64> {
+    match element {
+        Element::String(digits) => names::parse_counter(digits),
+        _ => None,
+    }
+}
+
+fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
+    let data: Vec<_> = keys
+        .iter()
+        .zip(&stripes.of_keys)
+        .map(|(key, place)| names::data(prefix, stripes.all[*place], key))
+        .collect();
+    let each = |name: fn(&str, usize) -> Vec<u8>| -> Vec<_> {
+        stripes.all.iter().map(|stripe| name(prefix, *stripe)).collect()
+    };
+    let epochs = each(names::epoch);
+    let stamps = if keeps { each(names::stamp) } else { Vec::new() };
+    let mget = |parts: &[&[Vec<u8>]]| -> Vec<u8> {
+        let names = parts.iter().flat_map(|part| part.iter());
+        let words: Vec<&[u8]> =
+            std::iter::once(&b"MGET"[..]).chain(names.map(|name| &name[..])).collect();
+        let mut bytes = Vec::with_capacity(words.iter().map(|word| word.len() + 10).sum());
+        pack(&mut bytes, &words);
+        bytes
+    };
+    let mut bytes = mget(&[&epochs, &stamps, &data]);
+    if !keeps {
+        return Work::Packed(bytes, 1);
+    }
+    for name in &data {
+        pack(&mut bytes, &[b"PTTL", name]);
+    }
+    bytes.extend_from_slice(&mget(&[&stamps]));
+    Work::Packed(bytes, 1 + data.len() + 1)
+}
+
+#[cfg(test)]
+#[path = "read_many_tests.rs"]
+mod tests;
