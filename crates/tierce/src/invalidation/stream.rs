@@ -218,10 +218,12 @@ impl<'a> Stream<'a> {
     }
 
     /// Suspends all copies if the last that was told is longer ago than `bound`; `None` where it is
-    /// not, else whether there were some that were not suspended.
+    /// not, else whether there were some that were not suspended. Where nobody was ever told of
+    /// anything, there are no copies that live for longer than the bound.
     pub(crate) fn suspend_after(&self, now: Millis, bound: Duration) -> Option<bool> {
         let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
-        if told_until.after(bound) > now && told_until <= now {
+        let is_recent = told_until.after(bound) > now && told_until <= now;
+        if is_recent || told_until == Millis(0) {
             return None;
         }
         let mut news = false;
@@ -403,6 +405,7 @@ mod tests {
         let own = OwnStream::new();
         let stream = own.stream();
         let stamps = vec![Some(100); GROUPS];
+        assert_eq!(stream.suspend_after(Millis(999), PATIENCE), None, "nobody was told yet");
         stream.begin(1, Millis(1000), &stamps);
         let word = stream.word(b"a");
         stream.set_lost(1);
