@@ -225,11 +225,21 @@ impl Store {
             let mut is_in_motion = false;
             for number in first..first + WAYS {
                 match self.locks.try_lock_lease(number) {
-                    Ok(guard) => return Taken::Mine(self.hold(number, guard, hash)),
+                    Ok(guard) => {
+                        let lease = self.hold(number, guard, hash);
+                        // Two that began at once may have taken two of them.
+                        if (first..number).any(|other| self.is_held_for(other, hash)) {
+                            drop(lease);
+                            is_in_motion = true;
+                            break;
+                        }
+                        return Taken::Mine(lease);
+                    }
                     Err(NotLocked::Busy) => {
-                        // Just being taken, and likely for this very key.
-                        is_in_motion =
-                            self.lease(number).word.load(Ordering::Acquire) & STATE == FREE;
+                        // Just being taken, and likely for this very key; or taken for it since it
+                        // was looked at.
+                        is_in_motion = self.is_held_for(number, hash)
+                            || self.lease(number).word.load(Ordering::Acquire) & STATE == FREE;
                         if is_in_motion {
                             break;
                         }
@@ -243,6 +253,13 @@ impl Store {
             thread::sleep(FIRST_NAP);
         }
         Taken::None
+    }
+
+    /// True if somebody has this lease for a key with this hash.
+    fn is_held_for(&self, number: u32, hash: KeyHash) -> bool {
+        let word = self.lease(number).word.load(Ordering::Acquire);
+        let tag = self.lease(number).tag.load(Ordering::Relaxed);
+        matches!(word & STATE, HELD | HEIR) && tag == tag_of(hash)
     }
 
     /// Makes a lease whose mutex is held the key's.
