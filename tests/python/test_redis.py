@@ -127,7 +127,13 @@ def test_a_server_that_stalls_costs_a_deadline_and_holds_no_other_thread(server:
     cache = tierce.Cache[Any](
         tiering="L1L3",
         redis=server.url,
-        options=PATIENT | {"redis.read_timeout": "500ms", "redis.write_timeout": "500ms"},
+        # What is set before the stream of changes begins is looked for again once it has begun.
+        options=PATIENT
+        | {
+            "redis.read_timeout": "500ms",
+            "redis.write_timeout": "500ms",
+            "redis.coherence": "false",
+        },
     )
     cache["before"] = 1
     server.process.send_signal(signal.SIGSTOP)
