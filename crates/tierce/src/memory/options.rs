@@ -19,8 +19,9 @@ const MAX_SHARDS: usize = 1 << 16;
 /// visibly uneven.
 const MIN_ENTRIES_PER_DEFAULT_SHARD: u64 = 512;
 
-/// The same for byte bounds: 512 entries of 2 KiB.
-const MIN_BYTES_PER_DEFAULT_SHARD: u64 = 1 << 20;
+/// The same for byte bounds: 512 small entries. Not for larger ones: a lock that all threads share
+/// costs a cache of some hundred kilobytes half its speed.
+const MIN_BYTES_PER_DEFAULT_SHARD: u64 = 32 << 10;
 
 /// Shards per core: with four, two threads that run at once meet in one shard rarely enough.
 const DEFAULT_SHARDS_PER_CORE: usize = 4;
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(shards(MemoryOptions::new().max_entries(1_023)), 1);
         assert_eq!(shards(MemoryOptions::new().max_entries(4_096)), 8);
         assert_eq!(shards(MemoryOptions::new().max_entries(u64::MAX)), 16);
-        assert_eq!(shards(MemoryOptions::new().max_bytes(1 << 21)), 2);
+        assert_eq!(shards(MemoryOptions::new().max_bytes(1 << 16)), 2);
         assert_eq!(shards(MemoryOptions::new().max_bytes(u64::MAX).largest_share(1)), 1);
         assert_eq!(shards(MemoryOptions::new().max_bytes(u64::MAX).largest_share(5)), 4);
         assert_eq!(shards(MemoryOptions::new().max_bytes(u64::MAX).max_entries(2_000)), 2);

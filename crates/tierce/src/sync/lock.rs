@@ -32,12 +32,15 @@ const HELD: u32 = 1;
 /// Held, and somebody may sleep.
 const WANTED: u32 = 2;
 
-/// How often a thread looks at a held lock before it goes to sleep: a few times at once, as its
-/// owner needs some 50 ns for a small change, then each time after others could run, as its owner
-/// may have to. To sleep and wake takes longer than all of that.
-const LOOKS: u32 = 10;
+/// How often a thread looks at a held lock before it goes to sleep: first for some microseconds, as
+/// its owner needs some 100 ns for a change and a few microseconds if it is interrupted, then each
+/// time after others could run, as its owner may have to. To sleep and wake takes longer than all
+/// of that, and on a virtual processor that goes idle many times as long.
+const LOOKS: u32 = 24;
 /// How many of them are at once.
-const LOOKS_AT_ONCE: u32 = 4;
+const LOOKS_AT_ONCE: u32 = 18;
+/// The most pauses between two of those, by the power of two.
+const LONGEST_PAUSES: u32 = 3;
 
 #[doc(hidden)]
 pub(crate) struct RawMutex(AtomicU32);
@@ -94,13 +97,15 @@ impl RawMutex {
         }
     }
 
-    /// Looks for a while; not where others sleep already, unless it is free.
+    /// Looks for a while; also where others sleep, who will be woken and lose to those who look.
+    /// To lie down beside them would make a row of sleepers, each of whom has to wake the next.
     fn is_free_soon(&self) -> bool {
         for look in 0..LOOKS {
             match self.0.load(Ordering::Relaxed) {
                 FREE => return true,
-                WANTED => return false,
-                _ if look < LOOKS_AT_ONCE => (0..1 << look).for_each(|_| hint::spin_loop()),
+                _ if look < LOOKS_AT_ONCE => {
+                    (0..1 << look.min(LONGEST_PAUSES)).for_each(|_| hint::spin_loop());
+                }
                 _ => thread::yield_now(),
             }
         }
