@@ -109,7 +109,7 @@ impl MemoryOptions {
     /// of two up to 65,536, not above `max_entries`, nor above `largest_share` where a byte bound
     /// is set (an entry lives in one shard).
     ///
-    /// Default: four per core, but no more than leaves each shard 512 entries and 1 MiB. So a
+    /// Default: four per core, but no more than leaves each shard 512 entries and 32 KiB. So a
     /// cache below 1,024 entries has one shard and evicts in the exact order of its policy.
     pub const fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
