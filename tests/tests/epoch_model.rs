@@ -18,7 +18,7 @@ use loom::{
     thread,
 };
 
-use crate::domain::{Domain, Epoch, FIRST, Record};
+use crate::domain::{Domain, Epoch, FIRST, Record, STEP};
 
 // Not all of it is in a model.
 #[allow(dead_code)]
@@ -51,20 +51,28 @@ mod barrier {
     }
 
     pub(super) fn light() {
-        if WITHOUT.get() != Without::LightFence {
+        if !matches!(WITHOUT.get(), Without::LightFence | Without::Interrupts | Without::Word) {
             fence(Ordering::SeqCst);
         }
     }
 
     pub(super) fn heavy() -> bool {
-        if WITHOUT.get() != Without::HeavyFence {
-            fence(Ordering::SeqCst);
+        match WITHOUT.get() {
+            Without::Interrupts | Without::Word => return false,
+            Without::HeavyFence => {}
+            _ => fence(Ordering::SeqCst),
         }
         true
     }
 
+    pub(super) fn own() {
+        heavy_in_any_case();
+    }
+
     pub(super) fn heavy_in_any_case() {
-        heavy();
+        if WITHOUT.get() != Without::HeavyFence {
+            fence(Ordering::SeqCst);
+        }
     }
 }
 
@@ -74,6 +82,10 @@ enum Without {
     Nothing,
     LightFence,
     HeavyFence,
+    /// Steps go by the word of all threads alone; both halves of the fence are nothing.
+    Interrupts,
+    /// The same, and who unlinks has no record to say anything in.
+    Word,
     /// Steps are taken whoever is pinned.
     Look,
     /// What is unlinked is freed as soon as the epoch is past its stamp.
@@ -151,7 +163,7 @@ impl World {
             match without {
                 Without::Look => {
                     let epoch = self.domain.epoch.load(Ordering::Relaxed);
-                    self.domain.epoch.store(epoch + 1, Ordering::Release);
+                    self.domain.epoch.store(epoch + STEP, Ordering::Release);
                 }
                 _ => _ = self.domain.try_advance(),
             }
@@ -222,8 +234,8 @@ fn nothing_is_freed_under_a_reader_who_pins_again_at_each_epoch() {
             thread::spawn(move || {
                 let record = world.record();
                 world.read(record);
-                for epoch in FIRST + 1..FIRST + 3 {
-                    while world.domain.epoch.load(Ordering::Relaxed) < epoch {
+                for steps in 1..3 {
+                    while world.domain.epoch.load(Ordering::Relaxed) < FIRST + steps * STEP {
                         thread::yield_now();
                     }
                     world.domain.pin(record);
@@ -246,6 +258,45 @@ fn nothing_is_freed_under_a_reader_who_pins_again_at_each_epoch() {
 #[test]
 fn nothing_is_freed_under_a_reader_where_another_thread_steps() {
     reader_and_stepper(Without::Nothing);
+}
+
+/// A thread that reads, steps when all say that they came so far, and reads again, while this one
+/// unlinks, says so as well, and frees.
+fn by_word(without: Without) {
+    model(without, 3, move || {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.record();
+                world.read(record);
+                for _ in 0..3 {
+                    world.domain.say(record);
+                    world.domain.try_advance_by_word();
+                }
+                world.read(record);
+            })
+        };
+        let record = (without != Without::Word).then(|| world.domain.take());
+        world.unlink();
+        let stamp = world.domain.current();
+        for _ in 0..2 {
+            record.inspect(|record| world.domain.say(record));
+        }
+        world.free_if_over(stamp, without);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_freed_under_a_reader_where_threads_give_their_word() {
+    by_word(Without::Interrupts);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_who_unlinks_has_no_record() {
+    by_word(Without::Word);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{place::Place, shard::Room, statistics::RemovalCause};
+use super::{limbo::Advance, place::Place, shard::Room, statistics::RemovalCause};
 use crate::sync::epoch::{self, Pin};
 
 /// Is told of every entry that leaves, and why.
@@ -30,7 +30,7 @@ pub(super) struct Departures<'a, K, V> {
     exit: &'a Exit<K, V>,
     first: Option<(K, V)>,
     tells: bool,
-    advance: bool,
+    advance: Advance,
     /// Dropped in [`finish`](Self::finish), so that there is nothing to do where it is empty.
     others: ManuallyDrop<Option<Box<Others<K, V>>>>,
 }
@@ -48,14 +48,14 @@ impl<'a, K, V> Departures<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(exit: &'a Exit<K, V>) -> Self {
         let others = ManuallyDrop::new(None);
-        Self { exit, first: None, tells: exit.listener.is_some(), advance: false, others }
+        Self { exit, first: None, tells: exit.listener.is_some(), advance: Advance::No, others }
     }
 
     /// Of a call of which the listener does not hear.
     #[inline(always)]
     pub(super) fn untold(exit: &'a Exit<K, V>) -> Self {
         let others = ManuallyDrop::new(None);
-        Self { exit, first: None, tells: false, advance: false, others }
+        Self { exit, first: None, tells: false, advance: Advance::No, others }
     }
 
     /// `None` if memory is short.
@@ -130,8 +130,8 @@ impl<'a, K, V> Departures<'a, K, V> {
 
     /// Moves the epoch on when all is done.
     #[inline]
-    pub(super) fn advance(&mut self) {
-        self.advance = true;
+    pub(super) fn advance(&mut self, advance: Advance) {
+        self.advance = self.advance.max(advance);
     }
 
     #[cold]
@@ -140,8 +140,10 @@ impl<'a, K, V> Departures<'a, K, V> {
         if let Some(others) = self.others.take() {
             self.finish_others(*others);
         }
-        if self.advance {
-            epoch::try_advance();
+        match self.advance {
+            Advance::No => {}
+            Advance::IfCheap => _ = epoch::try_advance_by_word(),
+            Advance::AtAnyPrice => _ = epoch::try_advance(),
         }
     }
 
@@ -170,7 +172,7 @@ impl<K, V> Drop for Departures<'_, K, V> {
             drop_contained(key, &self.exit.panics);
             drop_contained(value, &self.exit.panics);
         }
-        if self.others.is_some() || self.advance {
+        if self.others.is_some() || self.advance != Advance::No {
             self.finish();
         }
     }

@@ -15,48 +15,74 @@ use crate::{
 /// How many epochs have lists of their own.
 const EPOCHS: usize = 3;
 
-/// A list through the places' links.
+/// From this part of what may wait on, the epoch moves if that interrupts nobody: mostly the other
+/// threads read or write soon enough.
+const EARLY: usize = 8;
+
+/// Entries that are retired between two attempts at that.
+const RETIRED_PER_LOOK: usize = 8;
+
+/// Should the epoch move on?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Advance {
+    No,
+    /// If nobody need be interrupted for it.
+    IfCheap,
+    AtAnyPrice,
+}
+
+/// A list through the places' links. What came last is its first, so that a place that comes is
+/// the only one that is stored to.
 #[derive(Clone, Copy)]
 struct List {
     first: Slot,
     last: Slot,
-    count: usize,
-    weight: u64,
+    count: u32,
 }
 
-const EMPTY: List = List { first: NO_SLOT, last: NO_SLOT, count: 0, weight: 0 };
+const EMPTY: List = List { first: NO_SLOT, last: NO_SLOT, count: 0 };
 
 impl List {
-    /// Puts another list behind this one.
-    fn append<K, V>(&mut self, slab: &Slab<K, V>, other: &mut Self) {
+    #[inline]
+    fn push<K, V>(&mut self, slot: Slot, place: &Place<K, V>) {
+        place.set_next(self.first);
+        if self.first == NO_SLOT {
+            self.last = slot;
+        }
+        self.first = slot;
+        self.count += 1;
+    }
+
+    /// Puts another list before this one.
+    fn prepend<K, V>(&mut self, slab: &Slab<K, V>, other: &mut Self) {
         let other = std::mem::replace(other, EMPTY);
         if other.first == NO_SLOT {
             return;
         }
         match self.first {
-            NO_SLOT => self.first = other.first,
-            _ => slab.place(self.last).set_next(other.first),
+            NO_SLOT => self.last = other.last,
+            first => slab.place(other.last).set_next(first),
         }
-        self.last = other.last;
+        self.first = other.first;
         self.count += other.count;
-        self.weight = self.weight.saturating_add(other.weight);
     }
 }
 
-/// The retired entries of a shard. All calls need its lock.
+/// The retired entries of a shard. All calls need its lock. Two cache lines.
 #[repr(C)]
 pub(super) struct Limbo {
     /// Those that wait, and the sum of their weights as far as it fits.
     count: usize,
-    weight: u64,
     /// Nobody sees these any more.
     ready: List,
+    weight: u64,
     /// When it was last asked which these are.
     looked: Epoch,
-    /// Retired in an epoch of that number modulo [`EPOCHS`] ...
-    waiting: [List; EPOCHS],
-    /// ... namely this one.
+    /// What waits was retired in these epochs ...
     retired: [Epoch; EPOCHS],
+    /// ... each in the place of its number modulo [`EPOCHS`].
+    waiting: [List; EPOCHS],
+    weights: [u64; EPOCHS],
 }
 
 impl Limbo {
@@ -64,17 +90,18 @@ impl Limbo {
         let now = epoch::current();
         Self {
             count: 0,
-            weight: 0,
             ready: EMPTY,
+            weight: 0,
             looked: now,
-            waiting: [EMPTY; EPOCHS],
             retired: [now; EPOCHS],
+            waiting: [EMPTY; EPOCHS],
+            weights: [0; EPOCHS],
         }
     }
 
     /// How many entries are here.
     pub(super) fn len(&self) -> usize {
-        self.ready.count + self.count
+        self.ready.count as usize + self.count
     }
 
     /// How many wait for readers.
@@ -104,24 +131,17 @@ impl Limbo {
             self.retired[index] = now;
         }
         place.retire();
-        place.set_next(NO_SLOT);
-        let list = &mut self.waiting[index];
-        match list.first {
-            NO_SLOT => list.first = slot,
-            _ => slab.place(list.last).set_next(slot),
-        }
-        list.last = slot;
-        list.count += 1;
-        list.weight = list.weight.saturating_add(weight);
+        self.waiting[index].push(slot, place);
         self.count += 1;
+        self.weights[index] = self.weights[index].saturating_add(weight);
         self.weight = self.weight.saturating_add(weight);
     }
 
     /// Nobody sees what is in a list of those that wait.
     fn free_list<K, V>(&mut self, slab: &Slab<K, V>, index: usize) {
-        self.count -= self.waiting[index].count;
-        self.weight = self.weight.saturating_sub(self.waiting[index].weight);
-        self.ready.append(slab, &mut self.waiting[index]);
+        self.count -= self.waiting[index].count as usize;
+        self.weight = self.weight.saturating_sub(std::mem::take(&mut self.weights[index]));
+        self.ready.prepend(slab, &mut self.waiting[index]);
     }
 
     /// Finds out which entries nobody can see any more.
@@ -165,10 +185,19 @@ impl Limbo {
         (0..EPOCHS).for_each(|index| self.free_list(slab, index));
     }
 
-    /// True if so many entries, or so much weight, wait that the epoch should move on.
+    /// How badly the epoch should move on, if no more than so many entries, and so much weight,
+    /// should wait.
     #[inline]
-    pub(super) fn wants_advance(&self, entries: usize, weight: u64) -> bool {
-        self.count >= entries || self.weight >= weight
+    pub(super) fn wants(&self, entries: usize, weight: u64) -> Advance {
+        if self.count >= entries || self.weight >= weight {
+            Advance::AtAnyPrice
+        } else if self.count.is_multiple_of(RETIRED_PER_LOOK)
+            && (self.count >= entries / EARLY || self.weight >= weight / EARLY as u64)
+        {
+            Advance::IfCheap
+        } else {
+            Advance::No
+        }
     }
 
     /// Forgets all: the slab that they lie in is on its way out as a whole.

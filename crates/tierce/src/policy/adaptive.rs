@@ -108,25 +108,27 @@ const STAMPS: u8 = 0x40;
 /// An entry of main that is seen this old or older stays this old, lest its stamp wraps.
 const OLDEST_STAMP: u8 = 50;
 
-/// Window and clock with admission by age.
+/// Window and clock with admission by age. What inserts change is in one cache line, the first,
+/// up to the ends of the window.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Adaptive {
+    cost: u64,
+    window_cost: u64,
+    entries: u32,
+    window_entries: u32,
+    inserts: u32,
+    inserts_to_tick: u32,
+    hand: Slot,
+    /// The share of the cost of all entries that the window may hold, in units of 2^-32.
+    share: u32,
+    tick: u8,
     window: Window,
     ghosts: Ghosts,
     left_window: Recent,
     left_main: Recent,
-    /// The share of the cost of all entries that the window may hold, in units of 2^-32.
-    share: u32,
     /// Room was reserved for so many slots.
     slots: u32,
-    hand: Slot,
-    entries: u32,
-    window_entries: u32,
-    cost: u64,
-    window_cost: u64,
-    tick: u8,
-    inserts_to_tick: u32,
-    inserts: u32,
 }
 
 impl Default for Adaptive {

@@ -10,10 +10,11 @@ use crate::pages::Zeroed;
 
 /// A ring of slot numbers in memory that grows only in [`reserve`](Self::reserve).
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Window {
-    ring: Zeroed<Slot>,
     front: usize,
     len: usize,
+    ring: Zeroed<Slot>,
 }
 
 impl Window {

@@ -66,6 +66,11 @@ pub(super) fn heavy() -> bool {
     MODE.load(Ordering::Relaxed) != ASYMMETRIC || membarrier::expedite()
 }
 
+/// A full fence for the calling thread alone.
+pub(super) fn own() {
+    fence(Ordering::SeqCst);
+}
+
 /// [`heavy`], or the wait that is as good: what another thread stored before now has left its
 /// processor's buffer long before this returns.
 pub(super) fn heavy_in_any_case() {

@@ -1,38 +1,53 @@
 //! Epochs: when has everybody who could have seen an unlinked thing stopped looking?
 //!
 //! A global epoch counts up. A thread that reads stores the epoch it found in its **record** (it
-//! is **pinned**) and takes it back when it is done; the epoch advances only while every record is
-//! empty or holds the present one. So pins keep it from running away from them, and what was
-//! unlinked some epochs ago is out of everybody's sight.
+//! is **pinned**) and marks it as past when it is done; the epoch advances only while every record
+//! is unpinned or pinned at the present one. So pins keep it from running away from them, and what
+//! was unlinked some epochs ago is out of everybody's sight.
 //!
 //! Fraser, "Practical lock-freedom", 2004, section 5.2.3, has the epochs; McKenney's read-copy
 //! update the idea that readers only say when they are done; Desnoyers et al. the fence that only
-//! the one who advances pays for (`barrier.rs`). Unlike `crossbeam-epoch` a pin costs no full
+//! the one who advances pays for (`barrier.rs`). That nobody has to pay for it where all threads
+//! have lately said something is the quiescent state of Hart et al., "Performance of memory
+//! reclamation for lockless synchronization", 2007. Unlike `crossbeam-epoch` a pin costs no full
 //! fence, there are no queues of deferred work (the structures keep what they unlinked and ask),
 //! and a forked child can forget the threads it does not have.
 //!
 //! # Why nothing is freed under a reader
+//!
+//! What a record **says** is an epoch that its thread found (Acquire), pinned or not; each pin says
+//! one, and each lock that is taken ([`Domain::say`]). It is stored with Release, before and after.
 //!
 //! *H* is a heavy fence, *L* a light one, and of an H and an L one comes first: what is before it
 //! is seen after the other. A thing is unlinked, then stamped by [`Domain::current`]: fence L_u,
 //! then the epoch is read as *s*, and the stamp is s+1. It is freed when the epoch is s+3
 //! ([`Epoch::is_over`]). Three steps led there, A1 to A3, one after the other (`advancing` is a
 //! lock: its Acquire pairs with the Release that ended the step before). Each step read the
-//! epoch, passed its fence (H1 to H3), found every record empty or at the epoch it had read, and
-//! stored the next one.
+//! epoch; then either every record that belongs to a thread said that very epoch, or the step
+//! passed its fence (H1 to H3); then it found every record unpinned or pinned at the epoch it had
+//! read, and stored the next one (Release).
 //!
-//! 1. *L_u comes before H2.* A2 read s+1 before H2; if H2 came first, the unlinking thread would
-//!    have read at least s+1 after L_u, not s. So whoever is past H2 sees the unlinking.
-//! 2. *A reader who missed the unlinking was pinned before H3.* Its fence L_r stands between the
-//!    store of its pin and its first read of the structure. If H3 came first it would see what
-//!    was before H2, by 1 the unlinking. So L_r comes first, and A3 sees the pin, or what the
-//!    same thread stored in its record later.
-//! 3. *That pin says s+1 or less.* s+2 was stored after H2; who read it before L_r has L_r after
-//!    H2, and by 1 sees the unlinking. Nothing here asks the epoch stored to be fresh: a thread
-//!    that loaded it, slept for many epochs and then stored it holds the epoch back by an old
-//!    number, and sees, by 2, all that was unlinked before the steps that missed its pin.
-//! 4. *So A3 waited for it.* A3 wants s+2 or an empty record. It found what the reader stored
-//!    after that pin: the store that empties the record and the one that fills it again are
+//! 1. *Who finds s+2 sees the unlinking.* With H2: L_u comes before it, as A2 read s+1 before H2,
+//!    and if H2 came first, the unlinking thread would have read at least s+1 after L_u, not s. By
+//!    word: the record of the unlinking thread says s+1, which that thread found after it had
+//!    found s, so after the unlinking; or it belongs to nobody, and was given back after the
+//!    unlinking (Release, and A2 looks with Acquire). So who unlinks needs a record. A2 does not
+//!    overlook it: A2 passed a fence of its own between reading s+1 and looking, that thread one
+//!    after it had taken the record; had A2's come first, the thread would have found s+1.
+//! 2. *A3 sees the pin of a reader who missed the unlinking*, or what the same thread stored in
+//!    its record later. By word: a record that says s+2 was stored to after its thread found s+2;
+//!    by 1 it missed nothing after that, so the pin came before, and A3 sees it. With H3: the
+//!    fence L_r stands between the store of the pin and the first read of the structure. If H3
+//!    came first the reader would see what A2 saw, by 1 the unlinking. So L_r comes first, and A3
+//!    sees the pin. A record that belonged to nobody when A3 looked, or was not there, is that of
+//!    a thread that passed a fence after it took the record and before its first pin; A3 passed
+//!    one of its own before it looked, which came first, so that thread sees the unlinking.
+//! 3. *That pin says s+1 or less.* By 1, as a pin finds its epoch with Acquire. Nothing here asks
+//!    the epoch stored to be fresh: a thread that loaded it, slept for many epochs and then stored
+//!    it holds the epoch back by an old number, and sees, by 2, all that was unlinked before the
+//!    steps that missed its pin.
+//! 4. *So A3 waited for it.* A3 wants s+2 or an unpinned record. It found what the reader stored
+//!    after that pin: the store that unpins the record and the one that pins it again are
 //!    Release, A3's load is Acquire, so the reader's last look happens before A3's store of s+3
 //!    (Release), which happens before the load in `is_over` (Acquire), and before the freeing.
 //!
@@ -59,11 +74,14 @@ use super::{
     shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Cell, Ordering},
 };
 
-/// What an empty record holds. Epochs begin after it.
-const UNPINNED: u64 = 0;
+/// In what a record says: its thread is pinned at the epoch, which is the rest.
+const PINNED: u64 = 1;
 
-/// The first epoch.
-pub(super) const FIRST: u64 = 1;
+/// From an epoch to the next one: what is stored leaves room for [`PINNED`].
+pub(super) const STEP: u64 = 2;
+
+/// The first epoch. A new record says none.
+pub(super) const FIRST: u64 = STEP;
 
 /// Steps from a stamp (which is one above the epoch that was read) to the end of the last pin.
 const GRACE: u64 = 2;
@@ -100,9 +118,9 @@ pub(super) struct Domain {
 /// A line of its own (two, where processors fetch them in pairs), for it is stored at every pin.
 #[repr(align(128))]
 pub(super) struct Record {
-    /// The epoch its thread is pinned at, or [`UNPINNED`]. Stored by the owner alone, as all but
-    /// `taken` are.
-    pinned: AtomicU64,
+    /// The epoch that its thread found last, and whether it is [`PINNED`] at it. Stored by the
+    /// owner alone, as all but `taken` are.
+    said: AtomicU64,
     /// Is its thread in a section that a fork waits for (`fork.rs`)?
     inside: AtomicBool,
     /// Belongs to a thread.
@@ -127,7 +145,10 @@ unsafe impl Sync for Record {}
 impl Domain {
     /// A record for the calling thread, which alone may use it until it gives it back.
     pub(super) fn take(&self) -> &Record {
-        self.records().find(|record| record.try_take()).unwrap_or_else(|| self.add())
+        let record = self.records().find(|record| record.try_take()).unwrap_or_else(|| self.add());
+        // Before anything is unlinked: see step 1.
+        barrier::own();
+        record
     }
 
     /// Counts the calling thread as one that reads. Before its first pin.
@@ -140,7 +161,7 @@ impl Domain {
 
     fn add(&self) -> &Record {
         let record = Box::into_raw(Box::new(Record {
-            pinned: AtomicU64::new(UNPINNED),
+            said: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             taken: AtomicBool::new(true),
             reads: Cell::new(false),
@@ -181,9 +202,9 @@ impl Domain {
     /// undone by [`Record::unpin_only`], after all pins that began later.
     #[inline(always)]
     pub(super) fn pin_only(&self, record: &Record) {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        // Release: see step 4.
-        record.pinned.store(epoch, Ordering::Release);
+        // Acquire, Release: see steps 3 and 4.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        record.said.store(epoch | PINNED, Ordering::Release);
         barrier::light_where_lent();
     }
 
@@ -192,43 +213,68 @@ impl Domain {
     #[inline(always)]
     pub(super) fn pin(&self, record: &Record) {
         // Nobody but this thread stores it.
-        if record.pinned.load(Ordering::Relaxed) == UNPINNED {
-            let epoch = self.epoch.load(Ordering::Relaxed);
-            // Release: see step 4.
-            record.pinned.store(epoch, Ordering::Release);
+        if !record.is_pinned() {
+            // Acquire, Release: see steps 3 and 4.
+            let epoch = self.epoch.load(Ordering::Acquire);
+            record.said.store(epoch | PINNED, Ordering::Release);
             barrier::light();
         } else {
             record.more_pins.set(record.more_pins.get() + 1);
         }
     }
 
-    /// The stamp for what the calling thread has just unlinked.
+    /// Says in its record that the calling thread has come to the present epoch, so that nobody
+    /// need interrupt it to learn that.
+    #[inline(always)]
+    pub(super) fn say(&self, record: &Record) {
+        if !record.is_pinned() {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            record.said.store(epoch, Ordering::Release);
+        }
+    }
+
+    /// The stamp for what the calling thread, which has a record, has just unlinked.
     pub(super) fn current(&self) -> Epoch {
         barrier::light();
         // Acquire, as in `is_over`: who finds a stamp three above another need not ask.
-        Epoch(self.epoch.load(Ordering::Acquire) + 1)
+        Epoch(self.epoch.load(Ordering::Acquire) / STEP + 1)
     }
 
     /// Has everybody who could have seen what bears this stamp stopped looking?
     #[inline]
     pub(super) fn is_over(&self, stamp: Epoch) -> bool {
-        self.epoch.load(Ordering::Acquire) >= stamp.0 + GRACE
+        self.epoch.load(Ordering::Acquire) >= (stamp.0 + GRACE) * STEP
     }
 
     /// One step, or false.
     pub(super) fn try_advance(&self) -> bool {
+        self.step(barrier::heavy)
+    }
+
+    /// One step if all threads have come to the present epoch, or false: it interrupts nobody.
+    pub(super) fn try_advance_by_word(&self) -> bool {
+        self.step(|| false)
+    }
+
+    fn step(&self, fence: impl FnOnce() -> bool) -> bool {
         if self.advancing.swap(true, Ordering::Acquire) {
             return false;
         }
         let now = self.epoch.load(Ordering::Relaxed);
         // Asked twice, for the fence is dear: what is in the way mostly is so before it.
         let is_free = || self.records().all(|record| record.is_at(now));
-        let stepped = is_free() && barrier::heavy() && is_free();
+        let stepped = is_free() && (self.all_say(now) || fence()) && is_free();
         if stepped {
-            self.epoch.store(now + 1, Ordering::Release);
+            self.epoch.store(now + STEP, Ordering::Release);
         }
         self.advancing.store(false, Ordering::Release);
         stepped
+    }
+
+    /// Has every thread that has a record come to this epoch?
+    fn all_say(&self, epoch: u64) -> bool {
+        barrier::own();
+        self.records().all(|record| record.says(epoch))
     }
 
     /// Are there no records but the `mine` of the calling thread, and so no readers but itself?
@@ -249,7 +295,7 @@ impl Domain {
                 live += usize::from(record.reads.get());
                 continue;
             }
-            record.pinned.store(UNPINNED, Ordering::Relaxed);
+            record.said.store(0, Ordering::Relaxed);
             record.inside.store(false, Ordering::Relaxed);
             record.reads.set(false);
             record.more_pins.set(0);
@@ -276,17 +322,23 @@ impl Record {
         !self.taken.load(Ordering::Relaxed) && !self.taken.swap(true, Ordering::Acquire)
     }
 
-    /// Empty, or pinned at this epoch?
+    /// Unpinned, or pinned at this epoch?
     fn is_at(&self, epoch: u64) -> bool {
-        let pinned = self.pinned.load(Ordering::Acquire);
-        pinned == UNPINNED || pinned == epoch
+        let said = self.said.load(Ordering::Acquire);
+        said & PINNED == 0 || said == epoch | PINNED
     }
 
-    /// Ends the pin of [`Domain::pin_only`].
+    /// Has its thread come to this epoch, or none has it?
+    fn says(&self, epoch: u64) -> bool {
+        self.said.load(Ordering::Acquire) & !PINNED == epoch || !self.taken.load(Ordering::Acquire)
+    }
+
+    /// Ends the pin of [`Domain::pin_only`], or the last of others.
     #[inline(always)]
     pub(super) fn unpin_only(&self) {
-        // Release: all that was read is read before the record is empty.
-        self.pinned.store(UNPINNED, Ordering::Release);
+        let said = self.said.load(Ordering::Relaxed);
+        // Release: all that was read is read before the record is unpinned.
+        self.said.store(said & !PINNED, Ordering::Release);
     }
 
     /// Has the owner's thread begun to end?
@@ -298,8 +350,7 @@ impl Record {
     #[inline(always)]
     pub(super) fn unpin(&self) -> bool {
         if self.more_pins.get() == 0 {
-            // Release: all that was read is read before the record is empty.
-            self.pinned.store(UNPINNED, Ordering::Release);
+            self.unpin_only();
             return false;
         }
         self.unpin_one_of_many()
@@ -311,14 +362,14 @@ impl Record {
             self.more_pins.set(self.more_pins.get() - 1);
             return false;
         }
-        self.pinned.store(UNPINNED, Ordering::Release);
+        self.unpin_only();
         !self.is_inside()
     }
 
     /// Is the owner, who asks, pinned?
     #[inline]
     pub(super) fn is_pinned(&self) -> bool {
-        self.pinned.load(Ordering::Relaxed) != UNPINNED
+        self.said.load(Ordering::Relaxed) & PINNED != 0
     }
 
     /// Begins a section of the calling thread; true if it is in none yet, and then a fork must be

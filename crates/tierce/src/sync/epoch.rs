@@ -139,10 +139,15 @@ pub(crate) fn is_over(stamp: Epoch) -> bool {
 /// Takes one step towards the end of all stamps; three end those taken by now.
 ///
 /// False, at once, where a pin of an older epoch is in the way or another thread takes a step.
-/// Dear: it interrupts all processors that run a thread of this process, so the caller decides
-/// how much garbage is worth a step.
+/// Dear unless all threads have pinned or locked since the last step: it interrupts all processors
+/// that run a thread of this process, so the caller decides how much garbage is worth a step.
 pub(crate) fn try_advance() -> bool {
     DOMAIN.try_advance()
+}
+
+/// [`try_advance`] where it is cheap: a fence, and a look at the record of each thread.
+pub(crate) fn try_advance_by_word() -> bool {
+    DOMAIN.try_advance_by_word()
 }
 
 /// May what this thread unlinked before the call be freed at once, because nobody else reads?

@@ -26,6 +26,7 @@
 //! entries, so neither growing nor evicting hashes a key again.
 
 use std::{
+    mem::offset_of,
     ptr::NonNull,
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -61,6 +62,9 @@ mod view;
 pub(super) use compact::dissolve;
 use view::View;
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
 /// Slots of entries.
 pub(super) type Index<K, V> = Table<Segments<K, V>>;
 
@@ -81,33 +85,42 @@ impl<K, V> Room<K, V> {
     }
 }
 
-/// What only those who hold a shard's lock may touch. In the order in which a replacing insert
-/// comes to it, so that as few lines as may be travel to its processor; what is seldom looked at is
-/// last.
+/// What only those who hold a shard's lock may touch.
+///
+/// Each line of it that an insert changes has to travel to its processor, so those that all
+/// inserts change come first and are few: one with the lock and the sums, two of the limbo, one of
+/// the policy. [`MemoryCache::lock`](super::MemoryCache) calls for them at once.
 #[repr(C)]
 pub(super) struct Writer<K, V> {
     len: u64,
     /// At most `bounds.bytes`, but while those become lower: so it fits.
     weight: u64,
-    bounds: ShardBounds,
-    /// How long an entry lives that nobody reads, in milliseconds.
-    time_to_idle: Option<u64>,
     slab: Slab<K, V>,
     /// What the policy adds up: weights, or numbers of entries. Bytes were bounded when the shard
     /// was made; a sum cannot change its unit later.
     by_weight: bool,
     policy_kind: PolicyKind,
-    expiry: Expiry,
     limbo: Limbo,
+    policy: Chosen,
+    pub(super) statistics: MemoryStatistics,
+    bounds: ShardBounds,
+    /// How long an entry lives that nobody reads, in milliseconds.
+    time_to_idle: Option<u64>,
+    expiry: Expiry,
     /// Tables and slabs that readers may still look at, oldest first, with the epoch in which
     /// they were retired.
     rooms: Vec<(epoch::Epoch, Room<K, V>)>,
     pub(super) loads: Loads<K, V>,
-    pub(super) statistics: MemoryStatistics,
-    policy: Chosen,
     /// The weights that do not fit in a place.
     huge: HashMap<Slot, u64, FixedState>,
 }
+
+/// The lines of a shard that all inserts change, if its lock begins the first of them.
+pub(super) const HOT_LINES: usize = 4;
+
+/// The lock is before it, and the first line is full.
+const _: () = assert!(offset_of!(Writer<u64, u64>, limbo) == LINE - 8);
+const _: () = assert!(offset_of!(Writer<u64, u64>, policy) == 3 * LINE - 8);
 
 /// An entry on its way in.
 pub(super) struct NewEntry<K, V> {

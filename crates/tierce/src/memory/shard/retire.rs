@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use super::{
     super::{
         departures::Departures,
+        limbo::Advance,
         place::{HUGE, Place},
         statistics::RemovalCause,
     },
@@ -20,7 +21,7 @@ use crate::{
 const EMPTIED_PER_CALL: usize = 4;
 
 /// The share of the entries that may wait in the limbo before the epoch is moved on.
-const LIMBO_SHARE: u64 = 16;
+const LIMBO_SHARE: u64 = 8;
 
 /// However many entries a shard has, so few in the limbo are worth no more waiting.
 const MAX_LIMBO: u64 = 2_048;
@@ -100,9 +101,7 @@ impl<K, V> Locked<'_, K, V> {
             writer.empty(slot, departures);
         }
         let (entries, weight) = writer.most_waiting();
-        if writer.limbo.wants_advance(entries, weight) {
-            departures.advance();
-        }
+        departures.advance(writer.limbo.wants(entries, weight));
     }
 
     /// Frees the memory of all retired entries whose readers are gone, and returns how many, with
@@ -131,7 +130,7 @@ impl<K, V> Locked<'_, K, V> {
     pub(super) fn collect_rooms(&mut self, departures: &mut Departures<'_, K, V>) {
         while let Some((retired, _)) = self.writer.rooms.first() {
             if !epoch::is_over(*retired) && !epoch::alone() {
-                departures.advance();
+                departures.advance(Advance::AtAnyPrice);
                 return;
             }
             if !departures.has_room_for_room() {
