@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use tierce_benches::bars::Bar;
 
 use super::{
     cells::{Cell, Row},
@@ -13,23 +13,6 @@ use super::{
     latency, many, memory,
     rivals::NAMES,
 };
-
-/// A figure and what it should be.
-struct Bar {
-    what: String,
-    figure: f64,
-    bar: f64,
-    stretch: Option<f64>,
-    /// True if less is better.
-    at_most: bool,
-    note: String,
-}
-
-impl Bar {
-    fn is_met(&self) -> bool {
-        if self.at_most { self.figure <= self.bar } else { self.figure >= self.bar }
-    }
-}
 
 type Pick = fn(&Row) -> f64;
 
@@ -77,7 +60,8 @@ fn number_get_mean(cells: &[Cell], ours: &str, rival: &str) -> Option<f64> {
     Some((logs.iter().sum::<f64>() / logs.len() as f64).exp())
 }
 
-fn bars(
+/// All bars whose figures were measured.
+pub(super) fn of(
     cells: &[Cell],
     memory: &[memory::Row],
     latency: &[latency::Row],
@@ -87,7 +71,12 @@ fn bars(
     let mut bars = vec![];
     let mut add = |what: &str, figure: Option<f64>, bar, stretch, at_most, note: String| {
         if let Some(figure) = figure {
-            bars.push(Bar { what: what.into(), figure, bar, stretch, at_most, note });
+            let of = if at_most { Bar::at_most } else { Bar::at_least };
+            let bar = of(what.to_owned(), figure, bar).note(note);
+            bars.push(match stretch {
+                Some(stretch) => bar.stretch(stretch),
+                None => bar,
+            });
         }
     };
     let over = format!("{} cells", cells.len());
@@ -143,33 +132,13 @@ fn bars(
     bars
 }
 
-/// All bars, then our rows beside each rival.
-pub(super) fn markdown(
-    cells: &[Cell],
-    memory: &[memory::Row],
-    latency: &[latency::Row],
-    many: &[many::Row],
-) -> String {
+/// Our rows beside each rival.
+pub(super) fn means(cells: &[Cell]) -> String {
     let mut text = String::new();
-    // Writing to a String cannot fail.
-    let bars = bars(cells, memory, latency, many);
-    if !bars.is_empty() {
-        let _ = writeln!(text, "\n## Bars\n\n| what | figure | bar | stretch | met | |");
-        let _ = writeln!(text, "|---|---|---|---|---|---|");
-    }
-    for bar in &bars {
-        let sign = if bar.at_most { "<=" } else { ">=" };
-        let stretch = bar.stretch.map_or(String::new(), |stretch| format!("{sign} {stretch}"));
-        let met = if bar.is_met() { "yes" } else { "**no**" };
-        let Bar { what, figure, bar, note, .. } = bar;
-        let _ = writeln!(
-            text,
-            "| {what} | {figure:.2} | {sign} {bar:.4} | {stretch} | {met} | {note} |"
-        );
-    }
     if cells.is_empty() || cells[0].rows.len() < 2 {
         return text;
     }
+    // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "\n## Times by ours, geometric means over {} cells\n\n\
@@ -200,25 +169,4 @@ pub(super) fn markdown(
         text.push('\n');
     }
     text
-}
-
-pub(super) fn json(
-    cells: &[Cell],
-    memory: &[memory::Row],
-    latency: &[latency::Row],
-    many: &[many::Row],
-) -> Value {
-    let bars = bars(cells, memory, latency, many);
-    let bar = |bar: &Bar| {
-        json!({
-            "what": bar.what,
-            "figure": bar.figure,
-            "bar": bar.bar,
-            "stretch": bar.stretch,
-            "at_most": bar.at_most,
-            "met": bar.is_met(),
-            "note": bar.note,
-        })
-    };
-    bars.iter().map(bar).collect()
 }

@@ -20,7 +20,9 @@ use std::{fmt::Write as _, time::Duration};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tierce_benches::{
+    arguments::Arguments,
     load::{Lottery, Skew, shuffled},
+    results::digits,
     rounds::{median, turns},
 };
 
@@ -30,7 +32,6 @@ use super::{
     rivals::{Contender, NAMES, contender},
     timing::{BATCH, Job, Run, Way, Work},
 };
-use tierce_benches::arguments::Arguments;
 
 pub(super) const SEED: u64 = 7;
 
@@ -390,11 +391,6 @@ fn profiled_part<D: Data>(rival: &dyn Contender<D>, load: Load, set: &[Vec<D::Ke
         keys,
         limit: Duration::from_hours(1),
     });
-}
-
-/// Nanoseconds in as many digits as they deserve.
-pub(super) fn digits(nanoseconds: f64) -> String {
-    format!("{nanoseconds:.*}", if nanoseconds < 99.95 { 1 } else { 0 })
 }
 
 /// A table for each data type and size: a row for each rival, a column for each load and number

@@ -6,17 +6,18 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tierce::MemoryCache;
 use tierce_benches::{
+    arguments::Arguments,
     load::{Lottery, Skew, shuffled},
+    results::digits,
     rounds::{median, turns},
 };
 
 use super::{
     arguments::many_entries,
-    cells::{SEED, digits, resident},
+    cells::{SEED, resident},
     data::{Data, Numbers, Texts},
     rivals::{Rival, quick, tierce_full},
 };
-use tierce_benches::arguments::Arguments;
 
 /// Keys of one call.
 const KEYS: usize = 100;

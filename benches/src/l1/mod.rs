@@ -25,10 +25,13 @@ mod rivals;
 mod timing;
 
 use serde_json::json;
-use tierce_benches::report::{Machine, write_files};
+use tierce_benches::{
+    arguments::Arguments,
+    bars::Bar,
+    report::{Machine, write_files},
+};
 
 use arguments::{Task, many_entries};
-use tierce_benches::arguments::Arguments;
 
 /// Does what the arguments say.
 ///
@@ -56,7 +59,9 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
 
     let machine = Machine::here();
     let mut text = format!("# l1\n\n{}\n\n{}\n", machine.line(), question::HOW);
-    text += &bars::markdown(&cells, &memory, &latency, &many);
+    let bars = bars::of(&cells, &memory, &latency, &many);
+    text += &Bar::table(&bars);
+    text += &bars::means(&cells);
     text += &cells::markdown(&cells);
     let size = cells::size_name(many_entries(arguments));
     text += &memory::markdown(&memory, &size);
@@ -69,7 +74,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
         value["memory"] = json!({ "unit": "bytes per entry", "rivals": memory::json(&memory) });
         value["latency"] = json!({ "unit": "ns per insert", "rows": latency::json(&latency) });
         value["get_many"] = json!({ "unit": "ns per key", "rows": many::json(&many) });
-        value["bars"] = bars::json(&cells, &memory, &latency, &many);
+        value["bars"] = bars.iter().map(Bar::json).collect();
         write_files("l1", &text, &value)
             .map_err(|error| format!("results could not be written: {error}"))?;
     }

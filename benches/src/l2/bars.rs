@@ -1,49 +1,38 @@
 //! The figures that are drawn from the cells, each beside its bar.
 
-use std::fmt::Write as _;
-
-use serde_json::{Value, json};
+use tierce_benches::{
+    bars::Bar,
+    results::{Cell, Section, digits},
+};
 
 use super::{
     cells::{DISK_SIZES, OVERWRITES},
     evictions::{LRU, MEAN, S3_FIFO},
     facade::{ALONE, CHECKED},
-    results::{Section, digits},
     rivals::{ARRAY, FOYER, LMDB, LMDB_WRITEMAP, OURS, OURS_MAPPED},
 };
-
-/// A figure and what it should be.
-pub(super) struct Bar {
-    what: String,
-    figure: f64,
-    bar: f64,
-    /// True if less is better.
-    at_most: bool,
-    note: String,
-}
-
-impl Bar {
-    fn is_met(&self) -> bool {
-        if self.at_most { self.figure <= self.bar } else { self.figure >= self.bar }
-    }
-}
 
 /// All that was measured, by name.
 struct Figures<'a>(&'a [Section]);
 
 impl Figures<'_> {
+    /// The cell whose name begins so.
+    fn cell(&self, name: &str) -> Option<&Cell> {
+        let mut cells = self.0.iter().flat_map(|section| &section.cells);
+        cells.find(|cell| cell.name.starts_with(name))
+    }
+
     fn of(&self, cell: &str, rival: &str) -> Option<f64> {
-        self.0.iter().find_map(|section| super::results::figure(&section.cells, cell, rival))
+        self.cell(cell)?.median(rival)
     }
 
     /// The fastest of those that put one by one and into files: all but ours, the array, and
     /// foyer, whose writer gathers puts.
     fn fastest_unbatched(&self, cell: &str) -> Option<(f64, &'static str)> {
-        let cells = self.0.iter().flat_map(|section| &section.cells);
-        let rows = &cells.into_iter().find(|found| found.name.starts_with(cell))?.rows;
+        let rows = &self.cell(cell)?.rows;
         rows.iter()
             .filter(|row| ![OURS, OURS_MAPPED, OVERWRITES, ARRAY, FOYER].contains(&row.rival))
-            .map(|row| (row.median, row.rival))
+            .filter_map(|row| Some((row.median()?, row.rival)))
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 }
@@ -54,7 +43,8 @@ pub(super) fn of(sections: &[Section]) -> Vec<Bar> {
     let mut bars = vec![];
     let mut add = |what: String, figure: Option<f64>, bar, at_most, note: String| {
         if let Some(figure) = figure {
-            bars.push(Bar { what, figure, bar, at_most, note });
+            let of = if at_most { Bar::at_most } else { Bar::at_least };
+            bars.push(of(what, figure, bar).note(note));
         }
     };
     let by = |cell: &str, above: &str, below: &str| {
@@ -127,43 +117,11 @@ fn near_hits(sections: &[Section]) -> Vec<String> {
     names.filter(|name| name.starts_with("near-hit/")).collect()
 }
 
-pub(super) fn markdown(bars: &[Bar]) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    if !bars.is_empty() {
-        let _ = writeln!(text, "\n## Bars\n\n| what | figure | bar | met | |");
-        let _ = writeln!(text, "|---|---|---|---|---|");
-    }
-    for bar in bars {
-        let sign = if bar.at_most { "<=" } else { ">=" };
-        let met = if bar.is_met() { "yes" } else { "**no**" };
-        let Bar { what, figure, bar, note, .. } = bar;
-        let figure = digits(*figure);
-        let _ = writeln!(text, "| {what} | {figure} | {sign} {bar} | {met} | {note} |");
-    }
-    text
-}
-
-pub(super) fn json(bars: &[Bar]) -> Value {
-    let bar = |bar: &Bar| {
-        json!({
-            "what": bar.what,
-            "figure": bar.figure,
-            "bar": bar.bar,
-            "at_most": bar.at_most,
-            "met": bar.is_met(),
-            "note": bar.note,
-        })
-    };
-    bars.iter().map(bar).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::results::{Cell, Row},
-        *,
-    };
+    use tierce_benches::results::Row;
+
+    use super::*;
 
     #[test]
     fn bars_are_drawn_from_the_cells_that_are_there() {
@@ -172,8 +130,8 @@ mod tests {
         let rows = rows.map(|(rival, figure)| Row::of(rival, vec![figure])).into();
         let cells = vec![Cell { name: "put/1KiB/25k".into(), rows }];
         let bars = of(&[Section { title: "T", unit: "ns", cells }]);
-        let shown: Vec<_> = bars.iter().map(|bar| (bar.figure, bar.is_met())).collect();
+        let shown: Vec<_> = bars.iter().map(|bar| (bar.figure(), bar.is_met())).collect();
         assert_eq!(shown, [(1.8, false), (2.5, true)]);
-        assert_eq!(bars[0].note, LMDB);
+        assert_eq!(bars[0].json()["note"], LMDB);
     }
 }

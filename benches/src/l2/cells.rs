@@ -6,18 +6,21 @@ use std::time::Duration;
 use fastrand::Rng;
 use tempfile::TempDir;
 use tierce::Medium;
-use tierce_benches::{load::shuffled, rounds::turns};
+use tierce_benches::{
+    arguments::Arguments,
+    load::shuffled,
+    results::{Cell, Row},
+    rounds::{median, turns},
+};
 
 use super::{
     data::{ABSENT, Numbers, SEED, Value},
     folder::Ground,
-    results::{Cell, Row},
     rivals::{
         FOYER, Fault, LMDB, LMDB_WRITEMAP, NAMES, OURS, OURS_MAPPED, Ours, Rival, Setup, open,
     },
     timing::{Pace, Run},
 };
-use tierce_benches::arguments::Arguments;
 
 /// Values of one size.
 #[derive(Clone, Copy)]
@@ -245,11 +248,11 @@ impl<'a> Group<'a> {
         let row = |(stand, runs): (&Stand, Vec<Run>)| {
             let figures = |pick: fn(&Run) -> f64| runs.iter().map(pick).collect::<Vec<f64>>();
             let (medians, means) = (figures(|run| run.median), figures(|run| run.mean));
-            let (figure, aside) =
+            let (figure, mut aside) =
                 if work == Work::Put { (means, medians) } else { (medians, means) };
             let mut row = Row::of(stand.name, figure);
-            row.aside = Some(Row::of(stand.name, aside).median);
-            let hits = Row::of(stand.name, figures(|run| run.hits)).median;
+            row.aside = Some(median(&mut aside));
+            let hits = median(&mut figures(|run| run.hits));
             if work != Work::Miss && hits < 1.0 {
                 let what = if work == Work::Put { "stored" } else { "hits" };
                 row.note = format!("{:.2} % {what}", 100.0 * hits);

@@ -10,17 +10,16 @@ use std::sync::{
 };
 
 use tierce::{Clock, Millis, NewRecord, Store, StoreOptions};
-use tierce_benches::hitratio::{
-    simulated::{Fifo, Lru, S3Fifo, hits},
-    workload::{Share, Workload, traces},
+use tierce_benches::{
+    arguments::Arguments,
+    hitratio::{
+        simulated::{Fifo, Lru, S3Fifo, hits},
+        workload::{Share, Workload, traces},
+    },
+    results::{Cell, Row},
 };
 
-use super::{
-    folder::Ground,
-    results::{Cell, Row},
-    rivals::OURS,
-};
-use tierce_benches::arguments::Arguments;
+use super::{folder::Ground, rivals::OURS};
 
 /// The rows beside ours.
 pub(super) const S3_FIFO: [&str; 2] = ["S3-FIFO, 1 hit", "S3-FIFO, 2 hits"];
@@ -67,7 +66,7 @@ pub(super) fn measure(arguments: &Arguments) -> Result<Vec<Cell>, String> {
     eprintln!("hits");
     let mut cells = on_all_cores(&plays)?;
     let mean = |place: usize| {
-        let sum: f64 = cells.iter().map(|cell| cell.rows[place].median).sum();
+        let sum: f64 = cells.iter().filter_map(|cell| cell.rows[place].median()).sum();
         Row::of(cells[0].rows[place].rival, vec![sum / cells.len() as f64])
     };
     let rows = (0..cells[0].rows.len()).map(mean).collect();

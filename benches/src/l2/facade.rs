@@ -5,7 +5,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tierce::{Bytes, Cache, MemoryOptions, StoreOptions, Tiering};
 use tierce_benches::{
+    arguments::Arguments,
     load::{Skew, draws, shuffled},
+    results::{Cell, Row},
     rounds::turns,
 };
 
@@ -13,10 +15,8 @@ use super::{
     cells::count_name,
     data::{Numbers, Request, SEED, Value},
     folder::Ground,
-    results::{Cell, Row},
     timing::Pace,
 };
-use tierce_benches::arguments::Arguments;
 
 /// A cache of both tiers, all of whose hits are in L1.
 pub(super) const CHECKED: &str = "L1 over L2";

@@ -13,7 +13,6 @@
 //! | `space` | file bytes per live byte |
 //! | `evictions` | hit ratios on real traces |
 //! | `opening` | the first open after a kill |
-//! | `results` | how what was measured becomes tables and JSON |
 //! | `bars` | which figures are drawn from it, each beside its bar |
 //! | `question` | what the report says of all this |
 
@@ -27,16 +26,17 @@ mod folder;
 mod opening;
 mod processes;
 mod question;
-mod results;
 mod rivals;
 mod space;
 mod timing;
 
-use serde_json::{Value, json};
-use tierce_benches::report::{Machine, write_files};
-
-use results::Section;
-use tierce_benches::arguments::Arguments;
+use serde_json::Value;
+use tierce_benches::{
+    arguments::Arguments,
+    bars::Bar,
+    report::{Machine, write_files},
+    results::Section,
+};
 
 /// Does what the arguments say.
 ///
@@ -88,13 +88,13 @@ pub(crate) fn main() -> Result<(), String> {
     let machine = Machine::here();
     let bars = bars::of(&sections);
     let mut text = format!("# l2\n\n{}\n\n{}\n", machine.line(), question::HOW);
-    text += &bars::markdown(&bars);
-    text.extend(sections.iter().map(Section::markdown));
+    text += &Bar::table(&bars);
+    text.extend(sections.iter().map(Section::table));
     println!("{text}");
     if arguments.keeps_results() {
         let mut value = machine.json("l2", question::HOW);
         value["sections"] = sections.iter().map(Section::json).collect::<Value>();
-        value["bars"] = json!(bars::json(&bars));
+        value["bars"] = bars.iter().map(Bar::json).collect();
         write_files("l2", &text, &value)
             .map_err(|error| format!("results could not be written: {error}"))?;
     }

@@ -6,14 +6,18 @@
 
 use std::fmt::Write as _;
 
+use tierce_benches::{
+    arguments::Arguments,
+    results::{Cell, Row},
+    rounds::median,
+};
+
 use super::{
     cells::{Group, SIZES, Stand, Work, count_name},
     children::{Process, order_of, run_of},
-    results::{Cell, Row},
     rivals::{ARRAY, LMDB, LMDB_WRITEMAP, OURS, SQLITE},
     timing::Run,
 };
-use tierce_benches::arguments::Arguments;
 
 /// Those that more than one process can open, in the mode they run in here.
 const RIVALS: [&str; 5] = [OURS, ARRAY, LMDB, LMDB_WRITEMAP, SQLITE];
@@ -86,8 +90,8 @@ fn compete(arguments: &Arguments, work: Work, pairs: &mut [Pair]) -> Result<Vec<
             }
         }
     }
-    let row = |(((pair, ratios), alone), refused): (((&mut Pair, _), _), f64)| {
-        let alone = Row::of("", alone).median;
+    let row = |(((pair, ratios), mut alone), refused): (((&mut Pair, _), Vec<f64>), f64)| {
+        let alone = median(&mut alone);
         let mut row = Row::of(pair.stand.name, ratios);
         row.aside = Some(alone);
         row.note = format!("alone {alone:.0} ns");

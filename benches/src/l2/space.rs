@@ -5,14 +5,16 @@
 
 use fastrand::Rng;
 use tierce::{Medium, Store};
+use tierce_benches::{
+    arguments::Arguments,
+    results::{Cell, Row},
+};
 
 use super::{
     data::{KEY_BYTES, Request, SEED, Value},
     folder::{Ground, allocated_bytes},
-    results::{Cell, Row},
     rivals::{FJALL, Fault, LMDB, LMDB_WRITEMAP, OURS, Ours, REDB, Rival, SQLITE, Setup, open},
 };
-use tierce_benches::arguments::Arguments;
 
 /// Those whose files grow with what is in them.
 const RIVALS: [&str; 5] = [LMDB, LMDB_WRITEMAP, REDB, FJALL, SQLITE];

@@ -2,16 +2,18 @@
 
 use std::{path::Path, time::Duration};
 
-use tierce_benches::rounds::turns;
+use tierce_benches::{
+    arguments::Arguments,
+    results::{Cell, Row},
+    rounds::{median, turns},
+};
 
 use super::{
     data::MANY,
-    results::{Cell, Row},
     rivals::{self, Rival},
     server::{Place, Server},
     timing::Verb,
 };
-use tierce_benches::arguments::Arguments;
 
 /// How long one run of one rival takes.
 const RUN: Duration = Duration::from_millis(500);
@@ -96,8 +98,10 @@ fn rows(
         figures.push(figure);
         asides.extend(aside);
     }
-    let measured =
-        taking_part.into_iter().map(|(name, _, figures, asides)| Row::of(name, figures, asides));
+    let measured = taking_part.into_iter().map(|(name, _, figures, mut asides)| {
+        let aside = (!asides.is_empty()).then(|| median(&mut asides));
+        Row { aside, ..Row::of(name, figures) }
+    });
     rows.splice(0..0, measured);
     Ok(rows)
 }

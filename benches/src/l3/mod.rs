@@ -7,7 +7,6 @@
 //! | `rivals` | which clients, and how each is set up; `hiredis.c` is one of them |
 //! | `timing` | how one run is timed |
 //! | `cells` | which loads |
-//! | `results` | how what was measured becomes tables and JSON |
 //! | `bars` | which figures are drawn from it, each beside its bar |
 //! | `question` | what the report says of all this |
 
@@ -15,17 +14,19 @@ mod bars;
 mod cells;
 mod data;
 mod question;
-mod results;
 mod rivals;
 mod server;
 mod timing;
 
 use serde_json::Value;
-use tierce_benches::report::{Machine, write_files};
+use tierce_benches::{
+    arguments::Arguments,
+    bars::Bar,
+    report::{Machine, write_files},
+    results::Section,
+};
 
-use results::Section;
 use server::Server;
-use tierce_benches::arguments::Arguments;
 
 /// Does what the arguments say.
 ///
@@ -56,14 +57,15 @@ pub(crate) fn main() -> Result<(), String> {
     let version = server.version()?;
     let mut text =
         format!("# l3\n\n{} redis-server {version}.\n\n{}\n", machine.line(), question::HOW);
-    text += &bars::markdown(&bars);
-    text.extend(sections.iter().map(Section::markdown));
+    text += &Bar::table(&bars);
+    let reads = "server's reads per operation";
+    text.extend(sections.iter().map(|section| section.tables(reads)));
     println!("{text}");
     if arguments.keeps_results() {
         let mut value = machine.json("l3", question::HOW);
         value["server"] = Value::from(version);
         value["sections"] = sections.iter().map(Section::json).collect::<Value>();
-        value["bars"] = bars::json(&bars);
+        value["bars"] = bars.iter().map(Bar::json).collect();
         write_files("l3", &text, &value)
             .map_err(|error| format!("results could not be written: {error}"))?;
     }

@@ -15,4 +15,4 @@ for all, each caller a thread that blocks on its future. `hiredis-connections`: 
 each caller.\n\
 \n\
 The server's reads are its `total_reads_processed`: every write system call of a client leads to \
-at most one.";
+at most one. In the JSON file they are `aside`.";

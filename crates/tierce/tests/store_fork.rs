@@ -2,7 +2,8 @@
 //! parent, while threads of either are in the midst of calls.
 //!
 //! As a server that preloads its application: one process opens the cache, four are forked off
-//! it and serve. `TIERCE_FORKS` sets how many children are forked in turn (40).
+//! it and serve. `TIERCE_FORKS` sets how many children are forked in turn (40), `TIERCE_SEED` takes
+//! the choices of a run again.
 #![cfg(all(feature = "shared", target_os = "linux"))]
 // To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -106,8 +107,7 @@ impl Drop for Child {
 fn four_workers_forked_off_a_loaded_parent_serve_and_see_each_others_changes() {
     let _alone = traced::alone();
     for form in FORMS {
-        let seed = fastrand::u64(..);
-        println!("seed {seed}");
+        let seed = seed();
         let (_folder, cache) = cache(form);
         assert!(calls(&cache, 300, &mut fastrand::Rng::with_seed(seed)));
         cache.set("from the parent", "1".into()).unwrap();
@@ -206,8 +206,7 @@ fn children_forked_amid_calls_of_other_threads_work_and_leave_no_lock() {
     let _alone = traced::alone();
     let forks = std::env::var("TIERCE_FORKS")
         .map_or(40, |text| text.parse::<u64>().expect("TIERCE_FORKS is a number"));
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let (_folder, cache) = cache((Medium::Mapped, false));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -29,13 +29,6 @@ const VERSION: u64 = 5;
 /// A call that takes longer than this hangs.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-fn seed() -> u64 {
-    let seed = std::env::var("TIERCE_SEED")
-        .map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("TIERCE_SEED is a number"));
-    println!("TIERCE_SEED={seed}");
-    seed
-}
-
 /// One in so many system call stops, from a random first.
 fn kill_points(gap: u64) -> impl Iterator<Item = u64> {
     let gap = if std::env::var_os("TIERCE_TORTURE_SECONDS").is_some() { 1 } else { gap };

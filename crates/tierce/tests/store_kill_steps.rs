@@ -28,13 +28,6 @@ const KEYS: u64 = 12;
 /// A call that other processes wait for longer than this hangs.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-fn seed() -> u64 {
-    let seed = std::env::var("TIERCE_SEED")
-        .map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("TIERCE_SEED is a number"));
-    println!("TIERCE_SEED={seed}");
-    seed
-}
-
 /// The steps at which to kill a call of `length` steps.
 fn kill_points(length: u64, seed: u64) -> impl Iterator<Item = u64> {
     let torture = std::env::var("TIERCE_TORTURE_SECONDS").ok();

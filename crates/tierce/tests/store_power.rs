@@ -29,10 +29,6 @@ const MOMENTS: u64 = 60;
 /// Where the boot id lies: at the begin of the state region.
 const BOOT_ID_AT: u64 = 64 << 10;
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
 fn small(options: StoreOptions) -> StoreOptions {
     options.max_bytes(1 << 20).segment_bytes(16 << 10).max_entries(1000)
 }
@@ -141,10 +137,10 @@ fn open_cut(file: &[u8], medium: Medium, tale: &str) -> u64 {
 
 #[test]
 fn what_a_power_cut_leaves_is_an_empty_store_and_never_a_wrong_value() {
-    let seed = number("TIERCE_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("TIERCE_SEED={seed}");
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    let cuts = number("TIERCE_POWER_CUTS").unwrap_or(40);
+    let cuts = std::env::var("TIERCE_POWER_CUTS")
+        .map_or(40, |text| text.parse::<u64>().expect("TIERCE_POWER_CUTS is a number"));
     for medium in MEDIA {
         let recording = record_work(medium, &mut random);
         let mut found_in_all = 0;

@@ -7,7 +7,7 @@
 use crate::{
     config::{
         document::{Content, Entry},
-        fields::{nearest, unknown},
+        names::{nearest, unknown},
     },
     error::{Error, ErrorKind, Result},
 };

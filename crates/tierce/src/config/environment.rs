@@ -14,7 +14,8 @@ use std::{
 use crate::{
     config::{
         Config, Source,
-        fields::{FIELDS, Field, nearest, unknown},
+        fields::{FIELDS, Field},
+        names::{nearest, unknown},
     },
     error::{Error, ErrorKind, Result},
 };

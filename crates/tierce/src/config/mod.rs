@@ -10,12 +10,14 @@
 //! |---|---|
 //! | `sections.rs` | what the parts of the model hold |
 //! | `fields.rs` | which keys there are |
+//! | `names.rs` | which legal name is nearest to one that does not exist |
 //! | `value.rs` | which values a key takes |
 //! | `units.rs` | how spans, sizes, percentages and flags are spelled |
 //! | `environment.rs` | which variables are read |
 //! | `document.rs` | how YAML, TOML and JSON become entries |
 //! | `blocks.rs` | what of the phased deployment plan's blocks is understood |
 //! | `check.rs` | which values do not go together |
+//! | `build.rs` | how the parts of a cache get their options |
 //! | `secret.rs` | what no output may show |
 
 mod blocks;
@@ -24,6 +26,7 @@ mod check;
 mod document;
 mod environment;
 mod fields;
+mod names;
 mod secret;
 mod sections;
 pub mod units;
@@ -50,6 +53,7 @@ use crate::{
         document::{Content, Syntax},
         environment::Variables,
         fields::{FIELDS, Field},
+        names::{nearest, unknown},
         value::Value,
     },
     error::{Error, ErrorKind, Result},
@@ -356,7 +360,7 @@ impl Config {
             }
             let field = FIELDS.iter().find(|field| field.key == entry.path).ok_or_else(|| {
                 let legal = FIELDS.iter().map(|field| field.key).chain(blocks::legal_keys());
-                fields::unknown("key", &entry.path, &place, fields::nearest(&entry.path, legal))
+                unknown("key", &entry.path, &place, nearest(&entry.path, legal))
             })?;
             let text = match entry.content {
                 Content::Scalar { text, is_text } if is_text || !field.kind.is_text() => text,

@@ -1,7 +1,7 @@
 //! What the tests of the store share: a store in a folder of its own, and values that say which
 //! key and version they belong to, so that a wrong or torn one is known by itself.
 // Each test file uses some of this; to the lint, it is no test.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 #[cfg(target_os = "linux")]
 pub(crate) mod traced;
@@ -16,6 +16,14 @@ pub(crate) const MEDIA: [Medium; 2] = [Medium::Mapped, Medium::Disk];
 /// The media, and the one way of reading that is not a medium's own.
 pub(crate) const FORMS: [(Medium, bool); 3] =
     [(Medium::Mapped, false), (Medium::Disk, false), (Medium::Disk, true)];
+
+/// The seed of this run: `TIERCE_SEED`, or a new one; printed, so that a run can be repeated.
+pub(crate) fn seed() -> u64 {
+    let seed = std::env::var("TIERCE_SEED")
+        .map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("TIERCE_SEED is a number"));
+    println!("TIERCE_SEED={seed}");
+    seed
+}
 
 /// A folder that is removed with the value, and options for a store of 4 MiB in it.
 pub(crate) fn small_store(medium: Medium) -> (tempfile::TempDir, StoreOptions) {
