@@ -1,6 +1,6 @@
 //! Memory for large tables: zeroed, and the system's again when it is freed.
 //!
-//! What is large is mapped by itself. A general allocator zeroes memory that it uses again, by
+//! What is large is apart from the rest, in large pages ([`arena`]). A general allocator zeroes memory that it uses again, by
 //! which an insert that grows a shard would wait for a megabyte to be written; and what it freed
 //! between other pieces it keeps, where a shard that grew by half a few times would leave as much
 //! behind as it uses.
@@ -15,12 +15,15 @@ use std::{
     slice,
 };
 
-/// From here on memory is mapped: what is wasted of the last page is little then, and the call,
-/// which takes some microseconds, rare.
+#[cfg(all(target_os = "linux", not(miri)))]
+mod arena;
+
+/// What is so large, or larger, is mapped: what is wasted of the last page is little then, and the
+/// call, which takes some microseconds, rare.
 const LEAST_MAPPED: usize = 128 << 10;
 
 fn is_mapped(layout: Layout) -> bool {
-    cfg!(all(unix, not(miri))) && layout.size() >= LEAST_MAPPED
+    cfg!(all(target_os = "linux", not(miri))) && layout.size() >= LEAST_MAPPED
 }
 
 /// Zeroed memory, or nothing where it is short. The layout must not be of size zero, nor aligned
@@ -28,7 +31,7 @@ fn is_mapped(layout: Layout) -> bool {
 pub(crate) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     assert!(layout.size() > 0 && layout.align() <= 4096, "{layout:?}");
     if is_mapped(layout) {
-        return map(layout.size());
+        return arena::allocate(layout.size());
     }
     // SAFETY: not of size zero, as just checked.
     NonNull::new(unsafe { alloc_zeroed(layout) })
@@ -40,7 +43,8 @@ pub(crate) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
 /// It came from [`allocate`] with this layout, and nobody uses it any more.
 pub(crate) unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     if is_mapped(layout) {
-        unmap(memory, layout.size());
+        // SAFETY: by the caller's word.
+        unsafe { arena::free(memory, layout.size()) };
     } else {
         // SAFETY: allocated with this layout, by the caller's word.
         unsafe { dealloc(memory.as_ptr(), layout) };
@@ -122,29 +126,17 @@ impl<T: Zero> fmt::Debug for Zeroed<T> {
     }
 }
 
-#[cfg(all(unix, not(miri)))]
-fn map(size: usize) -> Option<NonNull<u8>> {
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping, wherever the system finds room for it, touches no memory in use.
-    let memory = unsafe { libc::mmap(std::ptr::null_mut(), size, access, kind, -1, 0) };
-    if memory == libc::MAP_FAILED { None } else { NonNull::new(memory.cast()) }
-}
+/// Without the system's mappings nothing is mapped.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+mod arena {
+    use std::ptr::NonNull;
 
-#[cfg(all(unix, not(miri)))]
-fn unmap(memory: NonNull<u8>, size: usize) {
-    // SAFETY: mapped with this size, by the word given to `free`. It fails only where the process
-    // has as many mappings as it may; the memory is lost then.
-    unsafe { libc::munmap(memory.as_ptr().cast(), size) };
-}
+    pub(super) fn allocate(_size: usize) -> Option<NonNull<u8>> {
+        None
+    }
 
-#[cfg(not(all(unix, not(miri))))]
-fn map(_size: usize) -> Option<NonNull<u8>> {
-    None
+    pub(super) unsafe fn free(_piece: NonNull<u8>, _size: usize) {}
 }
-
-#[cfg(not(all(unix, not(miri))))]
-fn unmap(_memory: NonNull<u8>, _size: usize) {}
 
 #[cfg(test)]
 mod tests {
