@@ -48,8 +48,9 @@ pub(super) struct Coherence {
     own: OwnStream,
     /// One more than the generation of the process that has a thread.
     started: AtomicU32,
-    /// The post of this process.
-    post: Mutex<Option<Post>>,
+    /// The post of this process, and the generation in which it has it: a forked child finds its
+    /// parent's here.
+    post: Mutex<Option<(u32, Post)>>,
     /// Why the stream of this post was lost.
     lost: Mutex<Option<(Post, Error)>>,
     events: FaultEvents,
@@ -201,7 +202,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Why this process, whose post it is, is not told of the changes of other hosts; `None` while
     /// it is.
     pub(super) fn deafness(&self) -> Option<String> {
-        let post = (*self.coherence.post.lock())?;
+        let post = own_post(*self.coherence.post.lock())?;
         let lost = self.coherence.lost.lock();
         let (_, why) = lost.as_ref().filter(|(lost, _)| *lost == post)?;
         Some(format!("changes of other hosts are not told: {why}"))
@@ -210,10 +211,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Gives up the post of this process, so that another one of the host need not wait. No
     /// thread listens any more.
     pub(super) fn leave_post(&self) {
-        if let Some(post) = self.coherence.post.lock().take() {
+        if let Some(post) = own_post(self.coherence.post.lock().take()) {
             self.with_stream_of(post, |stream| stream.leave(post.term));
         }
     }
+}
+
+/// What is kept of a post, unless it is that of the process that this one was forked from.
+fn own_post(kept: Option<(u32, Post)>) -> Option<Post> {
+    kept.filter(|(generation, _)| *generation == sync::generation()).map(|(_, post)| post)
 }
 
 impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
@@ -233,7 +239,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             }
             Some(Post { place, term })
         });
-        *self.coherence.post.lock() = post;
+        *self.coherence.post.lock() = post.map(|post| (sync::generation(), post));
         post
     }
 
@@ -247,7 +253,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
     }
 
     fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {
-        self.with_stream_of(post, |stream| stream.told_until(until, stamps));
+        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps));
         self.settle_some(self.plan.load());
     }
 

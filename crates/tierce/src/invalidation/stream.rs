@@ -186,9 +186,9 @@ impl<'a> Stream<'a> {
         self.head[LIVE_TERM].store(term, Ordering::Release);
     }
 
-    /// All changes up to these stamps were told and dealt with, and all that were made before
-    /// `until`.
-    pub(crate) fn told_until(&self, until: Millis, stamps: &[Option<u64>]) {
+    /// The subscriber of this term was told of all changes up to these stamps, and of all that
+    /// were made before `until`, and they were dealt with.
+    pub(crate) fn told_until(&self, term: u64, until: Millis, stamps: &[Option<u64>]) {
         for (known, stamp) in self.known.iter().zip(stamps) {
             let Some(stamp) = *stamp else { continue };
             let before = known.load(Ordering::Acquire);
@@ -198,6 +198,11 @@ impl<'a> Stream<'a> {
             }
         }
         self.head[TOLD_UNTIL].fetch_max(until.0, Ordering::AcqRel);
+        // Whoever said that the term is over was wrong.
+        if self.head[TERM].load(Ordering::Acquire) == term {
+            let live = &self.head[LIVE_TERM];
+            _ = live.compare_exchange(0, term, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     /// This host made the change that gave the group of `key` this stamp, and has dealt with it.
@@ -353,6 +358,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_told_of_changes_is_live_whoever_said_otherwise() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
+        let term = at(1000, None).unwrap();
+        stream.begin(term, Millis(1000), &[]);
+        stream.leave(term);
+        assert!(!stream.is_live(Millis(1010), PATIENCE));
+        assert_eq!(at(1010, Some(term)), Some(term));
+        stream.told_until(term, Millis(1010), &[]);
+        assert!(stream.is_live(Millis(1010), PATIENCE));
+
+        let next = at(2000, None).unwrap();
+        stream.set_lost(term);
+        stream.told_until(term, Millis(2000), &[]);
+        stream.told_until(next - 1, Millis(2000), &[]);
+        assert!(!stream.is_live(Millis(2000), PATIENCE), "that term is over");
+    }
+
+    #[test]
     fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
         let own = OwnStream::new();
         let stream = own.stream();
@@ -370,7 +395,7 @@ mod tests {
         stream.made(ours, 102);
         stamps[key::group(ours)] = Some(102);
         stamps[key::group(other)] = Some(101);
-        stream.told_until(Millis(20), &stamps);
+        stream.told_until(1, Millis(20), &stamps);
         stream.begin(2, Millis(30), &stamps);
         assert_eq!(current(begun), [true, true], "nothing was missed");
 
@@ -393,7 +418,7 @@ mod tests {
         stream.begin(1, Millis(10), &vec![Some(100); GROUPS]);
         let word = stream.word(b"a");
         stream.made(b"a", 101);
-        stream.told_until(Millis(20), &vec![Some(100); GROUPS]);
+        stream.told_until(1, Millis(20), &vec![Some(100); GROUPS]);
         let mut stamps = vec![Some(100); GROUPS];
         stamps[key::group(b"a")] = Some(101);
         stream.begin(2, Millis(30), &stamps);
