@@ -179,7 +179,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
         }
-        let ttl = self.ttl_above(plan, ttl);
+        let ttl = self.ttl_above(plan, ttl, &marks);
         let near = match (marks.shared(), self.lowers.shared.in_force(plan), record) {
             (Some(mark), Some(tier), Some(record)) => {
                 let record = Record { ttl, ..record.clone() };

@@ -12,7 +12,9 @@
 //! - *The stream is lost*: when the staleness bound has passed, all copies are suspended, by the
 //!   same word; a subscription brings back those of which no change was missed.
 //! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
-//!   fresh when it is loaded, so it is never older than that.
+//!   fresh when it is loaded, so it is never older than that. Where there is no store the first
+//!   subscription of a process therefore voids nothing; but what was looked for before it is kept
+//!   for no longer, though it be filed after it.
 //!
 //! A change that L3 did not take is told to other hosts when the doubt about it is settled. The
 //! thread does that with its heartbeat, whether anybody asks for the key or not.
@@ -28,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, plan::Plan};
+use super::{Inner, plan::Plan, read::Marks};
 use crate::{
     clock::{Clock, Millis},
     error::Error,
@@ -160,17 +162,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// How long a copy above L3 may live of what may live so long there.
-    pub(super) fn ttl_above(&self, plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
-        let options = &self.coherence.options;
-        if !self.coherence.concerns(plan) || options.on_loss == OnLoss::Serve {
-            return ttl;
+    /// True if what is looked for now may be kept for as long as it may live: changes of other hosts
+    /// are told, or concern nobody.
+    pub(super) fn is_told(&self, plan: Plan) -> bool {
+        if !self.coherence.concerns(plan) || self.coherence.options.on_loss == OnLoss::Serve {
+            return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        if self.with_stream(plan, |_, stream| stream.is_live(now, patience)) {
+        self.with_stream(plan, |_, stream| stream.is_live(now, patience))
+    }
+
+    /// How long a copy above L3 may live of what was looked for under these marks and may live so
+    /// long there.
+    pub(super) fn ttl_above(
+        &self,
+        plan: Plan,
+        ttl: Option<Duration>,
+        marks: &Marks,
+    ) -> Option<Duration> {
+        // A store's words void what was looked for before its stream began.
+        if marks.is_told().unwrap_or_else(|| self.is_told(plan)) {
             return ttl;
         }
-        let bound = options.staleness_bound;
+        let bound = self.coherence.options.staleness_bound;
         Some(ttl.map_or(bound, |ttl| ttl.min(bound)))
     }
 
@@ -249,7 +263,17 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
 
     fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]) {
         *self.coherence.lost.lock() = None;
-        self.with_stream_of(post, |stream| stream.begin(post.term, since, stamps));
+        let is_bounded = post.place == 0 && self.coherence.options.on_loss != OnLoss::Serve;
+        self.with_stream_of(post, |stream| {
+            // All copies of this process that were looked for until now end with the bound, also
+            // those that are filed later.
+            let keeps = is_bounded && stream.is_untold();
+            if keeps {
+                // But who asks from now on must not be given what is loaded from before.
+                self.flights.detach_all();
+            }
+            stream.begin(post.term, since, stamps, keeps);
+        });
     }
 
     fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {

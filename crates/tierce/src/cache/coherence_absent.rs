@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Inner, plan::Plan};
+use super::{Inner, plan::Plan, read::Marks};
 use crate::{clock::Clock, group_word::GroupWord};
 
 pub(super) struct Coherence;
@@ -44,7 +44,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
 
-    pub(super) fn ttl_above(&self, _plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
+    #[inline]
+    pub(super) fn is_told(&self, _plan: Plan) -> bool {
+        true
+    }
+
+    pub(super) fn ttl_above(
+        &self,
+        _plan: Plan,
+        ttl: Option<Duration>,
+        marks: &Marks,
+    ) -> Option<Duration> {
+        _ = marks.is_told();
         ttl
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Marks {
     local: LocalMark,
     filed: Filed,
     shared: Option<SharedMark>,
+    /// Whether this process was told of the changes of other hosts, where no store judges.
+    told: Option<bool>,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -127,18 +129,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
-        let filed = match shared.map(|mark| mark.stamp()) {
+        let (filed, told) = match shared.map(|mark| mark.stamp()) {
             Some((index, stamp, clear_epoch, word)) => {
-                Filed::Shared { index, stamp, clear_epoch, word }
+                (Filed::Shared { index, stamp, clear_epoch, word }, None)
             }
             None => {
                 if plan.has(TierKind::Shared) {
                     self.retry_shared();
                 }
-                Filed::Private { era: plan.era, word: self.own_word(plan, key) }
+                let filed = Filed::Private { era: plan.era, word: self.own_word(plan, key) };
+                (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, remote: None }
+        Marks { local, filed, shared, told, remote: None }
     }
 
     /// Asks the tiers below L1, and copies what it finds into the tiers above.
@@ -217,7 +220,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Record,
         marks: &Marks,
     ) -> Kept<V> {
-        let record = Record { ttl: self.ttl_above(plan, record.ttl), ..record };
+        let record = Record { ttl: self.ttl_above(plan, record.ttl, marks), ..record };
         let filled = marks.shared.and_then(|mark| {
             let lower = &self.lowers.shared;
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))
@@ -299,5 +302,9 @@ impl Marks {
 
     pub(super) fn local(&self) -> LocalMark {
         self.local
+    }
+
+    pub(super) fn is_told(&self) -> Option<bool> {
+        self.told
     }
 }

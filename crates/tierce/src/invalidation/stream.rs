@@ -26,6 +26,8 @@
 //! are known say up to which change all are. Who begins to listen compares them with those of now:
 //! where they are equal nothing was missed, whoever listened before and however long nobody did,
 //! and the copies stay. The other groups are voided. Stamps that L3 lost begin anew at random.
+//! Nothing is known where nobody ever listened. All is voided then, unless all copies are known to
+//! live for the staleness bound at most.
 //!
 //! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
 //! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
@@ -170,13 +172,17 @@ impl<'a> Stream<'a> {
     /// The subscriber of this term is told of all changes since `since`, and these are the stamps of
     /// all groups of a moment after that: voids the groups of which changes were missed, and brings
     /// the others back.
-    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>]) {
+    ///
+    /// With `keeps` none is voided: for copies of which each lives for the staleness bound at most.
+    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>], keeps: bool) {
         for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
             let known = self.known[group].load(Ordering::Acquire);
             match stamp {
                 Some(stamp) if known == *stamp => self.bring_back(group),
                 stamp => {
-                    self.void(group);
+                    if !keeps {
+                        self.void(group);
+                    }
                     // After that: whoever sees the stamp as known sees the copies voided.
                     self.known[group].store(stamp.unwrap_or(0), Ordering::Release);
                 }
@@ -203,6 +209,11 @@ impl<'a> Stream<'a> {
             let live = &self.head[LIVE_TERM];
             _ = live.compare_exchange(0, term, Ordering::AcqRel, Ordering::Relaxed);
         }
+    }
+
+    /// True while nobody was ever told of anything.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.head[TOLD_UNTIL].load(Ordering::Acquire) == 0
     }
 
     /// This host made the change that gave the group of `key` this stamp, and has dealt with it.
@@ -339,7 +350,7 @@ mod tests {
         let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
         let first = at(1000, None).unwrap();
         assert_eq!((at(1050, None), at(1099, Some(first))), (None, Some(first)));
-        stream.begin(first, Millis(1099), &[]);
+        stream.begin(first, Millis(1099), &[], false);
         assert_eq!(at(1198, None), None);
         assert!(stream.is_live(Millis(1198), PATIENCE));
         assert!(!stream.is_live(Millis(1199), PATIENCE), "silent");
@@ -349,7 +360,7 @@ mod tests {
         assert_eq!(at(1200, Some(first)), None, "stopped, and late");
         stream.leave(first);
         assert_eq!(at(1201, None), None, "not the late one's to leave");
-        stream.begin(second, Millis(1201), &[]);
+        stream.begin(second, Millis(1201), &[], false);
         assert!(stream.is_live(Millis(1201), PATIENCE));
         stream.leave(second);
         assert!(!stream.is_live(Millis(1202), PATIENCE));
@@ -363,7 +374,7 @@ mod tests {
         let stream = own.stream();
         let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
         let term = at(1000, None).unwrap();
-        stream.begin(term, Millis(1000), &[]);
+        stream.begin(term, Millis(1000), &[], false);
         stream.leave(term);
         assert!(!stream.is_live(Millis(1010), PATIENCE));
         assert_eq!(at(1010, Some(term)), Some(term));
@@ -384,7 +395,7 @@ mod tests {
         let (ours, other) = (b"user:7", b"user:8");
         assert_ne!(key::group(ours), key::group(other));
         let mut stamps = vec![Some(100); GROUPS];
-        stream.begin(1, Millis(10), &stamps);
+        stream.begin(1, Millis(10), &stamps, false);
         let words = || [ours, other].map(|key| stream.word(key));
         let current = |words: [GroupWord; 2]| words.map(|word| own.is_current(word));
         let begun = words();
@@ -396,18 +407,18 @@ mod tests {
         stamps[key::group(ours)] = Some(102);
         stamps[key::group(other)] = Some(101);
         stream.told_until(1, Millis(20), &stamps);
-        stream.begin(2, Millis(30), &stamps);
+        stream.begin(2, Millis(30), &stamps, false);
         assert_eq!(current(begun), [true, true], "nothing was missed");
 
         // One of another host that nobody was told of, and one of this host after it.
         stream.made(ours, 104);
         stamps[key::group(ours)] = Some(104);
-        stream.begin(3, Millis(40), &stamps);
+        stream.begin(3, Millis(40), &stamps, false);
         assert_eq!(current(begun), [false, true]);
         // A server that lost its stamps.
         let begun = words();
         stamps[key::group(other)] = None;
-        stream.begin(4, Millis(50), &stamps);
+        stream.begin(4, Millis(50), &stamps, false);
         assert_eq!(current(begun), [true, false]);
     }
 
@@ -415,13 +426,13 @@ mod tests {
     fn stamps_that_this_host_raised_meanwhile_stay_known() {
         let own = OwnStream::new();
         let stream = own.stream();
-        stream.begin(1, Millis(10), &vec![Some(100); GROUPS]);
+        stream.begin(1, Millis(10), &vec![Some(100); GROUPS], false);
         let word = stream.word(b"a");
         stream.made(b"a", 101);
         stream.told_until(1, Millis(20), &vec![Some(100); GROUPS]);
         let mut stamps = vec![Some(100); GROUPS];
         stamps[key::group(b"a")] = Some(101);
-        stream.begin(2, Millis(30), &stamps);
+        stream.begin(2, Millis(30), &stamps, false);
         assert!(own.is_current(word));
     }
 
@@ -431,7 +442,7 @@ mod tests {
         let stream = own.stream();
         let stamps = vec![Some(100); GROUPS];
         assert_eq!(stream.suspend_after(Millis(999), PATIENCE), None, "nobody was told yet");
-        stream.begin(1, Millis(1000), &stamps);
+        stream.begin(1, Millis(1000), &stamps, false);
         let word = stream.word(b"a");
         stream.set_lost(1);
         assert_eq!(stream.suspend_after(Millis(1099), PATIENCE), None);
@@ -440,7 +451,7 @@ mod tests {
         assert_eq!(stream.suspend_after(Millis(1101), PATIENCE), Some(false));
         let meanwhile = stream.word(b"a");
         assert!(!own.is_current(word) && own.is_current(meanwhile));
-        stream.begin(1, Millis(1200), &stamps);
+        stream.begin(1, Millis(1200), &stamps, false);
         assert!(own.is_current(word), "nothing was changed");
         assert!(!own.is_current(meanwhile), "filed while nobody was told");
     }
