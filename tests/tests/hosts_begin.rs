@@ -200,3 +200,30 @@ fn copies_of_before_the_first_stream_go_where_they_are_to_outlive_a_loss() {
     world.let_stream_go();
     assert_eq!(world.far.get("key").unwrap(), "new");
 }
+
+/// A copy that the far host made in a tiering without L3 is not served for longer than the bound
+/// after L3 has come in, where another host changes the key then.
+fn gains_l3(before: Tiering, after: Tiering, told: bool) {
+    let world = World::new(before, BOUND);
+    world.far.set("key", "old".into()).unwrap();
+    assert!(is_near(&world.far, "key"));
+    world.hold_stream(!told);
+    world.far.retier(after).unwrap();
+    world.near.set("key", "new".into()).unwrap();
+    let changed = Instant::now();
+    // The thread that listens begins with the first call.
+    world.far.get("nothing");
+    // What this host set alone is removed from L3, so nobody has a value in the end.
+    wait_until("the end of a copy", || world.far.get("key").as_deref() != Some(b"old"));
+    assert!(changed.elapsed() < BOUND + SLACK, "served for {:?}", changed.elapsed());
+    thread::sleep(HEARTBEAT);
+    assert_ne!(world.far.get("key").as_deref(), Some(&b"old"[..]));
+    assert!(told || world.subscriptions() == 0);
+}
+
+#[test]
+fn what_was_private_is_not_served_past_the_bound_once_other_hosts_have_a_say() {
+    for told in [true, false] {
+        gains_l3(Tiering::L1, Tiering::L1L3, told);
+    }
+}

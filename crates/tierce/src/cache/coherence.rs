@@ -40,7 +40,7 @@ use crate::{
     key::GROUPS,
     sync::{self, Mutex},
     tier::{ChangeListener, OnLoss, Post, SharedTier},
-    tiering::TierKind,
+    tiering::{TierKind, Tiering},
 };
 
 /// What a cache keeps of this.
@@ -93,9 +93,14 @@ impl Coherence {
 
     /// True if there are copies that other hosts may make stale.
     fn concerns(&self, plan: Plan) -> bool {
+        plan.open && self.concerns_tiering(plan.tiering)
+    }
+
+    /// [`concerns`](Self::concerns) in a cache of this tiering that is open.
+    fn concerns_tiering(&self, tiering: Tiering) -> bool {
         self.options.enabled
-            && plan.has(TierKind::Redis)
-            && (plan.has(TierKind::Memory) || plan.has(TierKind::Shared))
+            && tiering.has(TierKind::Redis)
+            && (tiering.has(TierKind::Memory) || tiering.has(TierKind::Shared))
     }
 
     /// True while an L1 entry that bears this word, and that no store judges, is current.
@@ -110,6 +115,11 @@ impl Coherence {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// True if a cache of this tiering is to follow the changes of other hosts.
+    pub(super) fn follows(&self, tiering: Tiering) -> bool {
+        self.coherence.concerns_tiering(tiering)
+    }
+
     /// Sees to it that this process listens if it is to.
     #[inline]
     pub(super) fn listen(&self, plan: Plan) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Inner, plan::Plan, read::Marks};
-use crate::{clock::Clock, group_word::GroupWord};
+use crate::{clock::Clock, group_word::GroupWord, tiering::Tiering};
 
 pub(super) struct Coherence;
 
@@ -29,6 +29,10 @@ impl Change {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn follows(&self, _tiering: Tiering) -> bool {
+        false
+    }
+
     #[inline]
     pub(super) fn listen(&self, _plan: Plan) {}
 
