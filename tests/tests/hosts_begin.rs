@@ -227,3 +227,32 @@ fn what_was_private_is_not_served_past_the_bound_once_other_hosts_have_a_say() {
         gains_l3(Tiering::L1, Tiering::L1L3, told);
     }
 }
+
+#[test]
+fn what_was_shared_is_not_served_past_the_bound_where_l3_takes_the_place_of_l2() {
+    for told in [true, false] {
+        gains_l3(Tiering::L1L2, Tiering::L1L3, told);
+    }
+}
+
+#[test]
+fn what_changes_between_the_stream_of_a_store_and_that_of_a_process_is_seen() {
+    let world = World::new(Tiering::L1L2L3, BOUND);
+    world.far.get("nothing");
+    world.let_stream_go();
+    world.near.set("key", "old".into()).unwrap();
+    // Its news may come after it, and takes the copy along.
+    wait_until("a copy that stays", || {
+        assert_eq!(world.far.get("key").unwrap(), "old");
+        thread::sleep(HEARTBEAT);
+        is_near(&world.far, "key")
+    });
+    world.far.retier(Tiering::L1L3).unwrap();
+    world.hold_stream(true);
+    // The thread that listens looks several times in a heartbeat, and gives the first one up.
+    thread::sleep(2 * HEARTBEAT);
+    world.near.set("key", "new".into()).unwrap();
+    let changed = Instant::now();
+    world.hold_stream(false);
+    world.follows("key", "new", changed);
+}

@@ -116,6 +116,7 @@ impl Coherence {
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// True if a cache of this tiering is to follow the changes of other hosts.
+    #[inline]
     pub(super) fn follows(&self, tiering: Tiering) -> bool {
         self.coherence.concerns_tiering(tiering)
     }

@@ -29,6 +29,7 @@ impl Change {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    #[inline]
     pub(super) fn follows(&self, _tiering: Tiering) -> bool {
         false
     }

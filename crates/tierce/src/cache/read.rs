@@ -120,7 +120,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     && shared.in_force(plan).is_none()
             }
             Filed::Shared { index, stamp, clear_epoch, word } => {
-                shared.opened().is_some_and(|tier| tier.is_current(index, stamp, clear_epoch, word))
+                // Out of the store this process follows other hosts for what is private alone.
+                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering);
+                is_judged
+                    && shared
+                        .opened()
+                        .is_some_and(|tier| tier.is_current(index, stamp, clear_epoch, word))
             }
         }
     }

@@ -16,7 +16,9 @@ pub(crate) enum Filed {
         /// What L3 said of the key's group.
         word: GroupWord,
     },
-    /// Filed under stamps of the shared store: current while they are unchanged there.
+    /// Filed under stamps of the shared store: current while they are unchanged there, but not
+    /// while the tiering has no shared store and other hosts are followed: in the store nobody
+    /// may be told of them then.
     Shared {
         /// Which stamp.
         index: u32,
