@@ -236,6 +236,13 @@ fn what_was_shared_is_not_served_past_the_bound_where_l3_takes_the_place_of_l2()
 }
 
 #[test]
+fn what_a_store_kept_is_not_served_past_the_bound_once_l3_is_below_it() {
+    for told in [true, false] {
+        gains_l3(Tiering::L1L2, Tiering::L1L2L3, told);
+    }
+}
+
+#[test]
 fn what_changes_between_the_stream_of_a_store_and_that_of_a_process_is_seen() {
     let world = World::new(Tiering::L1L2L3, BOUND);
     world.far.get("nothing");

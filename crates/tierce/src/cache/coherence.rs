@@ -259,6 +259,10 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         let post = self.with_stream(plan, |place, stream| {
             let mine = before.filter(|post| post.place == place).map(|post| post.term);
             let term = stream.subscribe(mine, now, patience)?;
+            if place != 0 && mine.is_none() && stream.is_untold() {
+                // Of processes without L3: they live for as long as they like.
+                stream.void_unknown();
+            }
             if !serves {
                 stream.suspend_after(now, self.coherence.suspend_after());
             }

@@ -279,6 +279,16 @@ impl<'a> Stream<'a> {
         GroupWord::raise(&self.groups[group]);
     }
 
+    /// Voids the copies of all groups of which no change was ever known: for who takes up a stream
+    /// that is [`untold`](Self::is_untold), and finds copies of before anybody followed other hosts.
+    pub(crate) fn void_unknown(&self) {
+        for (group, known) in self.known.iter().enumerate() {
+            if known.load(Ordering::Acquire) == 0 {
+                self.void(group);
+            }
+        }
+    }
+
     fn bring_back(&self, group: usize) {
         self.groups[group].fetch_and(!GroupWord::SUSPENDED, Ordering::AcqRel);
     }
