@@ -119,13 +119,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     && self.coherence.is_current(word)
                     && shared.in_force(plan).is_none()
             }
-            Filed::Shared { index, stamp, clear_epoch, word } => {
+            Filed::Shared(stamp) => {
                 // Out of the store this process follows other hosts for what is private alone.
                 let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering);
-                is_judged
-                    && shared
-                        .opened()
-                        .is_some_and(|tier| tier.is_current(index, stamp, clear_epoch, word))
+                is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
             }
         }
     }
@@ -135,9 +132,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
         let (filed, told) = match shared.map(|mark| mark.stamp()) {
-            Some((index, stamp, clear_epoch, word)) => {
-                (Filed::Shared { index, stamp, clear_epoch, word }, None)
-            }
+            Some(stamp) => (Filed::Shared(stamp), None),
             None => {
                 if plan.has(TierKind::Shared) {
                     self.retry_shared();
@@ -270,7 +265,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let void = !self.stamps.is_current(marks.local)
                 || match marks.filed {
                     Filed::Private { word, .. } => !self.coherence.is_current(word),
-                    filed @ Filed::Shared { .. } => !self.is_current(plan, filed),
+                    filed @ Filed::Shared(_) => !self.is_current(plan, filed),
                 };
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
