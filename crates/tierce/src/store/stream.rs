@@ -48,3 +48,45 @@ impl Store {
         self.words()
     }
 }
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, Millis},
+        group_word::GroupWord,
+        key,
+        store::{Dropped, NewRecord, Put, StoreFill, StoreOptions},
+    };
+
+    const RECORD: NewRecord<'_> =
+        NewRecord { value: b"value", format: 0, expires_at: Millis::NEVER };
+
+    #[test]
+    fn what_is_put_or_filled_bears_the_word_of_its_group_and_is_void_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions::new(folder.path().join("store")).max_bytes(4 << 20);
+        let store = Store::open(&options, Clock::system()).unwrap();
+        let hash = store.hash(b"a");
+        let void = || GroupWord::raise(&store.group_words()[key::group(b"a")]);
+        let is_there = || store.get(hash, b"a").unwrap().is_some();
+
+        // With no tier below in use.
+        store.put(hash, b"a", RECORD, None);
+        assert!(is_there());
+        void();
+        assert!(!is_there(), "put");
+
+        let token = store.judged_token(hash, b"a");
+        assert!(matches!(store.fill(hash, b"a", RECORD, token), StoreFill::Stored));
+        assert!(is_there());
+        void();
+        assert!(!is_there(), "filled");
+
+        // What was fetched before the group was void is not to be kept anywhere.
+        assert!(matches!(store.fill(hash, b"a", RECORD, token), StoreFill::Refused));
+        let put = store.put(hash, b"a", RECORD, Some(token));
+        assert!(matches!(put, Put::Removed { why: Dropped::Raced, .. }), "{put:?}");
+        assert!(!is_there());
+    }
+}
