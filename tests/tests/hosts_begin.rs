@@ -35,10 +35,20 @@ struct World {
     near: Cache,
     far: Cache,
     _redis: Redis,
-    _folders: [tempfile::TempDir; 2],
+    folders: [tempfile::TempDir; 2],
 }
 
 fn host(folder: &tempfile::TempDir, tiering: Tiering, bound: Duration, to: RedisOptions) -> Cache {
+    host_with(folder, tiering, bound, to, |store| store)
+}
+
+fn host_with(
+    folder: &tempfile::TempDir,
+    tiering: Tiering,
+    bound: Duration,
+    to: RedisOptions,
+    more: impl FnOnce(StoreOptions) -> StoreOptions,
+) -> Cache {
     let options = to
         // The stream waits to be let go.
         .connect_timeout(PATIENCE)
@@ -49,7 +59,7 @@ fn host(folder: &tempfile::TempDir, tiering: Tiering, bound: Duration, to: Redis
     Cache::builder()
         .tiering(tiering)
         .memory(MemoryOptions::new().max_entries(100_000))
-        .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
+        .shared(more(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20)))
         .redis(options)
         .build()
         .unwrap()
@@ -68,7 +78,7 @@ impl World {
         let near = host(&folders[0], Tiering::L3, bound, directly);
         let to_proxy = RedisOptions::new().host("127.0.0.1").port(proxy.port()).on_loss(on_loss);
         let far = host(&folders[1], far, bound, to_proxy);
-        let world = Self { proxy, near, far, _redis: redis, _folders: folders };
+        let world = Self { proxy, near, far, _redis: redis, folders };
         world.hold_stream(true);
         world
     }
@@ -262,4 +272,34 @@ fn what_changes_between_the_stream_of_a_store_and_that_of_a_process_is_seen() {
     let changed = Instant::now();
     world.hold_stream(false);
     world.follows("key", "new", changed);
+}
+
+#[test]
+fn what_was_followed_in_a_store_is_not_served_past_the_bound_in_one_of_another_size() {
+    let world = World::new(Tiering::L2L3, BOUND);
+    world.far.get("nothing");
+    world.let_stream_go();
+    world.near.set("key", "old".into()).unwrap();
+    let is_shared = |cache: &Cache| {
+        let found = cache.get_entry("key").unwrap();
+        assert_eq!(found.value, "old");
+        found.origin == Origin::Tier(TierKind::Shared)
+    };
+    // Its news may come after it, and takes the copy along.
+    wait_until("a copy that stays", || {
+        world.far.get("key");
+        thread::sleep(HEARTBEAT);
+        is_shared(&world.far)
+    });
+    thread::sleep(2 * HEARTBEAT);
+    world.hold_stream(true);
+    world.far.close();
+    let to_proxy = RedisOptions::new().host("127.0.0.1").port(world.proxy.port());
+    let larger = |store: StoreOptions| store.max_bytes(32 << 20).resize(true);
+    let resized = host_with(&world.folders[1], Tiering::L2L3, BOUND, to_proxy, larger);
+    assert!(is_shared(&resized), "records are taken along");
+    world.near.set("key", "new".into()).unwrap();
+    let changed = Instant::now();
+    wait_until("the end of a copy", || resized.get("key").unwrap() == "new");
+    assert!(changed.elapsed() < BOUND + SLACK, "served for {:?}", changed.elapsed());
 }

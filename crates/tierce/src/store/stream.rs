@@ -23,12 +23,17 @@ const STREAM_WORDS: usize = HEAD_WORDS + GROUPS + 4096;
 /// Words before those that say up to which stamp the changes of each group are known.
 const HEAD_WORDS: usize = 8;
 
+/// The word that says until when all changes were told: the only one of the head that is true of
+/// the records, whoever listens.
+const TOLD_UNTIL: usize = 3;
+
 impl Store {
     /// Takes over what another store knows of the tier below, before its records are: those that
     /// it judges then are judged here as they were there.
     pub(crate) fn adopt_stream_of(&self, old: &Self) {
-        for (mine, old) in self.words().iter().zip(old.words()).skip(HEAD_WORDS).take(GROUPS) {
-            mine.store(old.load(Ordering::Acquire), Ordering::Release);
+        let of_groups = HEAD_WORDS..HEAD_WORDS + GROUPS;
+        for word in of_groups.chain([TOLD_UNTIL]) {
+            self.words()[word].store(old.words()[word].load(Ordering::Acquire), Ordering::Release);
         }
     }
 
