@@ -89,9 +89,9 @@ def test_many_values_come_at_once_and_stay_above(server: Server) -> None:
     names = [f"user:{number}" for number in range(100)]
     for number, name in enumerate(names):
         first[name] = {"number": number}
-    # Copies made before the stream of changes begins are void when it does.
-    alone = PATIENT | {"redis.coherence": False}
-    second = tierce.Cache[Any](tiering="L1L3", redis=server.url, options=alone)
+    # Copies made before the stream of changes begins live for the staleness bound.
+    lasting = PATIENT | {"redis.staleness_bound": "60s"}
+    second = tierce.Cache[Any](tiering="L1L3", redis=server.url, options=lasting)
     found = second.get_many([*names, "none"])
     assert found == {name: {"number": number} for number, name in enumerate(names)}
     assert second.stats()["tiers"]["L3"]["hits"] == 100
@@ -127,12 +127,12 @@ def test_a_server_that_stalls_costs_a_deadline_and_holds_no_other_thread(server:
     cache = tierce.Cache[Any](
         tiering="L1L3",
         redis=server.url,
-        # What is set before the stream of changes begins is looked for again once it has begun.
+        # Nothing is told by a stopped server: copies are in use until the staleness bound.
         options=PATIENT
         | {
             "redis.read_timeout": "500ms",
             "redis.write_timeout": "500ms",
-            "redis.coherence": "false",
+            "redis.staleness_bound": "60s",
         },
     )
     cache["before"] = 1

@@ -57,6 +57,7 @@ mod prefetch;
 #[cfg(feature = "redis")]
 mod random;
 mod resilience;
+mod shared_stamp;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;

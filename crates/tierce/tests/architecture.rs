@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 10] = [
         "event",
         "key",
         "group_word",
+        "shared_stamp",
         "tiering",
         "sync",
         "prefetch",

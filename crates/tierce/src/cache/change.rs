@@ -17,6 +17,7 @@ use crate::{
     invalidation::Filed,
     memory::{Inserted, Ttl},
     metrics::TierCounter,
+    shared_stamp::SharedStamp,
     sync::SharedGuard,
     tier::{Changed, Record},
     tiering::TierKind,
@@ -179,14 +180,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
         }
-        let ttl = self.ttl_above(plan, ttl);
+        let ttl = self.ttl_above(plan, ttl, &marks);
         let near = match (marks.shared(), self.lowers.shared.in_force(plan), record) {
             (Some(mark), Some(tier), Some(record)) => {
                 let record = Record { ttl, ..record.clone() };
                 let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
-                let (index, _, clear_epoch, word) = mark.stamp();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
-                keep.then_some(Filed::Shared { index, stamp, clear_epoch, word })
+                keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
             }
             _ => {
                 match self.lowers.shared.opened() {
@@ -194,7 +194,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     None => self.lowers.shared.note(key),
                 }
                 let word = match marks.filed() {
-                    Filed::Private { word, .. } | Filed::Shared { word, .. } => word,
+                    Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
                 };
                 Some(Filed::Private { era: plan.era, word })
             }
@@ -239,7 +239,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn is_unvoided(&self, filed: Filed) -> bool {
         match filed {
             Filed::Private { word, .. } => self.coherence.is_current(word),
-            Filed::Shared { .. } => true,
+            Filed::Shared(_) => true,
         }
     }
 

@@ -12,7 +12,9 @@
 //! - *The stream is lost*: when the staleness bound has passed, all copies are suspended, by the
 //!   same word; a subscription brings back those of which no change was missed.
 //! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
-//!   fresh when it is loaded, so it is never older than that.
+//!   fresh when it is loaded, so it is never older than that. Where there is no store the first
+//!   subscription of a process therefore voids nothing; but what was looked for before it is kept
+//!   for no longer, though it be filed after it.
 //!
 //! A change that L3 did not take is told to other hosts when the doubt about it is settled. The
 //! thread does that with its heartbeat, whether anybody asks for the key or not.
@@ -28,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, plan::Plan};
+use super::{Inner, plan::Plan, read::Marks};
 use crate::{
     clock::{Clock, Millis},
     error::Error,
@@ -38,7 +40,7 @@ use crate::{
     key::GROUPS,
     sync::{self, Mutex},
     tier::{ChangeListener, OnLoss, Post, SharedTier},
-    tiering::TierKind,
+    tiering::{TierKind, Tiering},
 };
 
 /// What a cache keeps of this.
@@ -48,8 +50,9 @@ pub(super) struct Coherence {
     own: OwnStream,
     /// One more than the generation of the process that has a thread.
     started: AtomicU32,
-    /// The post of this process.
-    post: Mutex<Option<Post>>,
+    /// The post of this process, and the generation in which it has it: a forked child finds its
+    /// parent's here.
+    post: Mutex<Option<(u32, Post)>>,
     /// Why the stream of this post was lost.
     lost: Mutex<Option<(Post, Error)>>,
     events: FaultEvents,
@@ -90,9 +93,14 @@ impl Coherence {
 
     /// True if there are copies that other hosts may make stale.
     fn concerns(&self, plan: Plan) -> bool {
+        plan.open && self.concerns_tiering(plan.tiering)
+    }
+
+    /// [`concerns`](Self::concerns) in a cache of this tiering that is open.
+    fn concerns_tiering(&self, tiering: Tiering) -> bool {
         self.options.enabled
-            && plan.has(TierKind::Redis)
-            && (plan.has(TierKind::Memory) || plan.has(TierKind::Shared))
+            && tiering.has(TierKind::Redis)
+            && (tiering.has(TierKind::Memory) || tiering.has(TierKind::Shared))
     }
 
     /// True while an L1 entry that bears this word, and that no store judges, is current.
@@ -107,6 +115,12 @@ impl Coherence {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// True if a cache of this tiering is to follow the changes of other hosts.
+    #[inline]
+    pub(super) fn follows(&self, tiering: Tiering) -> bool {
+        self.coherence.concerns_tiering(tiering)
+    }
+
     /// Sees to it that this process listens if it is to.
     #[inline]
     pub(super) fn listen(&self, plan: Plan) {
@@ -159,17 +173,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// How long a copy above L3 may live of what may live so long there.
-    pub(super) fn ttl_above(&self, plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
-        let options = &self.coherence.options;
-        if !self.coherence.concerns(plan) || options.on_loss == OnLoss::Serve {
-            return ttl;
+    /// True if what is looked for now may be kept for as long as it may live: changes of other hosts
+    /// are told, or concern nobody.
+    pub(super) fn is_told(&self, plan: Plan) -> bool {
+        if !self.coherence.concerns(plan) || self.coherence.options.on_loss == OnLoss::Serve {
+            return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        if self.with_stream(plan, |_, stream| stream.is_live(now, patience)) {
+        self.with_stream(plan, |_, stream| stream.is_live(now, patience))
+    }
+
+    /// How long a copy above L3 may live of what was looked for under these marks and may live so
+    /// long there.
+    pub(super) fn ttl_above(
+        &self,
+        plan: Plan,
+        ttl: Option<Duration>,
+        marks: &Marks,
+    ) -> Option<Duration> {
+        // A store's words void what was looked for before its stream began.
+        if marks.is_told().unwrap_or_else(|| self.is_told(plan)) {
             return ttl;
         }
-        let bound = options.staleness_bound;
+        let bound = self.coherence.options.staleness_bound;
         Some(ttl.map_or(bound, |ttl| ttl.min(bound)))
     }
 
@@ -201,7 +227,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Why this process, whose post it is, is not told of the changes of other hosts; `None` while
     /// it is.
     pub(super) fn deafness(&self) -> Option<String> {
-        let post = (*self.coherence.post.lock())?;
+        let post = own_post(*self.coherence.post.lock())?;
         let lost = self.coherence.lost.lock();
         let (_, why) = lost.as_ref().filter(|(lost, _)| *lost == post)?;
         Some(format!("changes of other hosts are not told: {why}"))
@@ -210,10 +236,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Gives up the post of this process, so that another one of the host need not wait. No
     /// thread listens any more.
     pub(super) fn leave_post(&self) {
-        if let Some(post) = self.coherence.post.lock().take() {
+        if let Some(post) = own_post(self.coherence.post.lock().take()) {
             self.with_stream_of(post, |stream| stream.leave(post.term));
         }
     }
+}
+
+/// What is kept of a post, unless it is that of the process that this one was forked from.
+fn own_post(kept: Option<(u32, Post)>) -> Option<Post> {
+    kept.filter(|(generation, _)| *generation == sync::generation()).map(|(_, post)| post)
 }
 
 impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
@@ -228,12 +259,16 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         let post = self.with_stream(plan, |place, stream| {
             let mine = before.filter(|post| post.place == place).map(|post| post.term);
             let term = stream.subscribe(mine, now, patience)?;
+            if place != 0 && mine.is_none() && stream.is_untold() {
+                // Of processes without L3: they live for as long as they like.
+                stream.void_unknown();
+            }
             if !serves {
                 stream.suspend_after(now, self.coherence.suspend_after());
             }
             Some(Post { place, term })
         });
-        *self.coherence.post.lock() = post;
+        *self.coherence.post.lock() = post.map(|post| (sync::generation(), post));
         post
     }
 
@@ -243,11 +278,21 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
 
     fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]) {
         *self.coherence.lost.lock() = None;
-        self.with_stream_of(post, |stream| stream.begin(post.term, since, stamps));
+        let is_bounded = post.place == 0 && self.coherence.options.on_loss != OnLoss::Serve;
+        self.with_stream_of(post, |stream| {
+            // All copies of this process that were looked for until now end with the bound, also
+            // those that are filed later.
+            let keeps = is_bounded && stream.is_untold();
+            if keeps {
+                // But who asks from now on must not be given what is loaded from before.
+                self.flights.detach_all();
+            }
+            stream.begin(post.term, since, stamps, keeps);
+        });
     }
 
     fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {
-        self.with_stream_of(post, |stream| stream.told_until(until, stamps));
+        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps));
         self.settle_some(self.plan.load());
     }
 

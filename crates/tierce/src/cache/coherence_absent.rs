@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Inner, plan::Plan};
-use crate::{clock::Clock, group_word::GroupWord};
+use super::{Inner, plan::Plan, read::Marks};
+use crate::{clock::Clock, group_word::GroupWord, tiering::Tiering};
 
 pub(super) struct Coherence;
 
@@ -30,6 +30,11 @@ impl Change {
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     #[inline]
+    pub(super) fn follows(&self, _tiering: Tiering) -> bool {
+        false
+    }
+
+    #[inline]
     pub(super) fn listen(&self, _plan: Plan) {}
 
     pub(super) fn own_word(&self, _plan: Plan, _key: &[u8]) -> GroupWord {
@@ -44,7 +49,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
 
-    pub(super) fn ttl_above(&self, _plan: Plan, ttl: Option<Duration>) -> Option<Duration> {
+    #[inline]
+    pub(super) fn is_told(&self, _plan: Plan) -> bool {
+        true
+    }
+
+    pub(super) fn ttl_above(
+        &self,
+        _plan: Plan,
+        ttl: Option<Duration>,
+        marks: &Marks,
+    ) -> Option<Duration> {
+        _ = marks.is_told();
         ttl
     }
 

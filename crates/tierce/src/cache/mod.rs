@@ -275,7 +275,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// Reads under way end on the tiers they began with; changes under way are waited for, so
     /// the call takes up to the longest write deadline. Keys that changed while a tier was out are
     /// removed from it before it is asked for them again. A cache that gains L2 starts with what
-    /// the store holds and an empty view of L1: other processes may have changed what L1 has.
+    /// the store holds and an empty view of L1: other processes may have changed what L1 has. So it
+    /// is with one that gains L3 and follows other hosts.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] where a tier has bad options, [`ErrorKind::Unsupported`] where this build

@@ -7,8 +7,8 @@ use crate::tiering::{TierKind, Tiering};
 /// The tiering in force, its era, and whether the cache is open.
 ///
 /// An **era** ends when private L1 entries ([`Filed::Private`](crate::invalidation::Filed)) may
-/// have missed changes: when L2 enters the tiering (other processes have their say from now on)
-/// or L1 leaves it.
+/// have missed changes: when L2 enters the tiering (other processes have their say from now on),
+/// when L3 enters it and other hosts are followed, or L1 leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) tiering: Tiering,

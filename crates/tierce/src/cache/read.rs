@@ -23,6 +23,8 @@ pub(super) struct Marks {
     local: LocalMark,
     filed: Filed,
     shared: Option<SharedMark>,
+    /// Whether this process was told of the changes of other hosts, where no store judges.
+    told: Option<bool>,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -117,8 +119,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     && self.coherence.is_current(word)
                     && shared.in_force(plan).is_none()
             }
-            Filed::Shared { index, stamp, clear_epoch, word } => {
-                shared.opened().is_some_and(|tier| tier.is_current(index, stamp, clear_epoch, word))
+            Filed::Shared(stamp) => {
+                // Out of the store this process follows other hosts for what is private alone.
+                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering);
+                is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
             }
         }
     }
@@ -127,18 +131,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
-        let filed = match shared.map(|mark| mark.stamp()) {
-            Some((index, stamp, clear_epoch, word)) => {
-                Filed::Shared { index, stamp, clear_epoch, word }
-            }
+        let (filed, told) = match shared.map(|mark| mark.stamp()) {
+            Some(stamp) => (Filed::Shared(stamp), None),
             None => {
                 if plan.has(TierKind::Shared) {
                     self.retry_shared();
                 }
-                Filed::Private { era: plan.era, word: self.own_word(plan, key) }
+                let filed = Filed::Private { era: plan.era, word: self.own_word(plan, key) };
+                (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, remote: None }
+        Marks { local, filed, shared, told, remote: None }
     }
 
     /// Asks the tiers below L1, and copies what it finds into the tiers above.
@@ -217,7 +220,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Record,
         marks: &Marks,
     ) -> Kept<V> {
-        let record = Record { ttl: self.ttl_above(plan, record.ttl), ..record };
+        let record = Record { ttl: self.ttl_above(plan, record.ttl, marks), ..record };
         let filled = marks.shared.and_then(|mark| {
             let lower = &self.lowers.shared;
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))
@@ -262,7 +265,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let void = !self.stamps.is_current(marks.local)
                 || match marks.filed {
                     Filed::Private { word, .. } => !self.coherence.is_current(word),
-                    filed @ Filed::Shared { .. } => !self.is_current(plan, filed),
+                    filed @ Filed::Shared(_) => !self.is_current(plan, filed),
                 };
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
@@ -299,5 +302,9 @@ impl Marks {
 
     pub(super) fn local(&self) -> LocalMark {
         self.local
+    }
+
+    pub(super) fn is_told(&self) -> Option<bool> {
+        self.told
     }
 }

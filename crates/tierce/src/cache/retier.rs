@@ -23,7 +23,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Err(closed());
         }
         let leaves = |tier| before.tiering.has(tier) && !tiering.has(tier);
-        let private_entries_are_void = tiering.has(TierKind::Shared) || leaves(TierKind::Memory);
+        // Who follows other hosts from now on did not hear of what they changed until now.
+        let is_to_follow = self.follows(tiering) && !self.follows(before.tiering);
+        let private_entries_are_void =
+            tiering.has(TierKind::Shared) || leaves(TierKind::Memory) || is_to_follow;
         let era = before.era.wrapping_add(u32::from(private_entries_are_void));
         let plan = Plan { tiering, era, open: true };
         // Before the plan: a store that other processes share must have lost what this process

@@ -1,6 +1,6 @@
 //! The mark that an L1 entry carries.
 
-use crate::group_word::GroupWord;
+use crate::{group_word::GroupWord, shared_stamp::SharedStamp};
 
 /// By whose word an L1 entry is current.
 ///
@@ -16,15 +16,8 @@ pub(crate) enum Filed {
         /// What L3 said of the key's group.
         word: GroupWord,
     },
-    /// Filed under stamps of the shared store: current while they are unchanged there.
-    Shared {
-        /// Which stamp.
-        index: u32,
-        /// Its value when the entry's value was looked for.
-        stamp: u32,
-        /// The store's clear epoch at that time.
-        clear_epoch: u32,
-        /// What L3 said of the key's group.
-        word: GroupWord,
-    },
+    /// Filed under stamps of the shared store: current while they are unchanged there, but not
+    /// while the tiering has no shared store and other hosts are followed: in the store nobody
+    /// may be told of them then.
+    Shared(SharedStamp),
 }

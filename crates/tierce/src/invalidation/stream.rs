@@ -26,6 +26,8 @@
 //! are known say up to which change all are. Who begins to listen compares them with those of now:
 //! where they are equal nothing was missed, whoever listened before and however long nobody did,
 //! and the copies stay. The other groups are voided. Stamps that L3 lost begin anew at random.
+//! Nothing is known where nobody ever listened. All is voided then, unless all copies are known to
+//! live for the staleness bound at most.
 //!
 //! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
 //! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
@@ -170,13 +172,17 @@ impl<'a> Stream<'a> {
     /// The subscriber of this term is told of all changes since `since`, and these are the stamps of
     /// all groups of a moment after that: voids the groups of which changes were missed, and brings
     /// the others back.
-    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>]) {
+    ///
+    /// With `keeps` none is voided: for copies of which each lives for the staleness bound at most.
+    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>], keeps: bool) {
         for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
             let known = self.known[group].load(Ordering::Acquire);
             match stamp {
                 Some(stamp) if known == *stamp => self.bring_back(group),
                 stamp => {
-                    self.void(group);
+                    if !keeps {
+                        self.void(group);
+                    }
                     // After that: whoever sees the stamp as known sees the copies voided.
                     self.known[group].store(stamp.unwrap_or(0), Ordering::Release);
                 }
@@ -186,9 +192,9 @@ impl<'a> Stream<'a> {
         self.head[LIVE_TERM].store(term, Ordering::Release);
     }
 
-    /// All changes up to these stamps were told and dealt with, and all that were made before
-    /// `until`.
-    pub(crate) fn told_until(&self, until: Millis, stamps: &[Option<u64>]) {
+    /// The subscriber of this term was told of all changes up to these stamps, and of all that
+    /// were made before `until`, and they were dealt with.
+    pub(crate) fn told_until(&self, term: u64, until: Millis, stamps: &[Option<u64>]) {
         for (known, stamp) in self.known.iter().zip(stamps) {
             let Some(stamp) = *stamp else { continue };
             let before = known.load(Ordering::Acquire);
@@ -198,6 +204,16 @@ impl<'a> Stream<'a> {
             }
         }
         self.head[TOLD_UNTIL].fetch_max(until.0, Ordering::AcqRel);
+        // Whoever said that the term is over was wrong.
+        if self.head[TERM].load(Ordering::Acquire) == term {
+            let live = &self.head[LIVE_TERM];
+            _ = live.compare_exchange(0, term, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// True while nobody was ever told of anything.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.head[TOLD_UNTIL].load(Ordering::Acquire) == 0
     }
 
     /// This host made the change that gave the group of `key` this stamp, and has dealt with it.
@@ -261,6 +277,16 @@ impl<'a> Stream<'a> {
     /// Voids all copies of a group.
     pub(crate) fn void(&self, group: usize) {
         GroupWord::raise(&self.groups[group]);
+    }
+
+    /// Voids the copies of all groups of which no change was ever known: for who takes up a stream
+    /// that is [`untold`](Self::is_untold), and finds copies of before anybody followed other hosts.
+    pub(crate) fn void_unknown(&self) {
+        for (group, known) in self.known.iter().enumerate() {
+            if known.load(Ordering::Acquire) == 0 {
+                self.void(group);
+            }
+        }
     }
 
     fn bring_back(&self, group: usize) {
@@ -334,7 +360,7 @@ mod tests {
         let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
         let first = at(1000, None).unwrap();
         assert_eq!((at(1050, None), at(1099, Some(first))), (None, Some(first)));
-        stream.begin(first, Millis(1099), &[]);
+        stream.begin(first, Millis(1099), &[], false);
         assert_eq!(at(1198, None), None);
         assert!(stream.is_live(Millis(1198), PATIENCE));
         assert!(!stream.is_live(Millis(1199), PATIENCE), "silent");
@@ -344,12 +370,32 @@ mod tests {
         assert_eq!(at(1200, Some(first)), None, "stopped, and late");
         stream.leave(first);
         assert_eq!(at(1201, None), None, "not the late one's to leave");
-        stream.begin(second, Millis(1201), &[]);
+        stream.begin(second, Millis(1201), &[], false);
         assert!(stream.is_live(Millis(1201), PATIENCE));
         stream.leave(second);
         assert!(!stream.is_live(Millis(1202), PATIENCE));
         let third = at(1202, None).unwrap();
         assert!(third != second && at(7, None).is_some(), "of an earlier boot");
+    }
+
+    #[test]
+    fn who_is_told_of_changes_is_live_whoever_said_otherwise() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
+        let term = at(1000, None).unwrap();
+        stream.begin(term, Millis(1000), &[], false);
+        stream.leave(term);
+        assert!(!stream.is_live(Millis(1010), PATIENCE));
+        assert_eq!(at(1010, Some(term)), Some(term));
+        stream.told_until(term, Millis(1010), &[]);
+        assert!(stream.is_live(Millis(1010), PATIENCE));
+
+        let next = at(2000, None).unwrap();
+        stream.set_lost(term);
+        stream.told_until(term, Millis(2000), &[]);
+        stream.told_until(next - 1, Millis(2000), &[]);
+        assert!(!stream.is_live(Millis(2000), PATIENCE), "that term is over");
     }
 
     #[test]
@@ -359,7 +405,7 @@ mod tests {
         let (ours, other) = (b"user:7", b"user:8");
         assert_ne!(key::group(ours), key::group(other));
         let mut stamps = vec![Some(100); GROUPS];
-        stream.begin(1, Millis(10), &stamps);
+        stream.begin(1, Millis(10), &stamps, false);
         let words = || [ours, other].map(|key| stream.word(key));
         let current = |words: [GroupWord; 2]| words.map(|word| own.is_current(word));
         let begun = words();
@@ -370,19 +416,19 @@ mod tests {
         stream.made(ours, 102);
         stamps[key::group(ours)] = Some(102);
         stamps[key::group(other)] = Some(101);
-        stream.told_until(Millis(20), &stamps);
-        stream.begin(2, Millis(30), &stamps);
+        stream.told_until(1, Millis(20), &stamps);
+        stream.begin(2, Millis(30), &stamps, false);
         assert_eq!(current(begun), [true, true], "nothing was missed");
 
         // One of another host that nobody was told of, and one of this host after it.
         stream.made(ours, 104);
         stamps[key::group(ours)] = Some(104);
-        stream.begin(3, Millis(40), &stamps);
+        stream.begin(3, Millis(40), &stamps, false);
         assert_eq!(current(begun), [false, true]);
         // A server that lost its stamps.
         let begun = words();
         stamps[key::group(other)] = None;
-        stream.begin(4, Millis(50), &stamps);
+        stream.begin(4, Millis(50), &stamps, false);
         assert_eq!(current(begun), [true, false]);
     }
 
@@ -390,13 +436,13 @@ mod tests {
     fn stamps_that_this_host_raised_meanwhile_stay_known() {
         let own = OwnStream::new();
         let stream = own.stream();
-        stream.begin(1, Millis(10), &vec![Some(100); GROUPS]);
+        stream.begin(1, Millis(10), &vec![Some(100); GROUPS], false);
         let word = stream.word(b"a");
         stream.made(b"a", 101);
-        stream.told_until(Millis(20), &vec![Some(100); GROUPS]);
+        stream.told_until(1, Millis(20), &vec![Some(100); GROUPS]);
         let mut stamps = vec![Some(100); GROUPS];
         stamps[key::group(b"a")] = Some(101);
-        stream.begin(2, Millis(30), &stamps);
+        stream.begin(2, Millis(30), &stamps, false);
         assert!(own.is_current(word));
     }
 
@@ -406,7 +452,7 @@ mod tests {
         let stream = own.stream();
         let stamps = vec![Some(100); GROUPS];
         assert_eq!(stream.suspend_after(Millis(999), PATIENCE), None, "nobody was told yet");
-        stream.begin(1, Millis(1000), &stamps);
+        stream.begin(1, Millis(1000), &stamps, false);
         let word = stream.word(b"a");
         stream.set_lost(1);
         assert_eq!(stream.suspend_after(Millis(1099), PATIENCE), None);
@@ -415,7 +461,7 @@ mod tests {
         assert_eq!(stream.suspend_after(Millis(1101), PATIENCE), Some(false));
         let meanwhile = stream.word(b"a");
         assert!(!own.is_current(word) && own.is_current(meanwhile));
-        stream.begin(1, Millis(1200), &stamps);
+        stream.begin(1, Millis(1200), &stamps, false);
         assert!(own.is_current(word), "nothing was changed");
         assert!(!own.is_current(meanwhile), "filed while nobody was told");
     }

@@ -22,7 +22,7 @@ use std::{
 use crate::{
     clock::Clock,
     error::Result,
-    group_word::GroupWord,
+    shared_stamp::SharedStamp,
     store::{Current, Look, Standing, Store, StoreOptions},
     sync::{Mutex, Turn},
 };
@@ -67,18 +67,12 @@ impl View {
         clear_epoch.wrapping_add(self.shift)
     }
 
-    /// True while an entry of L1 filed under these is current.
+    /// True while an entry of L1 that bears this is current.
     #[inline]
-    pub(crate) fn is_current(
-        &self,
-        index: u32,
-        stamp: u32,
-        clear_epoch: u32,
-        word: GroupWord,
-    ) -> bool {
-        self.store.is_group_current(word)
-            && self.store.stamp_at(index) == stamp
-            && self.store.clear_epoch().wrapping_add(self.shift) == clear_epoch
+    pub(crate) fn is_current(&self, filed: SharedStamp) -> bool {
+        self.store.is_group_current(filed.word)
+            && self.store.stamp_at(filed.index) == filed.stamp
+            && self.shifted(self.store.clear_epoch()) == filed.clear_epoch
     }
 }
 

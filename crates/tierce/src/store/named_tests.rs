@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use super::*;
 use crate::{
     clock::{ManualClock, Millis},
+    group_word::GroupWord,
     store::{Medium, NewRecord, Put, StoreFill},
 };
 
@@ -64,15 +65,20 @@ fn get(store: &NamedStore, key: &str) -> Option<String> {
 }
 
 /// What an entry of L1 for `key` would be judged by, and whether it is void from the start.
-fn mark(store: &NamedStore, key: &str) -> ((u32, u32, u32), bool) {
+fn mark(store: &NamedStore, key: &str) -> (SharedStamp, bool) {
     store.mark(|view| {
         let token = view.store().token(view.store().hash(key.as_bytes()));
-        (token.stamp_index, token.stamp, view.shifted(token.clear_epoch))
+        SharedStamp {
+            index: token.stamp_index,
+            stamp: token.stamp,
+            clear_epoch: view.shifted(token.clear_epoch),
+            word: GroupWord::NONE,
+        }
     })
 }
 
-fn is_current(store: &NamedStore, (index, stamp, clear_epoch): (u32, u32, u32)) -> bool {
-    store.view().is_current(index, stamp, clear_epoch, crate::group_word::GroupWord::NONE)
+fn is_current(store: &NamedStore, filed: SharedStamp) -> bool {
+    store.view().is_current(filed)
 }
 
 fn files_of(folder: &Path) -> Vec<String> {

@@ -23,12 +23,17 @@ const STREAM_WORDS: usize = HEAD_WORDS + GROUPS + 4096;
 /// Words before those that say up to which stamp the changes of each group are known.
 const HEAD_WORDS: usize = 8;
 
+/// The word that says until when all changes were told: the only one of the head that is true of
+/// the records, whoever listens.
+const TOLD_UNTIL: usize = 3;
+
 impl Store {
     /// Takes over what another store knows of the tier below, before its records are: those that
     /// it judges then are judged here as they were there.
     pub(crate) fn adopt_stream_of(&self, old: &Self) {
-        for (mine, old) in self.words().iter().zip(old.words()).skip(HEAD_WORDS).take(GROUPS) {
-            mine.store(old.load(Ordering::Acquire), Ordering::Release);
+        let of_groups = HEAD_WORDS..HEAD_WORDS + GROUPS;
+        for word in of_groups.chain([TOLD_UNTIL]) {
+            self.words()[word].store(old.words()[word].load(Ordering::Acquire), Ordering::Release);
         }
     }
 
@@ -46,5 +51,47 @@ impl Store {
     #[cfg(feature = "redis")]
     pub(crate) fn stream_words(&self) -> &[AtomicU64] {
         self.words()
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, Millis},
+        group_word::GroupWord,
+        key,
+        store::{Dropped, NewRecord, Put, StoreFill, StoreOptions},
+    };
+
+    const RECORD: NewRecord<'_> =
+        NewRecord { value: b"value", format: 0, expires_at: Millis::NEVER };
+
+    #[test]
+    fn what_is_put_or_filled_bears_the_word_of_its_group_and_is_void_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions::new(folder.path().join("store")).max_bytes(4 << 20);
+        let store = Store::open(&options, Clock::system()).unwrap();
+        let hash = store.hash(b"a");
+        let void = || GroupWord::raise(&store.group_words()[key::group(b"a")]);
+        let is_there = || store.get(hash, b"a").unwrap().is_some();
+
+        // With no tier below in use.
+        store.put(hash, b"a", RECORD, None);
+        assert!(is_there());
+        void();
+        assert!(!is_there(), "put");
+
+        let token = store.judged_token(hash, b"a");
+        assert!(matches!(store.fill(hash, b"a", RECORD, token), StoreFill::Stored));
+        assert!(is_there());
+        void();
+        assert!(!is_there(), "filled");
+
+        // What was fetched before the group was void is not to be kept anywhere.
+        assert!(matches!(store.fill(hash, b"a", RECORD, token), StoreFill::Refused));
+        let put = store.put(hash, b"a", RECORD, Some(token));
+        assert!(matches!(put, Put::Removed { why: Dropped::Raced, .. }), "{put:?}");
+        assert!(!is_there());
     }
 }

@@ -262,7 +262,9 @@ impl Store {
         }
         let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
         draft.value_sum = layout::value_sum(draft.value);
-        let group_word = if self.is_below_in_use() { self.group_word(key).0 } else { 0 };
+        // Also where no tier below is in use: it may come in later, and judges this record too.
+        let group_word = self.group_word(key).0;
+        _ = self.is_below_in_use();
         let stored = self.with_room(wait, shard, || {
             // Under the mutex and before the record is published: a change that could not have
             // the mutex raises the epoch, and makes what is published here a miss.

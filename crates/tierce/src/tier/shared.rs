@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     group_word::GroupWord,
     metrics::EvictionStats,
+    shared_stamp::SharedStamp,
     store::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
@@ -49,11 +50,10 @@ pub(crate) struct SharedMark {
 }
 
 impl SharedMark {
-    /// Stamp index, stamp, clear epoch and the word of the group: what judges an L1 entry made of
-    /// what is found.
-    pub(crate) fn stamp(&self) -> (u32, u32, u32, GroupWord) {
-        let StoreToken { stamp_index, stamp, group_word, .. } = self.token;
-        (stamp_index, stamp, self.clear_epoch, GroupWord(group_word))
+    /// What judges an L1 entry made of what is found.
+    pub(crate) fn stamp(&self) -> SharedStamp {
+        let StoreToken { stamp_index: index, stamp, group_word, .. } = self.token;
+        SharedStamp { index, stamp, clear_epoch: self.clear_epoch, word: GroupWord(group_word) }
     }
 
     /// True where the mark says something of this store.
@@ -107,16 +107,10 @@ impl SharedTier {
         Turns::new(store, hash, patience)
     }
 
-    /// True while an L1 entry filed under these is current: a pin and three loads, no lock.
+    /// True while an L1 entry that bears this is current: a pin and three loads, no lock.
     #[inline]
-    pub(crate) fn is_current(
-        &self,
-        index: u32,
-        stamp: u32,
-        clear_epoch: u32,
-        word: GroupWord,
-    ) -> bool {
-        self.store.view().is_current(index, stamp, clear_epoch, word)
+    pub(crate) fn is_current(&self, filed: SharedStamp) -> bool {
+        self.store.view().is_current(filed)
     }
 
     /// Looks the key up, under a mark taken before.

@@ -4,7 +4,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use super::{Fill, Record, Tier, Usage};
-use crate::{clock::Clock, error::Result, group_word::GroupWord, metrics::EvictionStats};
+use crate::{clock::Clock, error::Result, metrics::EvictionStats, shared_stamp::SharedStamp};
 
 /// Options of a tier that is not built in.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Changed {
 }
 
 impl SharedMark {
-    pub(crate) fn stamp(&self) -> (u32, u32, u32, GroupWord) {
+    pub(crate) fn stamp(&self) -> SharedStamp {
         match *self {}
     }
 }
@@ -76,7 +76,7 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn is_current(&self, _: u32, _: u32, _: u32, _: GroupWord) -> bool {
+    pub(crate) fn is_current(&self, _: SharedStamp) -> bool {
         match *self {}
     }
 
