@@ -24,7 +24,9 @@ test: ## Sets up, then runs every check and test
 lint: ## Formatting and lints, as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p tierce --no-default-features --quiet -- -D warnings
+	for features in '' redis shared shared,redis redis,lz4; do \
+		$(CARGO) clippy -p tierce --no-default-features --features "$$features" --quiet -- -D warnings || exit; \
+	done
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -p tierce --features full --no-deps --quiet
 	@crates=$$($(CARGO) tree -p tierce --no-default-features -e normal --prefix none | sort -u | wc -l); \
 		[ "$$crates" -lt 15 ] || { echo "a bare L1 pulls in $$crates crates: at most 14"; exit 1; }
@@ -87,7 +89,7 @@ sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 model: ## The protocols of threads, in every interleaving, by loom (minutes)
 	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test epoch_model --test index_model
 
-torture-l3: ## Two hosts, cut cables, killed processes and servers for two minutes each
+torture-l3: ## Two hosts, cut cables, killed processes and servers for three minutes
 	TIERCE_TORTURE_SECONDS=120 $(CARGO) test --release -p tierce-tests --test host_storm -- --nocapture
 	TIERCE_HOSTS_SECONDS=60 $(CARGO) test --release -p tierce-tests --test hosts -- --nocapture
 

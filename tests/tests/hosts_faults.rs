@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
 
+/// Of a stream that is whole: no stall of a loaded machine should look like a loss.
+const PATIENT_HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// How late a loaded machine may be.
 const SLACK: Duration = Duration::from_millis(1000);
 
@@ -45,6 +48,10 @@ fn host(folder: &tempfile::TempDir, tiering: Tiering, options: RedisOptions) -> 
         .write_timeout(Duration::from_secs(10))
         .heartbeat(HEARTBEAT)
         .staleness_bound(BOUND);
+    host_with(folder, tiering, options)
+}
+
+fn host_with(folder: &tempfile::TempDir, tiering: Tiering, options: RedisOptions) -> Cache {
     let cache = Cache::builder()
         .tiering(tiering)
         .memory(MemoryOptions::new().max_entries(100_000))
@@ -64,6 +71,23 @@ impl World {
         wait_for_stream(&world.near);
         wait_for_stream(&world.far);
         world
+    }
+
+    /// A world in which the stream is only lost where something ends it.
+    fn patient(tiering: Tiering) -> Self {
+        let patience = |options: RedisOptions| {
+            options.heartbeat(PATIENT_HEARTBEAT).staleness_bound(4 * PATIENT_HEARTBEAT)
+        };
+        let redis = Redis::start();
+        let proxy = Proxy::to(redis.socket());
+        let folders = [store_folder(), store_folder()];
+        let near = patience(RedisOptions::new().unix_path(redis.socket()));
+        let far = patience(RedisOptions::new().host("127.0.0.1").port(proxy.port()));
+        let near = host_with(&folders[0], tiering, near);
+        let far = host_with(&folders[1], tiering, far);
+        wait_for_stream(&near);
+        wait_for_stream(&far);
+        Self { redis, proxy, near, far, _folders: folders }
     }
 
     fn before_listening(redis: Redis, tiering: Tiering) -> Self {
@@ -206,7 +230,7 @@ fn a_stream_that_is_reset_and_refused_is_noticed_and_taken_up_again() {
 #[test]
 fn a_lost_connection_of_the_callers_leaves_the_stream_and_the_copies() {
     for tiering in TIERINGS {
-        let world = World::new(tiering);
+        let world = World::patient(tiering);
         let told = counted(&world.far).changes_told;
         world.share("kept", "kept");
         world.share("changed", "old");
@@ -319,12 +343,12 @@ fn many_changes_in_one_message_are_all_seen() {
 }
 
 #[test]
-fn news_that_is_repeated_garbled_or_of_an_unknown_kind_does_no_harm() {
+fn news_that_is_repeated_or_of_an_unknown_kind_does_no_harm() {
     let repeated = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nx\r\n";
     let foreign_names = b">2\r\n$10\r\ninvalidate\r\n*2\r\n$3\r\n\xff\0\n\r\n$0\r\n\r\n";
     let of_no_names = b">2\r\n$10\r\ninvalidate\r\n:7\r\n";
     let unknown = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n";
-    let world = World::new(Tiering::L1L2L3);
+    let world = World::patient(Tiering::L1L2L3);
     for said in [&repeated[..], foreign_names, of_no_names, unknown] {
         for _ in 0..20 {
             assert_eq!(world.proxy.say(Line::Changes, said), 1);
@@ -334,8 +358,13 @@ fn news_that_is_repeated_garbled_or_of_an_unknown_kind_does_no_harm() {
         world.follows("key", "new");
     }
     assert_eq!(counted(&world.far).subscriptions, 1, "nothing of this ends the stream");
-    // None of it can be told from a stream that lost something: it is another one afterwards, or
-    // tells all that there is to tell.
+}
+
+/// None of it can be told from a stream that lost something: it is another one afterwards, or
+/// tells all that there is to tell.
+#[test]
+fn news_that_is_garbled_ends_the_stream_at_most() {
+    let world = World::new(Tiering::L1L2L3);
     let announced = [&b"$100\r\n"[..], b"$3\r\n", b"*5\r\n", b">50\r\n", b"$5000\r\n"];
     let garbage = [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\0\0\0", b"$-7\r\n", b"+OK\r\n"];
     for said in garbage.into_iter().chain(announced) {

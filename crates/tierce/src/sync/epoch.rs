@@ -1,7 +1,7 @@
 //! Reading without a lock: a thread pins itself, reads, unpins; what others unlink meanwhile is
 //! freed when it is done.
 //!
-//! ```ignore
+//! ```text
 //! let pin = epoch::pin();
 //! // ... nothing that can be reached now is freed before this drop:
 //! drop(pin);
