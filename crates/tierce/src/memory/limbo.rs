@@ -15,12 +15,9 @@ use crate::{
 /// How many epochs have lists of their own.
 const EPOCHS: usize = 3;
 
-/// From this part of what may wait on, the epoch moves if that interrupts nobody: mostly the other
-/// threads read or write soon enough.
-const EARLY: usize = 8;
-
-/// Entries that are retired between two attempts at that.
-const RETIRED_PER_LOOK: usize = 8;
+/// So often, while the limbo fills up, the epoch is moved on if that interrupts nobody: mostly the
+/// other threads read or write soon enough. Few, as each looks at the records of all threads.
+const LOOKS: usize = 8;
 
 /// Should the epoch move on?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,9 +188,7 @@ impl Limbo {
     pub(super) fn wants(&self, entries: usize, weight: u64) -> Advance {
         if self.count >= entries || self.weight >= weight {
             Advance::AtAnyPrice
-        } else if self.count.is_multiple_of(RETIRED_PER_LOOK)
-            && (self.count >= entries / EARLY || self.weight >= weight / EARLY as u64)
-        {
+        } else if self.count > 0 && self.count.is_multiple_of((entries / LOOKS).max(1)) {
             Advance::IfCheap
         } else {
             Advance::No
