@@ -1,0 +1,134 @@
+//! Each rule of the options, and that no text shows a secret.
+
+use std::time::Duration;
+
+use super::{settings::Address, *};
+use crate::{codec::Compression, error::ErrorKind};
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
+
+fn message(options: RedisOptions) -> String {
+    match options.check() {
+        Ok(_) => panic!("was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn each_wrong_option_is_named_with_its_rule() {
+    let new = RedisOptions::new;
+    for (options, part) in [
+        (new().port(0), "redis.port = 0"),
+        (new().host(""), "redis.host"),
+        (new().host("a b"), "redis.host"),
+        (new().prefix(""), "redis.prefix"),
+        (new().prefix("a{b"), "braces"),
+        (new().prefix("a b"), "blanks"),
+        (new().prefix("x".repeat(65)), "64 bytes"),
+        (new().queue(0), "redis.queue = 0"),
+        (new().max_value_bytes(0), "redis.max_value_bytes = 0"),
+        (new().max_value_bytes(512 << 20), "redis.max_value_bytes"),
+        (new().compress_above(512 << 20), "redis.compress_above"),
+        (new().older_seal_keys(KEY), "needs a seal_key"),
+        (new().ledger_keys(0), "redis.ledger_keys = 0"),
+        (new().read_timeout(Duration::ZERO), "redis.read_timeout"),
+        (new().write_timeout(Duration::MAX), "redis.write_timeout"),
+        (new().connect_timeout(Duration::from_nanos(1)), "redis.connect_timeout"),
+        (new().heartbeat(Duration::ZERO), "redis.heartbeat"),
+        (new().heartbeat(Duration::from_secs(61)), "redis.heartbeat"),
+        (new().staleness_bound(Duration::from_secs(3)), "two heartbeats (4s)"),
+        (new().staleness_bound(Duration::MAX), "redis.staleness_bound"),
+        (new().database(-1), "redis.database = -1"),
+        (new().username("u"), "needs a password"),
+        (new().unix_path(""), "redis.unix_path"),
+        (new().unix_path("/s").port(1), "not together"),
+        (new().url("redis://h").host("h"), "not together"),
+        (new().url("http://h"), "redis.url"),
+        (new().url("h:6379"), "redis.url"),
+        (new().url("redis://"), "redis.url"),
+        (new().url("redis://h:99999"), "redis.url"),
+        (new().url("rediss://h/#insecure"), "fragment"),
+        (new().url("rediss://h").tls(false), "contradicts"),
+        (new().tls_ca_file("/ca"), "tls is off"),
+    ] {
+        let message = message(options);
+        assert!(message.contains(part), "{message} lacks {part}");
+    }
+}
+
+#[test]
+fn urls_say_where_and_who() {
+    let check = |url: &str| RedisOptions::new().url(url).check().unwrap_or_else(|e| panic!("{e}"));
+    let full = check("redis://ann:s%40crt@cache.example:6380/3");
+    assert_eq!(full.address, Address::Tcp("cache.example".to_owned(), 6380));
+    assert_eq!(full.username.as_deref(), Some("ann"));
+    assert_eq!(full.password.as_deref(), Some("s@crt"));
+    assert_eq!((full.database, full.tls), (3, false));
+    assert_eq!(check("redis://[::1]").address, Address::Tcp("::1".to_owned(), 6379));
+    assert_eq!(check("unix:///run/r.sock?db=2").address, Address::Unix("/run/r.sock".into()));
+    let won = RedisOptions::new().url("redis://h/1").database(5).password("p").check();
+    let won = won.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((won.database, won.password.as_deref()), (5, Some("p")));
+}
+
+#[test]
+fn tls_is_spoken_or_refused_but_never_dropped() {
+    for options in
+        [RedisOptions::new().tls(true), RedisOptions::new().url("rediss://cache.example")]
+    {
+        let outcome = options.check();
+        let spoken = outcome.as_ref().is_ok_and(|settings| settings.tls);
+        let refused = outcome.is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+        assert_eq!((spoken, refused), (cfg!(feature = "tls"), !cfg!(feature = "tls")));
+    }
+    assert!(message(RedisOptions::new().unix_path("/s").tls(true)).contains("unix socket"));
+}
+
+#[test]
+fn what_a_build_lacks_is_refused_and_never_left_out() {
+    for kind in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        let outcome = RedisOptions::new().compression(kind).check();
+        match outcome {
+            Ok(settings) => assert_eq!(settings.envelope.compression, kind),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+        }
+    }
+    let outcome = RedisOptions::new().seal_key(KEY).check();
+    let sealed = outcome.as_ref().is_ok_and(|settings| settings.envelope.seal_keys.is_some());
+    let refused = outcome.is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+    assert_eq!((sealed, refused), (cfg!(feature = "seal"), !cfg!(feature = "seal")));
+}
+
+#[cfg(feature = "seal")]
+#[test]
+fn a_seal_key_is_64_hex_digits_and_no_message_repeats_it() {
+    for wrong in ["", "abc", &KEY[1..], &KEY.replace('e', "g"), &format!("{KEY}00")] {
+        let new = RedisOptions::new();
+        for (options, name) in [
+            (new.clone().seal_key(wrong), "redis.seal_key"),
+            (new.seal_key(KEY).older_seal_keys(format!("{KEY},{wrong}")), "redis.older_seal_keys"),
+        ] {
+            if wrong.is_empty() && name.contains("older") {
+                assert!(options.check().is_ok(), "a comma at the end is no key");
+                continue;
+            }
+            assert!(!format!("{options:?}").contains("00010203"), "{options:?}");
+            let message = message(options);
+            assert!(message.contains(name) && message.contains("64 hex"), "{message}");
+            assert!(!message.contains("00010203"), "{message}");
+        }
+    }
+    let spaced = RedisOptions::new().seal_key(format!(" {KEY}\n"));
+    assert!(spaced.older_seal_keys(format!("{KEY}, {KEY}\n{KEY}")).check().is_ok());
+}
+
+#[test]
+fn secrets_are_in_no_text() {
+    let options = RedisOptions::new().username("ann").password("hush");
+    assert!(!format!("{options:?}").contains("hush"));
+    for url in ["redis://ann:hush@h:notaport", "redis://ann:hush@", "hush://ann:hush@h"] {
+        let options = RedisOptions::new().url(url);
+        assert!(!format!("{options:?}").contains("hush"));
+        assert!(!message(options).contains("hush"), "{url}");
+    }
+}
