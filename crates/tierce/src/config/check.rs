@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_seal(config)?;
     check_url(config)?;
     check_unix(config)?;
+    check_sentinels(config)?;
     check_user(config)
 }
 
@@ -112,6 +113,38 @@ fn check_unix(config: &Config) -> Result<()> {
     for key in ["redis.host", "redis.port"] {
         if is_given(config, key) {
             return Err(conflict(config, "redis.unix", key, "only one of the two may be given"));
+        }
+    }
+    Ok(())
+}
+
+/// Sentinels say where the server is; no other key may say it too.
+fn check_sentinels(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.sentinels.is_none() {
+        for (key, is_set) in [
+            ("redis.sentinel_master", redis.sentinel_master.is_some()),
+            ("redis.sentinel_username", redis.sentinel_username.is_some()),
+            ("redis.sentinel_password", redis.sentinel_password.is_some()),
+        ] {
+            if is_set {
+                return Err(conflict(config, key, "redis.sentinels", "there are no sentinels"));
+            }
+        }
+        return Ok(());
+    }
+    if redis.sentinel_master.is_none() {
+        let rule = "sentinels need the name of a master";
+        return Err(conflict(config, "redis.sentinels", "redis.sentinel_master", rule));
+    }
+    if redis.sentinel_username.is_some() && redis.sentinel_password.is_none() {
+        let (name, password) = ("redis.sentinel_username", "redis.sentinel_password");
+        return Err(conflict(config, name, password, "both are needed"));
+    }
+    for key in ["redis.url", "redis.unix", "redis.host", "redis.port"] {
+        if is_given(config, key) {
+            let rule = "only one of the two may be given";
+            return Err(conflict(config, "redis.sentinels", key, rule));
         }
     }
     Ok(())

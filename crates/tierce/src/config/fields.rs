@@ -59,6 +59,8 @@ const MOST_NAME_BYTES: usize = 64;
 
 /// The largest value that the options of L3 allow.
 const MOST_REDIS_VALUE: u64 = 511 << 20;
+/// A few dozen addresses.
+const MOST_LIST: usize = 4096;
 /// Keys are changed one after the other: more are forgotten ones.
 const MOST_SEAL_KEYS: usize = 8;
 
@@ -354,6 +356,50 @@ pub(super) static FIELDS: &[Field] = &[
         meaning: "socket of the server of L3, in place of host and port",
         read: take!(some Path, redis.unix),
         write: put!(some Path, redis.unix),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.sentinels",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: MOST_LIST },
+        default: "none",
+        meaning: "sentinels that name the server of L3, host:port apart by commas, in place of host and port",
+        read: take!(some Text, redis.sentinels),
+        write: put!(some Text, redis.sentinels),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.sentinel_master",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 255 },
+        default: "none",
+        meaning: "name that the sentinels know the master by",
+        read: take!(some Text, redis.sentinel_master),
+        write: put!(some Text, redis.sentinel_master),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.sentinel_username",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 255 },
+        default: "none",
+        meaning: "user at the sentinels where they have access lists",
+        read: take!(some Text, redis.sentinel_username),
+        write: put!(some Text, redis.sentinel_username),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.sentinel_password",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Secret,
+        default: "none",
+        meaning: "password at the sentinels; that of L3 is not sent to them",
+        read: take!(some Secret, redis.sentinel_password),
+        write: put!(some Secret, redis.sentinel_password),
         unset: |_| "none".to_owned(),
     },
     Field {

@@ -118,7 +118,7 @@ impl Default for SharedSection {
     }
 }
 
-/// The server of L3. Either `url`, or `unix`, or `host` and `port`.
+/// The server of L3. Either `url`, or `unix`, or `sentinels`, or `host` and `port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSection {
     /// `redis.url`: may hold a password, so it is kept as a secret.
@@ -129,6 +129,14 @@ pub struct RedisSection {
     pub port: u16,
     /// `redis.unix`: path of a socket.
     pub unix: Option<PathBuf>,
+    /// `redis.sentinels`: who names the server, in place of `host` and `port`.
+    pub sentinels: Option<String>,
+    /// `redis.sentinel_master`: the name that they know it by.
+    pub sentinel_master: Option<String>,
+    /// `redis.sentinel_username`.
+    pub sentinel_username: Option<String>,
+    /// `redis.sentinel_password`.
+    pub sentinel_password: Option<Secret>,
     /// `redis.tls`.
     pub tls: bool,
     /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
@@ -172,6 +180,10 @@ impl Default for RedisSection {
             host: "127.0.0.1".to_owned(),
             port: 6379,
             unix: None,
+            sentinels: None,
+            sentinel_master: None,
+            sentinel_username: None,
+            sentinel_password: None,
             tls: false,
             tls_ca_file: None,
             username: None,

@@ -86,19 +86,27 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let others = config.show().into_iter().filter(|shown| shown.key != field.key);
         assert_eq!(others.filter(|shown| shown.source != Source::Default).count(), 0);
 
-        // A user name is refused without a password, and older keys without one that seals.
-        let needs = match field.key {
-            "redis.username" => Some(("redis.password", "REDIS_PASSWORD", "p")),
-            "redis.older_seal_keys" => Some(("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)),
-            _ => None,
+        // Some keys are refused without others.
+        let sentinels = ("redis.sentinels", "CACHE_REDIS_SENTINELS", "a:1");
+        let master = ("redis.sentinel_master", "CACHE_REDIS_SENTINEL_MASTER", "m");
+        let password = ("redis.sentinel_password", "CACHE_REDIS_SENTINEL_PASSWORD", "p");
+        let needs: &[_] = match field.key {
+            "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
+            "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
+            "redis.sentinels" => &[master],
+            "redis.sentinel_master" => &[sentinels],
+            "redis.sentinel_password" => &[sentinels, master],
+            "redis.sentinel_username" => &[sentinels, master, password],
+            _ => &[],
         };
-        let more = needs.map_or_else(String::new, |(key, _, text)| format!("\n{key}: '{text}'"));
+        let more: String =
+            needs.iter().map(|(key, _, text)| format!("\n{key}: '{text}'")).collect();
         let config = Config::from_text(&format!("{}: \"{text}\"{more}", field.key)).unwrap();
         assert_eq!((field.read)(&config), wanted, "{} by file", field.key);
 
         for name in field.variables() {
             let mut variables = vec![(name.as_str(), text)];
-            variables.extend(needs.map(|(_, name, text)| (name, text)));
+            variables.extend(needs.iter().map(|(_, name, text)| (*name, *text)));
             let config = env(&variables).unwrap();
             assert_eq!((field.read)(&config), wanted, "{} by {name}", field.key);
             assert_eq!(config.get(field.key).unwrap().source, Source::Environment { name });
@@ -314,6 +322,24 @@ fn unknown_variables_of_ours_are_told_the_nearest_and_foreign_ones_are_left_alon
         ("cache_x", "5"),
     ]);
     assert!(config.unwrap().show().iter().all(|shown| shown.source == Source::Default));
+}
+
+#[test]
+fn sentinels_come_with_a_name_and_in_place_of_an_address() {
+    let sentinels = ("CACHE_REDIS_SENTINELS", "a:1,b:2");
+    let master = ("CACHE_REDIS_SENTINEL_MASTER", "shop");
+    let config = env(&[sentinels, master]).unwrap();
+    assert_eq!(config.redis.sentinels.as_deref(), Some("a:1,b:2"));
+    holds(&refused(env(&[sentinels])), &["redis.sentinels = a:1,b:2", "name of a master"]);
+    holds(&refused(env(&[master])), &["redis.sentinel_master = shop", "no sentinels"]);
+    let message = refused(env(&[sentinels, master, ("REDIS_HOST", "h")]));
+    holds(&message, &["redis.sentinels", "redis.host = h", "only one"]);
+    let password = ("CACHE_REDIS_SENTINEL_PASSWORD", "hush");
+    let message = refused(env(&[password]));
+    holds(&message, &["redis.sentinel_password", "no sentinels"]);
+    assert!(!message.contains("hush"));
+    let message = refused(env(&[sentinels, master, ("CACHE_REDIS_SENTINEL_USERNAME", "ann")]));
+    holds(&message, &["redis.sentinel_username", "both are needed"]);
 }
 
 #[test]

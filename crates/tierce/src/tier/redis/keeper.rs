@@ -23,10 +23,11 @@ use tokio::{
 };
 
 use super::{
-    connect::{as_error, connect},
+    connect::{self, Made, as_error, connect},
     counters::count,
     exchange::{Activity, Exchange},
     link::Common,
+    options::{Address, Place},
     refusal::error,
     wire::{Trouble, Wire},
 };
@@ -41,6 +42,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Longest wait between attempts: a server that is back is found soon, and one connection in two
 /// seconds costs it nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// The same where another server may take over, which is done within a second or two.
+const LONGEST_WAIT_TO_FOLLOW: Duration = Duration::from_millis(500);
 
 /// The same where the server refused our credentials: repeated attempts fill its log and may lock
 /// the account.
@@ -58,7 +62,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(super) enum Message {
     /// The first request is there.
     Connect,
-    Connected(Arc<Wire>),
+    Connected(Made),
     Refused(Error),
     Lost {
         age: Duration,
@@ -82,7 +86,7 @@ impl Keeper {
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Connect | Message::Retry => self.connect(),
-                Message::Connected(wire) => self.connected(&wire),
+                Message::Connected(made) => self.connected(made),
                 Message::Refused(error) => {
                     count(&self.common.counters.connect_failures);
                     self.pause(&error);
@@ -104,11 +108,11 @@ impl Keeper {
         tokio::spawn(async move {
             let allowed = common.settings.connect_timeout;
             let message = match timeout(allowed, connect(&common, exchange.clock())).await {
-                Ok(Ok(wire)) => Message::Connected(Arc::new(wire)),
+                Ok(Ok(made)) => Message::Connected(made),
                 Ok(Err(error)) => Message::Refused(error),
                 Err(_) => Message::Refused(error(
                     ErrorKind::Network,
-                    format!("no connection to {} within {allowed:?}", common.settings.address),
+                    format!("no connection to {} within {allowed:?}", common.settings.place),
                 )),
             };
             // The loop is gone only when the cache is closed.
@@ -116,15 +120,20 @@ impl Keeper {
         });
     }
 
-    fn connected(&mut self, wire: &Arc<Wire>) {
+    fn connected(&mut self, made: Made) {
         count(&self.common.counters.connects);
         if self.connected_before {
             count(&self.common.counters.reconnects);
         }
         self.connected_before = true;
-        if let Some(serial) = self.exchange.connected(wire) {
-            let watch = watch(Arc::clone(&self.exchange), Arc::downgrade(wire), serial);
+        let Made { wire, address, reign } = made;
+        if let Some(serial) = self.exchange.connected(&wire, reign) {
+            let watch = watch(Arc::clone(&self.exchange), Arc::downgrade(&wire), serial);
             tokio::spawn(watch);
+            if matches!(self.common.settings.place, Place::Sentinels(_)) {
+                let common = Arc::clone(&self.common);
+                tokio::spawn(follow(common, Arc::clone(&self.exchange), address, serial));
+            }
         }
     }
 
@@ -132,6 +141,7 @@ impl Keeper {
     fn pause(&mut self, error: &Error) {
         let longest = match error.kind() {
             ErrorKind::Auth => LONGEST_WAIT_REFUSED,
+            _ if self.common.settings.place.may_change() => LONGEST_WAIT_TO_FOLLOW,
             _ => LONGEST_WAIT,
         };
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(longest);
@@ -179,6 +189,25 @@ async fn watch(exchange: Arc<Exchange>, wire: Weak<Wire>, serial: u64) {
             return;
         }
     }
+}
+
+/// Loses the connection when the sentinels name another server: the one before may go on to answer,
+/// cut off from all others. Ends with the connection.
+async fn follow(common: Arc<Common>, exchange: Arc<Exchange>, address: Address, serial: u64) {
+    loop {
+        sleep(common.settings.look_for_master_every()).await;
+        if exchange.activity(serial).is_none() {
+            return;
+        }
+        if connect::address(&common).await.is_ok_and(|named| named != address) {
+            return exchange.lose(serial, replaced());
+        }
+    }
+}
+
+/// The error of a connection to a server that is the master no more.
+pub(super) fn replaced() -> Error {
+    error(ErrorKind::Network, "another server is the master now")
 }
 
 /// Waits until there is something to read, or an end.

@@ -55,9 +55,10 @@ pub(super) use super::exchange::closed;
 use super::{
     counters::{Counters, count},
     exchange::Exchange,
-    keeper::{Keeper, Message},
+    keeper::{Keeper, Message, replaced},
     options::Settings,
-    refusal::{self, error},
+    refusal::{self, RedisRefusal, error},
+    reign::Present,
     reply,
     request::{Gate, Replies, Request, Work},
     secure,
@@ -184,7 +185,21 @@ impl Link {
     /// The error of an error reply, counted.
     pub(super) fn refused(&self, reply: &ServerError) -> Error {
         count(&self.common.counters.refusals);
-        refusal::from_reply(reply)
+        let error = refusal::from_reply(reply);
+        if self.may_change() && error.cause() == Some(&RedisRefusal::ReadOnly) {
+            self.exchange.lose_present(replaced());
+        }
+        error
+    }
+
+    /// True where another server may take over: then connections have reigns.
+    pub(super) fn may_change(&self) -> bool {
+        self.common.settings.place.may_change()
+    }
+
+    /// How many connections there were, and the reign of the present one.
+    pub(super) fn reign(&self) -> Present {
+        self.exchange.reign()
     }
 
     /// Why callers fail at once, or `None`.

@@ -6,7 +6,9 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
+//! | `call` | one call: its round trips until one deadline |
 //! | `link` | the way to one server, and which files it is made of |
+//! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
 //! | `subscriber`, `subscription` | what other hosts change: the thread that hears of it, its connection |
 //! | `home` | which process a thread belongs to |
@@ -19,9 +21,11 @@
 //! any other, so `clear` need not find the records. Counters that the server lost (FLUSHALL,
 //! eviction) start again at random 48-bit numbers, so old tokens and records stay invalid.
 //!
-//! What is not covered: a server that comes back with older data (restart from a snapshot,
-//! fail-over to a replica that lagged) brings back counters and records of that time together.
+//! Where masters may change, what the one before held is void (`reign.rs`). What is not covered: one
+//! server that comes back with older data (restart from a snapshot, a replica promoted by hand)
+//! brings back counters and records of that time together.
 
+mod call;
 mod connect;
 mod counters;
 mod exchange;
@@ -33,6 +37,7 @@ mod options;
 mod read;
 mod read_many;
 mod refusal;
+mod reign;
 mod reply;
 #[cfg(test)]
 mod reply_tests;
@@ -40,6 +45,7 @@ mod request;
 mod scripts;
 #[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]
 mod secure;
+mod sentinel;
 mod server_clock;
 mod stream;
 mod subscriber;
@@ -60,20 +66,22 @@ use std::{
 use bytes::Bytes;
 use redis::Value;
 
-pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use self::{
+    call::{Answer, Call},
     counters::{Counters, count},
     home::Home,
     link::{Common, Link, unexpected},
     names::Names,
     read::{NO_SUCH_KEY, Stored, random_start},
-    request::{Replies, Work},
-    scripts::Script,
+    reign::Reign,
+    request::Work,
     subscriber::Subscriber,
 };
+pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use crate::{
     codec::envelope::Doubt,
     error::{ErrorKind, Result},
+    key,
     tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
     tiering::TierKind,
 };
@@ -81,6 +89,10 @@ use crate::{
 /// TTLs beyond this are stored without one: the server's own bound is of that order, and no
 /// record lives that long.
 const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How often a read asks again for a stripe under another reign before it is a miss: once to begin
+/// the reign, once to start a counter that was lost, and once more for who does the same.
+const READS_UNTIL_REIGN: usize = 4;
 
 /// The Redis tier of one cache.
 ///
@@ -173,6 +185,64 @@ impl RedisTier {
         Ok(())
     }
 
+    /// What the server has of a key under its present reign; `None` where that does not come to be.
+    fn stored(&self, key: &[u8]) -> Result<Option<Stored>> {
+        let call = self.read_call()?;
+        let names = self.names(key);
+        let most = self.most_stored_bytes(key);
+        let stripe = key::group(key);
+        let reign_name = self.reign_name(stripe);
+        for _ in 0..READS_UNTIL_REIGN {
+            let Answer { replies, reign } =
+                call.answer(read::ask(&names, reign_name.as_deref(), most))?;
+            let stored = read::answer(&self.common.counters, replies, most)?;
+            if let Some(reign) = &reign
+                && stored.reign.as_deref() != Some(reign.name())
+            {
+                self.begin_reigns(&call, &[stripe], reign)?;
+                continue;
+            }
+            if stored.stamp.is_some() && stored.epoch.is_some() {
+                return Ok(Some(stored));
+            }
+            let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
+            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+            let reply = call.run(&scripts::READ, &names, &arguments)?;
+            if reign.is_none() {
+                return read::answer_of_script(reply).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the reign of a stripe, where there are reigns.
+    fn reign_name(&self, stripe: usize) -> Option<Vec<u8>> {
+        let settings = &self.common.settings;
+        settings.place.may_change().then(|| names::reign(&settings.prefix, stripe))
+    }
+
+    /// Has the server reign over these stripes, all that they hold being void.
+    fn begin_reigns(&self, call: &Call<'_>, stripes: &[usize], reign: &Reign) -> Result<()> {
+        let prefix = &self.common.settings.prefix;
+        let pipeline = reign::begin_all(prefix, stripes, reign);
+        let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
+            return Err(unexpected());
+        };
+        self.all_done(call, &replies)
+    }
+
+    /// An error if one of the replies is not that a script was done.
+    fn all_done(&self, call: &Call<'_>, replies: &[Value]) -> Result<()> {
+        for reply in replies {
+            match reply {
+                Value::Int(_) => {}
+                Value::ServerError(reply) => return Err(call.link.refused(reply)),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(())
+    }
+
     /// The body of the record, to which the server adds its head.
     fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
@@ -201,16 +271,9 @@ impl RedisTier {
 
 impl RemoteTier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
-        let call = self.read_call()?;
-        let names = self.names(key);
-        let most = self.most_stored_bytes(key);
-        let mut stored = read::answer(call.link, call.replies(read::ask(&names, most))?, most)?;
-        if stored.stamp.is_none() || stored.epoch.is_none() {
-            let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
-            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
-            stored = read::answer_of_script(call.run(&scripts::READ, &names, &arguments)?)?;
-        }
-        let Stored { data, pttl, stamp, epoch } = stored;
+        let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(key)? else {
+            return Ok(Found { record: None, token: None });
+        };
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
             None => {
@@ -365,14 +428,7 @@ impl Tier for RedisTier {
         let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
             return Err(unexpected());
         };
-        for reply in &replies {
-            match reply {
-                Value::Int(1) => {}
-                Value::ServerError(reply) => return Err(call.link.refused(reply)),
-                _ => return Err(unexpected()),
-            }
-        }
-        Ok(())
+        self.all_done(&call, &replies)
     }
 
     fn usage(&self) -> Usage {
@@ -394,39 +450,6 @@ impl Tier for RedisTier {
         if let Some(subscriber) = self.subscriber.existing() {
             subscriber.stop();
         }
-    }
-}
-
-/// One call of the tier: all its round trips share one deadline.
-struct Call<'a> {
-    link: &'a Link,
-    deadline: Instant,
-    timeout: Duration,
-}
-
-impl Call<'_> {
-    fn perform(&self, work: Work) -> Result<Value> {
-        self.link.perform(work, self.deadline, self.timeout)
-    }
-
-    fn replies(&self, work: Work) -> Result<Replies> {
-        self.link.replies(work, self.deadline, self.timeout)
-    }
-
-    /// Runs a script by its hash, or by its text where the server lacks it.
-    fn run(&self, script: &Script, names: &[&[u8]], arguments: &[Bytes]) -> Result<Value> {
-        let by_hash = Work::One(script.command(names, arguments, false));
-        match self.perform(by_hash) {
-            Err(error) if error.cause() == Some(&RedisRefusal::NoScript) => {
-                self.perform(Work::One(script.command(names, arguments, true)))
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// The deadline as the server's clock shows it, in milliseconds.
-    fn server_deadline(&self) -> Option<i64> {
-        self.link.clock().at(self.deadline)
     }
 }
 

@@ -3,7 +3,7 @@
 //! One command has all that must be of one moment: the server does an MGET alone.
 //!
 //! ```text
-//!   1  MGET epochs stamps data   of all stripes of the keys, each once
+//!   1  MGET epochs [reigns] stamps data   of all stripes of the keys, each once
 //!   2  PTTL data                 a command for each key
 //!   3  MGET stamps               again
 //! ```
@@ -29,7 +29,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Call, RedisTier,
+    RedisTier,
+    call::{Answer, Call},
+    counters::Counters,
     link::unexpected,
     names,
     read::{NO_SUCH_KEY, NO_TTL, doubt, pack},
@@ -151,21 +153,44 @@ impl RedisTier {
     fn ask_many(&self, call: &Call<'_>, keys: &[&[u8]], keeps: bool) -> Result<Vec<Outcome>> {
         let prefix = &self.common.settings.prefix;
         let stripes = Stripes::of(keys);
-        let work = question(prefix, keys, &stripes, keeps);
-        let replies = {
+        let has_reigns = self.common.settings.place.may_change();
+        let work = question(prefix, keys, &stripes, keeps, has_reigns);
+        let Answer { replies, reign } = {
             let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
-            call.replies(work)?
+            call.answer(work)?
         };
         let Some((first, others)) = replies.split_first() else { return Err(unexpected()) };
         let count_of_stripes = stripes.all.len();
-        let counters = if keeps { 2 * count_of_stripes } else { count_of_stripes };
+        let kinds = 1 + usize::from(has_reigns) + usize::from(keeps);
+        let counters = kinds * count_of_stripes;
+        let tallies = &self.common.counters;
         let found = reply::as_strings(first, counters + keys.len());
-        let found = found.ok_or_else(|| doubt(call.link, first))?;
+        let found = found.ok_or_else(|| doubt(tallies, first))?;
         let (counters, data) = found.split_at(counters);
-        let (epochs, stamps) = counters.split_at(count_of_stripes);
-        let times = if keeps { Some(Times::read(call, others, stamps, keys.len())?) } else { None };
+        let (epochs, counters) = counters.split_at(count_of_stripes);
+        let (reigns, stamps) = counters.split_at(if has_reigns { count_of_stripes } else { 0 });
+        // What lies under another reign is void.
+        let is_void: Vec<bool> = match &reign {
+            None => vec![false; count_of_stripes],
+            Some(reign) => {
+                let is_other = |found: &Element<'_>| !matches!(found, Element::String(name) if *name == reign.name());
+                reigns.iter().map(is_other).collect()
+            }
+        };
+        if let Some(reign) = &reign {
+            let void = stripes.all.iter().zip(&is_void).filter(|(_, is_void)| **is_void);
+            let void: Vec<usize> = void.map(|(stripe, _)| *stripe).collect();
+            if !void.is_empty() {
+                self.begin_reigns(call, &void, reign)?;
+            }
+        }
+        let times =
+            if keeps { Some(Times::read(tallies, others, stamps, keys.len())?) } else { None };
         let outcomes = data.iter().enumerate().map(|(index, data)| {
             let stripe = stripes.of_keys[index];
+            if is_void[stripe] {
+                return Outcome::Read(None);
+            }
             let stored = match data {
                 Element::String(stored) => *stored,
                 Element::Nil => return Outcome::Read(None),
@@ -203,7 +228,7 @@ struct Times {
 
 impl Times {
     fn read(
-        call: &Call<'_>,
+        tallies: &Counters,
         replies: &[Vec<u8>],
         stamps: &[Element<'_>],
         keys: usize,
@@ -212,10 +237,9 @@ impl Times {
         else {
             return Err(unexpected());
         };
-        let time =
-            |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(call.link, reply));
+        let time = |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(tallies, reply));
         let of_keys = times.iter().map(time).collect::<Result<_>>()?;
-        let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(call.link, last))?;
+        let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(tallies, last))?;
         let are_sure = stamps.iter().zip(&again).map(|(before, after)| {
             let before = counter(before);
             before.is_some() && before == counter(after)
@@ -241,7 +265,13 @@ fn counter(element: &Element<'_>) -> Option<u64> {
     }
 }
 
-fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
+fn question(
+    prefix: &str,
+    keys: &[&[u8]],
+    stripes: &Stripes,
+    keeps: bool,
+    has_reigns: bool,
+) -> Work {
     let data: Vec<_> = keys
         .iter()
         .zip(&stripes.of_keys)
@@ -251,6 +281,7 @@ fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Wor
         stripes.all.iter().map(|stripe| name(prefix, *stripe)).collect()
     };
     let epochs = each(names::epoch);
+    let reigns = if has_reigns { each(names::reign) } else { Vec::new() };
     let stamps = if keeps { each(names::stamp) } else { Vec::new() };
     let mget = |parts: &[&[Vec<u8>]]| -> Vec<u8> {
         let names = parts.iter().flat_map(|part| part.iter());
@@ -260,7 +291,7 @@ fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Wor
         pack(&mut bytes, &words);
         bytes
     };
-    let mut bytes = mget(&[&epochs, &stamps, &data]);
+    let mut bytes = mget(&[&epochs, &reigns, &stamps, &data]);
     if !keeps {
         return Work::Packed(bytes, 1);
     }

@@ -192,10 +192,38 @@ return 1
     )
 });
 
+/// Begins the reign of this server over a stripe, unless it has begun: stamp and epoch start anew,
+/// and the notice is touched. Keys: reign, stamp, epoch, notice. Arguments: the reign, starts of
+/// stamp and epoch.
+pub(super) static BEGIN_REIGN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then
+  return 0
+end
+for number = 2, 3 do
+  if refused(redis.pcall('SET', KEYS[number], ARGV[number])) then
+    redis.call('DEL', KEYS[number])
+  end
+end
+local reply = redis.pcall('SET', KEYS[4], '')
+if refused(reply) and redis.call('DEL', KEYS[4]) == 0 then
+  return reply
+end
+reply = redis.pcall('SET', KEYS[1], ARGV[1])
+if refused(reply) then
+  return reply
+end
+return 1
+",
+    )
+});
+
 /// All scripts, to be loaded when a connection is made.
-pub(super) fn load_all() -> Vec<Cmd> {
+pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     [&READ, &WRITE, &REMOVE, &FILL, &CLEAR]
         .into_iter()
+        .chain(has_reigns.then_some(&BEGIN_REIGN))
         .map(|script| {
             let mut command = redis::cmd("SCRIPT");
             command.arg("LOAD").arg(&script.text);

@@ -33,7 +33,8 @@ use super::{
     link::Common,
     names,
     refusal::error,
-    subscription::{Event, Subscription, Told},
+    sentinel,
+    subscription::{Begin, Event, Subscription, Told},
 };
 use crate::{
     clock::Millis,
@@ -48,6 +49,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause. A server that is back is found soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same where another server may take over, which is done within a second or two.
+const LONGEST_PAUSE_TO_FOLLOW: Duration = Duration::from_millis(500);
 
 /// The same where the server refused our credentials: repeated attempts fill its log and may lock
 /// the account.
@@ -90,6 +94,7 @@ impl Subscriber {
             events: received,
             serial: 0,
             under_way: Vec::new(),
+            reign: None,
         };
         let thread = thread::Builder::new()
             .name("tierce-l3-changes".to_owned())
@@ -166,6 +171,12 @@ struct Listening {
     /// Keys that changed by changes of our own that are not done yet, and when they are looked at
     /// for the last time.
     under_way: Vec<(Vec<u8>, Instant)>,
+    /// Of the latest subscription, where masters may change.
+    reign: Option<Vec<u8>>,
+}
+
+fn lost() -> Error {
+    error(ErrorKind::Network, "connection was lost")
 }
 
 impl Listening {
@@ -181,25 +192,16 @@ impl Listening {
                 }
                 continue;
             };
-            let allowed = self.common.settings.connect_timeout;
             self.serial += 1;
             let (listener, pause) = (Weak::clone(&self.listener), self.look_pause());
-            let subscribed = timeout(allowed, self.subscribe());
-            let end = match looked_after(&listener, now, pause, subscribed).await {
+            let end = match looked_after(&listener, now, pause, self.subscribe()).await {
                 None => End::Relieved,
-                Some(Ok(Ok(begun))) => {
+                Some(Ok(begun)) => {
                     failures = 0;
                     count(&self.common.counters.subscriptions);
                     self.serve(begun, now).await
                 }
-                Some(Ok(Err(end))) => end,
-                Some(Err(_)) => End::Lost(error(
-                    ErrorKind::Network,
-                    format!(
-                        "no subscription at {} within {allowed:?}",
-                        self.common.settings.address
-                    ),
-                )),
+                Some(Err(end)) => end,
             };
             match end {
                 End::Stopped => return,
@@ -211,6 +213,7 @@ impl Listening {
                     drop(listener);
                     let longest = match error.kind() {
                         ErrorKind::Auth => LONGEST_PAUSE_REFUSED,
+                        _ if self.common.settings.place.may_change() => LONGEST_PAUSE_TO_FOLLOW,
                         _ => LONGEST_PAUSE,
                     };
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
@@ -243,15 +246,55 @@ impl Listening {
     }
 
     async fn subscribe(&mut self) -> Result<Begun, End> {
-        let settings = &self.common.settings;
-        let mut subscription =
-            Subscription::new(&self.common, &self.sender, self.serial).await.map_err(End::Lost)?;
+        let common = Arc::clone(&self.common);
+        let settings = &common.settings;
+        let allowed = settings.connect_timeout;
+        let made = timeout(allowed, async {
+            let mut subscription = Subscription::new(&common, &self.sender, self.serial).await?;
+            let begin = subscription.begin_reign(&settings.prefix).await?;
+            Ok((subscription, begin))
+        });
+        let (mut subscription, begin) = match made.await {
+            Ok(made) => made.map_err(End::Lost)?,
+            Err(_) => {
+                let place = &settings.place;
+                let message = format!("no subscription at {place} within {allowed:?}");
+                return Err(End::Lost(error(ErrorKind::Network, message)));
+            }
+        };
+        let reign = subscription.reign().map(|reign| reign.name().to_vec());
+        let before = std::mem::replace(&mut self.reign, reign);
+        if begin == Begin::Other || before.is_some() && before != self.reign {
+            self.wait_for_links(&subscription).await?;
+        }
         let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
-        let stamps = subscription
-            .stamps(&settings.prefix, settings.connect_timeout)
-            .await
-            .map_err(End::Lost)?;
+        let stamps = subscription.stamps(&settings.prefix, allowed).await.map_err(End::Lost)?;
         Ok(Begun { subscription, since, stamps })
+    }
+
+    /// Waits until no process of the host asks the master of before any more: what it reads there
+    /// would be kept, though the new one told of later changes. While nobody is told, what is kept
+    /// lives for the staleness bound at most.
+    ///
+    /// What is told meanwhile is in the stamps that are asked for next.
+    async fn wait_for_links(&mut self, subscription: &Subscription) -> Result<(), End> {
+        let settings = &self.common.settings;
+        let until = Instant::now()
+            + settings.look_for_master_every()
+            + sentinel::patience(settings.connect_timeout);
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Err(_) => return Ok(()),
+                Ok(None | Some(Event::Stop)) => return Err(End::Stopped),
+                Ok(Some(Event::Told { serial, .. })) if serial == self.serial => {
+                    subscription.took();
+                }
+                Ok(Some(Event::Ended { serial })) if serial == self.serial => {
+                    return Err(End::Lost(lost()));
+                }
+                Ok(Some(_)) => {}
+            }
+        }
     }
 
     async fn serve(&mut self, begun: Begun, post: Post) -> End {
@@ -340,7 +383,7 @@ impl Listening {
                     }
                 }
                 Event::Ended { serial } if serial == self.serial => {
-                    end = Some(End::Lost(error(ErrorKind::Network, "connection was lost")));
+                    end = Some(End::Lost(lost()));
                 }
                 Event::Stop => return Err(End::Stopped),
                 Event::Told { .. } | Event::Ended { .. } => {}

@@ -17,12 +17,19 @@ use redis::{
     AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
     Value, aio::MultiplexedConnection,
 };
-use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 
 use super::{
+    connect,
     link::Common,
     names::{self, Names},
+    options::{Address, Place},
     refusal::{self, error},
+    reign::{self, Reign},
     stream::Stream,
 };
 use crate::{
@@ -59,7 +66,19 @@ pub(super) enum Told {
 pub(super) struct Subscription {
     connection: MultiplexedConnection,
     driver: AbortHandle,
+    follower: Option<AbortHandle>,
     queue: Arc<Queue>,
+    /// Where masters may change.
+    reign: Option<Reign>,
+}
+
+/// What it took to have a server reign over all stripes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Nothing, or it had none before.
+    Same,
+    /// Another server had been the master.
+    Other,
 }
 
 /// Messages that wait to be dealt with.
@@ -72,18 +91,16 @@ struct Queue {
 impl Subscription {
     /// Connects and has the server tell of changes, as events of number `serial`.
     pub(super) async fn new(
-        common: &Common,
+        common: &Arc<Common>,
         events: &UnboundedSender<Event>,
         serial: u64,
     ) -> Result<Self> {
         let settings = &common.settings;
-        let stream = Stream::connect(
-            &settings.address,
-            common.connector.as_ref(),
-            Arc::clone(&common.counters),
-        )
-        .await
-        .map_err(|cause| refusal::from_connect(cause, &settings.address))?;
+        let address = connect::address(common).await?;
+        let stream =
+            Stream::connect(&address, common.connector.as_ref(), Arc::clone(&common.counters))
+                .await
+                .map_err(|cause| refusal::from_connect(cause, &address))?;
         let mut info = RedisConnectionInfo::default()
             .set_db(settings.database)
             .set_protocol(ProtocolVersion::RESP3)
@@ -122,9 +139,52 @@ impl Subscription {
             driver.await;
         })
         .abort_handle();
-        let mut subscription = Self { connection, driver, queue };
+        let follower = matches!(settings.place, Place::Sentinels(_)).then(|| {
+            tokio::spawn(follow(Arc::clone(common), address, events.clone(), serial)).abort_handle()
+        });
+        let mut subscription = Self { connection, driver, follower, queue, reign: None };
+        if settings.place.may_change() {
+            let [role, info] = Reign::questions();
+            let answers = (subscription.ask(&role).await?, subscription.ask(&info).await?);
+            subscription.reign = Some(Reign::of(&answers.0, &answers.1)?);
+        }
         subscription.track(&settings.prefix).await?;
         Ok(subscription)
+    }
+
+    /// The reign of the server, where masters may change.
+    pub(super) fn reign(&self) -> Option<&Reign> {
+        self.reign.as_ref()
+    }
+
+    /// Has the server reign over all stripes, what other ones left there being void.
+    pub(super) async fn begin_reign(&mut self, prefix: &str) -> Result<Begin> {
+        let Some(reign) = self.reign.clone() else { return Ok(Begin::Same) };
+        let mut command = redis::cmd("MGET");
+        for stripe in 0..names::STRIPES {
+            command.arg(names::reign(prefix, stripe));
+        }
+        let Value::Array(found) = self.ask(&command).await? else {
+            return Err(unexpected("MGET"));
+        };
+        let is_own =
+            |found: &Value| matches!(found, Value::BulkString(name) if name == reign.name());
+        let void = found.iter().enumerate().filter(|(_, found)| !is_own(found));
+        let void: Vec<usize> = void.map(|(stripe, _)| stripe).collect();
+        if void.is_empty() {
+            return Ok(Begin::Same);
+        }
+        let pipeline = reign::begin_all(prefix, &void, &reign);
+        let sent = self.connection.send_packed_commands(&pipeline, 0, void.len());
+        for reply in sent.await.map_err(|failure| of_library(&failure))? {
+            match reply {
+                Value::Int(_) => {}
+                Value::ServerError(reply) => return Err(refusal::from_reply(&reply)),
+                _ => return Err(unexpected("EVAL")),
+            }
+        }
+        let had_none = found.iter().all(|found| is_own(found) || *found == Value::Nil);
+        Ok(if had_none { Begin::Same } else { Begin::Other })
     }
 
     async fn track(&mut self, prefix: &str) -> Result<()> {
@@ -222,6 +282,25 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.driver.abort();
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}
+
+/// Ends the subscription of this number when the sentinels name another server.
+async fn follow(
+    common: Arc<Common>,
+    address: Address,
+    events: UnboundedSender<Event>,
+    serial: u64,
+) {
+    loop {
+        sleep(common.settings.look_for_master_every()).await;
+        if connect::address(&common).await.is_ok_and(|named| named != address) {
+            _ = events.send(Event::Ended { serial });
+            return;
+        }
     }
 }
 

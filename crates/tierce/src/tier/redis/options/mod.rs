@@ -2,12 +2,14 @@
 //!
 //! | file | has |
 //! |---|---|
+//! | `place` | where the server is: one, one of several, or a cluster |
 //! | `settings` | the check, and what passed it |
 //! | `url` | what a URL says |
 //!
 //! Setters only store; [`RedisOptions::check`] finds what is wrong and names it by its path
 //! (`redis.port`). Neither type ever shows a user name, a password or a URL that holds one.
 
+mod place;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,10 @@ mod url;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-pub(super) use self::settings::{Address, Settings};
+pub(super) use self::{
+    place::{Address, Place, Sentinels},
+    settings::Settings,
+};
 use crate::{
     codec::Compression,
     tier::{Coherence, OnLoss},
@@ -50,6 +55,10 @@ pub struct RedisOptions {
     username: Option<String>,
     password: Option<String>,
     database: Option<i64>,
+    sentinels: Option<String>,
+    sentinel_master: Option<String>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<String>,
     tls: Option<bool>,
     tls_ca_file: Option<PathBuf>,
     prefix: String,
@@ -76,6 +85,10 @@ impl Default for RedisOptions {
             username: None,
             password: None,
             database: None,
+            sentinels: None,
+            sentinel_master: None,
+            sentinel_username: None,
+            sentinel_password: None,
             tls: None,
             tls_ca_file: None,
             prefix: "tierce".to_owned(),
@@ -153,6 +166,46 @@ impl RedisOptions {
     #[must_use]
     pub fn database(mut self, database: i64) -> Self {
         self.database = Some(database);
+        self
+    }
+
+    /// Finds the server by these sentinels, in place of host and port: `host:port`, apart by commas;
+    /// a port that is left out is 26379. 1 to 32. Default: none. Needs a
+    /// [`sentinel_master`](Self::sentinel_master).
+    ///
+    /// They are asked together whenever a connection is made, and the master that most of them name
+    /// is used, once it says that it is one. [`tls`](Self::tls) holds for them too. The ACL user
+    /// needs the rights to `ROLE` and `INFO`.
+    ///
+    /// A master that takes over may lack changes that the one before had confirmed. So whatever L3
+    /// held under the one before is void then, and so are all copies: the cache is cold.
+    #[must_use]
+    pub fn sentinels(mut self, addresses: impl Into<String>) -> Self {
+        self.sentinels = Some(addresses.into());
+        self
+    }
+
+    /// Sets the name that the sentinels know the master by. Needs [`sentinels`](Self::sentinels).
+    /// 1 to 255 bytes, printable ASCII without blanks.
+    #[must_use]
+    pub fn sentinel_master(mut self, name: impl Into<String>) -> Self {
+        self.sentinel_master = Some(name.into());
+        self
+    }
+
+    /// Sets the ACL user at the sentinels. Default: none, which is their `default` user. Needs a
+    /// [`sentinel_password`](Self::sentinel_password).
+    #[must_use]
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel_username = Some(username.into());
+        self
+    }
+
+    /// Sets the password at the sentinels. Default: none; that of the server is not sent to them.
+    /// Needs [`sentinels`](Self::sentinels).
+    #[must_use]
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(password.into());
         self
     }
 
@@ -334,6 +387,10 @@ impl fmt::Debug for RedisOptions {
             .field("username", &self.username.as_ref().map(|_| "(hidden)"))
             .field("password", &self.password.as_ref().map(|_| "(hidden)"))
             .field("database", &self.database)
+            .field("sentinels", &self.sentinels)
+            .field("sentinel_master", &self.sentinel_master)
+            .field("sentinel_username", &self.sentinel_username.as_ref().map(|_| "(hidden)"))
+            .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "(hidden)"))
             .field("tls", &self.tls)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("prefix", &self.prefix)

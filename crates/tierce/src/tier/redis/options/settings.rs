@@ -2,16 +2,16 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{RedisOptions, url::parse_url};
+use super::{
+    RedisOptions,
+    place::{Address, Place},
+};
 use crate::{
     codec::envelope::{Envelope, SealKeys},
     error::{Error, ErrorKind, Result},
     tier::Coherence,
     tiering::TierKind,
 };
-
-/// The port that Redis and Valkey listen on by default.
-const DEFAULT_PORT: u16 = 6379;
 
 /// Longer prefixes only waste memory of the server: the prefix is part of every name.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -74,7 +74,7 @@ impl RedisOptions {
             return Err(wrong("tls = false: contradicts the scheme rediss:// of the url"));
         }
         let tls = self.tls.unwrap_or(named.tls);
-        if tls && matches!(named.address, Address::Unix(_)) {
+        if tls && matches!(named.place, Place::One(Address::Unix(_))) {
             return Err(wrong("tls = true: not over a unix socket"));
         }
         if self.tls_ca_file.is_some() && !tls {
@@ -88,7 +88,7 @@ impl RedisOptions {
             .in_tier(TierKind::Redis));
         }
         Ok(Settings {
-            address: named.address,
+            place: named.place,
             username: named.username,
             password: named.password,
             database: named.database,
@@ -130,52 +130,11 @@ impl RedisOptions {
             seal_keys,
         })
     }
-
-    /// What URL, path, or host and port say.
-    fn named(&self) -> Result<Named> {
-        let plain = self.host.is_some() || self.port.is_some();
-        if let Some(url) = &self.url {
-            if plain || self.unix_path.is_some() {
-                return Err(wrong("url: not together with host, port or unix_path"));
-            }
-            return parse_url(url);
-        }
-        let address = match &self.unix_path {
-            Some(_) if plain => return Err(wrong("unix_path: not together with host or port")),
-            Some(path) if path.as_os_str().is_empty() => {
-                return Err(wrong("unix_path = \"\": must name a socket"));
-            }
-            Some(path) => Address::Unix(path.clone()),
-            None => Address::Tcp(
-                self.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
-                self.port.unwrap_or(DEFAULT_PORT),
-            ),
-        };
-        check_address(&address)?;
-        Ok(Named { address, username: None, password: None, database: 0, tls: false })
-    }
-}
-
-/// Where the server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum Address {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host, port) if host.contains(':') => write!(out, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(out, "{host}:{port}"),
-            Self::Unix(path) => write!(out, "{}", path.display()),
-        }
-    }
 }
 
 /// Options that passed the check. No `Debug`, because of the password.
 pub(in super::super) struct Settings {
-    pub(in super::super) address: Address,
+    pub(in super::super) place: Place,
     pub(in super::super) username: Option<String>,
     pub(in super::super) password: Option<String>,
     pub(in super::super) database: i64,
@@ -190,13 +149,11 @@ pub(in super::super) struct Settings {
     pub(in super::super) heartbeat: Duration,
 }
 
-/// What names the server and who we are there.
-pub(super) struct Named {
-    pub(super) address: Address,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) database: i64,
-    pub(super) tls: bool,
+impl Settings {
+    /// How often those who watch over the servers are asked who the master is.
+    pub(in super::super) fn look_for_master_every(&self) -> Duration {
+        self.heartbeat / 2
+    }
 }
 
 pub(super) fn wrong(what: impl fmt::Display) -> Error {
@@ -236,14 +193,4 @@ fn check_prefix(prefix: &str) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-pub(super) fn check_address(address: &Address) -> Result<()> {
-    match address {
-        Address::Tcp(host, _) if host.trim().is_empty() || host.contains(char::is_whitespace) => {
-            Err(wrong(format!("host = {host:?}: must be a name or an address")))
-        }
-        Address::Tcp(_, 0) => Err(wrong("port = 0: must be 1 to 65535")),
-        _ => Ok(()),
-    }
 }

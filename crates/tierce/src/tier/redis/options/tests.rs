@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{settings::Address, *};
+use super::*;
 use crate::{codec::Compression, error::ErrorKind};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
@@ -12,6 +12,19 @@ fn message(options: RedisOptions) -> String {
         Ok(_) => panic!("was accepted"),
         Err(error) => error.to_string(),
     }
+}
+
+fn watched(sentinels: &str) -> RedisOptions {
+    RedisOptions::new().sentinels(sentinels).sentinel_master("shop")
+}
+
+#[test]
+fn sentinels_are_addresses_apart_by_commas() {
+    let settings = watched("a:1, [::1]:2,[::2],b").check().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(
+        settings.place.to_string(),
+        "master shop of the sentinels a:1, [::1]:2, [::2]:26379, b:26379"
+    );
 }
 
 #[test]
@@ -50,6 +63,21 @@ fn each_wrong_option_is_named_with_its_rule() {
         (new().url("rediss://h/#insecure"), "fragment"),
         (new().url("rediss://h").tls(false), "contradicts"),
         (new().tls_ca_file("/ca"), "tls is off"),
+        (new().sentinels("a:1"), "need a sentinel_master"),
+        (new().sentinel_master("m"), "sentinel_master: needs sentinels"),
+        (new().sentinel_password("p"), "sentinel_password: needs sentinels"),
+        (watched("a:1").sentinel_username("u"), "needs a sentinel_password"),
+        (watched("a:1").sentinel_master("my master"), "without blanks"),
+        (watched("a:1").sentinel_master(""), "sentinel_master = \"\""),
+        (watched("a:1").host("h"), "sentinels: not together"),
+        (watched("a:1").url("redis://h"), "sentinels: not together"),
+        (watched(""), "redis.sentinels = \"\""),
+        (watched("a:1,"), "apart by commas"),
+        (watched("a:0"), "apart by commas"),
+        (watched("a:99999"), "apart by commas"),
+        (watched("redis://a"), "apart by commas"),
+        (watched("::1"), "apart by commas"),
+        (watched(&"a,".repeat(33)), "1 to 32"),
     ] {
         let message = message(options);
         assert!(message.contains(part), "{message} lacks {part}");
@@ -60,12 +88,12 @@ fn each_wrong_option_is_named_with_its_rule() {
 fn urls_say_where_and_who() {
     let check = |url: &str| RedisOptions::new().url(url).check().unwrap_or_else(|e| panic!("{e}"));
     let full = check("redis://ann:s%40crt@cache.example:6380/3");
-    assert_eq!(full.address, Address::Tcp("cache.example".to_owned(), 6380));
+    assert_eq!(full.place.to_string(), "cache.example:6380");
     assert_eq!(full.username.as_deref(), Some("ann"));
     assert_eq!(full.password.as_deref(), Some("s@crt"));
     assert_eq!((full.database, full.tls), (3, false));
-    assert_eq!(check("redis://[::1]").address, Address::Tcp("::1".to_owned(), 6379));
-    assert_eq!(check("unix:///run/r.sock?db=2").address, Address::Unix("/run/r.sock".into()));
+    assert_eq!(check("redis://[::1]").place.to_string(), "[::1]:6379");
+    assert_eq!(check("unix:///run/r.sock?db=2").place.to_string(), "/run/r.sock");
     let won = RedisOptions::new().url("redis://h/1").database(5).password("p").check();
     let won = won.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((won.database, won.password.as_deref()), (5, Some("p")));
@@ -126,6 +154,8 @@ fn a_seal_key_is_64_hex_digits_and_no_message_repeats_it() {
 fn secrets_are_in_no_text() {
     let options = RedisOptions::new().username("ann").password("hush");
     assert!(!format!("{options:?}").contains("hush"));
+    let options = watched("a").sentinel_username("ann").sentinel_password("hush");
+    assert!(!format!("{options:?}").contains("hush") && !format!("{options:?}").contains("ann"));
     for url in ["redis://ann:hush@h:notaport", "redis://ann:hush@", "hush://ann:hush@h"] {
         let options = RedisOptions::new().url(url);
         assert!(!format!("{options:?}").contains("hush"));

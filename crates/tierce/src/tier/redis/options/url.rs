@@ -2,7 +2,10 @@
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::settings::{Address, Named, check_address, wrong};
+use super::{
+    place::{Address, Named, Place, check_address},
+    settings::wrong,
+};
 use crate::error::Result;
 
 /// Reads a URL; no error repeats any part of it beyond the scheme.
@@ -30,7 +33,7 @@ pub(super) fn parse_url(url: &str) -> Result<Named> {
     check_address(&address)?;
     let redis = info.redis_settings();
     Ok(Named {
-        address,
+        place: Place::One(address),
         username: redis.username().filter(|name| !name.is_empty()).map(str::to_owned),
         password: redis.password().map(str::to_owned),
         database: redis.db(),
