@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Cache, MemoryOptions, Origin, RedisOptions, TierKind, Tiering};
+use tierce::{BreakerOptions, Cache, MemoryOptions, Origin, RedisOptions, TierKind, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server},
@@ -18,6 +18,9 @@ use tierce_tests::{
 
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
+
+/// How long the breaker lets nobody ask after several failures; 5 s by default.
+const OPEN: Duration = Duration::from_millis(500);
 
 /// How long after an outage the last change that L3 did not take is told to other hosts.
 const SETTLED: Duration = Duration::from_secs(8);
@@ -65,6 +68,7 @@ impl Watched {
             .tiering(tiering)
             .memory(MemoryOptions::new().max_entries(10_000))
             .redis(self.options())
+            .breaker(BreakerOptions::new().open_for(OPEN))
             .build()
             .unwrap();
         cache.get("nothing");

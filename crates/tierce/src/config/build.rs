@@ -109,12 +109,19 @@ impl Config {
             (None, None, Some(sentinels)) => {
                 options.sentinels(sentinels).database(section.database.into()).tls(section.tls)
             }
+            (None, None, None) if section.nodes.is_some() => {
+                options.database(section.database.into()).tls(section.tls)
+            }
             (None, None, None) => options
                 .host(&section.host)
                 .port(section.port)
                 .database(section.database.into())
                 .tls(section.tls),
         };
+        options = options.cluster(section.cluster);
+        if let Some(nodes) = &section.nodes {
+            options = options.nodes(nodes);
+        }
         if let Some(name) = &section.sentinel_master {
             options = options.sentinel_master(name);
         }

@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_url(config)?;
     check_unix(config)?;
     check_sentinels(config)?;
+    check_cluster(config)?;
     check_user(config)
 }
 
@@ -145,6 +146,36 @@ fn check_sentinels(config: &Config) -> Result<()> {
         if is_given(config, key) {
             let rule = "only one of the two may be given";
             return Err(conflict(config, "redis.sentinels", key, rule));
+        }
+    }
+    Ok(())
+}
+
+/// The nodes of a cluster say where it is; no other key may say it too.
+fn check_cluster(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.nodes.is_some() {
+        if !redis.cluster {
+            let rule = "nodes are those of a cluster";
+            return Err(conflict(config, "redis.nodes", "redis.cluster", rule));
+        }
+        for key in ["redis.url", "redis.unix", "redis.host", "redis.port"] {
+            if is_given(config, key) {
+                let rule = "only one of the two may be given";
+                return Err(conflict(config, "redis.nodes", key, rule));
+            }
+        }
+    }
+    if !redis.cluster {
+        return Ok(());
+    }
+    for (key, is_set, rule) in [
+        ("redis.sentinels", redis.sentinels.is_some(), "only one of the two may be given"),
+        ("redis.unix", redis.unix.is_some(), "a cluster has no socket"),
+        ("redis.database", redis.database != 0, "a cluster has database 0 alone"),
+    ] {
+        if is_set {
+            return Err(conflict(config, "redis.cluster", key, rule));
         }
     }
     Ok(())

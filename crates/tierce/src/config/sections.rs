@@ -118,7 +118,8 @@ impl Default for SharedSection {
     }
 }
 
-/// The server of L3. Either `url`, or `unix`, or `sentinels`, or `host` and `port`.
+/// The server of L3. Either `url`, or `unix`, or `sentinels`, or `nodes`, or `host` and
+/// `port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSection {
     /// `redis.url`: may hold a password, so it is kept as a secret.
@@ -137,6 +138,10 @@ pub struct RedisSection {
     pub sentinel_username: Option<String>,
     /// `redis.sentinel_password`.
     pub sentinel_password: Option<Secret>,
+    /// `redis.cluster`: whether the server is a node of a cluster.
+    pub cluster: bool,
+    /// `redis.nodes`: nodes of that cluster, in place of `host` and `port`.
+    pub nodes: Option<String>,
     /// `redis.tls`.
     pub tls: bool,
     /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
@@ -184,6 +189,8 @@ impl Default for RedisSection {
             sentinel_master: None,
             sentinel_username: None,
             sentinel_password: None,
+            cluster: false,
+            nodes: None,
             tls: false,
             tls_ca_file: None,
             username: None,

@@ -42,7 +42,7 @@ fn sample(key: &str) -> &'static str {
         "service" => "orders",
         "environment" => "production",
         "tiering" => "L1L2L3",
-        "metrics_enabled" | "redis.tls" => "true",
+        "metrics_enabled" | "redis.tls" | "redis.cluster" => "true",
         "shared.resize" | "shared.survive_truncation" | "shared.mapped_reads" => "true",
         "shared.directory" | "redis.unix" | "redis.tls_ca_file" => "/run/tierce",
         "shared.name" => "orders",
@@ -93,6 +93,7 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let needs: &[_] = match field.key {
             "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
             "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
+            "redis.nodes" => &[("redis.cluster", "CACHE_REDIS_CLUSTER", "true")],
             "redis.sentinels" => &[master],
             "redis.sentinel_master" => &[sentinels],
             "redis.sentinel_password" => &[sentinels, master],
@@ -340,6 +341,21 @@ fn sentinels_come_with_a_name_and_in_place_of_an_address() {
     assert!(!message.contains("hush"));
     let message = refused(env(&[sentinels, master, ("CACHE_REDIS_SENTINEL_USERNAME", "ann")]));
     holds(&message, &["redis.sentinel_username", "both are needed"]);
+}
+
+#[test]
+fn a_cluster_has_nodes_in_place_of_an_address_and_no_databases() {
+    let (cluster, nodes) = (("CACHE_REDIS_CLUSTER", "true"), ("CACHE_REDIS_NODES", "a:1,b:2"));
+    let config = env(&[cluster, nodes]).unwrap();
+    assert_eq!((config.redis.cluster, config.redis.nodes.as_deref()), (true, Some("a:1,b:2")));
+    assert!(env(&[cluster, ("REDIS_HOST", "h")]).unwrap().redis.cluster);
+    holds(&refused(env(&[nodes])), &["redis.nodes = a:1,b:2", "redis.cluster = false"]);
+    let message = refused(env(&[cluster, nodes, ("REDIS_PORT", "7")]));
+    holds(&message, &["redis.nodes", "redis.port = 7", "only one"]);
+    let message = refused(env(&[cluster, ("CACHE_REDIS_DATABASE", "3")]));
+    holds(&message, &["redis.cluster", "redis.database = 3", "database 0 alone"]);
+    let message = refused(env(&[cluster, ("CACHE_REDIS_UNIX", "/s")]));
+    holds(&message, &["redis.cluster", "redis.unix = /s", "no socket"]);
 }
 
 #[test]

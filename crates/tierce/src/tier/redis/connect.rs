@@ -36,18 +36,27 @@ pub(super) struct Made {
     pub(super) reign: Option<Reign>,
 }
 
-/// Where a connection is to go now.
+/// Where a connection is to go now. In a cluster each connection has its own address.
 pub(super) async fn address(common: &Arc<Common>) -> Result<Address> {
     match &common.settings.place {
         Place::One(address) => Ok(address.clone()),
         Place::Sentinels(sentinels) => sentinel::master(common, sentinels).await,
+        Place::Cluster(_) => Err(error(ErrorKind::Network, "a cluster has many addresses")),
     }
 }
 
-/// Makes a connection and sees that the server answers on it.
-pub(super) async fn connect(common: &Arc<Common>, clock: &ServerClock) -> Result<Made> {
+/// Makes a connection, to this node or where it is to go now, and sees that the server answers on
+/// it.
+pub(super) async fn connect(
+    common: &Arc<Common>,
+    node: Option<&Address>,
+    clock: &ServerClock,
+) -> Result<Made> {
     let settings = &common.settings;
-    let address = address(common).await?;
+    let address = match node {
+        Some(node) => node.clone(),
+        None => address(common).await?,
+    };
     let counters: Arc<Counters> = Arc::clone(&common.counters);
     let unreachable = |cause| refusal::from_connect(cause, &address);
     let mut stream = Stream::connect(&address, common.connector.as_ref(), counters)

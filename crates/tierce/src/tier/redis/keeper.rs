@@ -74,6 +74,8 @@ pub(super) enum Message {
 
 pub(super) struct Keeper {
     pub(super) common: Arc<Common>,
+    /// Which node of a cluster it is, in one.
+    pub(super) node: Option<Address>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) inbox: UnboundedSender<Message>,
     /// Attempts that failed in a row.
@@ -105,14 +107,22 @@ impl Keeper {
     fn connect(&self) {
         let (common, exchange, inbox) =
             (Arc::clone(&self.common), Arc::clone(&self.exchange), self.inbox.clone());
+        let node = self.node.clone();
         tokio::spawn(async move {
             let allowed = common.settings.connect_timeout;
-            let message = match timeout(allowed, connect(&common, exchange.clock())).await {
+            let made = connect(&common, node.as_ref(), exchange.clock());
+            let message = match timeout(allowed, made).await {
                 Ok(Ok(made)) => Message::Connected(made),
                 Ok(Err(error)) => Message::Refused(error),
                 Err(_) => Message::Refused(error(
                     ErrorKind::Network,
-                    format!("no connection to {} within {allowed:?}", common.settings.place),
+                    match &node {
+                        Some(node) => format!("no connection to {node} within {allowed:?}"),
+                        None => {
+                            let place = &common.settings.place;
+                            format!("no connection to {place} within {allowed:?}")
+                        }
+                    },
                 )),
             };
             // The loop is gone only when the cache is closed.

@@ -6,11 +6,12 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
-//! | `call` | one call: its round trips until one deadline |
+//! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
+//! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
 //! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
-//! | `subscriber`, `subscription` | what other hosts change: the thread that hears of it, its connection |
+//! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
 //! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
 //!
@@ -26,6 +27,7 @@
 //! brings back counters and records of that time together.
 
 mod call;
+mod cluster;
 mod connect;
 mod counters;
 mod exchange;
@@ -48,6 +50,7 @@ mod secure;
 mod sentinel;
 mod server_clock;
 mod stream;
+mod streams;
 mod subscriber;
 mod subscription;
 #[cfg(test)]
@@ -67,14 +70,12 @@ use bytes::Bytes;
 use redis::Value;
 
 use self::{
-    call::{Answer, Call},
+    call::{Answer, Call, Under, Way},
     counters::{Counters, count},
     home::Home,
     link::{Common, Link, unexpected},
     names::Names,
     read::{NO_SUCH_KEY, Stored, random_start},
-    reign::Reign,
-    request::Work,
     subscriber::Subscriber,
 };
 pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
@@ -100,7 +101,7 @@ const READS_UNTIL_REIGN: usize = 4;
 /// the child's first call.
 pub(crate) struct RedisTier {
     common: Arc<Common>,
-    home: Home<Link>,
+    home: Home<Way>,
     subscriber: Home<Subscriber>,
     is_closed: AtomicBool,
     /// How many keys a read of many asks for at once.
@@ -139,22 +140,22 @@ impl RedisTier {
         })
     }
 
-    fn link(&self) -> Result<&Link> {
+    fn way(&self) -> Result<&Way> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(link::closed());
         }
-        let link = self.home.get_or_start(|| Link::start(&self.common))?;
+        let way = self.home.get_or_start(|| Way::start(&self.common))?;
         if self.is_closed.load(Ordering::Acquire) {
             // Closed while the thread started: nobody else would end it before the drop.
-            link.stop();
+            way.stop();
             return Err(link::closed());
         }
-        Ok(link)
+        Ok(way)
     }
 
     fn call(&self, timeout: Duration) -> Result<Call<'_>> {
-        let link = self.link()?;
-        Ok(Call { link, deadline: Instant::now() + timeout, timeout })
+        let way = self.way()?;
+        Ok(Call { common: &self.common, way, deadline: Instant::now() + timeout, timeout })
     }
 
     fn read_call(&self) -> Result<Call<'_>> {
@@ -193,22 +194,25 @@ impl RedisTier {
         let stripe = key::group(key);
         let reign_name = self.reign_name(stripe);
         for _ in 0..READS_UNTIL_REIGN {
-            let Answer { replies, reign } =
-                call.answer(read::ask(&names, reign_name.as_deref(), most))?;
+            let Answer { replies, under, .. } =
+                call.answer(stripe, &|_| Ok(read::ask(&names, reign_name.as_deref(), most)))?;
             let stored = read::answer(&self.common.counters, replies, most)?;
-            if let Some(reign) = &reign
-                && stored.reign.as_deref() != Some(reign.name())
-            {
-                self.begin_reigns(&call, &[stripe], reign)?;
-                continue;
+            match &under {
+                Under::Unknown => return Ok(None),
+                Under::Reign(reign) if stored.reign.as_deref() != Some(reign.name()) => {
+                    self.begin_reigns(&call, &[stripe])?;
+                    continue;
+                }
+                Under::Reign(_) | Under::Nobody => {}
             }
             if stored.stamp.is_some() && stored.epoch.is_some() {
                 return Ok(Some(stored));
             }
             let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
             let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
-            let reply = call.run(&scripts::READ, &names, &arguments)?;
-            if reign.is_none() {
+            let arguments = |_: &Link| Ok(arguments.to_vec());
+            let (reply, _) = call.run(stripe, &scripts::READ, &names, &arguments)?;
+            if matches!(under, Under::Nobody) {
                 return read::answer_of_script(reply).map(Some);
             }
         }
@@ -221,26 +225,23 @@ impl RedisTier {
         settings.place.may_change().then(|| names::reign(&settings.prefix, stripe))
     }
 
-    /// Has the server reign over these stripes, all that they hold being void.
-    fn begin_reigns(&self, call: &Call<'_>, stripes: &[usize], reign: &Reign) -> Result<()> {
+    /// Has the servers reign over these stripes, all that they hold being void.
+    fn begin_reigns(&self, call: &Call<'_>, stripes: &[usize]) -> Result<()> {
         let prefix = &self.common.settings.prefix;
-        let pipeline = reign::begin_all(prefix, stripes, reign);
-        let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
-            return Err(unexpected());
+        let names = |stripe| names::of_reign(prefix, stripe).to_vec();
+        let arguments = |link: &Link| match link.reign() {
+            (_, Some(reign)) => reign::arguments(&reign).to_vec(),
+            // Not connected: nobody has this one.
+            (_, None) => vec![random_start(), random_start(), random_start()],
         };
-        self.all_done(call, &replies)
+        call.run_for(stripes, &scripts::BEGIN_REIGN, &names, &arguments)
     }
 
-    /// An error if one of the replies is not that a script was done.
-    fn all_done(&self, call: &Call<'_>, replies: &[Value]) -> Result<()> {
-        for reply in replies {
-            match reply {
-                Value::Int(_) => {}
-                Value::ServerError(reply) => return Err(call.link.refused(reply)),
-                _ => return Err(unexpected()),
-            }
-        }
-        Ok(())
+    fn clear_groups(&self, stripes: &[usize]) -> Result<()> {
+        let prefix = &self.common.settings.prefix;
+        let names = |stripe| names::of_clear(prefix, stripe).to_vec();
+        let starts = |_: &Link| vec![random_start(), random_start()];
+        self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
     }
 
     /// The body of the record, to which the server adds its head.
@@ -303,17 +304,19 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
         let call = self.write_call()?;
         let names = self.names(key);
+        let stripe = key::group(key);
         let body = self.seal(key, record)?;
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
         for most in [self.most_stored_bytes(key), 0] {
             let adopted = Bytes::from(most.to_string());
             let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
             let reply = match call.run(
+                stripe,
                 &scripts::FILL,
                 &[&names.data, &names.stamp, &names.epoch],
-                &arguments,
+                &|_| Ok(arguments.to_vec()),
             ) {
-                Ok(reply) => reply,
+                Ok((reply, _)) => reply,
                 Err(error) if error.cause() == Some(&RedisRefusal::OutOfMemory) => {
                     return Ok(Fill::Dropped);
                 }
@@ -343,7 +346,10 @@ impl RemoteTier for RedisTier {
     fn delete(&self, key: &[u8]) -> Result<Option<u64>> {
         let call = self.write_call()?;
         let names = self.names(key);
-        let reply = call.run(&scripts::REMOVE, &[&names.data, &names.stamp], &[random_start()])?;
+        let (reply, _) =
+            call.run(key::group(key), &scripts::REMOVE, &[&names.data, &names.stamp], &|_| {
+                Ok(vec![random_start()])
+            })?;
         Ok(stamp_of(&reply))
     }
 
@@ -353,44 +359,37 @@ impl RemoteTier for RedisTier {
         let call = self.write_call()?;
         let names = self.names(key);
         let body = self.seal(key, record)?;
-        if call.server_deadline().is_none() {
-            // The clock of the server is asked for when the connection is made.
-            call.perform(Work::One(redis::cmd("PING")))?;
-        }
-        for _ in 0..2 {
-            let not_after = call.server_deadline().ok_or_else(unexpected)?;
-            let arguments = [
+        let arguments = |link: &Link| {
+            Ok(vec![
                 random_start(),
                 random_start(),
                 body.clone(),
                 ttl.clone(),
-                Bytes::from(not_after.to_string()),
-            ];
-            let reply =
-                call.run(&scripts::WRITE, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
+                Bytes::from(call.server_deadline(link)?.to_string()),
+            ])
+        };
+        for _ in 0..2 {
+            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+            let (reply, link) = call.run(key::group(key), &scripts::WRITE, &names, &arguments)?;
             let Value::Array(parts) = reply else { return Err(unexpected()) };
             let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
                 return Err(unexpected());
             };
             let (happened, server_millis) = (*happened, *server_millis);
             if happened == 1 {
-                call.link.clock().heard(server_millis);
+                link.clock().heard(server_millis);
                 return Ok(stamp_of(stamp));
             }
             // In time by our clock and late by the server's: that one was set forward.
             count(&self.common.counters.late_writes);
-            call.link.clock().forget();
-            call.link.clock().heard(server_millis);
+            link.clock().forget();
+            link.clock().heard(server_millis);
         }
         Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {
-        let call = self.write_call()?;
-        let prefix = &self.common.settings.prefix;
-        let names = names::of_clear(prefix, group);
-        call.run(&scripts::CLEAR, &names.each_ref().map(|name| &name[..]), &clear_starts())?;
-        Ok(())
+        self.clear_groups(&[group])
     }
 
     fn statistics(&self) -> RedisStatistics {
@@ -415,20 +414,7 @@ impl Tier for RedisTier {
     }
 
     fn clear(&self) -> Result<()> {
-        let call = self.write_call()?;
-        let mut pipeline = redis::pipe();
-        for stripe in 0..names::STRIPES {
-            let prefix = &self.common.settings.prefix;
-            let names = names::of_clear(prefix, stripe);
-            let names = names.each_ref().map(|name| &name[..]);
-            // The first brings the script's text, so the server has it for the others.
-            let whole = stripe == 0;
-            pipeline.add_command(scripts::CLEAR.command(&names, &clear_starts(), whole));
-        }
-        let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
-            return Err(unexpected());
-        };
-        self.all_done(&call, &replies)
+        self.clear_groups(&call::all_stripes())
     }
 
     fn usage(&self) -> Usage {
@@ -439,13 +425,13 @@ impl Tier for RedisTier {
         if self.is_closed.load(Ordering::Acquire) {
             return Some(link::closed().to_string());
         }
-        self.home.existing().and_then(Link::down).map(|error| error.to_string())
+        self.home.existing().and_then(Way::down).map(|error| error.to_string())
     }
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        if let Some(link) = self.home.existing() {
-            link.stop();
+        if let Some(way) = self.home.existing() {
+            way.stop();
         }
         if let Some(subscriber) = self.subscriber.existing() {
             subscriber.stop();
@@ -460,11 +446,6 @@ fn stamp_of(reply: &Value) -> Option<u64> {
         Value::BulkString(digits) => names::parse_counter(digits),
         _ => None,
     }
-}
-
-/// Where the epoch and the stamp of a group start that is cleared, if the server has none.
-fn clear_starts() -> [Bytes; 2] {
-    [random_start(), random_start()]
 }
 
 /// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.

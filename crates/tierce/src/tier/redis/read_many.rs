@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 use super::{
     RedisTier,
-    call::{Answer, Call},
+    call::{Answer, Call, Under},
     counters::Counters,
     link::unexpected,
     names,
@@ -149,17 +149,97 @@ impl RedisTier {
         Ok(records)
     }
 
-    /// One round trip.
+    /// One round trip; in a cluster one to each node.
     fn ask_many(&self, call: &Call<'_>, keys: &[&[u8]], keeps: bool) -> Result<Vec<Outcome>> {
-        let prefix = &self.common.settings.prefix;
         let stripes = Stripes::of(keys);
-        let has_reigns = self.common.settings.place.may_change();
-        let work = question(prefix, keys, &stripes, keeps, has_reigns);
-        let Answer { replies, reign } = {
-            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
-            call.answer(work)?
+        let mut void = Vec::new();
+        let outcomes = if self.common.settings.place.is_cluster() {
+            self.ask_by_stripe(call, keys, &stripes, keeps, &mut void)?
+        } else {
+            let answer = {
+                let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+                let stripe = stripes.all.first().copied().unwrap_or(0);
+                call.answer(stripe, &|_| Ok(self.question(keys, &stripes, keeps)))?
+            };
+            self.outcomes(&answer, keys, &stripes, keeps, &mut void)?
         };
-        let Some((first, others)) = replies.split_first() else { return Err(unexpected()) };
+        if !void.is_empty() {
+            // Those are misses here in any case; who reads next tries again.
+            _ = self.begin_reigns(call, &void);
+        }
+        Ok(outcomes)
+    }
+
+    /// The names of one command must lie in one slot of a cluster. What a node does not answer is a
+    /// miss, as long as another one does.
+    fn ask_by_stripe(
+        &self,
+        call: &Call<'_>,
+        keys: &[&[u8]],
+        stripes: &Stripes,
+        keeps: bool,
+        void: &mut Vec<usize>,
+    ) -> Result<Vec<Outcome>> {
+        let mut places = vec![Vec::new(); stripes.all.len()];
+        for (index, place) in stripes.of_keys.iter().enumerate() {
+            places[*place].push(index);
+        }
+        let parts: Vec<(Vec<&[u8]>, Stripes)> = places
+            .iter()
+            .map(|indices| {
+                let keys: Vec<&[u8]> = indices.iter().map(|index| keys[*index]).collect();
+                let stripes = Stripes::of(&keys);
+                (keys, stripes)
+            })
+            .collect();
+        let answers = {
+            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+            call.answers(&stripes.all, &|_, stripe, bytes, _| {
+                let place = stripes.all.iter().position(|other| *other == stripe).unwrap_or(0);
+                let (keys, stripes) = &parts[place];
+                let (question, commands) = self.question(keys, stripes, keeps).pack();
+                bytes.extend_from_slice(&question);
+                commands
+            })
+        };
+        let mut all: Vec<Outcome> = keys.iter().map(|_| Outcome::Read(None)).collect();
+        let (mut failure, mut has_answer) = (None, false);
+        for ((answer, indices), (keys, stripes)) in answers.into_iter().zip(&places).zip(&parts) {
+            let outcomes =
+                answer.and_then(|answer| self.outcomes(&answer, keys, stripes, keeps, void));
+            match outcomes {
+                Err(error) => failure = Some(error),
+                Ok(outcomes) => {
+                    has_answer = true;
+                    for (index, outcome) in indices.iter().zip(outcomes) {
+                        all[*index] = outcome;
+                    }
+                }
+            }
+        }
+        match failure {
+            Some(error) if !has_answer => Err(error),
+            _ => Ok(all),
+        }
+    }
+
+    fn question(&self, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
+        let settings = &self.common.settings;
+        question(&settings.prefix, keys, stripes, keeps, settings.place.may_change())
+    }
+
+    /// What became of keys by the answer to a question; adds the stripes that are under another
+    /// reign to `void`.
+    fn outcomes(
+        &self,
+        answer: &Answer<'_>,
+        keys: &[&[u8]],
+        stripes: &Stripes,
+        keeps: bool,
+        void: &mut Vec<usize>,
+    ) -> Result<Vec<Outcome>> {
+        let Some((first, others)) = answer.replies.split_first() else { return Err(unexpected()) };
+        let has_reigns = self.common.settings.place.may_change();
         let count_of_stripes = stripes.all.len();
         let kinds = 1 + usize::from(has_reigns) + usize::from(keeps);
         let counters = kinds * count_of_stripes;
@@ -170,20 +250,21 @@ impl RedisTier {
         let (epochs, counters) = counters.split_at(count_of_stripes);
         let (reigns, stamps) = counters.split_at(if has_reigns { count_of_stripes } else { 0 });
         // What lies under another reign is void.
-        let is_void: Vec<bool> = match &reign {
-            None => vec![false; count_of_stripes],
-            Some(reign) => {
-                let is_other = |found: &Element<'_>| !matches!(found, Element::String(name) if *name == reign.name());
-                reigns.iter().map(is_other).collect()
+        let is_void: Vec<bool> = match &answer.under {
+            Under::Nobody => vec![false; count_of_stripes],
+            Under::Unknown => vec![true; count_of_stripes],
+            Under::Reign(reign) => {
+                let is_own = |found: &Element<'_>| match found {
+                    Element::String(name) => *name == reign.name(),
+                    _ => false,
+                };
+                let others = reigns.iter().map(|found| !is_own(found));
+                let is_void: Vec<bool> = others.collect();
+                let all = stripes.all.iter().zip(&is_void);
+                void.extend(all.filter(|(_, is_void)| **is_void).map(|(stripe, _)| *stripe));
+                is_void
             }
         };
-        if let Some(reign) = &reign {
-            let void = stripes.all.iter().zip(&is_void).filter(|(_, is_void)| **is_void);
-            let void: Vec<usize> = void.map(|(stripe, _)| *stripe).collect();
-            if !void.is_empty() {
-                self.begin_reigns(call, &void, reign)?;
-            }
-        }
         let times =
             if keeps { Some(Times::read(tallies, others, stamps, keys.len())?) } else { None };
         let outcomes = data.iter().enumerate().map(|(index, data)| {

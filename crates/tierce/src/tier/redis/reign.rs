@@ -21,14 +21,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::{
     link::unexpected,
-    names,
     read::random_start,
     refusal::{self, RedisRefusal, error},
-    scripts,
 };
 use crate::error::{ErrorKind, Result};
 
@@ -89,17 +87,9 @@ impl Reign {
     }
 }
 
-/// The scripts that have a server reign over stripes, all that they hold being void.
-pub(super) fn begin_all(prefix: &str, stripes: &[usize], reign: &Reign) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    for (number, stripe) in stripes.iter().enumerate() {
-        let names = names::of_reign(prefix, *stripe);
-        let names = names.each_ref().map(|name| &name[..]);
-        let arguments = [Bytes::copy_from_slice(reign.name()), random_start(), random_start()];
-        // The first brings the script's text, so the server has it for the others.
-        pipeline.add_command(scripts::BEGIN_REIGN.command(&names, &arguments, number == 0));
-    }
-    pipeline
+/// What the script that begins a reign is given: the reign, and starts of stamp and epoch.
+pub(super) fn arguments(reign: &Reign) -> [Bytes; 3] {
+    [Bytes::copy_from_slice(reign.name()), random_start(), random_start()]
 }
 
 fn text(value: &Value) -> Option<&[u8]> {

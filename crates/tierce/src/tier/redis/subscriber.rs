@@ -34,7 +34,8 @@ use super::{
     names,
     refusal::error,
     sentinel,
-    subscription::{Begin, Event, Subscription, Told},
+    streams::{Begin, Streams},
+    subscription::{Event, Told},
 };
 use crate::{
     clock::Millis,
@@ -94,7 +95,7 @@ impl Subscriber {
             events: received,
             serial: 0,
             under_way: Vec::new(),
-            reign: None,
+            reigns: Vec::new(),
         };
         let thread = thread::Builder::new()
             .name("tierce-l3-changes".to_owned())
@@ -135,7 +136,7 @@ enum End {
 
 /// A subscription on which the server tells.
 struct Begun {
-    subscription: Subscription,
+    streams: Streams,
     /// A time before it was asked for the stamps, and since when it tells.
     since: Millis,
     /// The stamps of all stripes.
@@ -172,7 +173,7 @@ struct Listening {
     /// for the last time.
     under_way: Vec<(Vec<u8>, Instant)>,
     /// Of the latest subscription, where masters may change.
-    reign: Option<Vec<u8>>,
+    reigns: Vec<Vec<u8>>,
 }
 
 fn lost() -> Error {
@@ -250,11 +251,11 @@ impl Listening {
         let settings = &common.settings;
         let allowed = settings.connect_timeout;
         let made = timeout(allowed, async {
-            let mut subscription = Subscription::new(&common, &self.sender, self.serial).await?;
-            let begin = subscription.begin_reign(&settings.prefix).await?;
-            Ok((subscription, begin))
+            let mut streams = Streams::new(&common, &self.sender, self.serial).await?;
+            let begin = streams.begin_reigns(&settings.prefix).await?;
+            Ok((streams, begin))
         });
-        let (mut subscription, begin) = match made.await {
+        let (mut streams, begin) = match made.await {
             Ok(made) => made.map_err(End::Lost)?,
             Err(_) => {
                 let place = &settings.place;
@@ -262,14 +263,13 @@ impl Listening {
                 return Err(End::Lost(error(ErrorKind::Network, message)));
             }
         };
-        let reign = subscription.reign().map(|reign| reign.name().to_vec());
-        let before = std::mem::replace(&mut self.reign, reign);
-        if begin == Begin::Other || before.is_some() && before != self.reign {
-            self.wait_for_links(&subscription).await?;
+        let before = std::mem::replace(&mut self.reigns, streams.reigns());
+        if begin == Begin::Other || !before.is_empty() && before != self.reigns {
+            self.wait_for_links(&streams).await?;
         }
         let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
-        let stamps = subscription.stamps(&settings.prefix, allowed).await.map_err(End::Lost)?;
-        Ok(Begun { subscription, since, stamps })
+        let stamps = streams.stamps(&settings.prefix, allowed).await.map_err(End::Lost)?;
+        Ok(Begun { streams, since, stamps })
     }
 
     /// Waits until no process of the host asks the master of before any more: what it reads there
@@ -277,7 +277,7 @@ impl Listening {
     /// lives for the staleness bound at most.
     ///
     /// What is told meanwhile is in the stamps that are asked for next.
-    async fn wait_for_links(&mut self, subscription: &Subscription) -> Result<(), End> {
+    async fn wait_for_links(&mut self, streams: &Streams) -> Result<(), End> {
         let settings = &self.common.settings;
         let until = Instant::now()
             + settings.look_for_master_every()
@@ -287,7 +287,7 @@ impl Listening {
                 Err(_) => return Ok(()),
                 Ok(None | Some(Event::Stop)) => return Err(End::Stopped),
                 Ok(Some(Event::Told { serial, .. })) if serial == self.serial => {
-                    subscription.took();
+                    streams.took();
                 }
                 Ok(Some(Event::Ended { serial })) if serial == self.serial => {
                     return Err(End::Lost(lost()));
@@ -298,7 +298,7 @@ impl Listening {
     }
 
     async fn serve(&mut self, begun: Begun, post: Post) -> End {
-        let Begun { mut subscription, since, stamps } = begun;
+        let Begun { mut streams, since, stamps } = begun;
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
         {
@@ -322,11 +322,11 @@ impl Listening {
                 Err(_) => None,
             };
             if (event.is_some() || !self.under_way.is_empty())
-                && let Err(end) = self.deal_with(event, &mut subscription, post).await
+                && let Err(end) = self.deal_with(event, &mut streams, post).await
             {
                 return end;
             }
-            if subscription.overflowed() {
+            if streams.overflowed() {
                 let message = "more changes were told than could be dealt with";
                 return End::Lost(error(ErrorKind::Full, message));
             }
@@ -342,7 +342,7 @@ impl Listening {
             drop(listener);
             if now >= next_heartbeat {
                 next_heartbeat = now + heartbeat;
-                if let Err(end) = self.beat(&mut subscription, post).await {
+                if let Err(end) = self.beat(&mut streams, post).await {
                     return end;
                 }
             }
@@ -350,15 +350,15 @@ impl Listening {
     }
 
     /// Asks for a sign of life, and what was told until then.
-    async fn beat(&mut self, subscription: &mut Subscription, post: Post) -> Result<(), End> {
+    async fn beat(&mut self, streams: &mut Streams, post: Post) -> Result<(), End> {
         let until = self.listener.upgrade().ok_or(End::Stopped)?.now();
         let settings = &self.common.settings;
-        let asked = subscription.stamps(&settings.prefix, settings.heartbeat / 2);
+        let asked = streams.stamps(&settings.prefix, settings.heartbeat / 2);
         let stamps = asked.await.map_err(End::Lost)?;
         let event = self.events.try_recv().ok();
-        self.deal_with(event, subscription, post).await?;
+        self.deal_with(event, streams, post).await?;
         // What is under way is not dealt with.
-        if !subscription.overflowed() && self.under_way.is_empty() {
+        if !streams.overflowed() && self.under_way.is_empty() {
             let listener = self.listener.upgrade().ok_or(End::Stopped)?;
             listener.told_until(post, until, &stamps);
         }
@@ -369,14 +369,14 @@ impl Listening {
     async fn deal_with(
         &mut self,
         mut next: Option<Event>,
-        subscription: &mut Subscription,
+        streams: &mut Streams,
         post: Post,
     ) -> Result<(), End> {
         let (mut changed, mut everything, mut end) = (Vec::new(), false, None);
         while let Some(event) = next {
             match event {
                 Event::Told { serial, told } if serial == self.serial => {
-                    subscription.took();
+                    streams.took();
                     match told {
                         Told::Names(names) => changed.extend(names),
                         Told::Everything => everything = true,
@@ -434,7 +434,7 @@ impl Listening {
             return Ok(());
         }
         let limit = self.common.settings.heartbeat / 2;
-        let present = subscription.look(prefix, &own, limit).await.map_err(End::Lost)?;
+        let present = streams.look(prefix, &own, limit).await.map_err(End::Lost)?;
         let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
         for (key, present) in own.into_iter().zip(present) {
             if now < late(key) && listener.is_under_way(post, key, present) {

@@ -59,6 +59,8 @@ pub struct RedisOptions {
     sentinel_master: Option<String>,
     sentinel_username: Option<String>,
     sentinel_password: Option<String>,
+    cluster: bool,
+    nodes: Option<String>,
     tls: Option<bool>,
     tls_ca_file: Option<PathBuf>,
     prefix: String,
@@ -89,6 +91,8 @@ impl Default for RedisOptions {
             sentinel_master: None,
             sentinel_username: None,
             sentinel_password: None,
+            cluster: false,
+            nodes: None,
             tls: None,
             tls_ca_file: None,
             prefix: "tierce".to_owned(),
@@ -206,6 +210,28 @@ impl RedisOptions {
     #[must_use]
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
         self.sentinel_password = Some(password.into());
+        self
+    }
+
+    /// Takes the server for a node of a cluster, and asks the masters of that cluster. Default:
+    /// false. Not over a unix socket, and in database 0 alone.
+    ///
+    /// There is a connection to each master. The ACL user needs the rights to `CLUSTER SLOTS`,
+    /// `CLUSTER INFO`, `ASKING`, `ROLE` and `INFO`. A group of keys (there are 256) whose slot came
+    /// to another master, after a failover or by resharding, is cold there.
+    #[must_use]
+    pub fn cluster(mut self, cluster: bool) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    /// Sets nodes of the cluster, in place of host and port: `host:port`, apart by commas; a port
+    /// that is left out is 6379. 1 to 32. Default: none. Needs [`cluster`](Self::cluster).
+    ///
+    /// One that can be reached is enough: it knows the others.
+    #[must_use]
+    pub fn nodes(mut self, addresses: impl Into<String>) -> Self {
+        self.nodes = Some(addresses.into());
         self
     }
 
@@ -391,6 +417,8 @@ impl fmt::Debug for RedisOptions {
             .field("sentinel_master", &self.sentinel_master)
             .field("sentinel_username", &self.sentinel_username.as_ref().map(|_| "(hidden)"))
             .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "(hidden)"))
+            .field("cluster", &self.cluster)
+            .field("nodes", &self.nodes)
             .field("tls", &self.tls)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("prefix", &self.prefix)

@@ -38,12 +38,19 @@ pub(in super::super) enum Place {
     One(Address),
     /// Where the master is that these name.
     Sentinels(Sentinels),
+    /// On the masters of the cluster that these are nodes of.
+    Cluster(Vec<Address>),
 }
 
 impl Place {
     /// True where another server may take over, without changes that the one before confirmed.
     pub(in super::super) fn may_change(&self) -> bool {
         !matches!(self, Self::One(_))
+    }
+
+    /// True where several servers have parts of it.
+    pub(in super::super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
     }
 }
 
@@ -54,6 +61,10 @@ impl fmt::Display for Place {
             Self::Sentinels(sentinels) => {
                 write!(out, "master {} of the sentinels ", sentinels.master)?;
                 write_list(out, &sentinels.addresses)
+            }
+            Self::Cluster(nodes) => {
+                write!(out, "the cluster of ")?;
+                write_list(out, nodes)
             }
         }
     }
@@ -91,9 +102,46 @@ impl Named {
 }
 
 impl RedisOptions {
-    /// What sentinels, URL, path, or host and port say.
+    /// What sentinels, nodes, URL, path, or host and port say.
     pub(super) fn named(&self) -> Result<Named> {
-        let plain = self.host.is_some() || self.port.is_some();
+        if !self.cluster {
+            if self.nodes.is_some() {
+                return Err(wrong("nodes: need cluster = true"));
+            }
+            return self.named_alone();
+        }
+        if self.sentinels.is_some() {
+            return Err(wrong("cluster = true: not together with sentinels"));
+        }
+        if self.database.is_some_and(|database| database != 0) {
+            return Err(wrong("database: must be 0 in a cluster"));
+        }
+        if let Some(list) = &self.nodes {
+            if self.is_plain() || self.url.is_some() || self.unix_path.is_some() {
+                return Err(wrong("nodes: not together with url, host, port or unix_path"));
+            }
+            let nodes = parse_list("nodes", list, DEFAULT_PORT)?;
+            return Ok(Named::nameless(Place::Cluster(nodes)));
+        }
+        let named = self.named_alone()?;
+        if named.database != 0 {
+            return Err(wrong("url: must be of database 0 in a cluster"));
+        }
+        match named.place {
+            Place::One(node @ Address::Tcp(..)) => {
+                Ok(Named { place: Place::Cluster(vec![node]), ..named })
+            }
+            _ => Err(wrong("cluster = true: not over a unix socket")),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.host.is_some() || self.port.is_some()
+    }
+
+    /// The same without a cluster.
+    fn named_alone(&self) -> Result<Named> {
+        let plain = self.is_plain();
         if let Some(sentinels) = self.checked_sentinels()? {
             if plain || self.url.is_some() || self.unix_path.is_some() {
                 return Err(wrong("sentinels: not together with url, host, port or unix_path"));

@@ -28,6 +28,17 @@ fn sentinels_are_addresses_apart_by_commas() {
 }
 
 #[test]
+fn nodes_of_a_cluster_are_a_list_or_the_one_server() {
+    let place = |options: RedisOptions| {
+        options.cluster(true).check().unwrap_or_else(|e| panic!("{e}")).place.to_string()
+    };
+    let new = RedisOptions::new;
+    assert_eq!(place(new().nodes("a:1,b")), "the cluster of a:1, b:6379");
+    assert_eq!(place(new().url("redis://u:p@h:7/0")), "the cluster of h:7");
+    assert_eq!(place(new().host("h")), "the cluster of h:6379");
+}
+
+#[test]
 fn each_wrong_option_is_named_with_its_rule() {
     let new = RedisOptions::new;
     for (options, part) in [
@@ -78,6 +89,13 @@ fn each_wrong_option_is_named_with_its_rule() {
         (watched("redis://a"), "apart by commas"),
         (watched("::1"), "apart by commas"),
         (watched(&"a,".repeat(33)), "1 to 32"),
+        (watched("a:1").cluster(true), "not together with sentinels"),
+        (new().nodes("a:1"), "nodes: need cluster"),
+        (new().cluster(true).nodes("a:x"), "redis.nodes = \"a:x\""),
+        (new().cluster(true).nodes("a").host("b"), "nodes: not together"),
+        (new().cluster(true).unix_path("/s"), "unix socket"),
+        (new().cluster(true).database(1), "database: must be 0"),
+        (new().cluster(true).url("redis://h/1"), "database 0"),
     ] {
         let message = message(options);
         assert!(message.contains(part), "{message} lacks {part}");
