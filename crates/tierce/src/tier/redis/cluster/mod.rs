@@ -28,12 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::Notify, time::sleep};
 
+use self::slots::Shares;
 pub(super) use self::{redirect::Redirect, survey::survey};
 use super::{
     link::{self, Common, Link},
@@ -57,16 +54,9 @@ const LONGEST_REST: Duration = Duration::from_millis(500);
 /// How often callers look whether there is a first map.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What the surveyor is told.
-enum Message {
-    Survey,
-    Stop,
-}
-
 /// The links of this process to the masters of a cluster.
 pub(super) struct Cluster {
     shared: Arc<Shared>,
-    surveyor: UnboundedSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,6 +64,10 @@ struct Shared {
     common: Arc<Common>,
     handle: Handle,
     state: Mutex<State>,
+    /// Somebody wants a survey.
+    wanted: Notify,
+    /// The thread is to end.
+    stopped: Notify,
 }
 
 #[derive(Default)]
@@ -87,8 +81,6 @@ struct State {
     nodes: Vec<Address>,
     /// Why the latest survey failed.
     down: Option<Error>,
-    /// A survey was asked for that has not begun.
-    is_wanted: bool,
 }
 
 impl Cluster {
@@ -102,17 +94,21 @@ impl Cluster {
             common: Arc::clone(common),
             handle: runtime.handle().clone(),
             state: Mutex::new(State::default()),
+            wanted: Notify::new(),
+            stopped: Notify::new(),
         });
-        let (surveyor, messages) = mpsc::unbounded_channel();
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("tierce-l3".to_owned())
             .spawn(move || {
-                runtime.block_on(of_thread.survey_when_wanted(messages));
+                let of_surveyor = Arc::clone(&of_thread);
+                runtime.spawn(async move { of_surveyor.survey_when_wanted().await });
+                runtime.block_on(of_thread.stopped.notified());
+                // With the surveyor, whatever it waits for.
                 runtime.shutdown_background();
             })
             .map_err(|cause| error(ErrorKind::Io, "no thread for L3").caused_by(cause))?;
-        Ok(Self { shared, surveyor, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// The link to the master of a stripe. Waits for the first map until `deadline`, which is
@@ -174,10 +170,7 @@ impl Cluster {
 
     /// Has the nodes asked who serves what.
     pub(super) fn want_survey(&self) {
-        if !std::mem::replace(&mut self.shared.state.lock().is_wanted, true) {
-            // The surveyor is gone only when the cache is closed.
-            _ = self.surveyor.send(Message::Survey);
-        }
+        self.shared.wanted.notify_one();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -203,7 +196,7 @@ impl Cluster {
             std::mem::take(&mut state.links)
         };
         links.values().for_each(|link| link.stop());
-        _ = self.surveyor.send(Message::Stop);
+        self.shared.stopped.notify_one();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // Nobody waits for what it does, so a panic of it concerns nobody here.
@@ -224,45 +217,35 @@ impl State {
     }
 }
 
-/// Returns when the thread is to end; who wants a survey meanwhile has it anyway.
-async fn wait_for_stop(messages: &mut UnboundedReceiver<Message>) {
-    while let Some(Message::Survey) = messages.recv().await {}
-}
-
 impl Shared {
     fn link_to(&self, state: &mut State, address: &Address) -> Arc<Link> {
         let start = || Arc::new(Link::at(&self.common, address, &self.handle));
         Arc::clone(state.links.entry(address.clone()).or_insert_with(start))
     }
 
-    async fn survey_when_wanted(&self, mut messages: UnboundedReceiver<Message>) {
-        while let Some(Message::Survey) = messages.recv().await {
+    async fn survey_when_wanted(&self) {
+        loop {
+            self.wanted.notified().await;
             let mut rest = REST;
             loop {
-                let nodes = {
-                    let mut state = self.state.lock();
-                    state.is_wanted = false;
-                    known_nodes(&self.common, &state.nodes)
-                };
+                let nodes = known_nodes(&self.common, &self.state.lock().nodes);
                 let outcome = survey(&self.common, nodes).await;
-                let is_sound = outcome.as_ref().is_ok_and(|shares| shares.is_sound());
+                let is_sound = outcome.as_ref().is_ok_and(Shares::is_sound);
                 match outcome {
                     Ok(shares) => self.take(&shares),
                     Err(error) => self.state.lock().down = Some(error),
                 }
                 // Who wants the next one meanwhile is heard after it.
-                match timeout(random::jittered(rest), wait_for_stop(&mut messages)).await {
-                    Ok(()) => return,
-                    Err(_) => rest = (2 * rest).min(LONGEST_REST),
-                }
+                sleep(random::jittered(rest)).await;
+                rest = (2 * rest).min(LONGEST_REST);
                 let mut state = self.state.lock();
                 if state.map.is_none() {
                     // The next caller has it tried again.
-                    (state.down, state.is_wanted) = (None, false);
+                    state.down = None;
                     break;
                 }
                 // While a master is away nobody may ask, so nobody would find the next one.
-                if is_sound && !state.has_link_down() && !state.is_wanted {
+                if is_sound && !state.has_link_down() {
                     break;
                 }
             }
@@ -270,7 +253,7 @@ impl Shared {
     }
 
     /// Takes a new map into use, and gives up the links to those that are masters no more.
-    fn take(&self, shares: &slots::Shares) {
+    fn take(&self, shares: &Shares) {
         let mut left = Vec::new();
         {
             let mut state = self.state.lock();
