@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
 use tierce::{
-    BreakerOptions, Bytes, Cache, MemoryOptions, Origin, RedisOptions, TierKind, Tiering,
+    BreakerOptions, Bytes, Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind,
+    TierStats, Tiering,
 };
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server, command_line},
+    store_folder,
+    stub::Stub,
     traffic::{Traffic, wait_for_l3},
 };
 
@@ -62,13 +66,25 @@ impl Nodes {
     }
 
     fn host(&self, tiering: Tiering) -> Cache {
-        let cache = Cache::builder()
+        self.host_with(tiering, None)
+    }
+
+    /// A host whose processes share a store in this folder.
+    fn host_with_store(&self, folder: &TempDir) -> Cache {
+        let store = StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+        self.host_with(Tiering::L1L2L3, Some(store))
+    }
+
+    fn host_with(&self, tiering: Tiering, store: Option<StoreOptions>) -> Cache {
+        let mut builder = Cache::builder()
             .tiering(tiering)
             .memory(MemoryOptions::new().max_entries(10_000))
             .redis(self.options())
-            .breaker(BreakerOptions::new().open_for(OPEN))
-            .build()
-            .unwrap();
+            .breaker(BreakerOptions::new().open_for(OPEN));
+        if let Some(store) = store {
+            builder = builder.shared(store);
+        }
+        let cache = builder.build().unwrap();
         cache.get("nothing");
         cache
     }
@@ -176,7 +192,8 @@ fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
 #[test]
 fn callers_see_no_error_and_no_wrong_value_while_slots_move_under_load() {
     let nodes = Nodes::start(0);
-    let hosts = [Tiering::L1L3, Tiering::L1L3].map(|tiering| nodes.host(tiering));
+    let folder = store_folder();
+    let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
     hosts.iter().for_each(wait_for_stream);
     let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
     let [checked, wrong, errors] = traffic.during(|| {
@@ -242,7 +259,8 @@ fn a_slot_that_came_to_a_master_nobody_listens_to_has_no_stale_copies() {
 #[test]
 fn no_wrong_value_is_seen_while_a_master_is_lost_under_load() {
     let mut nodes = Nodes::start(1);
-    let hosts = [Tiering::L1L3, Tiering::L1L3].map(|tiering| nodes.host(tiering));
+    let folder = store_folder();
+    let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
     let probe = nodes.host(Tiering::L3);
     hosts.iter().for_each(wait_for_stream);
     let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
@@ -299,6 +317,29 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     }
     println!("{reads} reads, {found_new} of the new value");
     assert!(found_new * 2 > reads, "the other masters lost nothing");
+}
+
+#[test]
+fn nodes_that_name_each_other_for_ever_are_asked_a_few_times_and_no_longer_than_the_deadline() {
+    for reply in ["-MOVED 1 {}", "-ASK 1 {}", "-TRYAGAIN later", "-CLUSTERDOWN for ever"] {
+        let stub = Stub::start(reply);
+        let options = RedisOptions::new()
+            .cluster(true)
+            .nodes(stub.address())
+            .read_timeout(Duration::from_millis(300))
+            .coherence(false);
+        let builder = Cache::builder().tiering(Tiering::L3).redis(options);
+        let cache = builder.build().unwrap();
+        let begin = Instant::now();
+        assert_eq!(cache.get("key"), None);
+        let took = begin.elapsed();
+        println!("{reply}: asked {} times in {took:?}", stub.asked());
+        // With ASK each attempt asks once more at the node that is named.
+        assert!((1..=14).contains(&stub.asked()), "{reply}: {}", stub.asked());
+        assert!(took < Duration::from_millis(1000), "{reply}: {took:?}");
+        let errors = cache.stats().tiers.iter().map(TierStats::errors_total).sum::<u64>();
+        assert_eq!(errors, 1, "{reply}");
+    }
 }
 
 #[test]

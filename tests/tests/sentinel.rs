@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{BreakerOptions, Cache, MemoryOptions, Origin, RedisOptions, TierKind, Tiering};
+use tempfile::TempDir;
+use tierce::{
+    BreakerOptions, Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind, Tiering,
+};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server},
+    store_folder,
     traffic::{Traffic, wait_for_l3},
 };
 
@@ -64,13 +68,25 @@ impl Watched {
     }
 
     fn host(&self, tiering: Tiering) -> Cache {
-        let cache = Cache::builder()
+        self.host_with(tiering, None)
+    }
+
+    /// A host whose processes share a store in this folder.
+    fn host_with_store(&self, folder: &TempDir) -> Cache {
+        let store = StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+        self.host_with(Tiering::L1L2L3, Some(store))
+    }
+
+    fn host_with(&self, tiering: Tiering, store: Option<StoreOptions>) -> Cache {
+        let mut builder = Cache::builder()
             .tiering(tiering)
             .memory(MemoryOptions::new().max_entries(10_000))
             .redis(self.options())
-            .breaker(BreakerOptions::new().open_for(OPEN))
-            .build()
-            .unwrap();
+            .breaker(BreakerOptions::new().open_for(OPEN));
+        if let Some(store) = store {
+            builder = builder.shared(store);
+        }
+        let cache = builder.build().unwrap();
         cache.get("nothing");
         cache
     }
@@ -158,7 +174,8 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
 #[test]
 fn callers_see_no_error_and_no_old_value_while_a_master_is_replaced_under_load() {
     let mut watched = Watched::start(2);
-    let hosts = [Tiering::L1L3, Tiering::L1L3].map(|tiering| watched.host(tiering));
+    let folder = store_folder();
+    let hosts = [watched.host_with_store(&folder), watched.host(Tiering::L1L3)];
     let probe = watched.host(Tiering::L3);
     hosts.iter().for_each(wait_for_stream);
     let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
