@@ -140,6 +140,12 @@ impl Config {
         if let Some(path) = &section.tls_ca_file {
             options = options.tls_ca_file(path);
         }
+        if let Some(path) = &section.tls_certificate {
+            options = options.tls_certificate(path);
+        }
+        if let Some(path) = &section.tls_key {
+            options = options.tls_key(path);
+        }
         if let Some(key) = &section.seal_key {
             options = options.seal_key(key.expose());
         }

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_unix(config)?;
     check_sentinels(config)?;
     check_cluster(config)?;
+    check_certificate(config)?;
     check_user(config)
 }
 
@@ -177,6 +178,15 @@ fn check_cluster(config: &Config) -> Result<()> {
         if is_set {
             return Err(conflict(config, "redis.cluster", key, rule));
         }
+    }
+    Ok(())
+}
+
+/// A certificate is of no use without its key.
+fn check_certificate(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.tls_certificate.is_some() != redis.tls_key.is_some() {
+        return Err(conflict(config, "redis.tls_certificate", "redis.tls_key", "both are needed"));
     }
     Ok(())
 }

@@ -146,6 +146,10 @@ pub struct RedisSection {
     pub tls: bool,
     /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
     pub tls_ca_file: Option<PathBuf>,
+    /// `redis.tls_certificate`: PEM file of the certificate that the server is shown.
+    pub tls_certificate: Option<PathBuf>,
+    /// `redis.tls_key`: PEM file of its private key.
+    pub tls_key: Option<PathBuf>,
     /// `redis.username`.
     pub username: Option<String>,
     /// `redis.password`.
@@ -193,6 +197,8 @@ impl Default for RedisSection {
             nodes: None,
             tls: false,
             tls_ca_file: None,
+            tls_certificate: None,
+            tls_key: None,
             username: None,
             password: None,
             database: 0,

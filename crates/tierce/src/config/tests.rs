@@ -44,7 +44,11 @@ fn sample(key: &str) -> &'static str {
         "tiering" => "L1L2L3",
         "metrics_enabled" | "redis.tls" | "redis.cluster" => "true",
         "shared.resize" | "shared.survive_truncation" | "shared.mapped_reads" => "true",
-        "shared.directory" | "redis.unix" | "redis.tls_ca_file" => "/run/tierce",
+        "shared.directory"
+        | "redis.unix"
+        | "redis.tls_ca_file"
+        | "redis.tls_certificate"
+        | "redis.tls_key" => "/run/tierce",
         "shared.name" => "orders",
         "redis.url" => "redis://cache:6380/1",
         "redis.coherence" => "false",
@@ -94,6 +98,8 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
             "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
             "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
             "redis.nodes" => &[("redis.cluster", "CACHE_REDIS_CLUSTER", "true")],
+            "redis.tls_certificate" => &[("redis.tls_key", "CACHE_REDIS_TLS_KEY", "/k")],
+            "redis.tls_key" => &[("redis.tls_certificate", "CACHE_REDIS_TLS_CERTIFICATE", "/c")],
             "redis.sentinels" => &[master],
             "redis.sentinel_master" => &[sentinels],
             "redis.sentinel_password" => &[sentinels, master],

@@ -127,7 +127,10 @@ impl RedisTier {
     pub(crate) fn new(options: RedisOptions) -> Result<Self> {
         let settings = options.check()?;
         let connector = match settings.tls {
-            true => Some(secure::connector(settings.tls_ca_file.as_deref())?),
+            true => Some(secure::connector(
+                settings.tls_ca_file.as_deref(),
+                settings.tls_identity.as_ref(),
+            )?),
             false => None,
         };
         let common = Common { settings, counters: Arc::new(Counters::default()), connector };

@@ -63,6 +63,8 @@ pub struct RedisOptions {
     nodes: Option<String>,
     tls: Option<bool>,
     tls_ca_file: Option<PathBuf>,
+    tls_certificate: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     prefix: String,
     connect_timeout: Duration,
     read_timeout: Duration,
@@ -95,6 +97,8 @@ impl Default for RedisOptions {
             nodes: None,
             tls: None,
             tls_ca_file: None,
+            tls_certificate: None,
+            tls_key: None,
             prefix: "tierce".to_owned(),
             connect_timeout: Duration::from_millis(500),
             read_timeout: Duration::from_millis(50),
@@ -248,6 +252,23 @@ impl RedisOptions {
     #[must_use]
     pub fn tls_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls_ca_file = Some(path.into());
+        self
+    }
+
+    /// Shows the server this certificate, for one that asks for it (`tls-auth-clients`): a PEM file,
+    /// first our own certificate, then those between it and the authority. Default: none. Needs a
+    /// [`tls_key`](Self::tls_key). The file is read when the tier is made.
+    #[must_use]
+    pub fn tls_certificate(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls_certificate = Some(path.into());
+        self
+    }
+
+    /// Sets the PEM file of the private key of the [`tls_certificate`](Self::tls_certificate). Not
+    /// encrypted. Default: none.
+    #[must_use]
+    pub fn tls_key(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls_key = Some(path.into());
         self
     }
 
@@ -421,6 +442,8 @@ impl fmt::Debug for RedisOptions {
             .field("nodes", &self.nodes)
             .field("tls", &self.tls)
             .field("tls_ca_file", &self.tls_ca_file)
+            .field("tls_certificate", &self.tls_certificate)
+            .field("tls_key", &self.tls_key)
             .field("prefix", &self.prefix)
             .field("connect_timeout", &self.connect_timeout)
             .field("read_timeout", &self.read_timeout)

@@ -80,6 +80,15 @@ impl RedisOptions {
         if self.tls_ca_file.is_some() && !tls {
             return Err(wrong("tls_ca_file: set, but tls is off"));
         }
+        let tls_identity = match (self.tls_certificate, self.tls_key) {
+            (None, None) => None,
+            (Some(_), None) => return Err(wrong("tls_certificate: needs a tls_key")),
+            (None, Some(_)) => return Err(wrong("tls_key: needs a tls_certificate")),
+            (Some(_), Some(_)) if !tls => {
+                return Err(wrong("tls_certificate: set, but tls is off"));
+            }
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+        };
         if tls && !cfg!(feature = "tls") {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -94,6 +103,7 @@ impl RedisOptions {
             database: named.database,
             tls,
             tls_ca_file: self.tls_ca_file,
+            tls_identity,
             prefix: self.prefix,
             connect_timeout: self.connect_timeout,
             read_timeout: self.read_timeout,
@@ -140,6 +150,8 @@ pub(in super::super) struct Settings {
     pub(in super::super) database: i64,
     pub(in super::super) tls: bool,
     pub(in super::super) tls_ca_file: Option<PathBuf>,
+    /// The files of our certificate and of its key.
+    pub(in super::super) tls_identity: Option<(PathBuf, PathBuf)>,
     pub(in super::super) prefix: String,
     pub(in super::super) connect_timeout: Duration,
     pub(in super::super) read_timeout: Duration,
