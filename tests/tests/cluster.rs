@@ -343,6 +343,18 @@ fn nodes_that_name_each_other_for_ever_are_asked_a_few_times_and_no_longer_than_
 }
 
 #[test]
+fn a_node_of_a_cluster_that_is_taken_for_one_server_is_not_followed() {
+    let stub = Stub::start("-MOVED 1 {}");
+    let port = stub.address().rsplit(':').next().unwrap().parse().unwrap();
+    let options = RedisOptions::new().host("127.0.0.1").port(port).coherence(false);
+    let cache = Cache::builder().tiering(Tiering::L3).redis(options).build().unwrap();
+    assert_eq!(cache.get("key"), None);
+    assert_eq!(stub.asked(), 1, "redirections are not followed");
+    let errors = cache.stats().tier(TierKind::Redis).unwrap().errors.clone();
+    assert_eq!(errors.keys().copied().collect::<Vec<_>>(), ["unsupported"]);
+}
+
+#[test]
 fn a_server_that_is_no_node_of_a_cluster_is_told_so() {
     let alone = Server::start(&[]);
     let options = RedisOptions::new().cluster(true).nodes(alone.address());
