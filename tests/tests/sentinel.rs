@@ -171,8 +171,7 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     wait_until("a change", || hosts[1].get("key 0").as_deref() == Some(b"newest"));
 }
 
-#[test]
-fn callers_see_no_error_and_no_old_value_while_a_master_is_replaced_under_load() {
+fn a_master_is_replaced_under_load(mut lose: impl FnMut(&mut Server), find: impl Fn(&Server)) {
     let mut watched = Watched::start(2);
     let folder = store_folder();
     let hosts = [watched.host_with_store(&folder), watched.host(Tiering::L1L3)];
@@ -182,17 +181,29 @@ fn callers_see_no_error_and_no_old_value_while_a_master_is_replaced_under_load()
     let [checked, wrong, errors] = traffic.during(|| {
         thread::sleep(Duration::from_secs(2));
         let master = watched.master();
-        watched.servers[master].kill();
+        lose(&mut watched.servers[master]);
         let begin = Instant::now();
         wait_until("another master", || watched.master() != master);
         println!("named after {:?}", begin.elapsed());
         println!("back after {:?}", wait_for_l3(&probe, 3, begin));
         assert_ne!(watched.master(), master);
+        find(&watched.servers[master]);
         thread::sleep(SETTLED + Duration::from_secs(2));
     });
     println!("{checked} reads judged, {wrong} wrong, {errors} errors");
     assert_eq!((wrong, errors), (0, 0));
     assert!(checked > 10_000);
+}
+
+#[test]
+fn callers_see_no_error_and_no_old_value_while_a_master_is_killed_under_load() {
+    a_master_is_replaced_under_load(Server::kill, |_| ());
+}
+
+#[test]
+fn callers_see_no_error_and_no_old_value_while_a_master_stands_still_and_comes_back() {
+    let stop = |master: &mut Server| master.signal(libc::SIGSTOP);
+    a_master_is_replaced_under_load(stop, |master| master.signal(libc::SIGCONT));
 }
 
 #[test]
