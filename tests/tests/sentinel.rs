@@ -171,6 +171,29 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     wait_until("a change", || hosts[1].get("key 0").as_deref() == Some(b"newest"));
 }
 
+#[test]
+fn what_is_set_at_a_new_master_is_there_though_nobody_read_it_before() {
+    let mut watched = Watched::start(1);
+    let options = watched.options().coherence(false);
+    let build = |options| Cache::builder().tiering(Tiering::L3).redis(options).build().unwrap();
+    let (cache, probe) = (build(options.clone()), build(options.prefix("probe")));
+    for key in 0..300 {
+        cache.set(format!("{key}"), "first".into()).unwrap();
+    }
+    for key in 0..300 {
+        assert_eq!(cache.get(format!("{key}")).as_deref(), Some(&b"first"[..]), "{key}");
+    }
+    watched.servers[0].kill();
+    wait_for_l3(&probe, 3, Instant::now());
+    drop(cache);
+    let cache = build(watched.options().coherence(false));
+    for key in 0..300 {
+        cache.set(format!("{key}"), "second".into()).unwrap();
+    }
+    let names: Vec<_> = (0..300).map(|key| format!("{key}")).collect();
+    assert!(cache.get_many(&names).iter().all(|found| found.as_deref() == Some(b"second")));
+}
+
 fn a_master_is_replaced_under_load(mut lose: impl FnMut(&mut Server), find: impl Fn(&Server)) {
     let mut watched = Watched::start(2);
     let folder = store_folder();

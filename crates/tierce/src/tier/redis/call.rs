@@ -165,10 +165,12 @@ impl<'a> Call<'a> {
 
     /// The deadline as the clock of a server shows it, in milliseconds.
     pub(super) fn server_deadline(&self, link: &Link) -> Result<i64> {
-        if let Some(deadline) = link.clock().at(self.deadline) {
+        if let Some(deadline) = link.clock().at(self.deadline)
+            && (!link.may_change() || link.reign().1.is_some())
+        {
             return Ok(deadline);
         }
-        // Its clock is asked for when the connection is made.
+        // Its clock and its reign are asked for when the connection is made.
         link.replies(Work::One(redis::cmd("PING")), self.deadline, self.timeout)?;
         link.clock().at(self.deadline).ok_or_else(unexpected)
     }

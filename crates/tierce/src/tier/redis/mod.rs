@@ -363,17 +363,28 @@ impl RemoteTier for RedisTier {
         let names = self.names(key);
         let body = self.seal(key, record)?;
         let arguments = |link: &Link| {
-            Ok(vec![
-                random_start(),
-                random_start(),
-                body.clone(),
-                ttl.clone(),
-                Bytes::from(call.server_deadline(link)?.to_string()),
-            ])
+            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
+            let starts = [random_start(), random_start()];
+            let mut arguments = Vec::with_capacity(6);
+            arguments.extend(starts);
+            arguments.extend([body.clone(), ttl.clone(), not_after]);
+            if link.may_change() {
+                let (_, reign) = link.reign();
+                let reign = reign.ok_or_else(keeper::replaced)?;
+                arguments.push(Bytes::copy_from_slice(reign.name()));
+            }
+            Ok(arguments)
         };
+        let stripe = key::group(key);
+        let of_reign = self.reign_name(stripe).map(|reign| {
+            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
+            [reign, notice]
+        });
+        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
+        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
+        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
         for _ in 0..2 {
-            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
-            let (reply, link) = call.run(key::group(key), &scripts::WRITE, &names, &arguments)?;
+            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
             let Value::Array(parts) = reply else { return Err(unexpected()) };
             let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
                 return Err(unexpected());
