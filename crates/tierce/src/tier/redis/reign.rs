@@ -12,11 +12,11 @@
 //!                                                             random, then it has this one
 //! ```
 //!
-//! That is one script, so it happens once for each stripe and change of master, by whoever comes
-//! first: who reads a key, and who begins to listen. It voids all records and tokens of before, the
-//! notice has all hosts that listen void their copies, and the stamps tell those that listen later.
-//! A server that was started anew has another run id too, so what it brings back from its disk is
-//! void as well.
+//! That is one step of the server, so it happens once for each stripe and change of master, by
+//! whoever comes first: who reads a key or writes one, or begins to listen. It voids all records and
+//! tokens of before, the notice has all hosts that listen void their copies, and the stamps tell those
+//! that listen later. A server that was started anew has another run id too, so what it brings back
+//! from its disk is void as well.
 
 use std::sync::Arc;
 
