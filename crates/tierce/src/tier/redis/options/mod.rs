@@ -305,7 +305,7 @@ impl RedisOptions {
     }
 
     /// Sets how many requests may be under way at once; more fail at once with
-    /// [`ErrorKind::Busy`]. Default: 1024. 1 to 2^20.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy). Default: 1024. 1 to 2^20.
     #[must_use]
     pub fn queue(mut self, requests: usize) -> Self {
         self.queue = requests;
