@@ -2,11 +2,15 @@
 //! versions that all processes see, worker processes, a real redis-server and a bad way to it.
 
 pub mod board;
+pub mod history;
 pub mod hosts;
 pub mod loads;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod server;
+pub mod stub;
+pub mod traffic;
 pub mod value;
 
 /// A new folder for a store, on tmpfs where there is one; removed when dropped.

@@ -103,15 +103,34 @@ impl Config {
             .on_loss(section.on_loss)
             .compression(section.compression)
             .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));
-        options = match (&section.url, &section.unix) {
-            (Some(url), _) => options.url(url.expose()),
-            (None, Some(path)) => options.unix_path(path).database(section.database.into()),
-            (None, None) => options
+        options = match (&section.url, &section.unix, &section.sentinels) {
+            (Some(url), ..) => options.url(url.expose()),
+            (None, Some(path), _) => options.unix_path(path).database(section.database.into()),
+            (None, None, Some(sentinels)) => {
+                options.sentinels(sentinels).database(section.database.into()).tls(section.tls)
+            }
+            (None, None, None) if section.nodes.is_some() => {
+                options.database(section.database.into()).tls(section.tls)
+            }
+            (None, None, None) => options
                 .host(&section.host)
                 .port(section.port)
                 .database(section.database.into())
                 .tls(section.tls),
         };
+        options = options.cluster(section.cluster);
+        if let Some(nodes) = &section.nodes {
+            options = options.nodes(nodes);
+        }
+        if let Some(name) = &section.sentinel_master {
+            options = options.sentinel_master(name);
+        }
+        if let Some(name) = &section.sentinel_username {
+            options = options.sentinel_username(name);
+        }
+        if let Some(password) = &section.sentinel_password {
+            options = options.sentinel_password(password.expose());
+        }
         if let Some(name) = &section.username {
             options = options.username(name);
         }
@@ -120,6 +139,12 @@ impl Config {
         }
         if let Some(path) = &section.tls_ca_file {
             options = options.tls_ca_file(path);
+        }
+        if let Some(path) = &section.tls_certificate {
+            options = options.tls_certificate(path);
+        }
+        if let Some(path) = &section.tls_key {
+            options = options.tls_key(path);
         }
         if let Some(key) = &section.seal_key {
             options = options.seal_key(key.expose());

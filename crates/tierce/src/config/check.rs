@@ -26,6 +26,9 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_seal(config)?;
     check_url(config)?;
     check_unix(config)?;
+    check_sentinels(config)?;
+    check_cluster(config)?;
+    check_certificate(config)?;
     check_user(config)
 }
 
@@ -113,6 +116,77 @@ fn check_unix(config: &Config) -> Result<()> {
         if is_given(config, key) {
             return Err(conflict(config, "redis.unix", key, "only one of the two may be given"));
         }
+    }
+    Ok(())
+}
+
+/// Sentinels say where the server is; no other key may say it too.
+fn check_sentinels(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.sentinels.is_none() {
+        for (key, is_set) in [
+            ("redis.sentinel_master", redis.sentinel_master.is_some()),
+            ("redis.sentinel_username", redis.sentinel_username.is_some()),
+            ("redis.sentinel_password", redis.sentinel_password.is_some()),
+        ] {
+            if is_set {
+                return Err(conflict(config, key, "redis.sentinels", "there are no sentinels"));
+            }
+        }
+        return Ok(());
+    }
+    if redis.sentinel_master.is_none() {
+        let rule = "sentinels need the name of a master";
+        return Err(conflict(config, "redis.sentinels", "redis.sentinel_master", rule));
+    }
+    if redis.sentinel_username.is_some() && redis.sentinel_password.is_none() {
+        let (name, password) = ("redis.sentinel_username", "redis.sentinel_password");
+        return Err(conflict(config, name, password, "both are needed"));
+    }
+    for key in ["redis.url", "redis.unix", "redis.host", "redis.port"] {
+        if is_given(config, key) {
+            let rule = "only one of the two may be given";
+            return Err(conflict(config, "redis.sentinels", key, rule));
+        }
+    }
+    Ok(())
+}
+
+/// The nodes of a cluster say where it is; no other key may say it too.
+fn check_cluster(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.nodes.is_some() {
+        if !redis.cluster {
+            let rule = "nodes are those of a cluster";
+            return Err(conflict(config, "redis.nodes", "redis.cluster", rule));
+        }
+        for key in ["redis.url", "redis.unix", "redis.host", "redis.port"] {
+            if is_given(config, key) {
+                let rule = "only one of the two may be given";
+                return Err(conflict(config, "redis.nodes", key, rule));
+            }
+        }
+    }
+    if !redis.cluster {
+        return Ok(());
+    }
+    for (key, is_set, rule) in [
+        ("redis.sentinels", redis.sentinels.is_some(), "only one of the two may be given"),
+        ("redis.unix", redis.unix.is_some(), "a cluster has no socket"),
+        ("redis.database", redis.database != 0, "a cluster has database 0 alone"),
+    ] {
+        if is_set {
+            return Err(conflict(config, "redis.cluster", key, rule));
+        }
+    }
+    Ok(())
+}
+
+/// A certificate is of no use without its key.
+fn check_certificate(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    if redis.tls_certificate.is_some() != redis.tls_key.is_some() {
+        return Err(conflict(config, "redis.tls_certificate", "redis.tls_key", "both are needed"));
     }
     Ok(())
 }

@@ -118,7 +118,8 @@ impl Default for SharedSection {
     }
 }
 
-/// The server of L3. Either `url`, or `unix`, or `host` and `port`.
+/// The server of L3. Either `url`, or `unix`, or `sentinels`, or `nodes`, or `host` and
+/// `port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSection {
     /// `redis.url`: may hold a password, so it is kept as a secret.
@@ -129,10 +130,26 @@ pub struct RedisSection {
     pub port: u16,
     /// `redis.unix`: path of a socket.
     pub unix: Option<PathBuf>,
+    /// `redis.sentinels`: who names the server, in place of `host` and `port`.
+    pub sentinels: Option<String>,
+    /// `redis.sentinel_master`: the name that they know it by.
+    pub sentinel_master: Option<String>,
+    /// `redis.sentinel_username`.
+    pub sentinel_username: Option<String>,
+    /// `redis.sentinel_password`.
+    pub sentinel_password: Option<Secret>,
+    /// `redis.cluster`: whether the server is a node of a cluster.
+    pub cluster: bool,
+    /// `redis.nodes`: nodes of that cluster, in place of `host` and `port`.
+    pub nodes: Option<String>,
     /// `redis.tls`.
     pub tls: bool,
     /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
     pub tls_ca_file: Option<PathBuf>,
+    /// `redis.tls_certificate`: PEM file of the certificate that the server is shown.
+    pub tls_certificate: Option<PathBuf>,
+    /// `redis.tls_key`: PEM file of its private key.
+    pub tls_key: Option<PathBuf>,
     /// `redis.username`.
     pub username: Option<String>,
     /// `redis.password`.
@@ -172,8 +189,16 @@ impl Default for RedisSection {
             host: "127.0.0.1".to_owned(),
             port: 6379,
             unix: None,
+            sentinels: None,
+            sentinel_master: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            cluster: false,
+            nodes: None,
             tls: false,
             tls_ca_file: None,
+            tls_certificate: None,
+            tls_key: None,
             username: None,
             password: None,
             database: 0,

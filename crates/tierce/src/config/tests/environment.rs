@@ -48,6 +48,39 @@ fn unknown_variables_of_ours_are_told_the_nearest_and_foreign_ones_are_left_alon
 }
 
 #[test]
+fn sentinels_come_with_a_name_and_in_place_of_an_address() {
+    let sentinels = ("CACHE_REDIS_SENTINELS", "a:1,b:2");
+    let master = ("CACHE_REDIS_SENTINEL_MASTER", "shop");
+    let config = env(&[sentinels, master]).unwrap();
+    assert_eq!(config.redis.sentinels.as_deref(), Some("a:1,b:2"));
+    holds(&refused(env(&[sentinels])), &["redis.sentinels = a:1,b:2", "name of a master"]);
+    holds(&refused(env(&[master])), &["redis.sentinel_master = shop", "no sentinels"]);
+    let message = refused(env(&[sentinels, master, ("REDIS_HOST", "h")]));
+    holds(&message, &["redis.sentinels", "redis.host = h", "only one"]);
+    let password = ("CACHE_REDIS_SENTINEL_PASSWORD", "hush");
+    let message = refused(env(&[password]));
+    holds(&message, &["redis.sentinel_password", "no sentinels"]);
+    assert!(!message.contains("hush"));
+    let message = refused(env(&[sentinels, master, ("CACHE_REDIS_SENTINEL_USERNAME", "ann")]));
+    holds(&message, &["redis.sentinel_username", "both are needed"]);
+}
+
+#[test]
+fn a_cluster_has_nodes_in_place_of_an_address_and_no_databases() {
+    let (cluster, nodes) = (("CACHE_REDIS_CLUSTER", "true"), ("CACHE_REDIS_NODES", "a:1,b:2"));
+    let config = env(&[cluster, nodes]).unwrap();
+    assert_eq!((config.redis.cluster, config.redis.nodes.as_deref()), (true, Some("a:1,b:2")));
+    assert!(env(&[cluster, ("REDIS_HOST", "h")]).unwrap().redis.cluster);
+    holds(&refused(env(&[nodes])), &["redis.nodes = a:1,b:2", "redis.cluster = false"]);
+    let message = refused(env(&[cluster, nodes, ("REDIS_PORT", "7")]));
+    holds(&message, &["redis.nodes", "redis.port = 7", "only one"]);
+    let message = refused(env(&[cluster, ("CACHE_REDIS_DATABASE", "3")]));
+    holds(&message, &["redis.cluster", "redis.database = 3", "database 0 alone"]);
+    let message = refused(env(&[cluster, ("CACHE_REDIS_UNIX", "/s")]));
+    holds(&message, &["redis.cluster", "redis.unix = /s", "no socket"]);
+}
+
+#[test]
 fn two_names_of_one_key_must_agree() {
     let both = |second| {
         env(&[("CACHE_ENCORE_MAX_ENTRIES", "500000"), ("CACHE_SHARED_MAX_ENTRIES", second)])

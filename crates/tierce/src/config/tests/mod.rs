@@ -52,9 +52,13 @@ fn sample(key: &str) -> &'static str {
         "service" => "orders",
         "environment" => "production",
         "tiering" => "L1L2L3",
-        "metrics_enabled" | "redis.tls" => "true",
+        "metrics_enabled" | "redis.tls" | "redis.cluster" => "true",
         "shared.resize" | "shared.survive_truncation" | "shared.mapped_reads" => "true",
-        "shared.directory" | "redis.unix" | "redis.tls_ca_file" => "/run/tierce",
+        "shared.directory"
+        | "redis.unix"
+        | "redis.tls_ca_file"
+        | "redis.tls_certificate"
+        | "redis.tls_key" => "/run/tierce",
         "shared.name" => "orders",
         "redis.url" => "redis://cache:6380/1",
         "redis.coherence" => "false",
@@ -96,19 +100,30 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let others = config.show().into_iter().filter(|shown| shown.key != field.key);
         assert_eq!(others.filter(|shown| shown.source != Source::Default).count(), 0);
 
-        // A user name is refused without a password, and older keys without one that seals.
-        let needs = match field.key {
-            "redis.username" => Some(("redis.password", "REDIS_PASSWORD", "p")),
-            "redis.older_seal_keys" => Some(("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)),
-            _ => None,
+        // Some keys are refused without others.
+        let sentinels = ("redis.sentinels", "CACHE_REDIS_SENTINELS", "a:1");
+        let master = ("redis.sentinel_master", "CACHE_REDIS_SENTINEL_MASTER", "m");
+        let password = ("redis.sentinel_password", "CACHE_REDIS_SENTINEL_PASSWORD", "p");
+        let needs: &[_] = match field.key {
+            "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
+            "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
+            "redis.nodes" => &[("redis.cluster", "CACHE_REDIS_CLUSTER", "true")],
+            "redis.tls_certificate" => &[("redis.tls_key", "CACHE_REDIS_TLS_KEY", "/k")],
+            "redis.tls_key" => &[("redis.tls_certificate", "CACHE_REDIS_TLS_CERTIFICATE", "/c")],
+            "redis.sentinels" => &[master],
+            "redis.sentinel_master" => &[sentinels],
+            "redis.sentinel_password" => &[sentinels, master],
+            "redis.sentinel_username" => &[sentinels, master, password],
+            _ => &[],
         };
-        let more = needs.map_or_else(String::new, |(key, _, text)| format!("\n{key}: '{text}'"));
+        let more: String =
+            needs.iter().map(|(key, _, text)| format!("\n{key}: '{text}'")).collect();
         let config = Config::from_text(&format!("{}: \"{text}\"{more}", field.key)).unwrap();
         assert_eq!((field.read)(&config), wanted, "{} by file", field.key);
 
         for name in field.variables() {
             let mut variables = vec![(name.as_str(), text)];
-            variables.extend(needs.map(|(_, name, text)| (name, text)));
+            variables.extend(needs.iter().map(|(_, name, text)| (*name, *text)));
             let config = env(&variables).unwrap();
             assert_eq!((field.read)(&config), wanted, "{} by {name}", field.key);
             assert_eq!(config.get(field.key).unwrap().source, Source::Environment { name });

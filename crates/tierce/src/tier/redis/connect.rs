@@ -6,11 +6,12 @@ use redis::{Cmd, Value};
 
 use super::{
     counters::Counters,
-    link::Common,
-    options::Settings,
+    link::{Common, unexpected},
+    options::{Address, Place, Settings},
     refusal::{self, RedisRefusal, error},
+    reign::Reign,
     reply::Limits,
-    scripts,
+    scripts, sentinel,
     server_clock::ServerClock,
     stream::Stream,
     wire::{Trouble, Wire},
@@ -20,29 +21,54 @@ use crate::error::{Error, ErrorKind, Result};
 /// Longest key that a cache takes, and room for the names and numbers beside a value.
 const BESIDE_VALUE: usize = 128 << 10;
 
-impl Limits {
-    /// What a server may answer: a value of the largest size that is allowed, and as much again
-    /// for a reply of several.
-    fn of(settings: &Settings) -> Self {
-        let string = settings.envelope.most_stored_bytes(BESIDE_VALUE);
-        Self { string, reply: 2 * string }
+/// What a server may answer: a value of the largest size that is allowed, and as much again for a
+/// reply of several.
+pub(super) fn limits(settings: &Settings) -> Limits {
+    let string = settings.envelope.most_stored_bytes(BESIDE_VALUE);
+    Limits { string, reply: 2 * string }
+}
+
+/// A connection that is ready for use.
+pub(super) struct Made {
+    pub(super) wire: Arc<Wire>,
+    pub(super) address: Address,
+    /// Where masters may change.
+    pub(super) reign: Option<Reign>,
+}
+
+/// Where a connection is to go now. In a cluster each connection has its own address.
+pub(super) async fn address(common: &Arc<Common>) -> Result<Address> {
+    match &common.settings.place {
+        Place::One(address) => Ok(address.clone()),
+        Place::Sentinels(sentinels) => sentinel::master(common, sentinels).await,
+        Place::Cluster(_) => Err(error(ErrorKind::Network, "a cluster has many addresses")),
     }
 }
 
-/// Makes a connection and sees that the server answers on it.
-pub(super) async fn connect(common: &Common, clock: &ServerClock) -> Result<Wire> {
+/// Makes a connection, to this node or where it is to go now, and sees that the server answers on
+/// it.
+pub(super) async fn connect(
+    common: &Arc<Common>,
+    node: Option<&Address>,
+    clock: &ServerClock,
+) -> Result<Made> {
     let settings = &common.settings;
+    let address = match node {
+        Some(node) => node.clone(),
+        None => address(common).await?,
+    };
     let counters: Arc<Counters> = Arc::clone(&common.counters);
-    let unreachable = |cause| refusal::from_connect(cause, &settings.address);
-    let mut stream = Stream::connect(&settings.address, common.connector.as_ref(), counters)
+    let unreachable = |cause| refusal::from_connect(cause, &address);
+    let mut stream = Stream::connect(&address, common.connector.as_ref(), counters)
         .await
         .map_err(unreachable)?;
-    let limits = Limits::of(settings);
+    let limits = limits(settings);
     let greeting = Greeting::of(settings);
     let replies = stream.ask(&greeting.bytes, greeting.commands, limits).await.map_err(as_error)?;
-    greeting.judge(&replies, clock)?;
+    let reign = greeting.judge(&replies, clock)?;
     let usual = settings.read_timeout.min(settings.write_timeout);
-    stream.into_wire(limits, usual).map_err(unreachable)
+    let wire = Arc::new(stream.into_wire(limits, usual).map_err(unreachable)?);
+    Ok(Made { wire, address, reign })
 }
 
 /// The error of a connection that is of no use any more.
@@ -64,12 +90,19 @@ struct Greeting {
     commands: usize,
     authenticates: bool,
     selects: bool,
+    asks_for_reign: bool,
 }
 
 impl Greeting {
     fn of(settings: &Settings) -> Self {
-        let mut greeting =
-            Self { bytes: Vec::new(), commands: 0, authenticates: false, selects: false };
+        let asks_for_reign = settings.place.may_change();
+        let mut greeting = Self {
+            bytes: Vec::new(),
+            commands: 0,
+            authenticates: false,
+            selects: false,
+            asks_for_reign,
+        };
         if let Some(password) = &settings.password {
             greeting.authenticates = true;
             greeting.add(redis::cmd("AUTH").arg(settings.username.as_deref()).arg(password));
@@ -80,7 +113,10 @@ impl Greeting {
         }
         greeting.add(&redis::cmd("PING"));
         greeting.add(&redis::cmd("TIME"));
-        for load in scripts::load_all() {
+        if asks_for_reign {
+            Reign::questions().iter().for_each(|question| greeting.add(question));
+        }
+        for load in scripts::load_all(asks_for_reign) {
             greeting.add(&load);
         }
         greeting
@@ -91,7 +127,7 @@ impl Greeting {
         self.commands += 1;
     }
 
-    fn judge(&self, replies: &[Value], clock: &ServerClock) -> Result<()> {
+    fn judge(&self, replies: &[Value], clock: &ServerClock) -> Result<Option<Reign>> {
         let mut replies = replies.iter();
         if self.authenticates
             && let Some(Value::ServerError(_)) = replies.next()
@@ -116,7 +152,11 @@ impl Greeting {
             clock.heard(millis);
         }
         // A script that could not be loaded is sent as text when it is needed.
-        Ok(())
+        if !self.asks_for_reign {
+            return Ok(None);
+        }
+        let (role, info) = replies.next().zip(replies.next()).ok_or_else(unexpected)?;
+        Reign::of(role, info).map(Some)
     }
 }
 

@@ -31,6 +31,7 @@ use super::{
     counters::{Counters, count},
     keeper::Message,
     refusal::error,
+    reign::{Present, Reign},
     request::{Replies, Request, Slot, Woken, no_answer},
     server_clock::ServerClock,
     turns,
@@ -84,6 +85,7 @@ enum Phase {
 struct Up {
     serial: u64,
     wire: Arc<Wire>,
+    reign: Option<Reign>,
     since: Instant,
     /// Requests whose bytes were handed to a writer, in that order; replies come in it too.
     sent: VecDeque<Request>,
@@ -191,6 +193,25 @@ impl Exchange {
             return None;
         }
         self.state.lock().down.clone()
+    }
+
+    /// How many connections there were, and the reign of the present one.
+    pub(super) fn reign(&self) -> Present {
+        let state = self.state.lock();
+        let reign = match &state.phase {
+            Phase::Up(up) => up.reign.clone(),
+            _ => None,
+        };
+        (state.serial, reign)
+    }
+
+    /// Gives the present connection up.
+    pub(super) fn lose_present(&self, why: Error) {
+        let serial = match &self.state.lock().phase {
+            Phase::Up(up) => up.serial,
+            _ => return,
+        };
+        self.lose(serial, why);
     }
 
     /// Carries out a request of this thread, until `deadline`, which is `timeout` after the
@@ -446,7 +467,7 @@ impl Exchange {
     }
 
     /// Takes a connection into use; its number, or `None` where the tier was closed meanwhile.
-    pub(super) fn connected(&self, wire: &Arc<Wire>) -> Option<u64> {
+    pub(super) fn connected(&self, wire: &Arc<Wire>, reign: Option<Reign>) -> Option<u64> {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Waiting) {
             return None;
@@ -456,6 +477,7 @@ impl Exchange {
         state.phase = Phase::Up(Up {
             serial,
             wire: Arc::clone(wire),
+            reign,
             since: now,
             sent: VecDeque::new(),
             has_reader: false,

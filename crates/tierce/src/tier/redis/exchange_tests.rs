@@ -31,7 +31,7 @@ impl World {
         let limits = Limits { string: 1 << 10, reply: 1 << 11 };
         let wire = Wire::new(Socket::Unix(ours), None, limits, LONG, counters).unwrap();
         exchange.state.lock().phase = Phase::Waiting;
-        exchange.connected(&Arc::new(wire)).unwrap();
+        exchange.connected(&Arc::new(wire), None).unwrap();
         Self { exchange, gate: Gate::new(100), server, keeper }
     }
 

@@ -23,10 +23,11 @@ use tokio::{
 };
 
 use super::{
-    connect::{as_error, connect},
+    connect::{self, Made, as_error, connect},
     counters::count,
     exchange::{Activity, Exchange},
     link::Common,
+    options::{Address, Place},
     refusal::error,
     wire::{Trouble, Wire},
 };
@@ -41,6 +42,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Longest wait between attempts: a server that is back is found soon, and one connection in two
 /// seconds costs it nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// The same where another server may take over, which is done within a second or two.
+const LONGEST_WAIT_TO_FOLLOW: Duration = Duration::from_millis(500);
 
 /// The same where the server refused our credentials: repeated attempts fill its log and may lock
 /// the account.
@@ -58,7 +62,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(super) enum Message {
     /// The first request is there.
     Connect,
-    Connected(Arc<Wire>),
+    Connected(Made),
     Refused(Error),
     Lost {
         age: Duration,
@@ -70,6 +74,8 @@ pub(super) enum Message {
 
 pub(super) struct Keeper {
     pub(super) common: Arc<Common>,
+    /// Which node of a cluster it is, in one.
+    pub(super) node: Option<Address>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) inbox: UnboundedSender<Message>,
     /// Attempts that failed in a row.
@@ -82,7 +88,7 @@ impl Keeper {
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Connect | Message::Retry => self.connect(),
-                Message::Connected(wire) => self.connected(&wire),
+                Message::Connected(made) => self.connected(made),
                 Message::Refused(error) => {
                     count(&self.common.counters.connect_failures);
                     self.pause(&error);
@@ -101,14 +107,22 @@ impl Keeper {
     fn connect(&self) {
         let (common, exchange, inbox) =
             (Arc::clone(&self.common), Arc::clone(&self.exchange), self.inbox.clone());
+        let node = self.node.clone();
         tokio::spawn(async move {
             let allowed = common.settings.connect_timeout;
-            let message = match timeout(allowed, connect(&common, exchange.clock())).await {
-                Ok(Ok(wire)) => Message::Connected(Arc::new(wire)),
+            let made = connect(&common, node.as_ref(), exchange.clock());
+            let message = match timeout(allowed, made).await {
+                Ok(Ok(made)) => Message::Connected(made),
                 Ok(Err(error)) => Message::Refused(error),
                 Err(_) => Message::Refused(error(
                     ErrorKind::Network,
-                    format!("no connection to {} within {allowed:?}", common.settings.address),
+                    match &node {
+                        Some(node) => format!("no connection to {node} within {allowed:?}"),
+                        None => {
+                            let place = &common.settings.place;
+                            format!("no connection to {place} within {allowed:?}")
+                        }
+                    },
                 )),
             };
             // The loop is gone only when the cache is closed.
@@ -116,15 +130,20 @@ impl Keeper {
         });
     }
 
-    fn connected(&mut self, wire: &Arc<Wire>) {
+    fn connected(&mut self, made: Made) {
         count(&self.common.counters.connects);
         if self.connected_before {
             count(&self.common.counters.reconnects);
         }
         self.connected_before = true;
-        if let Some(serial) = self.exchange.connected(wire) {
-            let watch = watch(Arc::clone(&self.exchange), Arc::downgrade(wire), serial);
+        let Made { wire, address, reign } = made;
+        if let Some(serial) = self.exchange.connected(&wire, reign) {
+            let watch = watch(Arc::clone(&self.exchange), Arc::downgrade(&wire), serial);
             tokio::spawn(watch);
+            if matches!(self.common.settings.place, Place::Sentinels(_)) {
+                let common = Arc::clone(&self.common);
+                tokio::spawn(follow(common, Arc::clone(&self.exchange), address, serial));
+            }
         }
     }
 
@@ -132,6 +151,7 @@ impl Keeper {
     fn pause(&mut self, error: &Error) {
         let longest = match error.kind() {
             ErrorKind::Auth => LONGEST_WAIT_REFUSED,
+            _ if self.common.settings.place.may_change() => LONGEST_WAIT_TO_FOLLOW,
             _ => LONGEST_WAIT,
         };
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(longest);
@@ -179,6 +199,25 @@ async fn watch(exchange: Arc<Exchange>, wire: Weak<Wire>, serial: u64) {
             return;
         }
     }
+}
+
+/// Loses the connection when the sentinels name another server: the one before may go on to answer,
+/// cut off from all others. Ends with the connection.
+async fn follow(common: Arc<Common>, exchange: Arc<Exchange>, address: Address, serial: u64) {
+    loop {
+        sleep(common.settings.look_for_master_every()).await;
+        if exchange.activity(serial).is_none() {
+            return;
+        }
+        if connect::address(&common).await.is_ok_and(|named| named != address) {
+            return exchange.lose(serial, replaced());
+        }
+    }
+}
+
+/// The error of a connection to a server that is the master no more.
+pub(super) fn replaced() -> Error {
+    error(ErrorKind::Network, "another server is the master now")
 }
 
 /// Waits until there is something to read, or an end.

@@ -48,17 +48,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{ServerError, Value};
-use tokio::sync::mpsc::{self, UnboundedSender};
+use redis::ServerError;
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+};
 
 pub(super) use super::exchange::closed;
 use super::{
     counters::{Counters, count},
     exchange::Exchange,
-    keeper::{Keeper, Message},
-    options::Settings,
-    refusal::{self, error},
-    reply,
+    keeper::{Keeper, Message, replaced},
+    options::{Address, Settings},
+    refusal::{self, RedisRefusal, error},
+    reign::Present,
     request::{Gate, Replies, Request, Work},
     secure,
     server_clock::ServerClock,
@@ -86,35 +89,39 @@ pub(super) struct Common {
 /// The connection of this process to one server, and its keeper.
 pub(super) struct Link {
     common: Arc<Common>,
+    node: Option<Address>,
     exchange: Arc<Exchange>,
     gate: Arc<Gate>,
     keeper: UnboundedSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What a thread that does I/O runs.
+///
+/// # Errors
+/// [`ErrorKind::Io`] where the system has no descriptor left.
+pub(super) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .thread_keep_alive(RESOLVER_KEEP_ALIVE)
+        .thread_name("tierce-l3-names")
+        .build()
+        .map_err(no_thread)
+}
+
+fn no_thread(cause: io::Error) -> Error {
+    error(ErrorKind::Io, "no thread for L3").caused_by(cause)
+}
+
 impl Link {
-    /// Starts the keeper; it connects when the first request comes.
+    /// Starts the keeper on a thread of its own; it connects when the first request comes.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] where the system has no thread or descriptor left.
     pub(super) fn start(common: &Arc<Common>) -> Result<Self> {
-        let failed = |cause: io::Error| error(ErrorKind::Io, "no thread for L3").caused_by(cause);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .thread_keep_alive(RESOLVER_KEEP_ALIVE)
-            .thread_name("tierce-l3-names")
-            .build()
-            .map_err(failed)?;
-        let (inbox, messages) = mpsc::unbounded_channel();
-        let exchange = Exchange::new(Arc::clone(&common.counters), inbox.clone());
-        let keeper = Keeper {
-            common: Arc::clone(common),
-            exchange: Arc::clone(&exchange),
-            inbox: inbox.clone(),
-            failures: 0,
-            connected_before: false,
-        };
+        let runtime = runtime()?;
+        let (link, keeper, messages) = Self::new(common, None);
         let thread = thread::Builder::new()
             .name("tierce-l3".to_owned())
             .spawn(move || {
@@ -122,41 +129,50 @@ impl Link {
                 // Does not wait for a name that is just being resolved.
                 runtime.shutdown_background();
             })
-            .map_err(failed)?;
-        Ok(Self {
+            .map_err(no_thread)?;
+        *link.thread.lock() = Some(thread);
+        Ok(link)
+    }
+
+    /// A link to a node of a cluster, with its keeper on a thread that is there already.
+    pub(super) fn at(common: &Arc<Common>, address: &Address, thread: &Handle) -> Self {
+        let (link, keeper, messages) = Self::new(common, Some(address.clone()));
+        thread.spawn(keeper.run(messages));
+        link
+    }
+
+    fn new(
+        common: &Arc<Common>,
+        node: Option<Address>,
+    ) -> (Self, Keeper, UnboundedReceiver<Message>) {
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let exchange = Exchange::new(Arc::clone(&common.counters), inbox.clone());
+        let keeper = Keeper {
             common: Arc::clone(common),
+            node: node.clone(),
+            exchange: Arc::clone(&exchange),
+            inbox: inbox.clone(),
+            failures: 0,
+            connected_before: false,
+        };
+        let link = Self {
+            common: Arc::clone(common),
+            node,
             exchange,
             gate: Gate::new(common.settings.queue),
             keeper: inbox,
-            thread: Mutex::new(Some(thread)),
-        })
+            thread: Mutex::new(None),
+        };
+        (link, keeper, messages)
     }
 
-    /// Sends `work` and waits for its reply until `deadline`, which is `timeout` after the caller
-    /// began. An error reply is an error; those of several commands are among their replies.
-    pub(super) fn perform(
-        &self,
-        work: Work,
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<Value> {
-        let is_one = matches!(work, Work::One(_));
-        let replies = self.replies(work, deadline, timeout)?;
-        let mut values = Vec::with_capacity(replies.len());
-        for reply in replies {
-            values.push(reply::value(&reply).map_err(|_| unexpected())?);
-        }
-        match values.pop() {
-            Some(Value::ServerError(reply)) if is_one => Err(self.refused(&reply)),
-            Some(value) if is_one => Ok(value),
-            last => {
-                values.extend(last);
-                Ok(Value::Array(values))
-            }
-        }
+    /// Which node of a cluster it leads to.
+    pub(super) fn node(&self) -> Option<&Address> {
+        self.node.as_ref()
     }
 
-    /// The same with the replies as they came: whole, but what they say is unknown.
+    /// Sends `work` and waits for its replies until `deadline`, which is `timeout` after the caller
+    /// began: whole, but what they say is unknown.
     pub(super) fn replies(
         &self,
         work: Work,
@@ -184,7 +200,21 @@ impl Link {
     /// The error of an error reply, counted.
     pub(super) fn refused(&self, reply: &ServerError) -> Error {
         count(&self.common.counters.refusals);
-        refusal::from_reply(reply)
+        let error = refusal::from_reply(reply);
+        if self.may_change() && error.cause() == Some(&RedisRefusal::ReadOnly) {
+            self.exchange.lose_present(replaced());
+        }
+        error
+    }
+
+    /// True where another server may take over: then connections have reigns.
+    pub(super) fn may_change(&self) -> bool {
+        self.common.settings.place.may_change()
+    }
+
+    /// How many connections there were, and the reign of the present one.
+    pub(super) fn reign(&self) -> Present {
+        self.exchange.reign()
     }
 
     /// Why callers fail at once, or `None`.

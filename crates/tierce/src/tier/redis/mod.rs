@@ -6,9 +6,12 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
+//! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
+//! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
+//! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
-//! | `subscriber`, `subscription` | what other hosts change: the thread that hears of it, its connection |
+//! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
 //! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
 //!
@@ -19,9 +22,12 @@
 //! any other, so `clear` need not find the records. Counters that the server lost (FLUSHALL,
 //! eviction) start again at random 48-bit numbers, so old tokens and records stay invalid.
 //!
-//! What is not covered: a server that comes back with older data (restart from a snapshot,
-//! fail-over to a replica that lagged) brings back counters and records of that time together.
+//! Where masters may change, what the one before held is void (`reign.rs`). What is not covered: one
+//! server that comes back with older data (restart from a snapshot, a replica promoted by hand)
+//! brings back counters and records of that time together.
 
+mod call;
+mod cluster;
 mod connect;
 mod counters;
 mod exchange;
@@ -33,6 +39,7 @@ mod options;
 mod read;
 mod read_many;
 mod refusal;
+mod reign;
 mod reply;
 #[cfg(test)]
 mod reply_tests;
@@ -40,8 +47,10 @@ mod request;
 mod scripts;
 #[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]
 mod secure;
+mod sentinel;
 mod server_clock;
 mod stream;
+mod streams;
 mod subscriber;
 mod subscription;
 #[cfg(test)]
@@ -60,20 +69,20 @@ use std::{
 use bytes::Bytes;
 use redis::Value;
 
-pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use self::{
+    call::{Answer, Call, Under, Way},
     counters::{Counters, count},
     home::Home,
     link::{Common, Link, unexpected},
     names::Names,
     read::{NO_SUCH_KEY, Stored, random_start},
-    request::{Replies, Work},
-    scripts::Script,
     subscriber::Subscriber,
 };
+pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use crate::{
     codec::envelope::Doubt,
     error::{ErrorKind, Result},
+    key,
     tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
     tiering::TierKind,
 };
@@ -82,13 +91,17 @@ use crate::{
 /// record lives that long.
 const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// How often a read asks again for a stripe under another reign before it is a miss: once to begin
+/// the reign, once to start a counter that was lost, and once more for who does the same.
+const READS_UNTIL_REIGN: usize = 4;
+
 /// The Redis tier of one cache.
 ///
 /// Making it does no I/O; its connection is made with the first call, and in a forked child with
 /// the child's first call.
 pub(crate) struct RedisTier {
     common: Arc<Common>,
-    home: Home<Link>,
+    home: Home<Way>,
     subscriber: Home<Subscriber>,
     is_closed: AtomicBool,
     /// How many keys a read of many asks for at once.
@@ -114,7 +127,10 @@ impl RedisTier {
     pub(crate) fn new(options: RedisOptions) -> Result<Self> {
         let settings = options.check()?;
         let connector = match settings.tls {
-            true => Some(secure::connector(settings.tls_ca_file.as_deref())?),
+            true => Some(secure::connector(
+                settings.tls_ca_file.as_deref(),
+                settings.tls_identity.as_ref(),
+            )?),
             false => None,
         };
         let common = Common { settings, counters: Arc::new(Counters::default()), connector };
@@ -127,22 +143,22 @@ impl RedisTier {
         })
     }
 
-    fn link(&self) -> Result<&Link> {
+    fn way(&self) -> Result<&Way> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(link::closed());
         }
-        let link = self.home.get_or_start(|| Link::start(&self.common))?;
+        let way = self.home.get_or_start(|| Way::start(&self.common))?;
         if self.is_closed.load(Ordering::Acquire) {
             // Closed while the thread started: nobody else would end it before the drop.
-            link.stop();
+            way.stop();
             return Err(link::closed());
         }
-        Ok(link)
+        Ok(way)
     }
 
     fn call(&self, timeout: Duration) -> Result<Call<'_>> {
-        let link = self.link()?;
-        Ok(Call { link, deadline: Instant::now() + timeout, timeout })
+        let way = self.way()?;
+        Ok(Call { common: &self.common, way, deadline: Instant::now() + timeout, timeout })
     }
 
     fn read_call(&self) -> Result<Call<'_>> {
@@ -173,6 +189,64 @@ impl RedisTier {
         Ok(())
     }
 
+    /// What the server has of a key under its present reign; `None` where that does not come to be.
+    fn stored(&self, key: &[u8]) -> Result<Option<Stored>> {
+        let call = self.read_call()?;
+        let names = self.names(key);
+        let most = self.most_stored_bytes(key);
+        let stripe = key::group(key);
+        let reign_name = self.reign_name(stripe);
+        for _ in 0..READS_UNTIL_REIGN {
+            let Answer { replies, under, .. } =
+                call.answer(stripe, &|_| Ok(read::ask(&names, reign_name.as_deref(), most)))?;
+            let stored = read::answer(&self.common.counters, replies, most)?;
+            match &under {
+                Under::Unknown => return Ok(None),
+                Under::Reign(reign) if stored.reign.as_deref() != Some(reign.name()) => {
+                    self.begin_reigns(&call, &[stripe])?;
+                    continue;
+                }
+                Under::Reign(_) | Under::Nobody => {}
+            }
+            if stored.stamp.is_some() && stored.epoch.is_some() {
+                return Ok(Some(stored));
+            }
+            let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
+            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+            let arguments = |_: &Link| Ok(arguments.to_vec());
+            let (reply, _) = call.run(stripe, &scripts::READ, &names, &arguments)?;
+            if matches!(under, Under::Nobody) {
+                return read::answer_of_script(reply).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the reign of a stripe, where there are reigns.
+    fn reign_name(&self, stripe: usize) -> Option<Vec<u8>> {
+        let settings = &self.common.settings;
+        settings.place.may_change().then(|| names::reign(&settings.prefix, stripe))
+    }
+
+    /// Has the servers reign over these stripes, all that they hold being void.
+    fn begin_reigns(&self, call: &Call<'_>, stripes: &[usize]) -> Result<()> {
+        let prefix = &self.common.settings.prefix;
+        let names = |stripe| names::of_reign(prefix, stripe).to_vec();
+        let arguments = |link: &Link| match link.reign() {
+            (_, Some(reign)) => reign::arguments(&reign).to_vec(),
+            // Not connected: nobody has this one.
+            (_, None) => vec![random_start(), random_start(), random_start()],
+        };
+        call.run_for(stripes, &scripts::BEGIN_REIGN, &names, &arguments)
+    }
+
+    fn clear_groups(&self, stripes: &[usize]) -> Result<()> {
+        let prefix = &self.common.settings.prefix;
+        let names = |stripe| names::of_clear(prefix, stripe).to_vec();
+        let starts = |_: &Link| vec![random_start(), random_start()];
+        self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
+    }
+
     /// The body of the record, to which the server adds its head.
     fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
@@ -201,16 +275,9 @@ impl RedisTier {
 
 impl RemoteTier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
-        let call = self.read_call()?;
-        let names = self.names(key);
-        let most = self.most_stored_bytes(key);
-        let mut stored = read::answer(call.link, call.replies(read::ask(&names, most))?, most)?;
-        if stored.stamp.is_none() || stored.epoch.is_none() {
-            let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
-            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
-            stored = read::answer_of_script(call.run(&scripts::READ, &names, &arguments)?)?;
-        }
-        let Stored { data, pttl, stamp, epoch } = stored;
+        let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(key)? else {
+            return Ok(Found { record: None, token: None });
+        };
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
             None => {
@@ -240,17 +307,19 @@ impl RemoteTier for RedisTier {
         let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
         let call = self.write_call()?;
         let names = self.names(key);
+        let stripe = key::group(key);
         let body = self.seal(key, record)?;
         let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
         for most in [self.most_stored_bytes(key), 0] {
             let adopted = Bytes::from(most.to_string());
             let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
             let reply = match call.run(
+                stripe,
                 &scripts::FILL,
                 &[&names.data, &names.stamp, &names.epoch],
-                &arguments,
+                &|_| Ok(arguments.to_vec()),
             ) {
-                Ok(reply) => reply,
+                Ok((reply, _)) => reply,
                 Err(error) if error.cause() == Some(&RedisRefusal::OutOfMemory) => {
                     return Ok(Fill::Dropped);
                 }
@@ -280,7 +349,10 @@ impl RemoteTier for RedisTier {
     fn delete(&self, key: &[u8]) -> Result<Option<u64>> {
         let call = self.write_call()?;
         let names = self.names(key);
-        let reply = call.run(&scripts::REMOVE, &[&names.data, &names.stamp], &[random_start()])?;
+        let (reply, _) =
+            call.run(key::group(key), &scripts::REMOVE, &[&names.data, &names.stamp], &|_| {
+                Ok(vec![random_start()])
+            })?;
         Ok(stamp_of(&reply))
     }
 
@@ -290,44 +362,48 @@ impl RemoteTier for RedisTier {
         let call = self.write_call()?;
         let names = self.names(key);
         let body = self.seal(key, record)?;
-        if call.server_deadline().is_none() {
-            // The clock of the server is asked for when the connection is made.
-            call.perform(Work::One(redis::cmd("PING")))?;
-        }
+        let arguments = |link: &Link| {
+            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
+            let starts = [random_start(), random_start()];
+            let mut arguments = Vec::with_capacity(6);
+            arguments.extend(starts);
+            arguments.extend([body.clone(), ttl.clone(), not_after]);
+            if link.may_change() {
+                let (_, reign) = link.reign();
+                let reign = reign.ok_or_else(keeper::replaced)?;
+                arguments.push(Bytes::copy_from_slice(reign.name()));
+            }
+            Ok(arguments)
+        };
+        let stripe = key::group(key);
+        let of_reign = self.reign_name(stripe).map(|reign| {
+            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
+            [reign, notice]
+        });
+        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
+        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
+        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
         for _ in 0..2 {
-            let not_after = call.server_deadline().ok_or_else(unexpected)?;
-            let arguments = [
-                random_start(),
-                random_start(),
-                body.clone(),
-                ttl.clone(),
-                Bytes::from(not_after.to_string()),
-            ];
-            let reply =
-                call.run(&scripts::WRITE, &[&names.data, &names.stamp, &names.epoch], &arguments)?;
+            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
             let Value::Array(parts) = reply else { return Err(unexpected()) };
             let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
                 return Err(unexpected());
             };
             let (happened, server_millis) = (*happened, *server_millis);
             if happened == 1 {
-                call.link.clock().heard(server_millis);
+                link.clock().heard(server_millis);
                 return Ok(stamp_of(stamp));
             }
             // In time by our clock and late by the server's: that one was set forward.
             count(&self.common.counters.late_writes);
-            call.link.clock().forget();
-            call.link.clock().heard(server_millis);
+            link.clock().forget();
+            link.clock().heard(server_millis);
         }
         Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {
-        let call = self.write_call()?;
-        let prefix = &self.common.settings.prefix;
-        let names = names::of_clear(prefix, group);
-        call.run(&scripts::CLEAR, &names.each_ref().map(|name| &name[..]), &clear_starts())?;
-        Ok(())
+        self.clear_groups(&[group])
     }
 
     fn statistics(&self) -> RedisStatistics {
@@ -352,27 +428,7 @@ impl Tier for RedisTier {
     }
 
     fn clear(&self) -> Result<()> {
-        let call = self.write_call()?;
-        let mut pipeline = redis::pipe();
-        for stripe in 0..names::STRIPES {
-            let prefix = &self.common.settings.prefix;
-            let names = names::of_clear(prefix, stripe);
-            let names = names.each_ref().map(|name| &name[..]);
-            // The first brings the script's text, so the server has it for the others.
-            let whole = stripe == 0;
-            pipeline.add_command(scripts::CLEAR.command(&names, &clear_starts(), whole));
-        }
-        let Value::Array(replies) = call.perform(Work::Many(pipeline))? else {
-            return Err(unexpected());
-        };
-        for reply in &replies {
-            match reply {
-                Value::Int(1) => {}
-                Value::ServerError(reply) => return Err(call.link.refused(reply)),
-                _ => return Err(unexpected()),
-            }
-        }
-        Ok(())
+        self.clear_groups(&call::all_stripes())
     }
 
     fn usage(&self) -> Usage {
@@ -383,50 +439,17 @@ impl Tier for RedisTier {
         if self.is_closed.load(Ordering::Acquire) {
             return Some(link::closed().to_string());
         }
-        self.home.existing().and_then(Link::down).map(|error| error.to_string())
+        self.home.existing().and_then(Way::down).map(|error| error.to_string())
     }
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        if let Some(link) = self.home.existing() {
-            link.stop();
+        if let Some(way) = self.home.existing() {
+            way.stop();
         }
         if let Some(subscriber) = self.subscriber.existing() {
             subscriber.stop();
         }
-    }
-}
-
-/// One call of the tier: all its round trips share one deadline.
-struct Call<'a> {
-    link: &'a Link,
-    deadline: Instant,
-    timeout: Duration,
-}
-
-impl Call<'_> {
-    fn perform(&self, work: Work) -> Result<Value> {
-        self.link.perform(work, self.deadline, self.timeout)
-    }
-
-    fn replies(&self, work: Work) -> Result<Replies> {
-        self.link.replies(work, self.deadline, self.timeout)
-    }
-
-    /// Runs a script by its hash, or by its text where the server lacks it.
-    fn run(&self, script: &Script, names: &[&[u8]], arguments: &[Bytes]) -> Result<Value> {
-        let by_hash = Work::One(script.command(names, arguments, false));
-        match self.perform(by_hash) {
-            Err(error) if error.cause() == Some(&RedisRefusal::NoScript) => {
-                self.perform(Work::One(script.command(names, arguments, true)))
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// The deadline as the server's clock shows it, in milliseconds.
-    fn server_deadline(&self) -> Option<i64> {
-        self.link.clock().at(self.deadline)
     }
 }
 
@@ -437,11 +460,6 @@ fn stamp_of(reply: &Value) -> Option<u64> {
         Value::BulkString(digits) => names::parse_counter(digits),
         _ => None,
     }
-}
-
-/// Where the epoch and the stamp of a group start that is cleared, if the server has none.
-fn clear_starts() -> [Bytes; 2] {
-    [random_start(), random_start()]
 }
 
 /// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.

@@ -6,9 +6,10 @@
 //!
 //! ```text
 //!   PREFIX:k:{HH}:KEY   a record        HH: the stripe, two hex digits. Braces make it the hash
-//!   PREFIX:s:{HH}       its stamp           tag, so that the four lie in one slot of a cluster
+//!   PREFIX:s:{HH}       its stamp           tag, so that the five lie in one slot of a cluster
 //!   PREFIX:e:{HH}       its epoch       KEY: the bytes of the key as they are
 //!   PREFIX:n:{HH}       its notice
+//!   PREFIX:r:{HH}       its reign, where masters may change (`reign.rs`)
 //! ```
 //!
 //! What hosts tell each other by their changes begins with `PREFIX:k:{` or `PREFIX:n:{`, and
@@ -62,6 +63,17 @@ pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
 /// The name of the stamp of a stripe.
 pub(super) fn stamp(prefix: &str, stripe: usize) -> Vec<u8> {
     name(prefix, b's', stripe)
+}
+
+/// The name of the reign of a stripe.
+pub(super) fn reign(prefix: &str, stripe: usize) -> Vec<u8> {
+    name(prefix, b'r', stripe)
+}
+
+/// The names that the begin of a reign of a stripe needs: reign, stamp, epoch, notice.
+pub(super) fn of_reign(prefix: &str, stripe: usize) -> [Vec<u8>; 4] {
+    let [epoch, notice, stamp] = of_clear(prefix, stripe);
+    [reign(prefix, stripe), stamp, epoch, notice]
 }
 
 fn name(prefix: &str, letter: u8, stripe: usize) -> Vec<u8> {

@@ -5,7 +5,7 @@
 //! matters:
 //!
 //! ```text
-//!   1  MGET stamp epoch       the token is never younger than the record
+//!   1  MGET stamp epoch [reign]  the token is never younger than the record
 //!   2  PTTL data              \
 //!   3  GETRANGE data 0 most    the time to live of a record that is replaced between two of
 //!   4  PTTL data              /  these is the shorter of the two records': never too long
@@ -18,14 +18,16 @@
 //!   time of another. The commands arrive in one piece, and the server does the commands of a
 //!   piece one after the other.
 //!
-//! A counter that is not there must be started, which only the script does.
+//! A counter that is not there must be started, which only the script does. Under another reign than
+//! that of the server nothing counts (`reign.rs`).
 
 use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    link::{Link, unexpected},
-    names, reply,
+    counters::{Counters, count},
+    link::unexpected,
+    names, refusal, reply,
     request::{Replies, Work},
 };
 use crate::error::{Error, Result};
@@ -44,13 +46,19 @@ pub(super) struct Stored {
     pub(super) pttl: i64,
     pub(super) stamp: Option<u64>,
     pub(super) epoch: Option<u64>,
+    /// Where it was asked for.
+    pub(super) reign: Option<Vec<u8>>,
 }
 
-/// Asks for the data under a name, if that is at most so many bytes, and for its counters.
-pub(super) fn ask(names: &names::Names, most_bytes: usize) -> Work {
+/// Asks for the data under a name, if that is at most so many bytes, for its counters, and for the
+/// reign of this name if there is one.
+pub(super) fn ask(names: &names::Names, reign: Option<&[u8]>, most_bytes: usize) -> Work {
     // Packed by hand: the library makes a dozen allocations of it.
-    let mut bytes = Vec::with_capacity(160 + 3 * names.data.len() + 2 * names.stamp.len());
-    pack(&mut bytes, &[b"MGET", &names.stamp, &names.epoch]);
+    let mut bytes = Vec::with_capacity(176 + 3 * names.data.len() + 3 * names.stamp.len());
+    match reign {
+        None => pack(&mut bytes, &[b"MGET", &names.stamp, &names.epoch]),
+        Some(reign) => pack(&mut bytes, &[b"MGET", &names.stamp, &names.epoch, reign]),
+    }
     pack(&mut bytes, &[b"PTTL", &names.data]);
     // One byte more than allowed shows that there are more.
     pack(&mut bytes, &[b"GETRANGE", &names.data, b"0", most_bytes.to_string().as_bytes()]);
@@ -90,20 +98,26 @@ fn announce(bytes: &mut Vec<u8>, kind: u8, number: usize) {
 ///
 /// # Errors
 /// The first error reply but one for data of another type; anything that has another form.
-pub(super) fn answer(link: &Link, replies: Replies, most_bytes: usize) -> Result<Stored> {
+pub(super) fn answer(tallies: &Counters, replies: Replies, most_bytes: usize) -> Result<Stored> {
     let Ok([counters, before, data, after]) = <[Vec<u8>; 4]>::try_from(replies) else {
         return Err(unexpected());
     };
-    let [before, after] =
-        [before, after].map(|reply| reply::as_integer(&reply).ok_or_else(|| doubt(link, &reply)));
+    let [before, after] = [before, after]
+        .map(|reply| reply::as_integer(&reply).ok_or_else(|| doubt(tallies, &reply)));
     let (before, after) = (before?, after?);
+    let mut reign = None;
     let [stamp, epoch] = match reply::as_two_strings(&counters) {
         Some(counters) => counters.map(names::parse_counter),
         None => match reply::value(&counters) {
-            Ok(Value::Array(counters)) => {
+            Ok(Value::Array(mut counters)) => {
+                if counters.len() == 3
+                    && let Some(Value::BulkString(name)) = counters.pop()
+                {
+                    reign = Some(name);
+                }
                 <[Value; 2]>::try_from(counters).map_err(|_| unexpected())?.map(counter)
             }
-            _ => return Err(doubt(link, &counters)),
+            _ => return Err(doubt(tallies, &counters)),
         },
     };
     let data = match reply::as_string(&data) {
@@ -111,15 +125,18 @@ pub(super) fn answer(link: &Link, replies: Replies, most_bytes: usize) -> Result
         Some(string) if string.is_empty() || string.len() > most_bytes => None,
         Some(string) => Some(Bytes::from(data).slice(string)),
         None if data.starts_with(b"-WRONGTYPE") => None,
-        None => return Err(doubt(link, &data)),
+        None => return Err(doubt(tallies, &data)),
     };
-    Ok(Stored { data, pttl: shorter(before, after), stamp, epoch })
+    Ok(Stored { data, pttl: shorter(before, after), stamp, epoch, reign })
 }
 
 /// The error of a reply that is not what was asked for.
-pub(super) fn doubt(link: &Link, reply: &[u8]) -> Error {
+pub(super) fn doubt(tallies: &Counters, reply: &[u8]) -> Error {
     match reply::value(reply) {
-        Ok(Value::ServerError(reply)) => link.refused(&reply),
+        Ok(Value::ServerError(reply)) => {
+            count(&tallies.refusals);
+            refusal::from_reply(&reply)
+        }
         _ => unexpected(),
     }
 }
@@ -135,7 +152,8 @@ pub(super) fn answer_of_script(reply: Value) -> Result<Stored> {
         Value::Nil => None,
         _ => return Err(unexpected()),
     };
-    Ok(Stored { data, pttl: integer(pttl)?, stamp: counter(stamp), epoch: counter(epoch) })
+    let (stamp, epoch) = (counter(stamp), counter(epoch));
+    Ok(Stored { data, pttl: integer(pttl)?, stamp, epoch, reign: None })
 }
 
 fn integer(value: Value) -> Result<i64> {
@@ -171,7 +189,7 @@ pub(super) fn random_start() -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::server::Server, *};
+    use super::*;
 
     fn replies(data: &[u8], ttls: [i64; 2]) -> Replies {
         let mut string = format!("${}\r\n", data.len()).into_bytes();
@@ -202,10 +220,8 @@ mod tests {
 
     #[test]
     fn data_of_another_size_or_type_is_none_and_other_errors_are_errors() {
-        let server = Server::stopped(&[]);
-        let tier = server.tier();
-        let link = tier.link().unwrap();
-        let read = |replies| answer(link, replies, 10);
+        let tallies = Counters::default();
+        let read = |replies| answer(&tallies, replies, 10);
         let stored = read(replies(b"0123456789", [7, 8])).unwrap();
         assert_eq!(stored.data.as_deref(), Some(&b"0123456789"[..]));
         assert_eq!((stored.stamp, stored.epoch, stored.pttl), (Some(12), Some(34), 7));
@@ -226,12 +242,18 @@ mod tests {
         gone[0] = b"*2\r\n$-1\r\n$2\r\n34\r\n".to_vec();
         let stored = read(gone).unwrap();
         assert_eq!((stored.stamp, stored.epoch), (None, Some(34)));
+        for (last, reign) in [("$3\r\nabc\r\n", Some(b"abc".to_vec())), ("$-1\r\n", None)] {
+            let mut three = replies(b"data", [-1, -1]);
+            three[0] = format!("*3\r\n$2\r\n12\r\n$2\r\n34\r\n{last}").into_bytes();
+            let stored = read(three).unwrap();
+            assert_eq!((stored.stamp, stored.epoch, stored.reign), (Some(12), Some(34), reign));
+        }
     }
 
     #[test]
     fn the_question_is_what_the_library_would_send() {
         let names = names::Names::of("p", b"a key");
-        let Work::Packed(bytes, 4) = ask(&names, 100) else { panic!("packed") };
+        let Work::Packed(bytes, 4) = ask(&names, None, 100) else { panic!("packed") };
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(&names.stamp).arg(&names.epoch);
         pipeline.cmd("PTTL").arg(&names.data);

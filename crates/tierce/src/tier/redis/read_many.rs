@@ -3,7 +3,7 @@
 //! One command has all that must be of one moment: the server does an MGET alone.
 //!
 //! ```text
-//!   1  MGET epochs stamps data   of all stripes of the keys, each once
+//!   1  MGET epochs [reigns] stamps data   of all stripes of the keys, each once
 //!   2  PTTL data                 a command for each key
 //!   3  MGET stamps               again
 //! ```
@@ -29,7 +29,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Call, RedisTier,
+    RedisTier,
+    call::{Answer, Call, Under},
+    counters::Counters,
     link::unexpected,
     names,
     read::{NO_SUCH_KEY, NO_TTL, doubt, pack},
@@ -147,25 +149,129 @@ impl RedisTier {
         Ok(records)
     }
 
-    /// One round trip.
+    /// One round trip; in a cluster one to each node.
     fn ask_many(&self, call: &Call<'_>, keys: &[&[u8]], keeps: bool) -> Result<Vec<Outcome>> {
-        let prefix = &self.common.settings.prefix;
         let stripes = Stripes::of(keys);
-        let work = question(prefix, keys, &stripes, keeps);
-        let replies = {
-            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
-            call.replies(work)?
+        let mut void = Vec::new();
+        let outcomes = if self.common.settings.place.is_cluster() {
+            self.ask_by_stripe(call, keys, &stripes, keeps, &mut void)?
+        } else {
+            let answer = {
+                let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+                let stripe = stripes.all.first().copied().unwrap_or(0);
+                call.answer(stripe, &|_| Ok(self.question(keys, &stripes, keeps)))?
+            };
+            self.outcomes(&answer, keys, &stripes, keeps, &mut void)?
         };
-        let Some((first, others)) = replies.split_first() else { return Err(unexpected()) };
+        if !void.is_empty() {
+            // Those are misses here in any case; who reads next tries again.
+            _ = self.begin_reigns(call, &void);
+        }
+        Ok(outcomes)
+    }
+
+    /// The names of one command must lie in one slot of a cluster. What a node does not answer is a
+    /// miss, as long as another one does.
+    fn ask_by_stripe(
+        &self,
+        call: &Call<'_>,
+        keys: &[&[u8]],
+        stripes: &Stripes,
+        keeps: bool,
+        void: &mut Vec<usize>,
+    ) -> Result<Vec<Outcome>> {
+        let mut places = vec![Vec::new(); stripes.all.len()];
+        for (index, place) in stripes.of_keys.iter().enumerate() {
+            places[*place].push(index);
+        }
+        let parts: Vec<(Vec<&[u8]>, Stripes)> = places
+            .iter()
+            .map(|indices| {
+                let keys: Vec<&[u8]> = indices.iter().map(|index| keys[*index]).collect();
+                let stripes = Stripes::of(&keys);
+                (keys, stripes)
+            })
+            .collect();
+        let answers = {
+            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+            call.answers(&stripes.all, &|_, stripe, bytes, _| {
+                let place = stripes.all.iter().position(|other| *other == stripe).unwrap_or(0);
+                let (keys, stripes) = &parts[place];
+                let (question, commands) = self.question(keys, stripes, keeps).pack();
+                bytes.extend_from_slice(&question);
+                commands
+            })
+        };
+        let mut all: Vec<Outcome> = keys.iter().map(|_| Outcome::Read(None)).collect();
+        let (mut failure, mut has_answer) = (None, false);
+        for ((answer, indices), (keys, stripes)) in answers.into_iter().zip(&places).zip(&parts) {
+            let outcomes =
+                answer.and_then(|answer| self.outcomes(&answer, keys, stripes, keeps, void));
+            match outcomes {
+                Err(error) => failure = Some(error),
+                Ok(outcomes) => {
+                    has_answer = true;
+                    for (index, outcome) in indices.iter().zip(outcomes) {
+                        all[*index] = outcome;
+                    }
+                }
+            }
+        }
+        match failure {
+            Some(error) if !has_answer => Err(error),
+            _ => Ok(all),
+        }
+    }
+
+    fn question(&self, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
+        let settings = &self.common.settings;
+        question(&settings.prefix, keys, stripes, keeps, settings.place.may_change())
+    }
+
+    /// What became of keys by the answer to a question; adds the stripes that are under another
+    /// reign to `void`.
+    fn outcomes(
+        &self,
+        answer: &Answer<'_>,
+        keys: &[&[u8]],
+        stripes: &Stripes,
+        keeps: bool,
+        void: &mut Vec<usize>,
+    ) -> Result<Vec<Outcome>> {
+        let Some((first, others)) = answer.replies.split_first() else { return Err(unexpected()) };
+        let has_reigns = self.common.settings.place.may_change();
         let count_of_stripes = stripes.all.len();
-        let counters = if keeps { 2 * count_of_stripes } else { count_of_stripes };
+        let kinds = 1 + usize::from(has_reigns) + usize::from(keeps);
+        let counters = kinds * count_of_stripes;
+        let tallies = &self.common.counters;
         let found = reply::as_strings(first, counters + keys.len());
-        let found = found.ok_or_else(|| doubt(call.link, first))?;
+        let found = found.ok_or_else(|| doubt(tallies, first))?;
         let (counters, data) = found.split_at(counters);
-        let (epochs, stamps) = counters.split_at(count_of_stripes);
-        let times = if keeps { Some(Times::read(call, others, stamps, keys.len())?) } else { None };
+        let (epochs, counters) = counters.split_at(count_of_stripes);
+        let (reigns, stamps) = counters.split_at(if has_reigns { count_of_stripes } else { 0 });
+        // What lies under another reign is void.
+        let is_void: Vec<bool> = match &answer.under {
+            Under::Nobody => vec![false; count_of_stripes],
+            Under::Unknown => vec![true; count_of_stripes],
+            Under::Reign(reign) => {
+                let is_own = |found: &Element<'_>| match found {
+                    Element::String(name) => *name == reign.name(),
+                    _ => false,
+                };
+                let others = reigns.iter().map(|found| !is_own(found));
+                let is_void: Vec<bool> = others.collect();
+                let all = stripes.all.iter().zip(&is_void);
+                void.extend(all.filter(|(_, is_void)| **is_void).map(|(stripe, _)| *stripe));
+                is_void
+            }
+        };
+        let times =
+            if keeps { Some(Times::read(tallies, others, stamps, keys.len())?) } else { None };
         let outcomes = data.iter().enumerate().map(|(index, data)| {
             let stripe = stripes.of_keys[index];
+            if is_void[stripe] {
+                return Outcome::Read(None);
+            }
             let stored = match data {
                 Element::String(stored) => *stored,
                 Element::Nil => return Outcome::Read(None),
@@ -203,7 +309,7 @@ struct Times {
 
 impl Times {
     fn read(
-        call: &Call<'_>,
+        tallies: &Counters,
         replies: &[Vec<u8>],
         stamps: &[Element<'_>],
         keys: usize,
@@ -212,10 +318,9 @@ impl Times {
         else {
             return Err(unexpected());
         };
-        let time =
-            |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(call.link, reply));
+        let time = |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(tallies, reply));
         let of_keys = times.iter().map(time).collect::<Result<_>>()?;
-        let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(call.link, last))?;
+        let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(tallies, last))?;
         let are_sure = stamps.iter().zip(&again).map(|(before, after)| {
             let before = counter(before);
             before.is_some() && before == counter(after)
@@ -241,7 +346,13 @@ fn counter(element: &Element<'_>) -> Option<u64> {
     }
 }
 
-fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
+fn question(
+    prefix: &str,
+    keys: &[&[u8]],
+    stripes: &Stripes,
+    keeps: bool,
+    has_reigns: bool,
+) -> Work {
     let data: Vec<_> = keys
         .iter()
         .zip(&stripes.of_keys)
@@ -251,6 +362,7 @@ fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Wor
         stripes.all.iter().map(|stripe| name(prefix, *stripe)).collect()
     };
     let epochs = each(names::epoch);
+    let reigns = if has_reigns { each(names::reign) } else { Vec::new() };
     let stamps = if keeps { each(names::stamp) } else { Vec::new() };
     let mget = |parts: &[&[Vec<u8>]]| -> Vec<u8> {
         let names = parts.iter().flat_map(|part| part.iter());
@@ -260,7 +372,7 @@ fn question(prefix: &str, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Wor
         pack(&mut bytes, &words);
         bytes
     };
-    let mut bytes = mget(&[&epochs, &stamps, &data]);
+    let mut bytes = mget(&[&epochs, &reigns, &stamps, &data]);
     if !keeps {
         return Work::Packed(bytes, 1);
     }

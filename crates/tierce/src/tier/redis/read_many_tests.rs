@@ -139,7 +139,9 @@ fn the_question_is_what_the_library_would_send() {
     for name in &names {
         plain.arg(&name.data);
     }
-    let Work::Packed(bytes, 1) = question("p", &keys, &stripes, false) else { panic!("packed") };
+    let Work::Packed(bytes, 1) = question("p", &keys, &stripes, false, false) else {
+        panic!("packed")
+    };
     assert_eq!(bytes, plain.get_packed_pipeline());
     let mut full = redis::pipe();
     full.cmd("MGET").arg(&names[0].epoch).arg(&names[1].epoch);
@@ -151,7 +153,9 @@ fn the_question_is_what_the_library_would_send() {
         full.cmd("PTTL").arg(&name.data);
     }
     full.cmd("MGET").arg(&names[0].stamp).arg(&names[1].stamp);
-    let Work::Packed(bytes, 5) = question("p", &keys, &stripes, true) else { panic!("packed") };
+    let Work::Packed(bytes, 5) = question("p", &keys, &stripes, true, false) else {
+        panic!("packed")
+    };
     assert_eq!(bytes, full.get_packed_pipeline());
 }
 

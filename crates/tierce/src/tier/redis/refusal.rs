@@ -28,7 +28,7 @@ pub enum RedisRefusal {
     CannotPersist,
     /// `CLUSTERDOWN`, `MASTERDOWN`, `TRYAGAIN`: parts of the server are away.
     Down,
-    /// `MOVED`, `ASK`, `CROSSSLOT`: the server is a node of a cluster.
+    /// `MOVED`, `ASK`, `CROSSSLOT`: the server is a node of a cluster, which the options do not say.
     Cluster,
     /// `NOAUTH`, `WRONGPASS` and others: the server wants other credentials.
     Credentials,
@@ -119,7 +119,11 @@ pub(super) fn error(kind: ErrorKind, message: impl Into<std::borrow::Cow<'static
 /// The error of an error reply with this first word and this text.
 pub(super) fn refused(code: &str, text: &str) -> Error {
     let refusal = RedisRefusal::of(code, text);
-    error(refusal.kind(), format!("server said {code} {text}")).caused_by(refusal)
+    let advice = match refusal {
+        RedisRefusal::Cluster => " (a cluster is asked with redis.cluster = true)",
+        _ => "",
+    };
+    error(refusal.kind(), format!("server said {code} {text}{advice}")).caused_by(refusal)
 }
 
 /// The error of a connection that could not be made.

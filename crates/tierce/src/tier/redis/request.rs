@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Pipeline};
+use redis::Cmd;
 
 use super::{refusal::error, turns};
 use crate::{
@@ -28,17 +28,15 @@ use crate::{
 pub(super) enum Work {
     /// A command with one reply.
     One(Cmd),
-    /// Commands whose replies become an array, in their order.
-    Many(Pipeline),
-    /// The same as bytes, and how many commands they are.
+    /// Commands as bytes, and how many they are.
     Packed(Vec<u8>, usize),
 }
 
 impl Work {
-    fn pack(self) -> (Vec<u8>, usize) {
+    /// The bytes, and how many commands they are.
+    pub(super) fn pack(self) -> (Vec<u8>, usize) {
         match self {
             Self::One(command) => (command.get_packed_command(), 1),
-            Self::Many(pipeline) => (pipeline.get_packed_pipeline(), pipeline.len()),
             Self::Packed(bytes, commands) => (bytes, commands),
         }
     }
@@ -361,7 +359,10 @@ mod tests {
         let place = gate.enter().unwrap();
         let mut pipeline = redis::pipe();
         pipeline.cmd("PING").cmd("PING").cmd("PING");
-        let (mut request, slot) = Request::new(Work::Many(pipeline), far(), Duration::ZERO, place);
+        let (mut request, slot) = {
+            let work = Work::Packed(pipeline.get_packed_pipeline(), 3);
+            Request::new(work, far(), Duration::ZERO, place)
+        };
         assert_eq!(request.take_bytes(), b"*1\r\n$4\r\nPING\r\n".repeat(3));
         let replies = [&b":1\r\n"[..], b"-WRONGTYPE no\r\n", b":3\r\n"];
         let ends = replies.map(|reply| request.accept(reply.to_vec()));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use redis::Cmd;
 use sha1_smol::Sha1;
 
-/// Shared by all scripts: reading and raising counters, and the head of a record.
+/// Shared by all scripts: reading and raising counters, beginning a reign, and the head of a record.
 const COMMON: &str = r"
 local function counter(name)
   local value = redis.pcall('GET', name)
@@ -47,6 +47,25 @@ end
 local function head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits), 1, 16)
+end
+local function begin_reign(reign, id, names, starts)
+  if redis.pcall('GET', reign) == id then
+    return nil
+  end
+  for number = 1, 2 do
+    if refused(redis.pcall('SET', names[number], starts[number])) then
+      redis.call('DEL', names[number])
+    end
+  end
+  local reply = redis.pcall('SET', names[3], '')
+  if refused(reply) and redis.call('DEL', names[3]) == 0 then
+    return reply
+  end
+  reply = redis.pcall('SET', reign, id)
+  if refused(reply) then
+    return reply
+  end
+  return nil
 end
 local function put(name, value, ttl)
   if ttl == '' then
@@ -89,14 +108,32 @@ impl Script {
 ///
 /// The last argument keeps a write whose caller gave up from landing later, over a newer one: it
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
-pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
+pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write("")));
+
+/// The same where masters may change: the reign of the server begins first, unless it has begun.
+/// Keys: those, reign, notice. Arguments: those, the reign.
+pub(super) static WRITE_UNDER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&write(
+        r"
+local begun = begin_reign(KEYS[4], ARGV[6], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
+if begun then
+  return begun
+end
+",
+    ))
+});
+
+fn write(before: &str) -> String {
+    [
         r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[5]) then
   return {0, now, false}
 end
+",
+        before,
+        r"
 local epoch = counter(KEYS[3])
 local reply = {}
 if not epoch then
@@ -115,8 +152,9 @@ if refused(reply) then
 end
 return {1, now, stamp}
 ",
-    )
-});
+    ]
+    .concat()
+}
 
 /// Removes a record. Keys: data, stamp. Argument: start of the stamp. Returns the new stamp, if there
 /// is one.
@@ -192,10 +230,25 @@ return 1
     )
 });
 
+/// Begins the reign of this server over a stripe, unless it has begun: stamp and epoch start anew,
+/// and the notice is touched. Keys: reign, stamp, epoch, notice. Arguments: the reign, starts of
+/// stamp and epoch.
+pub(super) static BEGIN_REIGN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local names, starts = {KEYS[2], KEYS[3], KEYS[4]}, {ARGV[2], ARGV[3]}
+return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
+",
+    )
+});
+
 /// All scripts, to be loaded when a connection is made.
-pub(super) fn load_all() -> Vec<Cmd> {
-    [&READ, &WRITE, &REMOVE, &FILL, &CLEAR]
+pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
+    let (write, begin_reign) =
+        if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
+    [&READ, write, &REMOVE, &FILL, &CLEAR]
         .into_iter()
+        .chain(begin_reign)
         .map(|script| {
             let mut command = redis::cmd("SCRIPT");
             command.arg("LOAD").arg(&script.text);

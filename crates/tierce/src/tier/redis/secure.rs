@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, BufRead, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,7 +14,7 @@ use tokio_rustls::{
     rustls::{
         ClientConfig, ClientConnection, RootCertStore,
         crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     },
 };
 
@@ -26,23 +26,22 @@ pub(super) type Tls = TlsStream<TcpStream>;
 /// What a handshake needs, made once for all connections.
 pub(super) type Connector = TlsConnector;
 
-/// Trusts the certificates of `ca_file`, or Mozilla's roots.
-pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector> {
+/// Trusts the certificates of the CA file, or Mozilla's roots, and shows ours if there is one.
+///
+/// # Errors
+/// [`ErrorKind::Config`] names the file that is not what it should be.
+pub(super) fn connector(
+    ca_file: Option<&Path>,
+    identity: Option<&(PathBuf, PathBuf)>,
+) -> Result<Connector> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
-                let rule = "must be a PEM file of certificates";
-                error(ErrorKind::Config, format!("redis.tls_ca_file = {}: {rule}", path.display()))
-                    .caused_by(cause)
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.into()))? {
-                let certificate = certificate.map_err(|e| wrong(e.into()))?;
-                roots.add(certificate).map_err(|e| wrong(e.into()))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong("the file has none".into()));
+            for certificate in certificates("tls_ca_file", path)? {
+                roots
+                    .add(certificate)
+                    .map_err(|cause| wrong("tls_ca_file", path, CERTIFICATES, cause.into()))?;
             }
         }
     }
@@ -51,9 +50,37 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector> {
         .map_err(|cause| {
             Error::new(ErrorKind::Unsupported, "redis.tls: no protocol version").caused_by(cause)
         })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates("tls_certificate", certificate)?;
+            let secret = PrivateKeyDer::from_pem_file(key)
+                .map_err(|cause| wrong("tls_key", key, PRIVATE_KEY, cause.into()))?;
+            let rule = "must be of the certificate in redis.tls_certificate";
+            let taken = config.with_client_auth_cert(chain, secret);
+            taken.map_err(|cause| wrong("tls_key", key, rule, cause.into()))?
+        }
+    };
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+const CERTIFICATES: &str = "must be a PEM file of certificates";
+const PRIVATE_KEY: &str = "must be a PEM file of a private key that is not encrypted";
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn wrong(option: &str, path: &Path, rule: &str, cause: Cause) -> Error {
+    let message = format!("redis.{option} = {}: {rule}", path.display());
+    error(ErrorKind::Config, message).caused_by(cause)
+}
+
+/// The certificates of a file, one at least.
+fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let wrong = |cause| wrong(option, path, CERTIFICATES, cause);
+    let found = CertificateDer::pem_file_iter(path).map_err(|cause| wrong(cause.into()))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|cause| wrong(cause.into()))?;
+    if found.is_empty() { Err(wrong("the file has none".into())) } else { Ok(found) }
 }
 
 /// Shakes hands and verifies that the server is `host`.

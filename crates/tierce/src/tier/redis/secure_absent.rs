@@ -1,7 +1,11 @@
 //! Stands where TLS would be in a build without the feature `tls`: options that ask for it were
 //! refused, so no value of these types exists.
 
-use std::{convert::Infallible, io, path::Path};
+use std::{
+    convert::Infallible,
+    io,
+    path::{Path, PathBuf},
+};
 
 use tokio::net::TcpStream;
 
@@ -13,7 +17,10 @@ pub(super) type Tls = TcpStream;
 
 pub(super) type Connector = Infallible;
 
-pub(super) fn connector(_ca_file: Option<&Path>) -> Result<Connector> {
+pub(super) fn connector(
+    _ca_file: Option<&Path>,
+    _identity: Option<&(PathBuf, PathBuf)>,
+) -> Result<Connector> {
     Err(error(ErrorKind::Unsupported, "redis.tls = true: this build lacks the feature tls"))
 }
 

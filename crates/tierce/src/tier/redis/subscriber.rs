@@ -33,7 +33,9 @@ use super::{
     link::Common,
     names,
     refusal::error,
-    subscription::{Event, Subscription, Told},
+    sentinel,
+    streams::{Begin, Streams},
+    subscription::{Event, Told},
 };
 use crate::{
     clock::Millis,
@@ -48,6 +50,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest pause. A server that is back is found soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same where another server may take over, which is done within a second or two.
+const LONGEST_PAUSE_TO_FOLLOW: Duration = Duration::from_millis(500);
 
 /// The same where the server refused our credentials: repeated attempts fill its log and may lock
 /// the account.
@@ -90,6 +95,7 @@ impl Subscriber {
             events: received,
             serial: 0,
             under_way: Vec::new(),
+            reigns: Vec::new(),
         };
         let thread = thread::Builder::new()
             .name("tierce-l3-changes".to_owned())
@@ -130,7 +136,7 @@ enum End {
 
 /// A subscription on which the server tells.
 struct Begun {
-    subscription: Subscription,
+    streams: Streams,
     /// A time before it was asked for the stamps, and since when it tells.
     since: Millis,
     /// The stamps of all stripes.
@@ -166,6 +172,12 @@ struct Listening {
     /// Keys that changed by changes of our own that are not done yet, and when they are looked at
     /// for the last time.
     under_way: Vec<(Vec<u8>, Instant)>,
+    /// Of the latest subscription, where masters may change.
+    reigns: Vec<Vec<u8>>,
+}
+
+fn lost() -> Error {
+    error(ErrorKind::Network, "connection was lost")
 }
 
 impl Listening {
@@ -181,25 +193,16 @@ impl Listening {
                 }
                 continue;
             };
-            let allowed = self.common.settings.connect_timeout;
             self.serial += 1;
             let (listener, pause) = (Weak::clone(&self.listener), self.look_pause());
-            let subscribed = timeout(allowed, self.subscribe());
-            let end = match looked_after(&listener, now, pause, subscribed).await {
+            let end = match looked_after(&listener, now, pause, self.subscribe()).await {
                 None => End::Relieved,
-                Some(Ok(Ok(begun))) => {
+                Some(Ok(begun)) => {
                     failures = 0;
                     count(&self.common.counters.subscriptions);
                     self.serve(begun, now).await
                 }
-                Some(Ok(Err(end))) => end,
-                Some(Err(_)) => End::Lost(error(
-                    ErrorKind::Network,
-                    format!(
-                        "no subscription at {} within {allowed:?}",
-                        self.common.settings.address
-                    ),
-                )),
+                Some(Err(end)) => end,
             };
             match end {
                 End::Stopped => return,
@@ -211,6 +214,7 @@ impl Listening {
                     drop(listener);
                     let longest = match error.kind() {
                         ErrorKind::Auth => LONGEST_PAUSE_REFUSED,
+                        _ if self.common.settings.place.may_change() => LONGEST_PAUSE_TO_FOLLOW,
                         _ => LONGEST_PAUSE,
                     };
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
@@ -243,19 +247,58 @@ impl Listening {
     }
 
     async fn subscribe(&mut self) -> Result<Begun, End> {
-        let settings = &self.common.settings;
-        let mut subscription =
-            Subscription::new(&self.common, &self.sender, self.serial).await.map_err(End::Lost)?;
+        let common = Arc::clone(&self.common);
+        let settings = &common.settings;
+        let allowed = settings.connect_timeout;
+        let made = timeout(allowed, async {
+            let mut streams = Streams::new(&common, &self.sender, self.serial).await?;
+            let begin = streams.begin_reigns(&settings.prefix).await?;
+            Ok((streams, begin))
+        });
+        let (mut streams, begin) = match made.await {
+            Ok(made) => made.map_err(End::Lost)?,
+            Err(_) => {
+                let place = &settings.place;
+                let message = format!("no subscription at {place} within {allowed:?}");
+                return Err(End::Lost(error(ErrorKind::Network, message)));
+            }
+        };
+        let before = std::mem::replace(&mut self.reigns, streams.reigns());
+        if begin == Begin::Other || !before.is_empty() && before != self.reigns {
+            self.wait_for_links(&streams).await?;
+        }
         let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
-        let stamps = subscription
-            .stamps(&settings.prefix, settings.connect_timeout)
-            .await
-            .map_err(End::Lost)?;
-        Ok(Begun { subscription, since, stamps })
+        let stamps = streams.stamps(&settings.prefix, allowed).await.map_err(End::Lost)?;
+        Ok(Begun { streams, since, stamps })
+    }
+
+    /// Waits until no process of the host asks the master of before any more: what it reads there
+    /// would be kept, though the new one told of later changes. While nobody is told, what is kept
+    /// lives for the staleness bound at most.
+    ///
+    /// What is told meanwhile is in the stamps that are asked for next.
+    async fn wait_for_links(&mut self, streams: &Streams) -> Result<(), End> {
+        let settings = &self.common.settings;
+        let until = Instant::now()
+            + settings.look_for_master_every()
+            + sentinel::patience(settings.connect_timeout);
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Err(_) => return Ok(()),
+                Ok(None | Some(Event::Stop)) => return Err(End::Stopped),
+                Ok(Some(Event::Told { serial, .. })) if serial == self.serial => {
+                    streams.took();
+                }
+                Ok(Some(Event::Ended { serial })) if serial == self.serial => {
+                    return Err(End::Lost(lost()));
+                }
+                Ok(Some(_)) => {}
+            }
+        }
     }
 
     async fn serve(&mut self, begun: Begun, post: Post) -> End {
-        let Begun { mut subscription, since, stamps } = begun;
+        let Begun { mut streams, since, stamps } = begun;
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
         {
@@ -279,11 +322,11 @@ impl Listening {
                 Err(_) => None,
             };
             if (event.is_some() || !self.under_way.is_empty())
-                && let Err(end) = self.deal_with(event, &mut subscription, post).await
+                && let Err(end) = self.deal_with(event, &mut streams, post).await
             {
                 return end;
             }
-            if subscription.overflowed() {
+            if streams.overflowed() {
                 let message = "more changes were told than could be dealt with";
                 return End::Lost(error(ErrorKind::Full, message));
             }
@@ -299,7 +342,7 @@ impl Listening {
             drop(listener);
             if now >= next_heartbeat {
                 next_heartbeat = now + heartbeat;
-                if let Err(end) = self.beat(&mut subscription, post).await {
+                if let Err(end) = self.beat(&mut streams, post).await {
                     return end;
                 }
             }
@@ -307,15 +350,15 @@ impl Listening {
     }
 
     /// Asks for a sign of life, and what was told until then.
-    async fn beat(&mut self, subscription: &mut Subscription, post: Post) -> Result<(), End> {
+    async fn beat(&mut self, streams: &mut Streams, post: Post) -> Result<(), End> {
         let until = self.listener.upgrade().ok_or(End::Stopped)?.now();
         let settings = &self.common.settings;
-        let asked = subscription.stamps(&settings.prefix, settings.heartbeat / 2);
+        let asked = streams.stamps(&settings.prefix, settings.heartbeat / 2);
         let stamps = asked.await.map_err(End::Lost)?;
         let event = self.events.try_recv().ok();
-        self.deal_with(event, subscription, post).await?;
+        self.deal_with(event, streams, post).await?;
         // What is under way is not dealt with.
-        if !subscription.overflowed() && self.under_way.is_empty() {
+        if !streams.overflowed() && self.under_way.is_empty() {
             let listener = self.listener.upgrade().ok_or(End::Stopped)?;
             listener.told_until(post, until, &stamps);
         }
@@ -326,21 +369,21 @@ impl Listening {
     async fn deal_with(
         &mut self,
         mut next: Option<Event>,
-        subscription: &mut Subscription,
+        streams: &mut Streams,
         post: Post,
     ) -> Result<(), End> {
         let (mut changed, mut everything, mut end) = (Vec::new(), false, None);
         while let Some(event) = next {
             match event {
                 Event::Told { serial, told } if serial == self.serial => {
-                    subscription.took();
+                    streams.took();
                     match told {
                         Told::Names(names) => changed.extend(names),
                         Told::Everything => everything = true,
                     }
                 }
                 Event::Ended { serial } if serial == self.serial => {
-                    end = Some(End::Lost(error(ErrorKind::Network, "connection was lost")));
+                    end = Some(End::Lost(lost()));
                 }
                 Event::Stop => return Err(End::Stopped),
                 Event::Told { .. } | Event::Ended { .. } => {}
@@ -391,7 +434,7 @@ impl Listening {
             return Ok(());
         }
         let limit = self.common.settings.heartbeat / 2;
-        let present = subscription.look(prefix, &own, limit).await.map_err(End::Lost)?;
+        let present = streams.look(prefix, &own, limit).await.map_err(End::Lost)?;
         let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
         for (key, present) in own.into_iter().zip(present) {
             if now < late(key) && listener.is_under_way(post, key, present) {

@@ -14,28 +14,26 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
-    Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
+    RedisError, Value, aio::MultiplexedConnection,
 };
-use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle, time::timeout};
+use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle, time::sleep};
 
 use super::{
+    connect,
     link::Common,
-    names::{self, Names},
+    names,
+    options::{Address, Place},
     refusal::{self, error},
+    reign::{self, Reign},
+    scripts,
     stream::Stream,
 };
-use crate::{
-    codec::envelope,
-    error::{Error, ErrorKind, Result},
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Messages that wait to be dealt with; beyond that the connection is given up and all counts as
 /// changed, which is less work.
 const MOST_WAITING: usize = 1 << 16;
-
-/// Records that are looked at in one pipeline.
-const LOOKS_AT_ONCE: usize = 256;
 
 /// What comes to who subscribed.
 pub(super) enum Event {
@@ -57,33 +55,48 @@ pub(super) enum Told {
 
 /// A connection that is told of changes until it is dropped.
 pub(super) struct Subscription {
+    address: Address,
     connection: MultiplexedConnection,
     driver: AbortHandle,
-    queue: Arc<Queue>,
+    follower: Option<AbortHandle>,
+    /// Where masters may change.
+    reign: Option<Reign>,
 }
 
 /// Messages that wait to be dealt with.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     waiting: AtomicUsize,
     overflowed: AtomicBool,
 }
 
+impl Queue {
+    /// Takes note that a message was dealt with.
+    pub(super) fn took(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True if messages were lost because too many waited.
+    pub(super) fn overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+}
+
 impl Subscription {
-    /// Connects and has the server tell of changes, as events of number `serial`.
+    /// Connects to this server and has it tell of changes, as events of number `serial`, which wait
+    /// in this queue.
     pub(super) async fn new(
-        common: &Common,
+        common: &Arc<Common>,
+        address: Address,
         events: &UnboundedSender<Event>,
         serial: u64,
+        queue: &Arc<Queue>,
     ) -> Result<Self> {
         let settings = &common.settings;
-        let stream = Stream::connect(
-            &settings.address,
-            common.connector.as_ref(),
-            Arc::clone(&common.counters),
-        )
-        .await
-        .map_err(|cause| refusal::from_connect(cause, &settings.address))?;
+        let stream =
+            Stream::connect(&address, common.connector.as_ref(), Arc::clone(&common.counters))
+                .await
+                .map_err(|cause| refusal::from_connect(cause, &address))?;
         let mut info = RedisConnectionInfo::default()
             .set_db(settings.database)
             .set_protocol(ProtocolVersion::RESP3)
@@ -94,9 +107,8 @@ impl Subscription {
         if let Some(password) = &settings.password {
             info = info.set_password(password);
         }
-        let queue = Arc::<Queue>::default();
         let sender = {
-            let (events, queue) = (events.clone(), Arc::clone(&queue));
+            let (events, queue) = (events.clone(), Arc::clone(queue));
             move |info: PushInfo| {
                 if queue.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
                     queue.overflowed.store(true, Ordering::Relaxed);
@@ -122,9 +134,61 @@ impl Subscription {
             driver.await;
         })
         .abort_handle();
-        let mut subscription = Self { connection, driver, queue };
+        let follower = matches!(settings.place, Place::Sentinels(_)).then(|| {
+            let (common, address) = (Arc::clone(common), address.clone());
+            tokio::spawn(follow(common, address, events.clone(), serial)).abort_handle()
+        });
+        let mut subscription = Self { address, connection, driver, follower, reign: None };
+        if settings.place.may_change() {
+            let [role, info] = Reign::questions();
+            let answers = (subscription.ask(&role).await?, subscription.ask(&info).await?);
+            subscription.reign = Some(Reign::of(&answers.0, &answers.1)?);
+        }
         subscription.track(&settings.prefix).await?;
         Ok(subscription)
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The reign of the server, where masters may change.
+    pub(super) fn reign(&self) -> Option<&Reign> {
+        self.reign.as_ref()
+    }
+
+    /// Runs the script that has the server reign over these stripes.
+    pub(super) async fn begin_reigns(
+        &mut self,
+        prefix: &str,
+        stripes: &[usize],
+        reign: &Reign,
+    ) -> Result<()> {
+        let mut pipeline = redis::pipe();
+        for (number, stripe) in stripes.iter().enumerate() {
+            let names = names::of_reign(prefix, *stripe);
+            let names = names.each_ref().map(|name| &name[..]);
+            // The first brings the script's text, so the server has it for the others.
+            let arguments = reign::arguments(reign);
+            pipeline.add_command(scripts::BEGIN_REIGN.command(&names, &arguments, number == 0));
+        }
+        for reply in self.all(&pipeline).await? {
+            match reply {
+                Value::Int(_) => {}
+                Value::ServerError(reply) => return Err(refusal::from_reply(&reply)),
+                _ => return Err(unexpected("EVAL")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends commands; their replies, errors among them.
+    pub(super) async fn all(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sent = self.connection.send_packed_commands(pipeline, 0, pipeline.len());
+        sent.await.map_err(|failure| of_library(&failure))
     }
 
     async fn track(&mut self, prefix: &str) -> Result<()> {
@@ -139,78 +203,7 @@ impl Subscription {
         }
     }
 
-    /// The stamps of all stripes, each `None` where the server has none; within `limit`. What was
-    /// changed up to these stamps has been told when this returns.
-    pub(super) async fn stamps(
-        &mut self,
-        prefix: &str,
-        limit: Duration,
-    ) -> Result<Vec<Option<u64>>> {
-        let mut command = redis::cmd("MGET");
-        for stripe in 0..names::STRIPES {
-            command.arg(names::stamp(prefix, stripe));
-        }
-        let asked = async {
-            let reply = self.ask(&command).await?;
-            // The server tells what it changed in one turn after its replies of that turn. The
-            // answer to a later question comes after both.
-            self.ask(&redis::cmd("PING")).await?;
-            Ok::<_, Error>(reply)
-        };
-        let Value::Array(parts) = timeout(limit, asked).await.map_err(|_| no_answer(limit))??
-        else {
-            return Err(unexpected("MGET"));
-        };
-        if parts.len() != names::STRIPES {
-            return Err(unexpected("MGET"));
-        }
-        let number = |part: &Value| match part {
-            Value::BulkString(digits) => names::parse_counter(digits),
-            _ => None,
-        };
-        Ok(parts.iter().map(number).collect())
-    }
-
-    /// Takes note that a message was dealt with.
-    pub(super) fn took(&self) {
-        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// True if messages were lost because too many waited.
-    pub(super) fn overflowed(&self) -> bool {
-        self.queue.overflowed.load(Ordering::Relaxed)
-    }
-
-    /// Which changes made the records of these keys that the server has now, each `None` where it
-    /// has none.
-    pub(super) async fn look(
-        &mut self,
-        prefix: &str,
-        keys: &[&[u8]],
-        limit: Duration,
-    ) -> Result<Vec<Option<u64>>> {
-        let mut changes = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(LOOKS_AT_ONCE) {
-            let mut pipeline = redis::pipe();
-            for key in keys {
-                let names = Names::of(prefix, key);
-                pipeline.cmd("GETRANGE").arg(names.data).arg(0).arg(envelope::START_BYTES - 1);
-            }
-            let sent = self.connection.send_packed_commands(&pipeline, 0, keys.len());
-            let replies = timeout(limit, sent)
-                .await
-                .map_err(|_| no_answer(limit))?
-                .map_err(|failure| of_library(&failure))?;
-            changes.extend(replies.iter().map(|reply| match reply {
-                Value::BulkString(start) => envelope::change_of(start),
-                // Of another type, or refused: it is none of ours.
-                _ => None,
-            }));
-        }
-        Ok(changes)
-    }
-
-    async fn ask(&mut self, command: &redis::Cmd) -> Result<Value> {
+    pub(super) async fn ask(&mut self, command: &redis::Cmd) -> Result<Value> {
         match self.connection.send_packed_command(command).await {
             Ok(Value::ServerError(reply)) => Err(refusal::from_reply(&reply)),
             Ok(value) => Ok(value),
@@ -222,6 +215,25 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.driver.abort();
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}
+
+/// Ends the subscription of this number when the sentinels name another server.
+async fn follow(
+    common: Arc<Common>,
+    address: Address,
+    events: UnboundedSender<Event>,
+    serial: u64,
+) {
+    loop {
+        sleep(common.settings.look_for_master_every()).await;
+        if connect::address(&common).await.is_ok_and(|named| named != address) {
+            _ = events.send(Event::Ended { serial });
+            return;
+        }
     }
 }
 
@@ -270,10 +282,10 @@ fn of_library(failure: &RedisError) -> Error {
     error(ErrorKind::Network, "connection failed").caused_by(failure.clone())
 }
 
-fn unexpected(command: &str) -> Error {
+pub(super) fn unexpected(command: &str) -> Error {
     error(ErrorKind::Network, format!("reply to {command} has an unexpected form"))
 }
 
-fn no_answer(within: Duration) -> Error {
+pub(super) fn no_answer(within: Duration) -> Error {
     error(ErrorKind::Timeout, format!("no sign of life within {within:?}"))
 }

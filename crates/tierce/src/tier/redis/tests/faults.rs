@@ -12,7 +12,10 @@ use super::{
 use crate::{
     codec::envelope,
     error::{Error, ErrorKind},
-    tier::{Fill, Record, RemoteTier, Tier, Token, redis::RedisRefusal},
+    tier::{
+        Fill, Record, RemoteTier, Tier, Token,
+        redis::{RedisRefusal, Way},
+    },
 };
 
 fn set(raw: &mut redis::Connection, name: &[u8], value: &[u8]) {
@@ -302,7 +305,7 @@ fn write_survives_a_server_clock_that_was_set_forward() {
     let tier = server.tier();
     tier.write(b"k", &record("a")).unwrap();
     // As if the server's clock had been an hour behind when it was last heard.
-    let link = tier.link().unwrap();
+    let Way::One(link) = tier.way().unwrap() else { panic!("one server") };
     let now = link.clock().at(std::time::Instant::now()).unwrap();
     link.clock().forget();
     link.clock().heard(now - 3_600_000);

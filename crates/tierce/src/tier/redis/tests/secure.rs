@@ -106,6 +106,83 @@ fn tls_reaches_only_a_server_whose_certificate_is_good() {
 }
 
 #[test]
+fn a_server_that_asks_for_a_certificate_is_shown_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for name in ["ours", "other"] {
+        authority(path, name);
+    }
+    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    for (name, authority) in [("s", "ours"), ("mine", "ours"), ("foreign", "other")] {
+        openssl(
+            path,
+            &format!(
+                "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} \
+                 -keyout {name}.key -out {name}.csr"
+            ),
+        );
+        openssl(
+            path,
+            &format!(
+                "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key \
+                 -CAcreateserial -days 2 -extfile names -out {name}.pem"
+            ),
+        );
+    }
+    let port = free_port();
+    let file = |name: &str| path.join(name).display().to_string();
+    let _server = Server::with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--tls-auth-clients",
+        "yes",
+        "--tls-cert-file",
+        &file("s.pem"),
+        "--tls-key-file",
+        &file("s.key"),
+        "--tls-ca-cert-file",
+        &file("ours.pem"),
+    ]);
+    let options = || {
+        RedisOptions::new()
+            .url(format!("rediss://localhost:{port}"))
+            .tls_ca_file(path.join("ours.pem"))
+            .connect_timeout(RELAXED)
+            .read_timeout(RELAXED)
+            .write_timeout(RELAXED)
+    };
+    let with = |certificate: &str, key: &str| {
+        options().tls_certificate(path.join(certificate)).tls_key(path.join(key))
+    };
+    let tier = RedisTier::new(with("mine.pem", "mine.key")).unwrap();
+    tier.write(b"k", &record("v")).unwrap();
+    assert_eq!(value(&tier, b"k").as_deref(), Some(&b"v"[..]));
+    tier.close();
+
+    for (what, options) in
+        [("none", options()), ("of another authority", with("foreign.pem", "foreign.key"))]
+    {
+        let tier = RedisTier::new(options).unwrap();
+        let error = tier.read(b"k").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{what}: {error}");
+        assert_eq!(tier.statistics().connects, 0, "{what}");
+    }
+    for (certificate, key, option) in [
+        ("none.pem", "mine.key", "redis.tls_certificate"),
+        ("mine.key", "mine.key", "redis.tls_certificate"),
+        ("mine.pem", "none.key", "redis.tls_key"),
+        ("mine.pem", "mine.pem", "redis.tls_key"),
+        ("mine.pem", "foreign.key", "redis.tls_key"),
+    ] {
+        let error = RedisTier::new(with(certificate, key)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(option), "{certificate}, {key}: {error}");
+    }
+}
+
+#[test]
 fn tls_refuses_a_certificate_that_is_out_of_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

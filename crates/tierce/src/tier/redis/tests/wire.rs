@@ -24,7 +24,7 @@ use crate::{
     error::ErrorKind,
     tier::{
         RemoteTier, Tier,
-        redis::{RedisOptions, RedisTier, request::Work},
+        redis::{RedisOptions, RedisTier, link::Link, reply, request::Work},
     },
 };
 
@@ -147,7 +147,7 @@ fn connection_cut_after_any_byte_gives_right_answers_or_errors() {
     }
     let greeting = {
         let tier = server.tier();
-        tier.link().unwrap();
+        tier.way().unwrap();
         tier.remove(b"none").unwrap();
         tier.statistics().bytes_received as usize - ":1\r\n".len()
     };
@@ -221,7 +221,8 @@ fn values_up_to_the_bound_come_and_larger_ones_end_the_connection() {
     let mut raw = server.raw();
     () = redis::cmd("SET").arg("big").arg(vec![0_u8; 4 << 20]).query(&mut raw).unwrap();
     let call = tier.read_call().unwrap();
-    let error = call.perform(Work::One(redis::cmd("GET").arg("big").to_owned())).unwrap_err();
+    let big = |_: &Link| Ok(Work::One(redis::cmd("GET").arg("big").to_owned()));
+    let error = call.value(0, &big).err().unwrap();
     assert!(error.to_string().contains("longer"), "{error}");
     wait_until("recovery", || tier.read(b"k").is_ok_and(|found| found.record.is_some()));
     assert_eq!(tier.statistics().reconnects, 1);
@@ -271,8 +272,9 @@ fn an_error_among_several_replies_is_that_of_its_command_alone() {
     () = redis::cmd("LPUSH").arg("list").arg("x").query(&mut raw).unwrap();
     let mut pipeline = redis::pipe();
     pipeline.cmd("SET").arg("a").arg("1").cmd("GET").arg("list").cmd("GET").arg("a");
-    let reply = tier.read_call().unwrap().perform(Work::Many(pipeline)).unwrap();
-    let redis::Value::Array(replies) = reply else { panic!("{reply:?}") };
+    let work = |_: &Link| Ok(Work::Packed(pipeline.get_packed_pipeline(), 3));
+    let answer = tier.read_call().unwrap().answer(0, &work).unwrap();
+    let replies: Vec<_> = answer.replies.iter().map(|reply| reply::value(reply).unwrap()).collect();
     let [redis::Value::Okay, redis::Value::ServerError(error), redis::Value::BulkString(one)] =
         &replies[..]
     else {

@@ -1,0 +1,368 @@
+//! Two hosts whose L3 is a cluster: what becomes of callers and of values when slots move, and when a
+//! master is lost.
+
+// To the lint, functions that tests call are not tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tierce::{
+    BreakerOptions, Bytes, Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind,
+    TierStats, Tiering,
+};
+use tierce_tests::{
+    seed,
+    server::{PATIENCE, Server, command_line},
+    store_folder,
+    stub::Stub,
+    traffic::{Traffic, wait_for_l3},
+};
+
+const HEARTBEAT: Duration = Duration::from_millis(200);
+const BOUND: Duration = Duration::from_millis(1000);
+
+/// How long the breaker lets nobody ask after several failures; 5 s by default.
+const OPEN: Duration = Duration::from_millis(500);
+
+/// How long after an outage the last change that L3 did not take is told to other hosts.
+const SETTLED: Duration = Duration::from_secs(8);
+
+/// Keys in most stripes.
+const KEYS: usize = 1000;
+
+struct Nodes(Vec<Server>);
+
+impl Nodes {
+    fn start(replicas: usize) -> Self {
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        let count = 3 * (1 + replicas);
+        let nodes: Vec<Server> = (0..count).map(|_| Server::start(&options)).collect();
+        let addresses: Vec<String> = nodes.iter().map(Server::address).collect();
+        let replicas = replicas.to_string();
+        let mut words = vec!["--cluster", "create"];
+        words.extend(addresses.iter().map(String::as_str));
+        words.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
+        let said = command_line(&words);
+        assert!(said.contains("All 16384 slots covered"), "{said}");
+        for node in &nodes {
+            node.wait_for(&["cluster", "info"], "cluster_state:ok");
+            node.wait_for(&["cluster", "info"], &format!("cluster_known_nodes:{count}"));
+        }
+        Self(nodes)
+    }
+
+    fn options(&self) -> RedisOptions {
+        RedisOptions::new()
+            .cluster(true)
+            .nodes(format!("{},{}", self.0[1].address(), self.0[2].address()))
+            .read_timeout(Duration::from_millis(500))
+            .write_timeout(Duration::from_millis(500))
+            .heartbeat(HEARTBEAT)
+            .staleness_bound(BOUND)
+    }
+
+    fn host(&self, tiering: Tiering) -> Cache {
+        self.host_with(tiering, None)
+    }
+
+    /// A host whose processes share a store in this folder.
+    fn host_with_store(&self, folder: &TempDir) -> Cache {
+        let store = StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+        self.host_with(Tiering::L1L2L3, Some(store))
+    }
+
+    fn host_with(&self, tiering: Tiering, store: Option<StoreOptions>) -> Cache {
+        let mut builder = Cache::builder()
+            .tiering(tiering)
+            .memory(MemoryOptions::new().max_entries(10_000))
+            .redis(self.options())
+            .breaker(BreakerOptions::new().open_for(OPEN));
+        if let Some(store) = store {
+            builder = builder.shared(store);
+        }
+        let cache = builder.build().unwrap();
+        cache.get("nothing");
+        cache
+    }
+
+    fn id(&self, node: usize) -> String {
+        self.0[node].ask(&["cluster", "myid"]).trim().to_owned()
+    }
+
+    /// Moves slots by hand of redis-cli, keys and all.
+    fn reshard(&self, from: usize, to: usize, slots: u32) {
+        let (first, last) = (self.id(from), self.id(to));
+        let said = command_line(&[
+            "--cluster",
+            "reshard",
+            &self.0[0].address(),
+            "--cluster-from",
+            &first,
+            "--cluster-to",
+            &last,
+            "--cluster-slots",
+            &slots.to_string(),
+            "--cluster-yes",
+        ]);
+        assert!(said.contains("Moving slot") && !said.contains("[ERR]"), "{said}");
+    }
+}
+
+fn is_near(cache: &Cache, key: &str) -> bool {
+    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    begin.elapsed()
+}
+
+/// Until a copy of a key that nobody changes lives for longer than the staleness bound.
+fn wait_for_stream(cache: &Cache) {
+    wait_until("the stream of changes", || {
+        cache.set("is told", "yes".into()).unwrap();
+        thread::sleep(BOUND + HEARTBEAT);
+        is_near(cache, "is told")
+    });
+}
+
+fn names() -> Vec<String> {
+    (0..KEYS).map(|key| format!("key {key}")).collect()
+}
+
+#[test]
+fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
+    let nodes = Nodes::start(0);
+    let hosts = [Tiering::L1L3, Tiering::L1L3, Tiering::L3].map(|tiering| nodes.host(tiering));
+    hosts[..2].iter().for_each(wait_for_stream);
+    let names = names();
+    for (round, name) in names.iter().enumerate() {
+        hosts[round % 3].set(name, format!("one of {name}").into()).unwrap();
+    }
+    let held: Vec<u64> =
+        nodes.0.iter().map(|node| node.ask(&["dbsize"]).trim().parse().unwrap()).collect();
+    println!("keys of the nodes: {held:?}");
+    assert!(held.iter().all(|held| *held > 200));
+    for host in &hosts {
+        for name in &names {
+            assert_eq!(host.get(name), Some(format!("one of {name}").into()), "{name}");
+        }
+    }
+    let reader = nodes.host(Tiering::L3);
+    for many in [&hosts[0], &reader] {
+        let found = many.get_many(&names);
+        let expected: Vec<_> =
+            names.iter().map(|name| Some(Bytes::from(format!("one of {name}")))).collect();
+        assert_eq!(found, expected);
+    }
+    // What one changes the other sees.
+    for name in &names[..100] {
+        assert!(is_near(&hosts[1], name), "{name}");
+        hosts[0].set(name, "two".into()).unwrap();
+        wait_until("a change", || hosts[1].get(name).as_deref() == Some(b"two"));
+        hosts[1].delete(name).unwrap();
+        wait_until("a removal", || hosts[0].get(name).is_none());
+        hosts[2].set(name, "three".into()).unwrap();
+        wait_until("a change", || hosts[0].get(name).as_deref() == Some(b"three"));
+    }
+    let loaded =
+        hosts[0].get_or_load("new", |_| std::io::Result::Ok(Bytes::from("loaded"))).unwrap();
+    assert_eq!(
+        (loaded.as_ref(), hosts[2].get("new").as_deref()),
+        (&b"loaded"[..], Some(&b"loaded"[..]))
+    );
+    hosts[1].clear().unwrap();
+    for host in [&hosts[1], &hosts[2], &reader] {
+        assert_eq!(host.get_many(&names).iter().flatten().count(), 0);
+    }
+    wait_until("a clear", || hosts[0].get_many(&names).iter().flatten().count() == 0);
+    assert!(
+        hosts.iter().all(|host| host.health().dependencies.iter().all(|it| it.reason.is_none()))
+    );
+}
+
+#[test]
+fn callers_see_no_error_and_no_wrong_value_while_slots_move_under_load() {
+    let nodes = Nodes::start(0);
+    let folder = store_folder();
+    let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
+    hosts.iter().for_each(wait_for_stream);
+    let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
+    let [checked, wrong, errors] = traffic.during(|| {
+        thread::sleep(Duration::from_secs(1));
+        let begin = Instant::now();
+        nodes.reshard(0, 1, 1500);
+        nodes.reshard(1, 2, 1500);
+        println!("3000 slots moved in {:?}", begin.elapsed());
+        thread::sleep(SETTLED + Duration::from_secs(1));
+    });
+    println!("{checked} reads judged, {wrong} wrong, {errors} errors");
+    assert_eq!((wrong, errors), (0, 0));
+    assert!(checked > 10_000);
+    hosts.iter().for_each(wait_for_stream);
+    assert!(
+        hosts.iter().all(|host| host.health().dependencies.iter().all(|it| it.reason.is_none()))
+    );
+}
+
+#[test]
+fn a_slot_that_came_to_a_master_nobody_listens_to_has_no_stale_copies() {
+    let nodes = Nodes::start(0);
+    let hosts = [Tiering::L1L3, Tiering::L1L3].map(|tiering| nodes.host(tiering));
+    hosts.iter().for_each(wait_for_stream);
+    // A fourth node, which gets most slots of the first.
+    let fourth = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    let said = command_line(&["--cluster", "add-node", &fourth.address(), &nodes.0[0].address()]);
+    assert!(said.contains("added correctly"), "{said}");
+    let mut nodes = nodes;
+    nodes.0.push(fourth);
+    for node in &nodes.0 {
+        node.wait_for(&["cluster", "info"], "cluster_known_nodes:4");
+        node.wait_for(&["cluster", "info"], "cluster_state:ok");
+    }
+    let names = names();
+    for name in &names {
+        hosts[0].set(name, "old".into()).unwrap();
+        assert_eq!(hosts[1].get(name).as_deref(), Some(&b"old"[..]));
+    }
+    thread::sleep(Duration::from_secs(2));
+    nodes.reshard(0, 3, 4000);
+    // What is moved is void there, and loaded anew; then it is changed.
+    let mut loads = 0;
+    for name in &names {
+        let loaded = hosts[1].get_or_load(name, |_| {
+            loads += 1;
+            std::io::Result::Ok(Bytes::from("old"))
+        });
+        loaded.unwrap();
+    }
+    println!("{loads} loads");
+    assert!(loads > 100);
+    for name in &names {
+        hosts[0].set(name, "new".into()).unwrap();
+    }
+    thread::sleep(BOUND + HEARTBEAT);
+    for name in &names {
+        let found = hosts[1].get(name);
+        assert_ne!(found.as_deref(), Some(&b"old"[..]), "{name}");
+    }
+}
+
+#[test]
+fn no_wrong_value_is_seen_while_a_master_is_lost_under_load() {
+    let mut nodes = Nodes::start(1);
+    let folder = store_folder();
+    let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
+    let probe = nodes.host(Tiering::L3);
+    hosts.iter().for_each(wait_for_stream);
+    let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
+    let [checked, wrong, errors] = traffic.during(|| {
+        thread::sleep(Duration::from_secs(2));
+        nodes.0[0].kill();
+        let begin = Instant::now();
+        nodes.0[1].wait_for(&["cluster", "nodes"], "master,fail");
+        nodes.0[1].wait_for(&["cluster", "info"], "cluster_slots_fail:0");
+        println!("the cluster was whole after {:?}", begin.elapsed());
+        println!("back after {:?}", wait_for_l3(&probe, 100, begin));
+        thread::sleep(SETTLED + Duration::from_secs(2));
+    });
+    println!("{checked} reads judged, {wrong} wrong, {errors} errors");
+    assert_eq!((wrong, errors), (0, 0));
+    assert!(checked > 10_000);
+    hosts.iter().for_each(wait_for_stream);
+}
+
+#[test]
+fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
+    let mut nodes = Nodes::start(1);
+    let hosts = [Tiering::L1L3, Tiering::L1L3, Tiering::L3].map(|tiering| nodes.host(tiering));
+    hosts[..2].iter().for_each(wait_for_stream);
+    let names = names();
+    for name in &names {
+        hosts[0].set(name, "old".into()).unwrap();
+        assert_eq!(hosts[1].get(name).as_deref(), Some(&b"old"[..]));
+    }
+    nodes.0[0].wait_for(&["wait", "1", "1000"], "1");
+    // Its replica is thrown out, and nobody comes in any more.
+    nodes.0[0].ask(&["config", "set", "requirepass", "changed"]);
+    nodes.0[0].ask(&["-a", "changed", "client", "kill", "type", "replica"]);
+    nodes.0[0].wait_for(&["-a", "changed", "info", "replication"], "connected_slaves:0");
+    for name in &names {
+        hosts[0].set(name, "new".into()).unwrap();
+    }
+    nodes.0[0].kill();
+    println!("back after {:?}", wait_for_l3(&hosts[2], 100, Instant::now()));
+    let begin = Instant::now();
+    let (mut reads, mut found_new) = (0, 0);
+    while begin.elapsed() < BOUND * 4 {
+        for name in &names {
+            for (number, host) in hosts.iter().enumerate() {
+                let found = host.get(name);
+                reads += 1;
+                found_new += u64::from(found.as_deref() == Some(b"new"));
+                let may_be_old = number == 1 && begin.elapsed() < BOUND + HEARTBEAT;
+                let is_old = found.as_deref() == Some(b"old");
+                assert!(!is_old || may_be_old, "{name}, host {number}, {:?}", begin.elapsed());
+            }
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    println!("{reads} reads, {found_new} of the new value");
+    assert!(found_new * 2 > reads, "the other masters lost nothing");
+}
+
+#[test]
+fn nodes_that_name_each_other_for_ever_are_asked_a_few_times_and_no_longer_than_the_deadline() {
+    for reply in ["-MOVED 1 {}", "-ASK 1 {}", "-TRYAGAIN later", "-CLUSTERDOWN for ever"] {
+        let stub = Stub::start(reply);
+        let options = RedisOptions::new()
+            .cluster(true)
+            .nodes(stub.address())
+            .read_timeout(Duration::from_millis(300))
+            .coherence(false);
+        let builder = Cache::builder().tiering(Tiering::L3).redis(options);
+        let cache = builder.build().unwrap();
+        let begin = Instant::now();
+        assert_eq!(cache.get("key"), None);
+        let took = begin.elapsed();
+        println!("{reply}: asked {} times in {took:?}", stub.asked());
+        // With ASK each attempt asks once more at the node that is named.
+        assert!((1..=14).contains(&stub.asked()), "{reply}: {}", stub.asked());
+        assert!(took < Duration::from_millis(1000), "{reply}: {took:?}");
+        let errors = cache.stats().tiers.iter().map(TierStats::errors_total).sum::<u64>();
+        assert_eq!(errors, 1, "{reply}");
+    }
+}
+
+#[test]
+fn a_node_of_a_cluster_that_is_taken_for_one_server_is_not_followed() {
+    let stub = Stub::start("-MOVED 1 {}");
+    let port = stub.address().rsplit(':').next().unwrap().parse().unwrap();
+    let options = RedisOptions::new().host("127.0.0.1").port(port).coherence(false);
+    let cache = Cache::builder().tiering(Tiering::L3).redis(options).build().unwrap();
+    assert_eq!(cache.get("key"), None);
+    assert_eq!(stub.asked(), 1, "redirections are not followed");
+    let errors = cache.stats().tier(TierKind::Redis).unwrap().errors.clone();
+    assert_eq!(errors.keys().copied().collect::<Vec<_>>(), ["unsupported"]);
+}
+
+#[test]
+fn a_server_that_is_no_node_of_a_cluster_is_told_so() {
+    let alone = Server::start(&[]);
+    let options = RedisOptions::new().cluster(true).nodes(alone.address());
+    let cache = Cache::builder().tiering(Tiering::L3).redis(options).build().unwrap();
+    wait_until("a reason", || {
+        cache.set("key", "value".into()).unwrap();
+        assert_eq!(cache.get("key"), None);
+        format!("{:?}", cache.stats()).len() > 1
+            && format!("{:?}", cache.health()).contains("cluster support disabled")
+    });
+}
