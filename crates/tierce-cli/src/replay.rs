@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// The server of L3, such as redis://127.0.0.1:6379.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// How long a call of L3 may take, such as 1s. Default: 100ms.
+    #[arg(long, value_name = "TIME")]
+    redis_timeout: Option<String>,
     /// The size of every value in bytes, or with a unit. Default: the trace's, else 256; at
     /// least 16.
     #[arg(long, value_name = "N", value_parser = parse_value_bytes)]
@@ -147,6 +150,8 @@ fn configure(arguments: &Arguments) -> Result<(Config, Options), Failure> {
         ("memory.policy", arguments.memory_policy.clone(), has(TierKind::Memory)),
         ("shared.max_entries", text(arguments.shared_entries), has(TierKind::Shared)),
         ("redis.url", arguments.redis.clone(), has(TierKind::Redis)),
+        ("redis.read_timeout", arguments.redis_timeout.clone(), has(TierKind::Redis)),
+        ("redis.write_timeout", arguments.redis_timeout.clone(), has(TierKind::Redis)),
         ("default_ttl", arguments.ttl.clone(), true),
     ];
     let mut config = Config::default();

@@ -143,7 +143,9 @@ fn the_store_of_a_replay_goes_with_it() {
 fn l3_answers_what_no_tier_above_has_and_its_keys_expire() {
     let server = Server::start();
     let url = server.url();
-    let arguments = ["--redis", &url, "--limit", "2000", "--memory-entries", "100"];
+    // A loaded machine may take longer than a call may by default.
+    let arguments = ["--redis", &url, "--redis-timeout", "10s", "--limit", "2000"];
+    let arguments = [&arguments[..], &["--memory-entries", "100"]].concat();
     for tiering in ["L1L3", "L1L2L3"] {
         let figures = replay("lirs-multi1", &[&["--tiering", tiering][..], &arguments].concat());
         let keys = keys("lirs-multi1").into_iter().take(2000).collect::<HashSet<_>>().len() as u64;
