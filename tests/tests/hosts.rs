@@ -356,7 +356,8 @@ fn a_change_that_the_server_did_not_take_is_told_once_it_is_back() {
         redis.signal(libc::SIGSTOP);
         one.cache.set(&key, "new".into()).unwrap();
         redis.signal(libc::SIGCONT);
-        assert_eq!(one.cache.get(&key).as_deref(), Some(&b"new"[..]));
+        // It may miss: late news of its first change takes its copy along.
+        assert_ne!(one.cache.get(&key).as_deref(), Some(&b"old"[..]));
         // The one that made the change does nothing more.
         wait_until("a change", || other.cache.get(&key).as_deref() != Some(b"old"));
     }
