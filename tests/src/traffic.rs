@@ -5,12 +5,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::Cache;
+use tempfile::TempDir;
+use tierce::{BreakerOptions, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering};
 
 use crate::{history::History, server::PATIENCE, value};
 
+/// How often hosts of these tests look whether they are told of changes.
+pub const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// How long after the last word they trust their copies.
+pub const BOUND: Duration = Duration::from_millis(1000);
+
+/// How long the breaker lets nobody ask after several failures; 5 s by default.
+const OPEN: Duration = Duration::from_millis(500);
+
+/// How long after an outage the last change that L3 did not take is told to other hosts.
+pub const SETTLED: Duration = Duration::from_secs(8);
+
 /// Keys of each thread that it changes all the time; the others it changes seldom.
 const BUSY: usize = 16;
+
+/// A host of one process, with a store in this folder if one is given.
+///
+/// # Panics
+/// If the options are wrong.
+pub fn host(options: RedisOptions, tiering: Tiering, folder: Option<&TempDir>) -> Cache {
+    let mut builder = Cache::builder()
+        .tiering(tiering)
+        .memory(MemoryOptions::new().max_entries(10_000))
+        .redis(options)
+        .breaker(BreakerOptions::new().open_for(OPEN));
+    if let Some(folder) = folder {
+        let store = StoreOptions::new(folder.path().join("store"));
+        builder = builder.shared(store.max_bytes(16 << 20));
+    }
+    let cache = builder.build().expect("these settings fit");
+    // The thread that listens begins with the first call.
+    cache.get("nothing");
+    cache
+}
 
 /// Some hosts that use some keys, until they are told to stop.
 #[derive(Debug)]

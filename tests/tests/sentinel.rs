@@ -10,24 +10,13 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{
-    BreakerOptions, Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind, Tiering,
-};
+use tierce::{Cache, Origin, RedisOptions, TierKind, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server},
     store_folder,
-    traffic::{Traffic, wait_for_l3},
+    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3},
 };
-
-const HEARTBEAT: Duration = Duration::from_millis(200);
-const BOUND: Duration = Duration::from_millis(1000);
-
-/// How long the breaker lets nobody ask after several failures; 5 s by default.
-const OPEN: Duration = Duration::from_millis(500);
-
-/// How long after an outage the last change that L3 did not take is told to other hosts.
-const SETTLED: Duration = Duration::from_secs(8);
 
 /// A master, its replicas, and three sentinels that soon take it for dead.
 struct Watched {
@@ -68,27 +57,12 @@ impl Watched {
     }
 
     fn host(&self, tiering: Tiering) -> Cache {
-        self.host_with(tiering, None)
+        host(self.options(), tiering, None)
     }
 
     /// A host whose processes share a store in this folder.
     fn host_with_store(&self, folder: &TempDir) -> Cache {
-        let store = StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
-        self.host_with(Tiering::L1L2L3, Some(store))
-    }
-
-    fn host_with(&self, tiering: Tiering, store: Option<StoreOptions>) -> Cache {
-        let mut builder = Cache::builder()
-            .tiering(tiering)
-            .memory(MemoryOptions::new().max_entries(10_000))
-            .redis(self.options())
-            .breaker(BreakerOptions::new().open_for(OPEN));
-        if let Some(store) = store {
-            builder = builder.shared(store);
-        }
-        let cache = builder.build().unwrap();
-        cache.get("nothing");
-        cache
+        host(self.options(), Tiering::L1L2L3, Some(folder))
     }
 
     /// Which server the sentinels name.
