@@ -12,6 +12,7 @@ pub mod server;
 pub mod stub;
 pub mod traffic;
 pub mod value;
+pub mod waiting;
 
 /// A new folder for a store, on tmpfs where there is one; removed when dropped.
 ///

@@ -2,13 +2,19 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tierce::{BreakerOptions, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering};
 
-use crate::{history::History, server::PATIENCE, value};
+use crate::{
+    history::History,
+    server::PATIENCE,
+    value,
+    waiting::{is_near, wait_within},
+};
 
 /// How often hosts of these tests look whether they are told of changes.
 pub const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -43,6 +49,18 @@ pub fn host(options: RedisOptions, tiering: Tiering, folder: Option<&TempDir>) -
     // The thread that listens begins with the first call.
     cache.get("nothing");
     cache
+}
+
+/// Waits until a copy of a key that nobody changes lives for longer than the staleness bound.
+///
+/// # Panics
+/// If that takes longer than [`PATIENCE`].
+pub fn wait_for_stream(cache: &Cache) {
+    wait_within(PATIENCE, "the stream of changes", || {
+        cache.set("is told", "yes".into()).expect("a change is never refused");
+        thread::sleep(BOUND + HEARTBEAT);
+        is_near(cache, "is told")
+    });
 }
 
 /// Some hosts that use some keys, until they are told to stop.

@@ -10,13 +10,14 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{Bytes, Cache, Origin, RedisOptions, TierKind, TierStats, Tiering};
+use tierce::{Bytes, Cache, RedisOptions, TierKind, TierStats, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server, command_line},
     store_folder,
     stub::Stub,
-    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3},
+    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3, wait_for_stream},
+    waiting::{is_near, wait_within},
 };
 
 /// Keys in most stripes.
@@ -85,28 +86,6 @@ impl Nodes {
     }
 }
 
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(1));
-    }
-    begin.elapsed()
-}
-
-/// Until a copy of a key that nobody changes lives for longer than the staleness bound.
-fn wait_for_stream(cache: &Cache) {
-    wait_until("the stream of changes", || {
-        cache.set("is told", "yes".into()).unwrap();
-        thread::sleep(BOUND + HEARTBEAT);
-        is_near(cache, "is told")
-    });
-}
-
 fn names() -> Vec<String> {
     (0..KEYS).map(|key| format!("key {key}")).collect()
 }
@@ -140,11 +119,11 @@ fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
     for name in &names[..100] {
         assert!(is_near(&hosts[1], name), "{name}");
         hosts[0].set(name, "two".into()).unwrap();
-        wait_until("a change", || hosts[1].get(name).as_deref() == Some(b"two"));
+        wait_within(PATIENCE, "a change", || hosts[1].get(name).as_deref() == Some(b"two"));
         hosts[1].delete(name).unwrap();
-        wait_until("a removal", || hosts[0].get(name).is_none());
+        wait_within(PATIENCE, "a removal", || hosts[0].get(name).is_none());
         hosts[2].set(name, "three".into()).unwrap();
-        wait_until("a change", || hosts[0].get(name).as_deref() == Some(b"three"));
+        wait_within(PATIENCE, "a change", || hosts[0].get(name).as_deref() == Some(b"three"));
     }
     let loaded =
         hosts[0].get_or_load("new", |_| std::io::Result::Ok(Bytes::from("loaded"))).unwrap();
@@ -156,7 +135,7 @@ fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
     for host in [&hosts[1], &hosts[2], &reader] {
         assert_eq!(host.get_many(&names).iter().flatten().count(), 0);
     }
-    wait_until("a clear", || hosts[0].get_many(&names).iter().flatten().count() == 0);
+    wait_within(PATIENCE, "a clear", || hosts[0].get_many(&names).iter().flatten().count() == 0);
     assert!(
         hosts.iter().all(|host| host.health().dependencies.iter().all(|it| it.reason.is_none()))
     );
@@ -332,7 +311,7 @@ fn a_server_that_is_no_node_of_a_cluster_is_told_so() {
     let alone = Server::start(&[]);
     let options = RedisOptions::new().cluster(true).nodes(alone.address());
     let cache = Cache::builder().tiering(Tiering::L3).redis(options).build().unwrap();
-    wait_until("a reason", || {
+    wait_within(PATIENCE, "a reason", || {
         cache.set("key", "value".into()).unwrap();
         assert_eq!(cache.get("key"), None);
         format!("{:?}", cache.stats()).len() > 1

@@ -13,10 +13,11 @@ use std::{
 use tierce::{
     Bytes, Cache, MemoryOptions, OnLoss, Origin, RedisOptions, StoreOptions, TierKind, Tiering,
 };
-use tierce_tests::{redis::Redis, seed, store_folder, value};
-
-/// How long anything that must come by itself may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use tierce_tests::{
+    redis::Redis,
+    seed, store_folder, value,
+    waiting::{is_near, wait_for_news, wait_until},
+};
 
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
@@ -71,15 +72,6 @@ fn process(
     cache
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_micros(200));
-    }
-    begin.elapsed()
-}
-
 fn subscriptions(cache: &Cache) -> u64 {
     cache.redis_statistics().map_or(0, |counted| counted.subscriptions)
 }
@@ -93,10 +85,6 @@ fn wait_for_subscription(cache: &Cache, least: u64) {
         thread::sleep(Duration::from_millis(20));
         is_near(cache, key)
     });
-}
-
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
 }
 
 fn warm(cache: &Cache, key: &str, value: &'static str) {
@@ -353,10 +341,14 @@ fn a_change_that_the_server_did_not_take_is_told_once_it_is_back() {
         let key = format!("{tiering}");
         one.cache.set(&key, "old".into()).unwrap();
         warm(&other.cache, &key, "old");
+        // News of the first change would take the copy of the second along.
+        wait_for_news(&one.cache, &other.cache);
+        warm(&one.cache, &key, "old");
         redis.signal(libc::SIGSTOP);
         one.cache.set(&key, "new".into()).unwrap();
+        assert_eq!(one.cache.get(&key).as_deref(), Some(&b"new"[..]));
         redis.signal(libc::SIGCONT);
-        // It may miss: late news of its first change takes its copy along.
+        // As the change is settled the copy may go.
         assert_ne!(one.cache.get(&key).as_deref(), Some(&b"old"[..]));
         // The one that made the change does nothing more.
         wait_until("a change", || other.cache.get(&key).as_deref() != Some(b"old"));

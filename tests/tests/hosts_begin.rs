@@ -17,10 +17,8 @@ use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
     store_folder,
+    waiting::{PATIENCE, is_near, wait_until},
 };
-
-/// How long anything that must come by itself may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
@@ -105,18 +103,6 @@ impl World {
         wait_until("a change", || self.far.get(key).as_deref() == Some(value.as_bytes()));
         assert!(changed.elapsed() < BOUND + SLACK, "{key}: served for {:?}", changed.elapsed());
     }
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_micros(500));
-    }
-}
-
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
 }
 
 #[test]

@@ -10,15 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Bytes, Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind, Tiering};
+use tierce::{Bytes, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering};
 use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
     store_folder,
+    waiting::{is_near, wait_until},
 };
-
-/// How long anything that must come by itself may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
@@ -123,21 +121,8 @@ impl World {
     }
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_micros(500));
-    }
-    begin.elapsed()
-}
-
 fn counted(cache: &Cache) -> tierce::RedisStatistics {
     cache.redis_statistics().unwrap()
-}
-
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
 }
 
 fn wait_for_stream(cache: &Cache) {

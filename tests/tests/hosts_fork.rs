@@ -4,19 +4,15 @@
 // To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
+use std::{thread, time::Duration};
+
+use tierce::{Cache, RedisOptions, Tiering};
+use tierce_tests::{
+    redis::Redis,
+    store_folder,
+    traffic::{BOUND, HEARTBEAT, host},
+    waiting::{is_near, wait_until},
 };
-
-use tierce::{Cache, MemoryOptions, Origin, RedisOptions, StoreOptions, TierKind, Tiering};
-use tierce_tests::{redis::Redis, store_folder};
-
-/// How long anything that must come by itself may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const HEARTBEAT: Duration = Duration::from_millis(200);
-const BOUND: Duration = Duration::from_millis(1000);
 
 fn process(folder: &tempfile::TempDir, redis: &Redis) -> Cache {
     let options = RedisOptions::new()
@@ -25,28 +21,7 @@ fn process(folder: &tempfile::TempDir, redis: &Redis) -> Cache {
         .write_timeout(Duration::from_secs(2))
         .heartbeat(HEARTBEAT)
         .staleness_bound(BOUND);
-    let cache = Cache::builder()
-        .tiering(Tiering::L1L2L3)
-        .memory(MemoryOptions::new().max_entries(10_000))
-        .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
-        .redis(options)
-        .build()
-        .unwrap();
-    // The thread that listens begins with the first call.
-    cache.get("nothing");
-    cache
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
+    host(options, Tiering::L1L2L3, Some(folder))
 }
 
 fn subscriptions(cache: &Cache) -> u64 {

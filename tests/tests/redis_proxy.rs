@@ -18,10 +18,8 @@ use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
     seed, value,
+    waiting::{PATIENCE, wait_until},
 };
-
-/// How long anything that must come by itself may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a call may take beyond its deadline there.
 const GENEROUS: Duration = Duration::from_millis(1500);
@@ -56,14 +54,6 @@ fn direct(redis: &Redis) -> Cache {
             .read_timeout(PATIENCE)
             .write_timeout(PATIENCE),
     )
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn put(cache: &Cache, key: u64, version: u64) {

@@ -13,7 +13,7 @@ use std::{
 use tierce::{
     BreakerOptions, Bytes, Cache, LoadOptions, RedisOptions, SetOptions, TierKind, Tiering,
 };
-use tierce_tests::{process::Worker, redis::Redis};
+use tierce_tests::{process::Worker, redis::Redis, waiting::wait_within};
 
 /// How long anything that must come by itself may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,15 +48,6 @@ fn say(client: &mut redis::Connection, words: &[&str]) {
     let () = redis::cmd(words[0]).arg(&words[1..]).query(client).unwrap();
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
-    begin.elapsed()
-}
-
 /// Why L3 is not healthy.
 fn reason(cache: &Cache) -> Option<String> {
     let health = cache.health();
@@ -64,7 +55,7 @@ fn reason(cache: &Cache) -> Option<String> {
 }
 
 fn wait_for_reason(cache: &Cache, part: &str) {
-    wait_until(part, || {
+    wait_within(PATIENCE, part, || {
         let begin = Instant::now();
         cache.get("nobody has this");
         assert!(begin.elapsed() < Duration::from_secs(2) + GENEROUS, "{:?}", begin.elapsed());
@@ -80,7 +71,7 @@ fn has(cache: &Cache, key: &str, value: &str) -> bool {
 fn a_server_that_loads_its_data_is_a_miss_and_then_has_them() {
     let mut redis = Redis::with(&["--enable-debug-command", "yes"]);
     let cache = cache(Tiering::L3, at(&redis));
-    wait_until("a connection", || {
+    wait_within(PATIENCE, "a connection", || {
         cache.set("key", "value".into()).unwrap();
         has(&cache, "key", "value")
     });
@@ -99,7 +90,7 @@ fn a_server_that_loads_its_data_is_a_miss_and_then_has_them() {
     wait_for_reason(&cache, "LOADING");
     let load = |_: &[u8]| std::io::Result::Ok(Bytes::from("loaded"));
     assert_eq!(cache.get_or_load("cold", load).unwrap(), "loaded", "no error may reach a caller");
-    wait_until("the value", || has(&cache, "key", "value") && reason(&cache).is_none());
+    wait_within(PATIENCE, "the value", || has(&cache, "key", "value") && reason(&cache).is_none());
 }
 
 #[test]
@@ -108,7 +99,7 @@ fn a_server_that_was_demoted_and_promoted_has_nothing_old() {
         let redis = Redis::start();
         let cache = cache(tiering, at(&redis));
         for key in ["set", "deleted", "kept"] {
-            wait_until("a connection", || {
+            wait_within(PATIENCE, "a connection", || {
                 cache.set(key, "old".into()).unwrap();
                 has(&cache, key, "old")
             });
@@ -128,11 +119,11 @@ fn a_server_that_was_demoted_and_promoted_has_nothing_old() {
             assert!(cache.get("deleted").is_none(), "{tiering}");
             thread::sleep(Duration::from_millis(5));
         }
-        wait_until("what was not changed", || {
+        wait_within(PATIENCE, "what was not changed", || {
             cache.set("probe", "x".into()).unwrap();
             has(&cache, "kept", "old")
         });
-        wait_until("new values", || {
+        wait_within(PATIENCE, "new values", || {
             cache.set("set", "newer".into()).unwrap();
             has(&cache, "set", "newer")
         });
@@ -145,7 +136,7 @@ fn a_server_that_was_demoted_and_promoted_has_nothing_old() {
 fn a_replica_without_its_master_is_a_miss_with_the_reason() {
     let redis = Redis::start();
     let cache = cache(Tiering::L3, at(&redis));
-    wait_until("a connection", || {
+    wait_within(PATIENCE, "a connection", || {
         cache.set("key", "value".into()).unwrap();
         has(&cache, "key", "value")
     });
@@ -155,14 +146,14 @@ fn a_replica_without_its_master_is_a_miss_with_the_reason() {
     assert_eq!(cache.get("key"), None);
     wait_for_reason(&cache, "MASTERDOWN");
     say(&mut client, &["REPLICAOF", "NO", "ONE"]);
-    wait_until("the value", || has(&cache, "key", "value"));
+    wait_within(PATIENCE, "the value", || has(&cache, "key", "value"));
 }
 
 #[test]
 fn a_password_that_changed_parks_the_tier_until_it_is_right_again() {
     let redis = Redis::with(&["--user", "ann", "on", ">first-secret", "~*", "+@all"]);
     let cache = cache(Tiering::L1L3, at(&redis).username("ann").password("first-secret"));
-    wait_until("a connection", || {
+    wait_within(PATIENCE, "a connection", || {
         cache.set("key", "value".into()).unwrap();
         has(&cache, "key", "value")
     });
@@ -186,7 +177,7 @@ fn a_password_that_changed_parks_the_tier_until_it_is_right_again() {
         assert!(after <= before + 2, "{before} and then {after} attempts in {settled:?}");
     }
     say(&mut client, &["ACL", "SETUSER", "ann", "resetpass", ">first-secret"]);
-    wait_until("the tier is back", || {
+    wait_within(PATIENCE, "the tier is back", || {
         cache.get("nobody has this");
         cache.set("probe", "x".into()).unwrap();
         reason(&cache).is_none()
@@ -220,7 +211,7 @@ fn rights_that_are_missing_are_named_and_cost_no_wrong_value() {
         say(&mut client, &words);
         let cache = cache(Tiering::L3, at(&redis).username(&user).password("secret"));
         let key = format!("key {number}");
-        wait_until("the owner", || {
+        wait_within(PATIENCE, "the owner", || {
             owner.set(&key, "old".into()).unwrap();
             has(&owner, &key, "old")
         });
@@ -242,7 +233,7 @@ fn rights_that_are_missing_are_named_and_cost_no_wrong_value() {
             has(&owner, &key, "new")
         };
         if writes {
-            wait_until(rules, arrives);
+            wait_within(PATIENCE, rules, arrives);
         } else {
             for _ in 0..50 {
                 assert!(!arrives(), "{rules}");
@@ -366,7 +357,7 @@ fn a_server_whose_clock_is_far_off_keeps_times_to_live_and_takes_writes() {
         };
         let redis = &server.redis;
         let cache = cache(Tiering::L3, at(redis));
-        wait_until("a connection", || {
+        wait_within(PATIENCE, "a connection", || {
             cache.set("long", "1".into()).unwrap();
             has(&cache, "long", "1")
         });
@@ -376,7 +367,7 @@ fn a_server_whose_clock_is_far_off_keeps_times_to_live_and_takes_writes() {
         let options = LoadOptions::new().ttl(Duration::from_secs(3600));
         let load = |_: &[u8]| std::io::Result::Ok(Bytes::from("3"));
         assert_eq!(cache.get_or_load_with("filled", &options, load).unwrap().value, "3");
-        wait_until("the end of a time to live", || cache.get("short").is_none());
+        wait_within(PATIENCE, "the end of a time to live", || cache.get("short").is_none());
         assert!(begin.elapsed() >= short - Duration::from_millis(50), "{shift}");
         assert!(begin.elapsed() < short + GENEROUS, "{shift}");
         assert!(has(&cache, "long", "1") && has(&cache, "filled", "3"), "{shift}");
@@ -384,9 +375,9 @@ fn a_server_whose_clock_is_far_off_keeps_times_to_live_and_takes_writes() {
         // It is set while it is in use: no write is taken for a late one for long.
         for seconds in [shift + DAY, shift - DAY, shift] {
             server.set(seconds);
-            wait_until("another time", || (server.seconds_off() - seconds).abs() < 60);
+            wait_within(PATIENCE, "another time", || (server.seconds_off() - seconds).abs() < 60);
             let value = seconds.to_string();
-            wait_until("writes", || {
+            wait_within(PATIENCE, "writes", || {
                 cache.set("set", value.clone().into()).unwrap();
                 has(&cache, "set", &value)
             });
@@ -490,7 +481,7 @@ fn a_network_that_swallows_rejects_or_is_gone_costs_deadlines_and_comes_back() {
         cache.set("key", "value".into()).unwrap();
         has(&cache, "key", "value")
     };
-    wait_until("a connection", works);
+    wait_within(PATIENCE, "a connection", works);
     let link = format!("{}a", network.name);
     for (what, breaks, mends) in [
         ("DROP", "iptables -A INPUT -p tcp -j DROP", "iptables -F"),
@@ -520,7 +511,7 @@ fn a_network_that_swallows_rejects_or_is_gone_costs_deadlines_and_comes_back() {
             "" => run(&format!("ip link set {link} up")).unwrap(),
             command => network.inside(command).unwrap(),
         }
-        let took = wait_until(what, works);
+        let took = wait_within(PATIENCE, what, works);
         println!("{what}: slowest call {slowest:?}, back after {took:?}");
     }
 }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{Cache, Origin, RedisOptions, TierKind, Tiering};
+use tierce::{Cache, RedisOptions, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server},
     store_folder,
-    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3},
+    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3, wait_for_stream},
+    waiting::wait_within,
 };
 
 /// A master, its replicas, and three sentinels that soon take it for dead.
@@ -73,28 +74,6 @@ impl Watched {
     }
 }
 
-fn is_near(cache: &Cache, key: &str) -> bool {
-    cache.get_entry(key).is_some_and(|answer| answer.origin == Origin::Tier(TierKind::Memory))
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(1));
-    }
-    begin.elapsed()
-}
-
-/// Until a copy of a key that nobody changes lives for longer than the staleness bound.
-fn wait_for_stream(cache: &Cache) {
-    wait_until("the stream of changes", || {
-        cache.set("is told", "yes".into()).unwrap();
-        thread::sleep(BOUND + HEARTBEAT);
-        is_near(cache, "is told")
-    });
-}
-
 #[test]
 fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     let mut watched = Watched::start(1);
@@ -142,7 +121,7 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     // And the hosts follow each other again.
     hosts[..2].iter().for_each(wait_for_stream);
     hosts[0].set("key 0", "newest".into()).unwrap();
-    wait_until("a change", || hosts[1].get("key 0").as_deref() == Some(b"newest"));
+    wait_within(PATIENCE, "a change", || hosts[1].get("key 0").as_deref() == Some(b"newest"));
 }
 
 #[test]
@@ -180,7 +159,7 @@ fn a_master_is_replaced_under_load(mut lose: impl FnMut(&mut Server), find: impl
         let master = watched.master();
         lose(&mut watched.servers[master]);
         let begin = Instant::now();
-        wait_until("another master", || watched.master() != master);
+        wait_within(PATIENCE, "another master", || watched.master() != master);
         println!("named after {:?}", begin.elapsed());
         println!("back after {:?}", wait_for_l3(&probe, 3, begin));
         assert_ne!(watched.master(), master);
@@ -218,7 +197,7 @@ fn a_master_that_is_cut_off_from_its_sentinels_is_left_for_the_next_one() {
     }
     assert_eq!(watched.master(), 1);
     assert!(watched.servers[0].ask(&["role"]).starts_with("master"));
-    let took = wait_until("a change of the server", || {
+    let took = wait_within(PATIENCE, "a change of the server", || {
         hosts[1].set("where", "here".into()).unwrap();
         watched.servers[1].ask(&["--raw", "keys", "tierce:k:*:where"]).contains("where")
     });
@@ -243,7 +222,7 @@ fn a_replica_that_is_named_is_not_written_and_health_says_why() {
         .build()
         .unwrap();
     let mut seen = String::new();
-    wait_until("a reason", || {
+    wait_within(PATIENCE, "a reason", || {
         cache.set("key", "value".into()).unwrap();
         assert_eq!(cache.get("key"), None);
         seen = format!("{:?}", cache.health());
@@ -254,7 +233,7 @@ fn a_replica_that_is_named_is_not_written_and_health_says_why() {
         .redis(RedisOptions::new().sentinels(liar.address()).sentinel_master("other"))
         .build()
         .unwrap();
-    wait_until("a reason", || {
+    wait_within(PATIENCE, "a reason", || {
         unknown.get("key");
         format!("{:?}", unknown.health()).contains("knows no master of the name other")
     });
@@ -277,7 +256,7 @@ fn sentinels_with_a_password_are_asked_with_theirs() {
     let good = with(options.clone().sentinel_password("of the sentinels"));
     wait_for_l3(&good, 1, Instant::now());
     let bad = with(options.sentinel_password("of nobody"));
-    wait_until("a reason", || {
+    wait_within(PATIENCE, "a reason", || {
         bad.get("key");
         format!("{:?}", bad.health()).contains("a sentinel refused our credentials")
     });
