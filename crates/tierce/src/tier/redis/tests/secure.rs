@@ -40,32 +40,37 @@ fn authority(folder: &Path, name: &str) {
     );
 }
 
-#[test]
-fn tls_reaches_only_a_server_whose_certificate_is_good() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    authority(path, "ours");
-    authority(path, "other");
-    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+/// A certificate `name`.pem for `localhost`, signed by the authority `by` for so many days.
+fn certificate(folder: &Path, name: &str, by: &str, days: &str) {
+    fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
     openssl(
-        path,
-        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s -keyout s.key \
-         -out s.csr",
+        folder,
+        &format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} \
+             -keyout {name}.key -out {name}.csr"
+        ),
     );
     openssl(
-        path,
-        "x509 -req -in s.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2 -extfile names \
-         -out s.pem",
+        folder,
+        &format!(
+            "x509 -req -in {name}.csr -CA {by}.pem -CAkey {by}.key -CAcreateserial -days {days} \
+             -extfile names -out {name}.pem"
+        ),
     );
+}
+
+/// A server with the certificate `s`, which asks for clients' certificates or does not, and its
+/// port.
+fn server(folder: &Path, asks_clients: &str) -> (Server, u16) {
     let port = free_port();
-    let file = |name: &str| path.join(name).display().to_string();
-    let _server = Server::with(&[
+    let file = |name: &str| folder.join(name).display().to_string();
+    let server = Server::with(&[
         "--tls-port",
         &port.to_string(),
         "--bind",
         "127.0.0.1",
         "--tls-auth-clients",
-        "no",
+        asks_clients,
         "--tls-cert-file",
         &file("s.pem"),
         "--tls-key-file",
@@ -73,6 +78,17 @@ fn tls_reaches_only_a_server_whose_certificate_is_good() {
         "--tls-ca-cert-file",
         &file("ours.pem"),
     ]);
+    (server, port)
+}
+
+#[test]
+fn tls_reaches_only_a_server_whose_certificate_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    authority(path, "ours");
+    authority(path, "other");
+    certificate(path, "s", "ours", "2");
+    let (_server, port) = server(path, "no");
     let options = || {
         RedisOptions::new().connect_timeout(RELAXED).read_timeout(RELAXED).write_timeout(RELAXED)
     };
@@ -112,39 +128,10 @@ fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     for name in ["ours", "other"] {
         authority(path, name);
     }
-    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
     for (name, authority) in [("s", "ours"), ("mine", "ours"), ("foreign", "other")] {
-        openssl(
-            path,
-            &format!(
-                "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} \
-                 -keyout {name}.key -out {name}.csr"
-            ),
-        );
-        openssl(
-            path,
-            &format!(
-                "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key \
-                 -CAcreateserial -days 2 -extfile names -out {name}.pem"
-            ),
-        );
+        certificate(path, name, authority, "2");
     }
-    let port = free_port();
-    let file = |name: &str| path.join(name).display().to_string();
-    let _server = Server::with(&[
-        "--tls-port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--tls-auth-clients",
-        "yes",
-        "--tls-cert-file",
-        &file("s.pem"),
-        "--tls-key-file",
-        &file("s.key"),
-        "--tls-ca-cert-file",
-        &file("ours.pem"),
-    ]);
+    let (_server, port) = server(path, "yes");
     let options = || {
         RedisOptions::new()
             .url(format!("rediss://localhost:{port}"))
@@ -187,36 +174,9 @@ fn tls_refuses_a_certificate_that_is_out_of_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     authority(path, "ours");
-    fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
     for (days, is_good) in [("1", true), ("-1", false)] {
-        openssl(
-            path,
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s -keyout s.key \
-             -out s.csr",
-        );
-        openssl(
-            path,
-            &format!(
-                "x509 -req -in s.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days {days} \
-                 -extfile names -out s.pem"
-            ),
-        );
-        let port = free_port();
-        let file = |name: &str| path.join(name).display().to_string();
-        let _server = Server::with(&[
-            "--tls-port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--tls-auth-clients",
-            "no",
-            "--tls-cert-file",
-            &file("s.pem"),
-            "--tls-key-file",
-            &file("s.key"),
-            "--tls-ca-cert-file",
-            &file("ours.pem"),
-        ]);
+        certificate(path, "s", "ours", days);
+        let (_server, port) = server(path, "no");
         let tier = RedisTier::new(
             RedisOptions::new()
                 .url(format!("rediss://localhost:{port}"))
