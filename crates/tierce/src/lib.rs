@@ -71,6 +71,10 @@ pub use bytes::Bytes;
 
 pub use cache::{Answer, Builder, Cache, LoadOptions, Loaded, MAX_KEY_BYTES, Origin, SetOptions};
 pub use clock::{Clock, ManualClock, Millis};
+#[cfg(feature = "serde")]
+pub use codec::JsonCodec;
+#[cfg(feature = "msgpack")]
+pub use codec::MessagePackCodec;
 pub use codec::{BytesCodec, Codec, Compression, Format};
 #[cfg(feature = "config")]
 pub use config::Config;

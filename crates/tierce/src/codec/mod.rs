@@ -5,6 +5,13 @@
 
 #[cfg(feature = "redis")]
 pub(crate) mod envelope;
+#[cfg(feature = "serde")]
+mod typed;
+
+#[cfg(feature = "serde")]
+pub use typed::JsonCodec;
+#[cfg(feature = "msgpack")]
+pub use typed::MessagePackCodec;
 
 use bytes::Bytes;
 
@@ -24,6 +31,8 @@ pub enum Format {
     Text = 1,
     /// One JSON value in UTF-8.
     Json = 2,
+    /// One MessagePack value.
+    MessagePack = 4,
 }
 
 impl Format {
@@ -33,6 +42,7 @@ impl Format {
             0 => Some(Self::Raw),
             1 => Some(Self::Text),
             2 => Some(Self::Json),
+            4 => Some(Self::MessagePack),
             _ => None,
         }
     }
