@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::tiering::TierKind;
 
-/// A value with where it came from.
+/// A value with where it came from and how old it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer<V> {
@@ -12,6 +12,18 @@ pub struct Answer<V> {
     pub value: V,
     /// Where it came from.
     pub origin: Origin,
+    /// True if its time to live is over: it is served because the caller allows that.
+    pub is_stale: bool,
+    /// How long ago it was set, or its load began; `None` where that is not known.
+    pub age: Option<Duration>,
+}
+
+impl<V> Answer<Option<V>> {
+    /// The answer, if it is a value.
+    pub(super) fn present(self) -> Option<Answer<V>> {
+        let Self { value, origin, is_stale, age } = self;
+        value.map(|value| Answer { value, origin, is_stale, age })
+    }
 }
 
 /// Where an answer came from.
@@ -25,17 +37,25 @@ pub enum Origin {
     Joined,
 }
 
-/// What a loader returns: a value and, if it is to differ from the default, its time to live.
+/// What a loader returns: a value or word that there is none and, if it is to differ from the
+/// default, how long that may be kept.
 #[derive(Clone, Debug)]
 pub struct Loaded<V> {
-    pub(super) value: V,
+    pub(super) value: Option<V>,
     pub(super) ttl: Option<Duration>,
 }
 
 impl<V> Loaded<V> {
     /// A value with the default time to live.
     pub fn new(value: V) -> Self {
-        Self { value, ttl: None }
+        Self { value: Some(value), ttl: None }
+    }
+
+    /// There is no value. That is remembered for
+    /// [`negative_ttl`](crate::Freshness::negative_ttl), by default not at all; a stale value is
+    /// not served any more.
+    pub fn absent() -> Self {
+        Self { value: None, ttl: None }
     }
 
     /// Sets how long the value may be kept; zero hands it to the callers and keeps nothing.
@@ -49,5 +69,11 @@ impl<V> Loaded<V> {
 impl<V> From<V> for Loaded<V> {
     fn from(value: V) -> Self {
         Self::new(value)
+    }
+}
+
+impl<V> From<Option<V>> for Loaded<V> {
+    fn from(value: Option<V>) -> Self {
+        Self { value, ttl: None }
     }
 }
