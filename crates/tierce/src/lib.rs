@@ -48,6 +48,7 @@ mod guard;
 mod invalidation;
 #[cfg(any(feature = "shared", feature = "redis"))]
 mod key;
+mod keyspace;
 mod load;
 mod memory;
 mod metrics;
@@ -83,13 +84,15 @@ pub use codec::{BytesCodec, Codec, Compression, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
+pub use keyspace::{KeyPart, KeyParts, Keyspace};
 pub use load::{CancelToken, LoadContext, LoadReason};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,
 };
 pub use metrics::{
-    BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus,
+    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, Stats, TierStats,
+    to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::BreakerOptions;

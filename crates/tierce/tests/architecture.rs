@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Rooms by layer, lowest first. A room may name its own layer and those before it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &[
         "error",
         "clock",
@@ -31,6 +31,7 @@ const LAYERS: [&[&str]; 10] = [
     &["invalidation"],
     &["load", "resilience"],
     &["cache"],
+    &["keyspace"],
     &["guard"],
     &["config"],
 ];

@@ -43,6 +43,12 @@ impl SetOptions {
         self
     }
 
+    /// These options, and `freshness` for what they do not say.
+    pub(crate) fn or(mut self, freshness: &Freshness) -> Self {
+        self.freshness = self.freshness.or(freshness);
+        self
+    }
+
     /// The value lives until it is evicted, whatever the default. It is never stale.
     #[must_use]
     pub fn no_ttl(mut self) -> Self {

@@ -107,7 +107,7 @@ impl Freshness {
     }
 
     /// What is wrong with these options by themselves.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if let Some(part) = self.ttl_jitter
             && !(0.0..=1.0).contains(&part)
@@ -156,6 +156,18 @@ impl Freshness {
     /// True where nothing is to be kept.
     pub(super) fn keeps_nothing(&self) -> bool {
         self.ttl == Some(Some(Duration::ZERO))
+    }
+
+    /// These options, and `others` for what they do not say.
+    pub(super) fn or(self, others: &Self) -> Self {
+        let Self { ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl } = self;
+        Self {
+            ttl: ttl.or(others.ttl),
+            ttl_jitter: ttl_jitter.or(others.ttl_jitter),
+            stale_if_error: stale_if_error.or(others.stale_if_error),
+            stale_while_revalidate: stale_while_revalidate.or(others.stale_while_revalidate),
+            negative_ttl: negative_ttl.or(others.negative_ttl),
+        }
     }
 
     /// What holds, where `rules` do unless these options say otherwise.

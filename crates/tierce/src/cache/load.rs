@@ -69,6 +69,12 @@ impl LoadOptions {
         self
     }
 
+    /// These options, and `freshness` for what they do not say.
+    pub(crate) fn or(mut self, freshness: &Freshness) -> Self {
+        self.freshness = self.freshness.or(freshness);
+        self
+    }
+
     /// Sets how long ago the value may have been set, or its load begun, at most; what is older, or
     /// of an age that is not known, is loaded anew. Zero always loads: no earlier than this call
     /// began. Default: no bound.

@@ -2,7 +2,7 @@
 
 use super::{Cache, Inner};
 use crate::{
-    metrics::{EvictionStats, Stats},
+    metrics::{EvictionStats, Keyspaces, Stats},
     tier::{Tier, Usage},
     tiering::TierKind,
 };
@@ -67,6 +67,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// The name given to the builder.
     pub(crate) fn service(&self) -> &str {
         &self.inner.service
+    }
+
+    /// The labels of its keyspaces.
+    pub(crate) fn keyspaces(&self) -> &Keyspaces {
+        &self.inner.metrics.keyspaces
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `counter` | counters striped over threads: the hot ones |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
+//! | `keyspaces` | counters by label of a keyspace |
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
 //! | `prometheus` | the text format |
@@ -15,12 +16,15 @@
 
 mod counter;
 mod histogram;
+mod keyspaces;
 mod prometheus;
 mod sampler;
 mod snapshot;
 
 pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
+pub use keyspaces::KeyspaceStats;
+pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
@@ -155,6 +159,7 @@ pub(crate) struct Metrics {
     tiers: [TierMetrics; 3],
     counters: Counters<CACHE_COUNTERS>,
     last_hit_tier: AtomicU8,
+    pub(crate) keyspaces: Keyspaces,
     /// How long loaders ran.
     pub(crate) load_latency: Histogram,
     /// How long reads that went below L1 took, from the call to its return.
@@ -167,6 +172,7 @@ impl Default for Metrics {
             tiers: Default::default(),
             counters: Counters::default(),
             last_hit_tier: AtomicU8::new(NO_TIER),
+            keyspaces: Keyspaces::default(),
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
         }
@@ -234,6 +240,7 @@ impl Metrics {
             negative_hits: sum(CacheCounter::NegativeHits),
             stale_served,
             last_hit_tier: self.last_hit_tier(),
+            keyspaces: self.keyspaces.snapshot(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
             load_latency: self.load_latency.snapshot().summary(),
             operation_latency: below.summary(),

@@ -25,6 +25,7 @@ pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>)
     text.build();
     text.requests();
     text.entries();
+    text.keyspaces();
     text.latencies();
     text.out
 }
@@ -161,6 +162,29 @@ impl Text<'_> {
         }
     }
 
+    /// Nothing at all where no cache has keyspaces.
+    fn keyspaces(&mut self) {
+        if self.caches.iter().all(|(_, stats)| stats.keyspaces.is_empty()) {
+            return;
+        }
+        let name = "tierce_keyspace_operations_total";
+        self.head(name, "counter", "Operations by way of keyspaces, by label and result.");
+        for (cache, stats) in self.caches {
+            for keyspace in &stats.keyspaces {
+                for (result, count) in [
+                    ("hit", keyspace.hits),
+                    ("miss", keyspace.misses),
+                    ("load", keyspace.loads),
+                    ("change", keyspace.changes),
+                ] {
+                    let labels =
+                        [("cache", *cache), ("keyspace", &keyspace.label), ("result", result)];
+                    self.sample(name, &labels, count as f64);
+                }
+            }
+        }
+    }
+
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail; the results are ignored here and below for that.
         let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -245,7 +269,7 @@ mod tests {
     use super::*;
     use crate::{
         error::ErrorKind,
-        metrics::{CacheCounter, Metrics, TierCounter},
+        metrics::{CacheCounter, KeyspaceCounter, Metrics, TierCounter},
     };
 
     fn stats() -> Stats {
@@ -256,6 +280,8 @@ mod tests {
         metrics.tier(TierKind::Memory).latency.record_many(300, SAMPLE_RATE);
         metrics.tier(TierKind::Redis).error(ErrorKind::Timeout);
         metrics.tier(TierKind::Redis).add(TierCounter::BytesOut, 12);
+        let users = metrics.keyspaces.label("user/:id", 1).unwrap();
+        users.add(KeyspaceCounter::Hits, 3);
         let mut stats = metrics.snapshot(TierKind::ALL);
         stats.tiers[0].max_entries = Some(10_000);
         stats.tiers[2].trouble = Some("no route".into());
@@ -276,6 +302,7 @@ mod tests {
             r#"tierce_tier_duration_seconds_bucket{cache="a\"b\\c\nd",tier="L1",le="0.0000005"} 64"#,
             r#"tierce_tier_duration_seconds_count{cache="a\"b\\c\nd",tier="L1"} 64"#,
             r#"tierce_latency_sample_ratio{cache="a\"b\\c\nd",tier="L1"} 0.015625"#,
+            r#"tierce_keyspace_operations_total{cache="a\"b\\c\nd",keyspace="user/:id",result="hit"} 3"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::KeyspaceStats;
 use crate::{memory::MemoryStatistics, tiering::TierKind};
 
 /// How long something took.
@@ -202,6 +203,8 @@ pub struct Stats {
     /// The tier of the latest hit.
     #[cfg_attr(feature = "serde", serde(serialize_with = "maybe_short_name"))]
     pub last_hit_tier: Option<TierKind>,
+    /// What was done by way of keyspaces, by label.
+    pub keyspaces: Vec<KeyspaceStats>,
     /// The tiers in use, fastest first.
     pub tiers: Vec<TierStats>,
     /// How long loaders ran.

@@ -1,0 +1,229 @@
+//! Keyspaces: keys of one shape, made from a pattern, with defaults and counters of their own.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `pattern.rs` | which keys a pattern makes |
+//! | `parts.rs` | what may stand in its places |
+//! | `mod.rs` | the calls |
+//!
+//! A keyspace is a view: its entries lie in the tiers of its cache beside all others, under the
+//! keys that its pattern makes, and the same key used on the cache itself is the same entry.
+
+mod parts;
+mod pattern;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::parts::{KeyPart, KeyParts};
+use self::pattern::Pattern;
+use crate::{
+    cache::{Answer, Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions, SetOptions},
+    error::{Error, ErrorKind, Result},
+    metrics::{KeyspaceCounter, KeyspaceMetrics},
+};
+
+/// Labels that one cache counts apart: each is a line in every answer to who collects metrics.
+const MOST_LABELS: usize = 1_000;
+
+/// Keys of one shape in a cache of values of type `V`; the pattern has `N` places.
+///
+/// ```
+/// use std::time::Duration;
+/// use tierce::{Bytes, Cache, Freshness};
+///
+/// let cache = Cache::builder().build()?;
+/// let users = cache.keyspace::<1>("user/:id")?.freshness(Freshness::new().ttl(Duration::from_secs(60)))?;
+/// let posts = cache.keyspace::<2>("user/:id/posts/:post")?.label("posts")?;
+///
+/// users.set(7, Bytes::from("Ada"))?;
+/// posts.set((7, "hello"), Bytes::from("world"))?;
+/// assert_eq!(cache.get("user/7"), users.get(7));
+/// assert_eq!(posts.key((7, "a/b")), b"user/7/posts/a%2Fb");
+/// # Ok::<(), tierce::Error>(())
+/// ```
+pub struct Keyspace<V = Bytes, const N: usize = 1> {
+    cache: Cache<V>,
+    pattern: Arc<Pattern<N>>,
+    freshness: Freshness,
+    counters: Arc<KeyspaceMetrics>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// The keys of a pattern with `N` places: segments between slashes, of which those that begin
+    /// with a colon are filled in by each call. Its label is the pattern.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a pattern that is none, or that has another number of places, and
+    /// for more than 1,000 labels in one cache; the message says which.
+    pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
+        let pattern = Arc::new(Pattern::parse(pattern)?);
+        let counters = counters(self, pattern.text())?;
+        Ok(Keyspace { cache: self.clone(), pattern, freshness: Freshness::new(), counters })
+    }
+}
+
+fn counters<V: Clone + Send + Sync + 'static>(
+    cache: &Cache<V>,
+    label: &str,
+) -> Result<Arc<KeyspaceMetrics>> {
+    cache.keyspaces().label(label, MOST_LABELS).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Config,
+            format!("keyspace label {label:?}: a cache counts {MOST_LABELS} labels at most"),
+        )
+    })
+}
+
+impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
+    /// Sets how long values of this keyspace are fresh, for what a call does not say; what is not
+    /// said here either is as the cache has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for options out of their range.
+    pub fn freshness(mut self, freshness: Freshness) -> Result<Self> {
+        freshness.check()?;
+        self.freshness = freshness;
+        Ok(self)
+    }
+
+    /// Sets the label under which metrics count this keyspace. Default: its pattern.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for more than 1,000 labels in one cache.
+    pub fn label(mut self, label: &str) -> Result<Self> {
+        self.counters = counters(&self.cache, label)?;
+        Ok(self)
+    }
+
+    /// The pattern.
+    pub fn pattern(&self) -> &str {
+        self.pattern.text()
+    }
+
+    /// The cache that this is a part of.
+    pub fn cache(&self) -> &Cache<V> {
+        &self.cache
+    }
+
+    /// The key with these values in its places.
+    pub fn key(&self, values: impl KeyParts<N>) -> Vec<u8> {
+        self.pattern.key(&values)
+    }
+
+    /// As [`Cache::get`].
+    pub fn get(&self, values: impl KeyParts<N>) -> Option<V> {
+        let found = self.cache.get(self.key(values));
+        self.counted(found)
+    }
+
+    /// As [`Cache::get_with`].
+    pub fn get_with(&self, values: impl KeyParts<N>, options: &ReadOptions) -> Option<Answer<V>> {
+        let found = self.cache.get_with(self.key(values), options);
+        self.counted(found)
+    }
+
+    /// As [`Cache::get_many`].
+    pub fn get_many<P: KeyParts<N>>(&self, values: impl IntoIterator<Item = P>) -> Vec<Option<V>> {
+        let keys: Vec<Vec<u8>> = values.into_iter().map(|values| self.key(values)).collect();
+        let found = self.cache.get_many(&keys);
+        let hits = found.iter().flatten().count();
+        self.counters.add(KeyspaceCounter::Hits, hits as u64);
+        self.counters.add(KeyspaceCounter::Misses, (found.len() - hits) as u64);
+        found
+    }
+
+    /// As [`Cache::set`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set(&self, values: impl KeyParts<N>, value: V) -> Result<()> {
+        self.set_with(values, value, &SetOptions::new())
+    }
+
+    /// As [`Cache::set_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
+        self.counters.count(KeyspaceCounter::Changes);
+        self.cache.set_with(self.key(values), value, &options.clone().or(&self.freshness))
+    }
+
+    /// As [`Cache::delete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(&self, values: impl KeyParts<N>) -> Result<()> {
+        self.counters.count(KeyspaceCounter::Changes);
+        self.cache.delete(self.key(values))
+    }
+
+    /// As [`Cache::get_or_load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_or_load<L, E, F>(&self, values: impl KeyParts<N>, load: F) -> Result<V>
+    where
+        F: FnOnce(&[u8]) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.get_or_load_with(values, &LoadOptions::new(), load).map(|answer| answer.value)
+    }
+
+    /// As [`Cache::get_or_load_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_or_load_with<L, E, F>(
+        &self,
+        values: impl KeyParts<N>,
+        options: &LoadOptions,
+        load: F,
+    ) -> Result<Answer<V>>
+    where
+        F: FnOnce(&[u8]) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let options = options.clone().or(&self.freshness);
+        let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
+            self.counters.count(KeyspaceCounter::Loads);
+            load(key)
+        });
+        let is_hit = answer.as_ref().is_ok_and(|answer| matches!(answer.origin, Origin::Tier(_)));
+        self.counters.count(if is_hit { KeyspaceCounter::Hits } else { KeyspaceCounter::Misses });
+        answer
+    }
+
+    fn counted<T>(&self, found: Option<T>) -> Option<T> {
+        let hit = found.is_some();
+        self.counters.count(if hit { KeyspaceCounter::Hits } else { KeyspaceCounter::Misses });
+        found
+    }
+}
+
+impl<V, const N: usize> Clone for Keyspace<V, N> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+            pattern: Arc::clone(&self.pattern),
+            freshness: self.freshness.clone(),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+impl<V, const N: usize> std::fmt::Debug for Keyspace<V, N> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Keyspace")
+            .field("pattern", &self.pattern)
+            .field("freshness", &self.freshness)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

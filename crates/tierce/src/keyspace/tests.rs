@@ -1,0 +1,82 @@
+use std::{io, time::Duration};
+
+use super::*;
+use crate::clock::{Clock, ManualClock};
+
+fn cache() -> (Cache<Bytes>, ManualClock) {
+    let (clock, time) = Clock::manual();
+    let freshness = Freshness::new().ttl(Duration::from_secs(10));
+    (Cache::builder().clock(clock).freshness(freshness).build().unwrap(), time)
+}
+
+fn ttl(secs: u64) -> Freshness {
+    Freshness::new().ttl(Duration::from_secs(secs))
+}
+
+#[test]
+fn entries_lie_in_the_cache_under_the_keys_of_the_pattern() {
+    let (cache, _time) = cache();
+    let posts = cache.keyspace::<2>("user/:id/posts/:post").unwrap();
+    posts.set((7, "a/b"), Bytes::from("text")).unwrap();
+    assert_eq!(cache.get("user/7/posts/a%2Fb").as_deref(), Some(&b"text"[..]));
+    assert_eq!(posts.get((7, "a/b")).as_deref(), Some(&b"text"[..]));
+    assert_eq!(posts.get_many([(7, "a/b"), (7, "c")]), [Some(Bytes::from("text")), None]);
+    posts.delete((7, "a/b")).unwrap();
+    assert_eq!(cache.get("user/7/posts/a%2Fb"), None);
+}
+
+#[test]
+fn a_call_goes_before_the_keyspace_and_the_keyspace_before_the_cache() {
+    let (cache, time) = cache();
+    let users = cache.keyspace::<1>("user/:id").unwrap().freshness(ttl(20)).unwrap();
+    let load = |_: &[u8]| io::Result::Ok(Bytes::from("Ada"));
+    cache.set("other", Bytes::from("1")).unwrap();
+    users.set(1, Bytes::from("1")).unwrap();
+    users.get_or_load(2, load).unwrap();
+    users.set_with(3, Bytes::from("1"), &SetOptions::new().freshness(ttl(30))).unwrap();
+    users.get_or_load_with(4, &LoadOptions::new().freshness(ttl(30)), load).unwrap();
+    let there = || {
+        let users = [1, 2, 3, 4].map(|id| users.get(id).is_some());
+        (cache.get("other").is_some(), users)
+    };
+    time.advance(Duration::from_secs(11));
+    assert_eq!(there(), (false, [true; 4]));
+    time.advance(Duration::from_secs(10));
+    assert_eq!(there(), (false, [false, false, true, true]));
+    time.advance(Duration::from_secs(10));
+    assert_eq!(there(), (false, [false; 4]));
+}
+
+#[test]
+fn what_is_done_is_counted_by_label() {
+    let (cache, _time) = cache();
+    let users = cache.keyspace::<1>("user/:id").unwrap().label("people").unwrap();
+    let guests = cache.keyspace::<1>("guest/:name").unwrap().label("people").unwrap();
+    let load = |_: &[u8]| io::Result::Ok(Bytes::from("Ada"));
+    assert_eq!(users.get(7), None);
+    users.get_or_load(7, load).unwrap();
+    guests.get_or_load("Bob", load).unwrap();
+    guests.get_or_load("Bob", load).unwrap();
+    users.set(8, Bytes::from("Eve")).unwrap();
+    users.delete(8).unwrap();
+    users.get_many([7, 8, 9]);
+    let stats = cache.stats().keyspaces;
+    let of = |label: &str| stats.iter().find(|stats| stats.label == label).unwrap();
+    let people = of("people");
+    assert_eq!((people.hits, people.misses), (2, 5));
+    assert_eq!((people.loads, people.changes), (2, 2));
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let (cache, _time) = cache();
+    let users = cache.keyspace::<1>("user/:id").unwrap();
+    let error = users.clone().freshness(Freshness::new().ttl_jitter(2.0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for number in 1..MOST_LABELS {
+        users.clone().label(&number.to_string()).unwrap();
+    }
+    let error = users.clone().label("one too many").unwrap_err().to_string();
+    assert!(error.contains("one too many"), "{error}");
+    users.label("7").unwrap();
+}
