@@ -148,6 +148,9 @@ impl Store {
                         value: &record.value,
                         format: record.format,
                         expires_at: record.expires_at,
+                        stale: record.stale(),
+                        made_at: record.made_at,
+                        head: record.head(),
                     };
                     self.fill(hash, &key, new, token);
                 }
