@@ -78,7 +78,7 @@ pub use codec::{BytesCodec, Codec, Compression, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
-pub use load::{CancelToken, LoadContext, LoadReason};
+pub use load::{CancelToken, LoadContext, LoadReason, RefreshAhead};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,

@@ -4,13 +4,20 @@
 //! |---|---|
 //! | `flight.rs` | who loads a key, and who waits for it |
 //! | `context.rs` | what a loader is told, and whether its value is still wanted |
+//! | `ahead.rs` | when a fresh value is loaded anew before it is stale |
+//! | `failures.rs` | for how long a loader that failed is left alone |
 
 // The cache uses what its build has use for.
 #![allow(dead_code, unused_imports)]
 
+mod ahead;
 mod context;
+mod failures;
 mod flight;
 
+pub(crate) use ahead::draw;
+pub(crate) use failures::{Backoff, Failures, Remembered};
 pub(crate) use flight::{Entered, Flights};
 
+pub use ahead::RefreshAhead;
 pub use context::{CancelToken, LoadContext, LoadReason};
