@@ -5,6 +5,7 @@
 //! | `flight.rs` | who loads a key, and who waits for it |
 //! | `context.rs` | what a loader is told, and whether its value is still wanted |
 //! | `ahead.rs` | when a fresh value is loaded anew before it is stale |
+//! | `crew.rs` | which threads load in the background |
 //! | `failures.rs` | for how long a loader that failed is left alone |
 
 // The cache uses what its build has use for.
@@ -12,10 +13,12 @@
 
 mod ahead;
 mod context;
+mod crew;
 mod failures;
 mod flight;
 
 pub(crate) use ahead::draw;
+pub(crate) use crew::{Crew, DEFAULT_THREADS, Job, Refused};
 pub(crate) use failures::{Backoff, Failures, Remembered};
 pub(crate) use flight::{Entered, Flights};
 
