@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, Result},
-    load::Entered,
+    load::{Entered, Lead, Waited},
     metrics::{CacheCounter, nanoseconds},
     tier::{Fill, Record, Turn, Turns},
     tiering::TierKind,
@@ -99,26 +99,35 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(answer);
         }
         let is_current = |began| self.is_current(self.plan.load(), began);
-        match self.flights.enter(key, marks.filed(), is_current)? {
-            Entered::Lead(lead) => {
-                let outcome = self.lead(plan, key, options, begin, load);
-                lead.land(
-                    outcome.as_ref().map(|answer| answer.value.clone()).map_err(Clone::clone),
-                );
-                outcome
-            }
-            Entered::Join(flight) => {
+        let wait = options.wait.unwrap_or(self.load_wait);
+        let mut has_waited = false;
+        let lead = loop {
+            let joined = match self.flights.enter(key, marks.filed(), is_current)? {
+                Entered::Lead(lead) => break lead,
+                Entered::Join(joined) => joined,
+            };
+            if !has_waited {
                 self.metrics.miss();
                 self.metrics.count(CacheCounter::LoadWaits);
-                let outcome =
-                    flight.wait(options.wait.unwrap_or(self.load_wait), options.check.as_deref());
-                if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
-                    // A hung loader must not hold its key for ever: the next caller loads.
-                    self.flights.forget(key, &flight);
-                }
-                outcome.map(|value| Answer { value, origin: Origin::Joined })
+                has_waited = true;
             }
-        }
+            let left = wait.saturating_sub(begin.elapsed());
+            match joined.wait(left, options.check.as_deref()) {
+                Ok(Waited::Landed(value)) => return Ok(Answer { value, origin: Origin::Joined }),
+                Ok(Waited::Lead(lead)) => break lead,
+                Ok(Waited::Overtaken) => {}
+                Err(error) => {
+                    if error.kind() == ErrorKind::Timeout {
+                        // A hung loader must not hold its key for ever.
+                        joined.overtake();
+                    }
+                    return Err(error);
+                }
+            }
+        };
+        let outcome = self.lead(plan, key, options, begin, &lead, load);
+        lead.land(outcome.as_ref().map(|answer| answer.value.clone()).map_err(Clone::clone));
+        outcome
     }
 
     /// Waits for its turn on this host, looks once more, then in L3, then loads.
@@ -128,6 +137,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         options: &LoadOptions,
         begin: Instant,
+        lead: &Lead<V>,
         load: impl FnOnce(&[u8]) -> Result<Loaded<V>>,
     ) -> Result<Answer<V>> {
         // Marks of this flight's own, and a second look under them: the flight before this one
@@ -169,6 +179,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { value, ttl } = loaded?;
         let ttl = ttl.map(Some).or(options.ttl).unwrap_or(self.default_ttl);
         let value = if ttl == Some(Duration::ZERO) {
+            value
+        } else if !lead.begin_filing() {
+            self.metrics.count(CacheCounter::LoadsNotStored);
             value
         } else {
             self.keep(plan, key, value, ttl, &marks)?

@@ -20,7 +20,7 @@ mod flight;
 pub(crate) use ahead::draw;
 pub(crate) use crew::{Crew, DEFAULT_THREADS, Job, Refused};
 pub(crate) use failures::{Backoff, Failures, Remembered};
-pub(crate) use flight::{Entered, Flights};
+pub(crate) use flight::{Entered, Flights, Joined, Lead, Waited, took_too_long};
 
 pub use ahead::RefreshAhead;
 pub use context::{CancelToken, LoadContext, LoadReason};
