@@ -4,6 +4,7 @@
 #![cfg(feature = "shared")]
 
 mod loads;
+mod overtaken;
 mod races;
 mod retiering;
 mod verbs;
