@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_deadline_is_heard_while_the_thread_waits_for_a_later_one() {
+        let alarms = Alarms::new();
+        let (begin, late) = (Instant::now(), alarms.at(soon(10_000)));
+        // From the second on the thread sleeps when the next is set.
+        for _ in 0..20 {
+            block_on(alarms.at(soon(2)));
+        }
+        assert!(begin.elapsed() < Duration::from_secs(8));
+        drop(late);
+    }
+
+    #[test]
     fn who_leaves_takes_its_waker_along() {
         struct Silent;
         impl Wake for Silent {

@@ -151,7 +151,8 @@ fn an_owner_that_is_dropped_is_not_kept_alive_and_its_threads_end() {
     assert!(is_done.recv_timeout(PATIENCE).unwrap());
     let weak = Arc::downgrade(&owner);
     drop(owner);
-    assert!(weak.upgrade().is_none());
+    // The job may be about to let go of what it had looked at.
+    until(|| weak.strong_count() == 0);
     drop(release);
     until(|| shared.strong_count() == 0);
 }

@@ -10,10 +10,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use super::crew::{Crew, Refused};
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 
 /// Work that a crew does. As a future it is ready when the work is done: with what came of it, or
 /// `None` where the crew was closed before that. A panic of the work goes on in the task.
@@ -35,8 +36,8 @@ enum Outcome<T> {
     Lost,
 }
 
-/// The crew's end of an errand.
-struct Report<T> {
+/// The crew's end of an errand. Dropped without an end it says that there will be none.
+pub(crate) struct Report<T> {
     state: Arc<Mutex<State<T>>>,
     is_done: bool,
 }
@@ -50,18 +51,28 @@ impl Crew {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Errand<T>, Refused> {
+        self.run_until_reported(|report| {
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            report.end(outcome.map_or_else(Outcome::Panicked, Outcome::Value));
+        })
+    }
+
+    /// The same for work that goes on after it has reported.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn). The work is dropped then.
+    pub(crate) fn run_until_reported<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Report<T>) + Send + 'static,
+    ) -> Result<Errand<T>, Refused> {
         let state = Arc::new(Mutex::new(State::Waits(None)));
         let report = Report { state: Arc::clone(&state), is_done: false };
-        let job = move || {
+        self.spawn(move || {
             if report.is_wanted() {
-                let outcome = catch_unwind(AssertUnwindSafe(work));
-                report.end(outcome.map_or_else(Outcome::Panicked, Outcome::Value));
+                work(report);
             }
-        };
-        match self.spawn(job) {
-            Ok(()) => Ok(Errand { state }),
-            Err(refused) => Err(refused),
-        }
+        })?;
+        Ok(Errand { state })
     }
 }
 
@@ -70,23 +81,29 @@ impl<T> Report<T> {
         matches!(*self.state.lock(), State::Waits(_))
     }
 
-    fn end(mut self, outcome: Outcome<T>) {
-        self.is_done = true;
-        self.tell(outcome);
+    /// The work is done. False if nobody waits for it any more.
+    pub(crate) fn done(self, value: T) -> bool {
+        self.end(Outcome::Value(value))
     }
 
-    fn tell(&self, outcome: Outcome<T>) {
+    fn end(mut self, outcome: Outcome<T>) -> bool {
+        self.is_done = true;
+        self.tell(outcome)
+    }
+
+    fn tell(&self, outcome: Outcome<T>) -> bool {
         let mut state = self.state.lock();
         if matches!(*state, State::Left) {
             drop(state);
             // Dropped here, with no lock held.
-            return;
+            return false;
         }
         let before = std::mem::replace(&mut *state, State::Done(outcome));
         drop(state);
         if let State::Waits(Some(waker)) = before {
             waker.wake();
         }
+        true
     }
 }
 
@@ -95,6 +112,48 @@ impl<T> Drop for Report<T> {
         if !self.is_done {
             self.tell(Outcome::Lost);
         }
+    }
+}
+
+/// Something that a thread holds for a task until the task drops its half, or for so long at most.
+pub(crate) struct Hold(Arc<Latch>);
+
+/// The thread's half of a [`Hold`].
+pub(crate) struct Held(Arc<Latch>);
+
+#[derive(Default)]
+struct Latch {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// The two halves of something to be held for a task.
+pub(crate) fn hold() -> (Hold, Held) {
+    let latch = Arc::new(Latch::default());
+    (Hold(Arc::clone(&latch)), Held(latch))
+}
+
+impl Held {
+    /// Waits until the task needs it no longer.
+    pub(crate) fn wait(self, patience: Duration) {
+        // A time too far to express is waited for by steps of an hour.
+        let deadline = Instant::now().checked_add(patience);
+        let mut is_open = self.0.is_open.lock();
+        while !*is_open {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return;
+            }
+            let until = deadline.unwrap_or(now + Duration::from_secs(3600));
+            self.0.opened.wait_until(&mut is_open, until);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        *self.0.is_open.lock() = true;
+        self.0.opened.notify_all();
     }
 }
 
@@ -129,12 +188,9 @@ impl<T> Drop for Errand<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            atomic::{AtomicU32, Ordering},
-            mpsc,
-        },
-        time::Duration,
+    use std::sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
     };
 
     use super::*;
@@ -184,6 +240,26 @@ mod tests {
         drop(errand);
         drop(release);
         until(|| Arc::strong_count(&mark) == 1);
+    }
+
+    #[test]
+    fn a_thread_holds_something_for_a_task_until_that_lets_go() {
+        let (crew, mark) = (Crew::new(1), Arc::new(()));
+        let theirs = Arc::clone(&mark);
+        let work = move |report: Report<Hold>| {
+            let (hold, held) = hold();
+            if report.done(hold) {
+                held.wait(PATIENCE);
+            }
+            drop(theirs);
+        };
+        let hold = block_on(crew.run_until_reported(work).ok().unwrap()).unwrap();
+        assert_eq!(Arc::strong_count(&mark), 2);
+        drop(hold);
+        until(|| Arc::strong_count(&mark) == 1);
+        // Not for ever, and not for a task that is gone.
+        let (_hold, held) = super::hold();
+        held.wait(Duration::from_millis(1));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) mod testing;
 pub(crate) use ahead::draw;
 pub(crate) use alarm::{Alarm, Alarms};
 pub(crate) use crew::{Crew, DEFAULT_THREADS, Job, Refused};
-pub(crate) use errand::Errand;
+pub(crate) use errand::{Errand, Held, Hold, Report, hold};
 pub(crate) use failures::{Backoff, Failures, Remembered};
 pub(crate) use flight::{Entered, Flights, Joined, Lead, Waited, took_too_long};
 
