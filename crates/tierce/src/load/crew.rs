@@ -72,6 +72,7 @@ struct Shared {
     called: Condvar,
     /// A thread has ended.
     ended: Condvar,
+    name: &'static str,
     max_threads: usize,
     max_queued: usize,
     idle: Duration,
@@ -93,10 +94,16 @@ struct State {
 impl Crew {
     /// A crew of at most so many threads; none runs yet. With zero it takes no job.
     pub(crate) fn new(max_threads: usize) -> Self {
-        Self::with(max_threads, max_threads.saturating_mul(QUEUED_PER_THREAD), IDLE)
+        Self::named(NAME, max_threads, max_threads.saturating_mul(QUEUED_PER_THREAD), IDLE)
     }
 
-    fn with(max_threads: usize, max_queued: usize, idle: Duration) -> Self {
+    /// A crew whose threads have this name and end when they found nothing to do for `idle`.
+    pub(crate) fn named(
+        name: &'static str,
+        max_threads: usize,
+        max_queued: usize,
+        idle: Duration,
+    ) -> Self {
         let state = State {
             generation: sync::generation(),
             queue: VecDeque::new(),
@@ -109,6 +116,7 @@ impl Crew {
             state: Mutex::new(state),
             called: Condvar::new(),
             ended: Condvar::new(),
+            name,
             max_threads,
             max_queued,
             idle,
@@ -149,7 +157,7 @@ impl Crew {
         state.threads += 1;
         drop(state);
         let theirs = Arc::clone(shared);
-        let thread = thread::Builder::new().name(NAME.into());
+        let thread = thread::Builder::new().name(shared.name.into());
         if thread.spawn(move || theirs.work(generation)).is_ok() {
             return Ok(());
         }

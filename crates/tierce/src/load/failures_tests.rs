@@ -156,6 +156,21 @@ fn a_key_that_fails_for_ever_takes_no_more_room() {
 }
 
 #[test]
+fn keys_that_fail_again_and_again_leave_no_row_of_void_places() {
+    let (failures, _time) = failures(GROUPS * 1000, 1 << 20);
+    // Some that stay, so that what is behind them is not at the front of its order.
+    for key in 0_u8..200 {
+        failures.remember(&[key], BEGAN, &down(), backoff());
+    }
+    for _ in 0..1_000 {
+        failures.remember(b"again", BEGAN, &down(), backoff());
+        failures.remember(b"and again", BEGAN, &down(), backoff());
+    }
+    validate(&failures);
+    assert_eq!(failures.len(), 202);
+}
+
+#[test]
 fn random_calls_agree_with_a_plain_model() {
     let (failures, time) = failures(GROUPS * 1000, 1 << 20);
     let mut random = fastrand::Rng::with_seed(SEED);

@@ -4,12 +4,9 @@ use std::{
 };
 
 use super::*;
-use crate::group_word::GroupWord;
+use crate::{group_word::GroupWord, load::testing::PATIENCE};
 
 const BEGAN: Filed = Filed::Private { era: 0, word: GroupWord::NONE };
-
-/// Longer than any wait here that is to end otherwise.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn lead(flights: &Flights<u32>, key: &[u8]) -> Lead<u32> {
     match flights.enter(key, BEGAN, |_| true) {
@@ -170,9 +167,11 @@ fn a_leader_that_files_is_not_overtaken() {
 fn an_overtaken_leader_that_is_dropped_leaves_the_newer_flight_alone() {
     let flights = Flights::new();
     let hung = lead(&flights, b"a").travelling();
+    let patient = join(&flights, b"a");
     join(&flights, b"a").overtake();
     let next = lead(&flights, b"a");
     drop(hung);
+    assert!(matches!(patient.wait(PATIENCE, None), Ok(Waited::Overtaken)));
     let joined = join(&flights, b"a");
     next.land(Ok(2));
     assert_eq!(landed(joined.wait(Duration::ZERO, None)), 2);

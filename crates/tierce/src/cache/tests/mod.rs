@@ -5,6 +5,7 @@
 
 mod freshness;
 mod loads;
+mod overtaken;
 mod races;
 mod retiering;
 mod verbs;
