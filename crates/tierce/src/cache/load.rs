@@ -151,6 +151,9 @@ pub(super) trait Leads<V> {
         call: &mut Call<'_, V>,
         lead: Lead<Landing<V>>,
     ) -> Result<Step<V>>;
+
+    /// Told of what L2 had that answers a call.
+    fn hit(&mut self, _cache: &Inner<V>, _plan: Plan, _key: &[u8], _found: &Found<V>) {}
 }
 
 /// A loader that is borrowed for one call, and runs on its thread.
@@ -331,6 +334,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if call.accepts(&found) {
                     self.read_ended(call.began);
                     self.count_hit(&found);
+                    leads.hit(self, plan, key, &found);
                     return Ok(found.into_answer());
                 }
                 call.consider(found);
