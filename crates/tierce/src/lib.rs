@@ -66,6 +66,10 @@ mod sync;
 #[cfg_attr(not(all(feature = "shared", feature = "redis")), allow(dead_code))]
 mod tier;
 mod tiering;
+// Named as `config::units` where that is built in.
+#[doc(hidden)]
+#[cfg_attr(not(feature = "config"), allow(dead_code))]
+pub mod units;
 
 pub use bytes::Bytes;
 
