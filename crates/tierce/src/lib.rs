@@ -44,7 +44,7 @@ pub mod config;
 mod error;
 mod event;
 mod group_word;
-mod guard;
+pub mod guard;
 mod invalidation;
 #[cfg(any(feature = "shared", feature = "redis"))]
 mod key;
@@ -85,7 +85,8 @@ pub use memory::{
     MemoryStatistics, RandomState, RemovalCause, Ttl,
 };
 pub use metrics::{
-    BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, to_prometheus,
+    BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats, WindowStats,
+    to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::BreakerOptions;

@@ -201,7 +201,7 @@ impl Builder {
             stamps: StampTable::new(),
             coherence,
             flights: Flights::new(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(self.clock),
             me: me.clone(),
         });
         inner.open_lowers(self.tiering)?;
