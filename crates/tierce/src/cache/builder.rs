@@ -230,7 +230,7 @@ impl Builder {
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
             crew: Crew::new(self.load_threads),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(self.clock.clone()),
             clock: self.clock,
             me: me.clone(),
         });
