@@ -38,6 +38,7 @@ use crate::{
     group_word::GroupWord,
     invalidation::{Change, OwnStream, Stream},
     key::GROUPS,
+    random,
     sync::{self, Mutex},
     tier::{ChangeListener, OnLoss, Post, SharedTier},
     tiering::{TierKind, Tiering},
@@ -154,6 +155,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.coherence
             .concerns(plan)
             .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
+    }
+
+    /// The number of a change, by which its record is told from all others.
+    pub(super) fn number_of(change: Option<Change>) -> u64 {
+        change.map_or_else(random::random, |change| change.number())
     }
 
     /// The change is done with the tiers above L3.

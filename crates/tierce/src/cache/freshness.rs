@@ -227,6 +227,11 @@ impl Freshness {
         }
     }
 
+    /// True where a time to live is set, or none for ever.
+    pub(super) fn sets_ttl(&self) -> bool {
+        self.ttl.is_some()
+    }
+
     /// True where nothing is to be kept.
     pub(super) fn keeps_nothing(&self) -> bool {
         self.ttl == Some(Some(Duration::ZERO))
@@ -314,7 +319,12 @@ impl Rules {
     /// The life of a value that is made now.
     pub(super) fn life(&self, jitter: &Jitter) -> Life {
         let Some(ttl) = self.ttl else { return Life::ENDLESS };
-        let fresh = jitter.shorten(ttl, self.ttl_jitter);
+        self.lasting(Some(jitter.shorten(ttl, self.ttl_jitter)))
+    }
+
+    /// The life of a value that is fresh for so long from now; `None` for ever.
+    pub(super) fn lasting(&self, fresh: Option<Duration>) -> Life {
+        let Some(fresh) = fresh else { return Life::ENDLESS };
         let stale = self.stale_window();
         match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
             Some(end) => Life { ttl: Some(end), stale },
@@ -334,6 +344,11 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) const ENDLESS: Self = Self { ttl: None, stale: Duration::ZERO };
+
+    /// How long it will still be fresh; `None` for ever.
+    pub(super) fn fresh_left(self) -> Option<Duration> {
+        self.ttl.map(|ttl| ttl.saturating_sub(self.stale))
+    }
 
     /// How long it has been stale, or `None` while it is fresh.
     pub(super) fn stale_for(self) -> Option<Duration> {

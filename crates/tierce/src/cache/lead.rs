@@ -351,7 +351,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let change = self.begin_change(plan, key);
         let record = match self.record(&draft) {
-            Ok(record) => Record { change: change.map_or(0, |change| change.number()), ..record },
+            Ok(record) => Record { change: Self::number_of(change), ..record },
             Err(error) => {
                 self.end_change(plan, key, change);
                 return Err(error);

@@ -12,6 +12,7 @@
 //! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
+//! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
 //! | `load_many.rs` | the same for many keys and one loader |
@@ -70,6 +71,7 @@ mod report;
 mod retier;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
@@ -79,6 +81,7 @@ pub use load::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
+pub use update::{Countable, Version};
 
 use coherence::Coherence;
 use freshness::{Jitter, Rules};

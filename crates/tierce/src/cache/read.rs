@@ -24,11 +24,13 @@ use crate::{
     invalidation::{Filed, LocalMark},
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    shared_stamp::SharedStamp,
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
 
 /// What was known of a key's changes before its value was looked for below L1.
+#[derive(Clone, Debug)]
 pub(super) struct Marks {
     local: LocalMark,
     filed: Filed,
@@ -544,6 +546,14 @@ impl Marks {
 
     pub(super) fn filed(&self) -> Filed {
         self.filed
+    }
+
+    /// The mark of an entry of L1 that no store judges.
+    pub(super) fn filed_private(&self, plan: Plan) -> Filed {
+        let word = match self.filed {
+            Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
+        };
+        Filed::Private { era: plan.era, word }
     }
 
     pub(super) fn remote(&self) -> Option<Token> {

@@ -106,6 +106,17 @@ pub(crate) enum Fill {
     Dropped,
 }
 
+/// What became of a write that was to replace one record only.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The record is in the tier now, with the stamp that the change gave the group of the key,
+    /// where the tier could give it one.
+    Done(Option<u64>),
+    /// Another record is there, or none; it stays.
+    Otherwise,
+}
+
 /// How full a tier is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -171,6 +182,10 @@ pub(crate) trait RemoteTier: Tier {
     /// On an error the tier may hold the old record, the new one or none; the caller must treat
     /// the tier as unreliable for this key until a later change of it succeeds.
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>>;
+
+    /// As [`write`](Self::write) if the key's record is that of the change `expected`, `None` for no
+    /// record; as one step for all hosts.
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written>;
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;

@@ -98,6 +98,10 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn change_if(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Option<u32>> {
+        match *self {}
+    }
+
     pub(crate) fn delete(&self, _: &[u8]) {
         match *self {}
     }

@@ -83,7 +83,7 @@ use crate::{
     codec::envelope::Doubt,
     error::{ErrorKind, Result},
     key,
-    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
+    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
     tiering::TierKind,
 };
 
@@ -247,6 +247,58 @@ impl RedisTier {
         self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
     }
 
+    /// Runs the script that replaces a record, of which its last argument says which it may be.
+    fn write_over(&self, key: &[u8], record: &Record, expected: Bytes) -> Result<Written> {
+        self.check_size(record)?;
+        let ttl = match ttl_argument(record.ttl) {
+            Ok(ttl) => ttl,
+            Err(()) if expected.is_empty() => return self.delete(key).map(Written::Done),
+            Err(()) => return Ok(Written::Otherwise),
+        };
+        let call = self.write_call()?;
+        let names = self.names(key);
+        let body = self.seal(key, record)?;
+        let arguments = |link: &Link| {
+            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
+            let starts = [random_start(), random_start()];
+            let mut arguments = Vec::with_capacity(7);
+            arguments.extend(starts);
+            arguments.extend([body.clone(), ttl.clone(), not_after, expected.clone()]);
+            if link.may_change() {
+                let (_, reign) = link.reign();
+                let reign = reign.ok_or_else(keeper::replaced)?;
+                arguments.push(Bytes::copy_from_slice(reign.name()));
+            }
+            Ok(arguments)
+        };
+        let stripe = key::group(key);
+        let of_reign = self.reign_name(stripe).map(|reign| {
+            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
+            [reign, notice]
+        });
+        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
+        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
+        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
+        for _ in 0..2 {
+            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
+            let Value::Array(parts) = reply else { return Err(unexpected()) };
+            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
+                return Err(unexpected());
+            };
+            let (happened, server_millis) = (*happened, *server_millis);
+            if happened != 0 {
+                link.clock().heard(server_millis);
+                let stamp = stamp_of(stamp);
+                return Ok(if happened == 1 { Written::Done(stamp) } else { Written::Otherwise });
+            }
+            // In time by our clock and late by the server's: that one was set forward.
+            count(&self.common.counters.late_writes);
+            link.clock().forget();
+            link.clock().heard(server_millis);
+        }
+        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
+    }
+
     /// The body of the record, to which the server adds its head.
     fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
@@ -353,49 +405,18 @@ impl RemoteTier for RedisTier {
     }
 
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
-        self.check_size(record)?;
-        let Ok(ttl) = ttl_argument(record.ttl) else { return self.delete(key) };
-        let call = self.write_call()?;
-        let names = self.names(key);
-        let body = self.seal(key, record)?;
-        let arguments = |link: &Link| {
-            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
-            let starts = [random_start(), random_start()];
-            let mut arguments = Vec::with_capacity(6);
-            arguments.extend(starts);
-            arguments.extend([body.clone(), ttl.clone(), not_after]);
-            if link.may_change() {
-                let (_, reign) = link.reign();
-                let reign = reign.ok_or_else(keeper::replaced)?;
-                arguments.push(Bytes::copy_from_slice(reign.name()));
-            }
-            Ok(arguments)
-        };
-        let stripe = key::group(key);
-        let of_reign = self.reign_name(stripe).map(|reign| {
-            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
-            [reign, notice]
-        });
-        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
-        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
-        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
-        for _ in 0..2 {
-            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
-            let Value::Array(parts) = reply else { return Err(unexpected()) };
-            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
-                return Err(unexpected());
-            };
-            let (happened, server_millis) = (*happened, *server_millis);
-            if happened == 1 {
-                link.clock().heard(server_millis);
-                return Ok(stamp_of(stamp));
-            }
-            // In time by our clock and late by the server's: that one was set forward.
-            count(&self.common.counters.late_writes);
-            link.clock().forget();
-            link.clock().heard(server_millis);
+        match self.write_over(key, record, Bytes::new())? {
+            Written::Done(stamp) => Ok(stamp),
+            Written::Otherwise => Err(unexpected()),
         }
-        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
+    }
+
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written> {
+        let expected = match expected {
+            Some(change) => Bytes::copy_from_slice(&change.to_le_bytes()),
+            None => Bytes::from_static(b"-"),
+        };
+        self.write_over(key, record, expected)
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {

@@ -103,10 +103,11 @@ impl Script {
 }
 
 /// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
-/// ms or empty, the server's time in ms after which nothing must happen. Returns whether it
-/// happened, the server's time and the new stamp, if there is one.
+/// ms or empty, the server's time in ms after which nothing must happen, which record may be
+/// replaced: any (empty), none (`-`), or that of a change (8 bytes). Returns whether it happened (1;
+/// 0 too late; 2 another record is there), the server's time and the new stamp, if there is one.
 ///
-/// The last argument keeps a write whose caller gave up from landing later, over a newer one: it
+/// The time keeps a write whose caller gave up from landing later, over a newer one: it
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
 pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write("")));
 
@@ -115,7 +116,7 @@ pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write(
 pub(super) static WRITE_UNDER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&write(
         r"
-local begun = begin_reign(KEYS[4], ARGV[6], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
+local begun = begin_reign(KEYS[4], ARGV[7], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
 if begun then
   return begun
 end
@@ -135,6 +136,16 @@ end
         before,
         r"
 local epoch = counter(KEYS[3])
+if ARGV[6] ~= '' then
+  local start = redis.pcall('GETRANGE', KEYS[1], 0, 55)
+  local change = '-'
+  if epoch and type(start) == 'string' and string.sub(start, 1, 32) == head(epoch) then
+    change = string.sub(start, 49, 56)
+  end
+  if change ~= ARGV[6] then
+    return {2, now, false}
+  end
+end
 local reply = {}
 if not epoch then
   epoch = ARGV[2]
