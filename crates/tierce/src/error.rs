@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Denied,
     /// A value could not be turned into bytes, or bytes into a value.
     Codec,
+    /// The caller's loader says that the key has no value.
+    Absent,
 }
 
 impl ErrorKind {
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::Version => "version",
             Self::Denied => "denied",
             Self::Codec => "codec",
+            Self::Absent => "absent",
         }
     }
 }

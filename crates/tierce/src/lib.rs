@@ -70,7 +70,8 @@ mod tiering;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Answer, Builder, Cache, LoadOptions, Loaded, Loader, MAX_KEY_BYTES, Origin, SetOptions,
+    Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES, Origin,
+    ReadOptions, SetOptions,
 };
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Compression, Format};

@@ -24,6 +24,9 @@ pub enum Format {
     Text = 1,
     /// One JSON value in UTF-8.
     Json = 2,
+    /// No value: a loader said that there is none. The cache keeps this word itself; no codec
+    /// makes it or is given it.
+    Absent = 3,
 }
 
 impl Format {
@@ -33,6 +36,7 @@ impl Format {
             0 => Some(Self::Raw),
             1 => Some(Self::Text),
             2 => Some(Self::Json),
+            3 => Some(Self::Absent),
             _ => None,
         }
     }

@@ -3,11 +3,14 @@
 
 #![cfg(feature = "shared")]
 
+mod freshness;
 mod loads;
 mod overtaken;
 mod races;
 mod retiering;
 mod verbs;
+
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 
@@ -52,6 +55,15 @@ impl Host {
     fn cache(&self, tiering: Tiering) -> Cache {
         self.builder(tiering).build().unwrap()
     }
+}
+
+/// A loader that fails.
+fn down(_: &[u8]) -> io::Result<Bytes> {
+    Err(io::Error::other("origin is down"))
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
 }
 
 fn bytes(text: &str) -> Bytes {
