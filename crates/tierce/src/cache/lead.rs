@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Bytes,
+    clock::Millis,
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
     metrics::{CacheCounter, nanoseconds},
@@ -26,13 +27,42 @@ use crate::{
 const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
 
 /// What came of leading a load.
-enum Led<V> {
+pub(super) enum Led<V> {
     /// A tier has by now what the call may be given.
     Found(Found<V>),
     /// The loader's answer, and when it began.
     Loaded(Option<V>, Instant),
     /// Another process loads, and until then this serves.
     Stale(Found<V>),
+}
+
+/// What came of the look at the tiers before the loader.
+pub(super) enum Approached<'t, V> {
+    /// An answer after all.
+    Led(Led<V>),
+    /// The loader is next; others wait while the turn is held.
+    Ready(Ready, Turn<'t>),
+}
+
+/// What is known of a load when its loader is called.
+pub(super) struct Ready {
+    /// Taken before the tiers were asked: what is kept is judged by them.
+    pub(super) marks: Marks,
+    reason: LoadReason,
+}
+
+/// When a loader was called.
+pub(super) struct Begun {
+    pub(super) at: Instant,
+    coarsely: Millis,
+}
+
+/// What became of a loaded value.
+pub(super) enum Drafted<V> {
+    /// It is for those who wait alone.
+    Nothing(Option<V>),
+    /// It goes into the tiers.
+    Draft(Draft<V>),
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
@@ -47,6 +77,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let panicking = OnPanic(|| self.metrics.miss());
         let led = self.lead(self.plan.load(), key, call, &lead, load);
         std::mem::forget(panicking);
+        self.land(key, call, lead, led)
+    }
+
+    /// Lands a flight for those who wait, and answers the call that led it.
+    pub(super) fn land(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        led: Result<Led<V>>,
+    ) -> Result<Answer<Option<V>>> {
         match led {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| Instant::now().checked_sub(age));
@@ -101,38 +142,68 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: &Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
+        let turns = self.turns(plan, key, call);
+        let (ready, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+            Approached::Led(led) => return Ok(led),
+            Approached::Ready(ready, turn) => (ready, turn),
+        };
+        let begun = self.begin_load();
+        let loaded = {
+            let context = self.context(key, call, lead, &ready);
+            let failure = self.on_panic(key, call, &ready);
+            let at_work = lead.at_work();
+            let loaded = load(&context);
+            drop(at_work);
+            std::mem::forget(failure);
+            loaded
+        };
+        let loaded = self.load_ended(key, call, &ready, &begun, loaded)?;
+        match self.draft(call, lead, &ready, &begun, loaded)? {
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, begun.at)),
+            Drafted::Draft(draft) => {
+                let value = self.keep(plan, key, draft, &ready.marks)?;
+                Ok(Led::Loaded(value, begun.at))
+            }
+        }
+    }
+
+    /// What comes before the loader: the turn on this host, and a last look at the tiers.
+    pub(super) fn approach<'t>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        turns: Option<&'t Turns>,
+    ) -> Result<Approached<'t, V>> {
         // Marks of this flight's own, and a second look under them: the flight before this one
         // may have landed between our miss and our turn.
         // So may the load of another process for which this one waited.
         let serves_stale = call.while_revalidated().is_some();
-        let turns = self.turns(plan, key, call, serves_stale);
-        let (mut marks, _lease) = loop {
-            let turn = self.turn(turns.as_ref(), call)?;
-            let others_load = turns.as_ref().is_some_and(Turns::has_waited);
+        let (mut marks, turn) = loop {
+            let turn = self.turn(turns, call)?;
+            let others_load = turns.is_some_and(Turns::has_waited);
             if others_load
                 && !matches!(turn, Turn::Mine(_))
                 && serves_stale
                 && let Some(stale) = call.while_revalidated()
             {
-                return Ok(Led::Stale(stale.clone()));
+                return Ok(Approached::Led(Led::Stale(stale.clone())));
             }
             let marks = self.marks(plan, key);
             if let Some(found) = self.look_near(plan, key) {
                 if call.accepts(&found) {
-                    return Ok(Led::Found(found));
+                    return Ok(Approached::Led(Led::Found(found)));
                 }
                 call.consider(found);
             }
             if let Some(found) = self.look_shared(plan, key, &marks) {
                 if call.accepts(&found) {
-                    return Ok(Led::Found(found));
+                    return Ok(Approached::Led(Led::Found(found)));
                 }
                 call.consider(found);
             }
-            match turn {
-                Turn::Mine(lease) => break (marks, Some(lease)),
-                Turn::Alone => break (marks, None),
-                Turn::Over => {}
+            if !matches!(turn, Turn::Over) {
+                break (marks, turn);
             }
         };
         let found = self.find_remote(plan, key, &mut marks);
@@ -142,7 +213,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if let Some(found) = found {
             if call.accepts(&found) {
-                return Ok(Led::Found(found));
+                return Ok(Approached::Led(Led::Found(found)));
             }
             call.remote = Some((found.clone(), marks.judge()));
             call.consider(found);
@@ -158,9 +229,78 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(found) if found.is_fresh() => LoadReason::MaxAge,
             Some(_) => LoadReason::Stale,
         });
-        let (made, made_at) = (Instant::now(), self.clock.coarse());
-        let loaded = self.call_loader(key, call, lead, &marks, reason, load)?;
-        let cost = made.elapsed();
+        Ok(Approached::Ready(Ready { marks, reason }, turn))
+    }
+
+    /// What the loader is told.
+    pub(super) fn context<'c>(
+        &self,
+        key: &'c [u8],
+        call: &'c Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        ready: &Ready,
+    ) -> LoadContext<'c, V> {
+        let token = lead.token().until(call.rules.hard_timeout);
+        let context = LoadContext::new(key, ready.reason, token);
+        match call.known() {
+            Some((value, validator)) => context.with_stale(value, validator),
+            None => context,
+        }
+    }
+
+    /// Counts a load that begins now.
+    pub(super) fn begin_load(&self) -> Begun {
+        self.metrics.count(CacheCounter::Loads);
+        Begun { at: Instant::now(), coarsely: self.clock.coarse() }
+    }
+
+    /// Counts a loader that ended, and remembers whether it failed.
+    pub(super) fn load_ended(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        ready: &Ready,
+        begun: &Begun,
+        loaded: Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        self.metrics.load_latency.record(nanoseconds(begun.at.elapsed()));
+        match &loaded {
+            Ok(_) => self.failures.forget(key),
+            Err(error) => self.load_failed(key, call, ready, error),
+        }
+        loaded
+    }
+
+    fn load_failed(&self, key: &[u8], call: &Call<'_, V>, ready: &Ready, error: &Error) {
+        self.metrics.count(CacheCounter::LoadFailures);
+        if let Some(backoff) = call.rules.failure_backoff {
+            self.failures.remember(key, ready.marks.filed(), error, backoff);
+        }
+    }
+
+    /// Has a loader count as failed that panics; to be forgotten when it has returned.
+    pub(super) fn on_panic(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        ready: &Ready,
+    ) -> OnPanic<impl Fn()> {
+        OnPanic(move || {
+            let error = Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked");
+            self.load_failed(key, call, ready, &error);
+        })
+    }
+
+    /// Makes of what was loaded what goes into the tiers, if it is to be kept.
+    pub(super) fn draft(
+        &self,
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        ready: &Ready,
+        begun: &Begun,
+        loaded: Loaded<V>,
+    ) -> Result<Drafted<V>> {
+        let cost = begun.at.elapsed();
         let Loaded { content, ttl, weight, validator } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
@@ -171,56 +311,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let life = self.life_of_loaded(call, value.is_some(), ttl);
-        let Some(life) = life else { return Ok(Led::Loaded(value, made)) };
+        let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
             self.metrics.count(CacheCounter::LoadsNotStored);
-            return Ok(Led::Loaded(value, made));
+            return Ok(Drafted::Nothing(value));
         }
-        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(made_at.0));
+        let past = self.clock.coarse().0.saturating_sub(begun.coarsely.0);
         // What the call found too old must not outlive what it loaded in its stead.
-        let over = (reason != LoadReason::Miss).then_some(made_at);
+        let over = (ready.reason != LoadReason::Miss).then_some(begun.coarsely);
         let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
-        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
-        let value = self.keep(plan, key, draft, &marks)?;
-        Ok(Led::Loaded(value, made))
-    }
-
-    /// Runs the loader, and remembers whether it failed.
-    fn call_loader(
-        &self,
-        key: &[u8],
-        call: &Call<'_, V>,
-        lead: &Lead<Landing<V>>,
-        marks: &Marks,
-        reason: LoadReason,
-        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
-    ) -> Result<Loaded<V>> {
-        let token = lead.token().until(call.rules.hard_timeout);
-        let mut context = LoadContext::new(key, reason, token);
-        if let Some((value, validator)) = call.known() {
-            context = context.with_stale(value, validator);
-        }
-        self.metrics.count(CacheCounter::Loads);
-        let failed = |error: &Error| {
-            self.metrics.count(CacheCounter::LoadFailures);
-            if let Some(backoff) = call.rules.failure_backoff {
-                self.failures.remember(key, marks.filed(), error, backoff);
-            }
-        };
-        let failure = OnPanic(|| {
-            failed(&Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked"));
-        });
-        let begin = Instant::now();
-        let at_work = lead.at_work();
-        let loaded = load(&context);
-        drop(at_work);
-        std::mem::forget(failure);
-        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
-        match &loaded {
-            Ok(_) => self.failures.forget(key),
-            Err(error) => failed(error),
-        }
-        loaded
+        let age = Some(Duration::from_millis(past));
+        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, age) };
+        Ok(Drafted::Draft(draft))
     }
 
     /// How long a loaded value lives; `None` where it is not to be kept.
@@ -245,14 +347,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// The way to this call's turn to load, where the processes of the host take turns. One that has
     /// a stale value to serve only asks whether another process loads.
-    fn turns(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        call: &Call<'_, V>,
-        serves_stale: bool,
-    ) -> Option<Turns> {
+    pub(super) fn turns(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Option<Turns> {
         let options = call.options;
+        let serves_stale = call.while_revalidated().is_some();
         if options.freshness.keeps_nothing() {
             // What is not kept is of no use to others.
             return None;
@@ -337,7 +434,7 @@ fn nothing_to_keep() -> Error {
 }
 
 /// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
-struct OnPanic<F: Fn()>(F);
+pub(super) struct OnPanic<F: Fn()>(F);
 
 impl<F: Fn()> Drop for OnPanic<F> {
     fn drop(&mut self) {
