@@ -434,7 +434,7 @@ fn nothing_to_keep() -> Error {
 }
 
 /// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
-pub(super) struct OnPanic<F: Fn()>(F);
+pub(super) struct OnPanic<F: Fn()>(pub(super) F);
 
 impl<F: Fn()> Drop for OnPanic<F> {
     fn drop(&mut self) {

@@ -91,6 +91,23 @@ impl LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// The same for a thread that nobody is to look up from.
+    pub(super) fn unchecked(&self) -> Self {
+        Self { check: None, ..self.clone() }
+    }
+
+    /// How long to wait for another's load, where that is said.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// The oldest value that is accepted.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.max_age
+    }
+}
+
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("LoadOptions")
@@ -334,12 +351,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut call: Call<'_, V>,
         mut leads: impl Leads<V>,
     ) -> Result<Answer<Option<V>>> {
-        check_key(key)?;
-        call.options.freshness.check()?;
-        if !plan.open {
-            return Err(closed());
-        }
-        self.listen(plan);
+        self.begin_call(plan, key, &call)?;
         loop {
             let lead = match self.enter(plan, key, &mut call)? {
                 Way::Answer(answer) => return Ok(answer),
@@ -358,6 +370,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             call.best = None;
         }
+    }
+
+    /// Refuses a call that cannot be carried out.
+    pub(super) fn begin_call(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Result<()> {
+        check_key(key)?;
+        call.options.freshness.check()?;
+        if !plan.open {
+            return Err(closed());
+        }
+        self.listen(plan);
+        Ok(())
     }
 
     /// Asks L2, then joins or leads a load.

@@ -203,6 +203,11 @@ impl Crew {
         self.shared.panics.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.lock().threads
+    }
+
     /// Threads that run, and jobs that wait for one.
     #[cfg(test)]
     fn counts(&self) -> (usize, usize) {
