@@ -31,18 +31,18 @@ use std::{
 use super::{
     Answer, Cache, Inner, LoadOptions, Loaded, Origin, ReadOptions, SetOptions, absent,
     change::closed,
-    lead::{Approached, Begun, Drafted, Led, OnPanic, Ready},
+    lead::{Approached, Drafted, Led, OnPanic},
     load::{Call, Landing, Step, Way},
     loader::failed,
     plan::Plan,
-    read::{Found, Judge, is_young},
+    read::{Found, Judge, Marks, is_young},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     load::{
         Alarm, Alarms, Crew, Errand, Hold, Joined, Lead, LoadContext, Report, hold, took_too_long,
     },
-    metrics::TierCounter,
+    metrics::{CacheCounter, TierCounter},
     tier::Turn,
     tiering::TierKind,
 };
@@ -298,7 +298,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.begin_call(plan, key, &call)?;
         let lead = loop {
             match self.enter(plan, key, &mut call)? {
-                Way::Answer(answer) => return Ok(answer),
+                Way::Found(found) => return Ok(found.into_answer()),
                 Way::Lead(lead) => break lead,
                 Way::Join(joined) => match self.wait_async(key, &mut call, joined).await? {
                     Step::Answer(answer) => return Ok(answer),
@@ -338,25 +338,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Led<V>> {
         let plan = self.plan.load();
         let approach = self.approach_async(plan, key, call).await?;
-        let (ready, _hold) = match approach {
+        let (marks, _hold) = match approach {
             Approach::Led(led) => return Ok(led),
-            Approach::Ready(ready, hold) => (ready, hold),
+            Approach::Ready(marks, hold) => (marks, hold),
         };
-        let begun = self.begin_load();
-        let loaded = self.load_async(key, call, lead, &ready, load).await;
-        let loaded = self.load_ended(key, call, &ready, &begun, loaded)?;
-        let Begun { at, .. } = begun;
-        match self.draft(call, lead, &ready, &begun, loaded)? {
-            Drafted::Nothing(value) => Ok(Led::Loaded(value, at)),
+        let began = self.begins();
+        let loaded = self.load_async(key, call, lead, &marks, load).await;
+        let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
+        match self.draft(call, lead, began, loaded)? {
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, began.at)),
             Drafted::Draft(draft) if !plan.has(TierKind::Redis) => {
-                Ok(Led::Loaded(self.keep(plan, key, draft, &ready.marks)?, at))
+                Ok(Led::Loaded(self.keep(plan, key, draft, &marks)?, began.at))
             }
             Drafted::Draft(draft) => {
                 let inner = self.me.upgrade().ok_or_else(closed)?;
                 let key = Box::<[u8]>::from(key);
-                let keep = move || inner.keep(plan, &key, draft, &ready.marks);
+                let keep = move || inner.keep(plan, &key, draft, &marks);
                 let kept = self.tasks.errands.run_or_here(keep).await;
-                Ok(Led::Loaded(kept.unwrap_or_else(|| Err(closed()))?, at))
+                Ok(Led::Loaded(kept.unwrap_or_else(|| Err(closed()))?, began.at))
             }
         }
     }
@@ -372,7 +371,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !takes_turns && !plan.has(TierKind::Redis) {
             return Ok(match self.approach(plan, key, call, None)? {
                 Approached::Led(led) => Approach::Led(led),
-                Approached::Ready(ready, _) => Approach::Ready(ready, None),
+                Approached::Ready(marks, _) => Approach::Ready(marks, None),
             });
         }
         let with_turn = if takes_turns {
@@ -419,14 +418,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         call: &Call<'_, V>,
         lead: &Lead<Landing<V>>,
-        ready: &Ready,
+        marks: &Marks,
         load: impl FnOnce(LoadContext<'static, V>) -> R,
     ) -> Result<Loaded<V>> {
-        let context = self.context(key, call, lead, ready).into_owned();
+        let context = self.context(key, call, lead).into_owned();
+        self.metrics.count(CacheCounter::Loads);
         // The loader's code runs while this is polled, and not before.
         let mut loading = pin!(async { load(context).await });
         let poll = |context: &mut Context<'_>| {
-            let failure = self.on_panic(key, call, ready);
+            let failure = self.on_panic(key, call, marks);
             let missing = OnPanic(|| self.metrics.miss());
             let at_work = lead.at_work();
             let polled = loading.as_mut().poll(context);
@@ -450,7 +450,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 /// As [`Approached`], where the turn is held by a thread until the [`Hold`] is dropped.
 enum Approach<V> {
     Led(Led<V>),
-    Ready(Ready, Option<Hold>),
+    Ready(Marks, Option<Hold>),
 }
 
 /// What a thread approaches a load with, for a task that is to lead it.
@@ -485,14 +485,14 @@ impl<V: Clone + Send + Sync + 'static> Scout<V> {
         match approached {
             Err(error) => _ = tell(Err(error)),
             Ok(Approached::Led(led)) => _ = tell(Ok(Approach::Led(led))),
-            Ok(Approached::Ready(ready, turn @ Turn::Mine(_))) => {
+            Ok(Approached::Ready(marks, turn @ Turn::Mine(_))) => {
                 let (hold, held) = hold();
-                if tell(Ok(Approach::Ready(ready, Some(hold)))) {
+                if tell(Ok(Approach::Ready(marks, Some(hold)))) {
                     held.wait(patience);
                 }
                 drop(turn);
             }
-            Ok(Approached::Ready(ready, _)) => _ = tell(Ok(Approach::Ready(ready, None))),
+            Ok(Approached::Ready(marks, _)) => _ = tell(Ok(Approach::Ready(marks, None))),
         }
     }
 }

@@ -316,6 +316,7 @@ impl Life {
     }
 
     /// The same, gone after `bound` at the latest.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(super) fn within(self, bound: Duration) -> Self {
         let Some(ttl) = self.ttl.filter(|ttl| *ttl <= bound) else {
             let cut = match self.ttl {

@@ -40,21 +40,8 @@ pub(super) enum Led<V> {
 pub(super) enum Approached<'t, V> {
     /// An answer after all.
     Led(Led<V>),
-    /// The loader is next; others wait while the turn is held.
-    Ready(Ready, Turn<'t>),
-}
-
-/// What is known of a load when its loader is called.
-pub(super) struct Ready {
-    /// Taken before the tiers were asked: what is kept is judged by them.
-    pub(super) marks: Marks,
-    reason: LoadReason,
-}
-
-/// When a loader was called.
-pub(super) struct Begun {
-    pub(super) at: Instant,
-    coarsely: Millis,
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
+    Ready(Marks, Turn<'t>),
 }
 
 /// What became of a loaded value.
@@ -80,7 +67,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.land(key, call, lead, led)
     }
 
-    /// Lands a flight for those who wait, and answers the call that led it.
+    /// Lands a load, and says what its caller is given.
     pub(super) fn land(
         &self,
         key: &[u8],
@@ -143,28 +130,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
         let turns = self.turns(plan, key, call);
-        let (ready, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
             Approached::Led(led) => return Ok(led),
-            Approached::Ready(ready, turn) => (ready, turn),
+            Approached::Ready(marks, turn) => (marks, turn),
         };
-        let begun = self.begin_load();
-        let loaded = {
-            let context = self.context(key, call, lead, &ready);
-            let failure = self.on_panic(key, call, &ready);
-            let at_work = lead.at_work();
-            let loaded = load(&context);
-            drop(at_work);
-            std::mem::forget(failure);
-            loaded
-        };
-        let loaded = self.load_ended(key, call, &ready, &begun, loaded)?;
-        match self.draft(call, lead, &ready, &begun, loaded)? {
-            Drafted::Nothing(value) => Ok(Led::Loaded(value, begun.at)),
-            Drafted::Draft(draft) => {
-                let value = self.keep(plan, key, draft, &ready.marks)?;
-                Ok(Led::Loaded(value, begun.at))
-            }
-        }
+        let began = self.begins();
+        let loaded = self.call_loader(key, call, lead, &marks, load)?;
+        self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
     }
 
     /// What comes before the loader: the turn on this host, and a last look at the tiers.
@@ -190,105 +162,95 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Ok(Approached::Led(Led::Stale(stale.clone())));
             }
             let marks = self.marks(plan, key);
-            if let Some(found) = self.look_near(plan, key) {
-                if call.accepts(&found) {
-                    return Ok(Approached::Led(Led::Found(found)));
-                }
-                call.consider(found);
-            }
-            if let Some(found) = self.look_shared(plan, key, &marks) {
-                if call.accepts(&found) {
-                    return Ok(Approached::Led(Led::Found(found)));
-                }
-                call.consider(found);
+            if let Some(found) = self.look_again(plan, key, call, &marks) {
+                return Ok(Approached::Led(Led::Found(found)));
             }
             if !matches!(turn, Turn::Over) {
                 break (marks, turn);
             }
         };
-        let found = self.find_remote(plan, key, &mut marks);
+        if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
+            return Ok(Approached::Led(Led::Found(found)));
+        }
+        self.check_failures(key, call)?;
+        Ok(Approached::Ready(marks, turn))
+    }
+
+    /// A second look in L1 and L2, under marks of the load's own.
+    pub(super) fn look_again(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &Marks,
+    ) -> Option<Found<V>> {
+        for tier in [TierKind::Memory, TierKind::Shared] {
+            let found = match tier {
+                TierKind::Memory => self.look_near(plan, key),
+                _ => self.look_shared(plan, key, marks),
+            };
+            let Some(found) = found else { continue };
+            if call.accepts(&found) {
+                return Some(found);
+            }
+            call.consider(found);
+        }
+        None
+    }
+
+    /// The look in L3, which also gives the licence to fill it.
+    pub(super) fn look_in_remote(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &mut Marks,
+    ) -> Option<Found<V>> {
+        let found = self.find_remote(plan, key, marks);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
             self.read_ended(call.began);
         }
-        if let Some(found) = found {
-            if call.accepts(&found) {
-                return Ok(Approached::Led(Led::Found(found)));
-            }
-            call.remote = Some((found.clone(), marks.judge()));
-            call.consider(found);
+        let found = found?;
+        if call.accepts(&found) {
+            return Some(found);
         }
+        call.remote = Some((found.clone(), marks.judge()));
+        call.consider(found);
+        None
+    }
+
+    /// The begin of a load.
+    pub(super) fn begins(&self) -> Began {
+        Began { at: Instant::now(), coarse: self.clock.coarse() }
+    }
+
+    /// The remembered error where the key's loader is to be left alone.
+    pub(super) fn check_failures(&self, key: &[u8], call: &Call<'_, V>) -> Result<()> {
         let is_current = |began| self.is_current(self.plan.load(), began);
-        if call.reason != Some(LoadReason::Asked)
-            && let Some(remembered) = self.failures.recall(key, is_current)
-        {
-            return Err(remembered.error);
+        if call.reason == Some(LoadReason::Asked) {
+            return Ok(());
         }
-        let reason = call.reason.unwrap_or(match &call.best {
-            None => LoadReason::Miss,
-            Some(found) if found.is_fresh() => LoadReason::MaxAge,
-            Some(_) => LoadReason::Stale,
-        });
-        Ok(Approached::Ready(Ready { marks, reason }, turn))
+        self.failures.recall(key, is_current).map_or(Ok(()), |remembered| Err(remembered.error))
     }
 
-    /// What the loader is told.
-    pub(super) fn context<'c>(
+    /// Keeps what a loader returned, if its load was not overtaken.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn keep_loaded(
         &self,
-        key: &'c [u8],
-        call: &'c Call<'_, V>,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
         lead: &Lead<Landing<V>>,
-        ready: &Ready,
-    ) -> LoadContext<'c, V> {
-        let token = lead.token().until(call.rules.hard_timeout);
-        let context = LoadContext::new(key, ready.reason, token);
-        match call.known() {
-            Some((value, validator)) => context.with_stale(value, validator),
-            None => context,
+        marks: &Marks,
+        began: Began,
+        loaded: Loaded<V>,
+    ) -> Result<Led<V>> {
+        let made = began.at;
+        match self.draft(call, lead, began, loaded)? {
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, made)),
+            Drafted::Draft(draft) => Ok(Led::Loaded(self.keep(plan, key, draft, marks)?, made)),
         }
-    }
-
-    /// Counts a load that begins now.
-    pub(super) fn begin_load(&self) -> Begun {
-        self.metrics.count(CacheCounter::Loads);
-        Begun { at: Instant::now(), coarsely: self.clock.coarse() }
-    }
-
-    /// Counts a loader that ended, and remembers whether it failed.
-    pub(super) fn load_ended(
-        &self,
-        key: &[u8],
-        call: &Call<'_, V>,
-        ready: &Ready,
-        begun: &Begun,
-        loaded: Result<Loaded<V>>,
-    ) -> Result<Loaded<V>> {
-        self.metrics.load_latency.record(nanoseconds(begun.at.elapsed()));
-        match &loaded {
-            Ok(_) => self.failures.forget(key),
-            Err(error) => self.load_failed(key, call, ready, error),
-        }
-        loaded
-    }
-
-    fn load_failed(&self, key: &[u8], call: &Call<'_, V>, ready: &Ready, error: &Error) {
-        self.metrics.count(CacheCounter::LoadFailures);
-        if let Some(backoff) = call.rules.failure_backoff {
-            self.failures.remember(key, ready.marks.filed(), error, backoff);
-        }
-    }
-
-    /// Has a loader count as failed that panics; to be forgotten when it has returned.
-    pub(super) fn on_panic(
-        &self,
-        key: &[u8],
-        call: &Call<'_, V>,
-        ready: &Ready,
-    ) -> OnPanic<impl Fn()> {
-        OnPanic(move || {
-            let error = Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked");
-            self.load_failed(key, call, ready, &error);
-        })
     }
 
     /// Makes of what was loaded what goes into the tiers, if it is to be kept.
@@ -296,11 +258,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         call: &Call<'_, V>,
         lead: &Lead<Landing<V>>,
-        ready: &Ready,
-        begun: &Begun,
+        began: Began,
         loaded: Loaded<V>,
     ) -> Result<Drafted<V>> {
-        let cost = begun.at.elapsed();
+        let cost = began.at.elapsed();
         let Loaded { content, ttl, weight, validator } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
@@ -316,13 +277,85 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(Drafted::Nothing(value));
         }
-        let past = self.clock.coarse().0.saturating_sub(begun.coarsely.0);
+        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
-        let over = (ready.reason != LoadReason::Miss).then_some(begun.coarsely);
+        let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
         let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
-        let age = Some(Duration::from_millis(past));
-        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, age) };
+        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
         Ok(Drafted::Draft(draft))
+    }
+
+    /// Runs the loader, and remembers whether it failed.
+    fn call_loader(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        marks: &Marks,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        let context = self.context(key, call, lead);
+        self.metrics.count(CacheCounter::Loads);
+        let failure = self.on_panic(key, call, marks);
+        let begin = Instant::now();
+        let at_work = lead.at_work();
+        let loaded = load(&context);
+        drop(at_work);
+        std::mem::forget(failure);
+        self.load_ended(key, call, marks, begin, loaded)
+    }
+
+    /// What the loader is told.
+    pub(super) fn context<'c>(
+        &self,
+        key: &'c [u8],
+        call: &'c Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+    ) -> LoadContext<'c, V> {
+        let token = lead.token().until(call.rules.hard_timeout);
+        let context = LoadContext::new(key, call.reason(), token);
+        match call.known() {
+            Some((value, validator)) => context.with_stale(value, validator),
+            None => context,
+        }
+    }
+
+    /// Has a loader that panics count as failed; to be forgotten when it has returned.
+    pub(super) fn on_panic(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+    ) -> OnPanic<impl Fn()> {
+        OnPanic(move || {
+            let error = Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked");
+            self.load_failed(key, call, marks, &error);
+        })
+    }
+
+    /// Counts a loader that returned, and remembers whether it failed.
+    pub(super) fn load_ended(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+        begin: Instant,
+        loaded: Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
+        match &loaded {
+            Ok(_) => self.failures.forget(key),
+            Err(error) => self.load_failed(key, call, marks, error),
+        }
+        loaded
+    }
+
+    /// Counts and remembers that a loader failed.
+    pub(super) fn load_failed(&self, key: &[u8], call: &Call<'_, V>, marks: &Marks, error: &Error) {
+        self.metrics.count(CacheCounter::LoadFailures);
+        if let Some(backoff) = call.rules.failure_backoff {
+            self.failures.remember(key, marks.filed(), error, backoff);
+        }
     }
 
     /// How long a loaded value lives; `None` where it is not to be kept.
@@ -420,12 +453,28 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 }
 
 impl<V: Clone> Call<'_, V> {
+    /// Why it loads.
+    pub(super) fn reason(&self) -> LoadReason {
+        self.reason.unwrap_or(match &self.best {
+            None => LoadReason::Miss,
+            Some(found) if found.is_fresh() => LoadReason::MaxAge,
+            Some(_) => LoadReason::Stale,
+        })
+    }
+
     /// The value that a load is to replace, and by what its loader knows it.
     fn known(&self) -> Option<(&V, Bytes)> {
         let best = self.best.as_ref()?;
         let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
         Some((best.value.as_ref()?, validator.unwrap_or_default()))
     }
+}
+
+/// When a load began, on two clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Began {
+    pub(super) at: Instant,
+    coarse: Millis,
 }
 
 /// The error of a loader that keeps a value where there is none.

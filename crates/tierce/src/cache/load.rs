@@ -160,7 +160,8 @@ pub(super) enum Step<V> {
 
 /// What a call does that L1 does not answer.
 pub(super) enum Way<V> {
-    Answer(Answer<Option<V>>),
+    /// L2 has what answers it, and it is counted.
+    Found(Found<V>),
     Lead(Lead<Landing<V>>),
     Join(Joined<Landing<V>>),
 }
@@ -183,6 +184,9 @@ pub(super) trait Leads<V> {
         call: &mut Call<'_, V>,
         lead: Lead<Landing<V>>,
     ) -> Result<Step<V>>;
+
+    /// Told of what L2 had that answers a call.
+    fn hit(&mut self, _cache: &Inner<V>, _plan: Plan, _key: &[u8], _found: &Found<V>) {}
 }
 
 /// A loader that is borrowed for one call, and runs on its thread.
@@ -354,7 +358,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.begin_call(plan, key, &call)?;
         loop {
             let lead = match self.enter(plan, key, &mut call)? {
-                Way::Answer(answer) => return Ok(answer),
+                Way::Found(found) => {
+                    leads.hit(self, plan, key, &found);
+                    return Ok(found.into_answer());
+                }
                 Way::Lead(lead) => lead,
                 Way::Join(joined) => match self.wait(key, &mut call, &joined, Origin::Joined)? {
                     Step::Answer(answer) => return Ok(answer),
@@ -390,7 +397,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if call.accepts(&found) {
                 self.read_ended(call.began);
                 self.count_hit(&found);
-                return Ok(Way::Answer(found.into_answer()));
+                return Ok(Way::Found(found));
             }
             call.consider(found);
         }

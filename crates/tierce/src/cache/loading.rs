@@ -173,6 +173,10 @@ impl<V: Clone + Send + Sync + 'static> Leads<V> for Shared<'_, V> {
         };
         cache.lead_here(key, call, lead, |context| self.loader.load(context)).map(Step::Answer)
     }
+
+    fn hit(&mut self, cache: &Inner<V>, plan: Plan, key: &[u8], found: &Found<V>) {
+        cache.refresh_ahead(plan, key, found, self);
+    }
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {

@@ -4,6 +4,8 @@
 #![cfg(feature = "shared")]
 
 mod freshness;
+mod load_many;
+mod loading;
 mod loads;
 mod overtaken;
 mod races;
@@ -61,6 +63,15 @@ impl Host {
 /// A loader that fails.
 fn down(_: &[u8]) -> io::Result<Bytes> {
     Err(io::Error::other("origin is down"))
+}
+
+/// Waits for what another thread is about to do.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < secs(20), "{what}: not within 20 s");
+        std::thread::yield_now();
+    }
 }
 
 const fn secs(secs: u64) -> Duration {
