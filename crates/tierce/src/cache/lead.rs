@@ -45,6 +45,8 @@ pub(super) enum Approached<'t, V> {
 }
 
 /// What became of a loaded value.
+// One is made for a load, and moved once.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Drafted<V> {
     /// It is for those who wait alone.
     Nothing(Option<V>),
