@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Cache, Freshness, Inner, Key,
+    asynchronous::Tasks,
     coherence::Coherence,
     freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
@@ -247,6 +248,7 @@ impl Builder {
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
             crew: Crew::new(self.load_threads),
+            tasks: Tasks::new(),
             metrics: Metrics::default(),
             clock: self.clock,
             me: me.clone(),
