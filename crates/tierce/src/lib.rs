@@ -75,7 +75,7 @@ pub mod units;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Answer, Builder, Cache, Countable, Freshness, LoadOptions, Loaded, Loader, Loading,
+    Advice, Answer, Builder, Cache, Countable, Freshness, LoadOptions, Loaded, Loader, Loading,
     MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
