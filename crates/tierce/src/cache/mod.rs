@@ -3,6 +3,7 @@
 //! | file | answers |
 //! |---|---|
 //! | `builder.rs` | how a cache is set up |
+//! | `advice.rs` | which options are allowed and yet unwise |
 //! | `plan.rs` | which tiers are in force, in one atomic word |
 //! | `freshness.rs` | how long values are fresh, then stale |
 //! | `near.rs` | what an entry of L1 is |
@@ -46,6 +47,7 @@ use crate::{
     tiering::Tiering,
 };
 
+mod advice;
 mod answer;
 mod asynchronous;
 mod builder;
@@ -73,6 +75,7 @@ mod retier;
 #[cfg(test)]
 mod tests;
 
+pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
