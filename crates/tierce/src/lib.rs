@@ -75,8 +75,8 @@ pub mod units;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Advice, Answer, Builder, Cache, Countable, Freshness, LoadOptions, Loaded, Loader, Loading,
-    MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Version,
+    Advice, Answer, Builder, Cache, Countable, Event, Freshness, LoadOptions, Loaded, Loader,
+    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]

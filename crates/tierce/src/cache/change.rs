@@ -12,7 +12,7 @@
 use std::{cell::RefCell, time::Duration};
 
 use super::{
-    Freshness, Inner, MAX_KEY_BYTES, Near,
+    Event, Freshness, Inner, MAX_KEY_BYTES, Near,
     freshness::Rules,
     lower::REPLAYS_PER_CHANGE,
     plan::Plan,
@@ -141,6 +141,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.put(plan, key, draft);
             self.end_change(plan, key, change);
             self.overtake(key);
+            self.events.tell(|| Event::Set { key: key.into() });
             return Ok(());
         }
     }
@@ -170,6 +171,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.drop_near(key);
             self.overtake(key);
             self.made(plan, key, made);
+            self.events.tell(|| Event::Delete { key: (*key).into() });
         }
         Ok(())
     }
@@ -204,6 +206,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.overtake(key);
         self.made(plan, key, made);
+        self.events.tell(|| Event::Expire { key: key.into() });
         Ok(())
     }
 
@@ -222,6 +225,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.memory.clear();
         self.flights.detach_all();
         self.failures.forget_all();
+        self.events.tell(|| Event::Clear {});
         Ok(())
     }
 

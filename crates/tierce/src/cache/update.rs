@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use super::{
-    Cache, Inner, SetOptions,
+    Cache, Event, Inner, SetOptions,
     change::{check_key, closed, needs_bytes},
     freshness::Life,
     plan::Plan,
@@ -359,6 +359,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             };
             if is_set {
                 self.overtake(key);
+                self.events.tell(|| Event::Set { key: key.into() });
             }
             return Ok(is_set);
         }
