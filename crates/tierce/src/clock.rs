@@ -34,6 +34,7 @@ impl Millis {
     /// The point `span` earlier, rounded down to a millisecond; the begin of the line where that
     /// is before it.
     #[must_use]
+    #[cfg_attr(not(feature = "shared"), allow(dead_code))]
     pub(crate) fn before(self, span: Duration) -> Self {
         let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(millis))

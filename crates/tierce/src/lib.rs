@@ -69,13 +69,17 @@ mod tiering;
 
 pub use bytes::Bytes;
 
-pub use cache::{Answer, Builder, Cache, LoadOptions, Loaded, MAX_KEY_BYTES, Origin, SetOptions};
+pub use cache::{
+    Advice, Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES,
+    Origin, ReadOptions, SetOptions,
+};
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Compression, Format};
 #[cfg(feature = "config")]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
+pub use load::{CancelToken, LoadContext, LoadReason, RefreshAhead};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,

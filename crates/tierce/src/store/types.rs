@@ -90,13 +90,16 @@ pub struct NewRecord<'a> {
     /// Bytes that are stored and returned with it, beside the value: a multiple of 8, at most
     /// 2,040. What is longer is not stored.
     pub head: &'a [u8],
+    /// In a fill: live records give way that were made until then, on the boot-time line, or of
+    /// which that is not known, also where they are not stale. Zero for none.
+    pub replaces: Millis,
 }
 
 impl<'a> NewRecord<'a> {
     /// A record that is never stale, of unknown age, without a head.
     pub const fn new(value: &'a [u8], format: u8, expires_at: Millis) -> Self {
         let (stale, made_at) = (Duration::ZERO, Millis::NEVER);
-        Self { value, format, expires_at, stale, made_at, head: &[] }
+        Self { value, format, expires_at, stale, made_at, head: &[], replaces: Millis(0) }
     }
 
     /// End and stale span as a record holds them.
@@ -113,6 +116,11 @@ impl<'a> NewRecord<'a> {
     pub(super) fn is_stale(&self, now: Millis) -> bool {
         is_stale(self.expires_at, self.stale, now)
     }
+}
+
+/// True where a live record made at `made_at` is to give way to a fill that says `replaces`.
+pub(super) fn is_replaced(made_at: Millis, replaces: Millis) -> bool {
+    replaces != Millis(0) && (made_at == Millis::NEVER || made_at <= replaces)
 }
 
 fn is_stale(expires_at: Millis, stale: Duration, now: Millis) -> bool {

@@ -30,6 +30,7 @@ use crate::{
         segment::{self, Status},
         stamps,
         statistics::Count,
+        types::is_replaced,
     },
 };
 
@@ -75,8 +76,8 @@ impl From<Dropped> for Failure {
 enum Live {
     /// All of them.
     Any,
-    /// Those that are not stale at this point of the boot-time line.
-    FreshAt(Millis),
+    /// Those that are not stale at this point of the boot-time line, and were made after another.
+    FreshAt(Millis, Millis),
 }
 
 /// A record before it has a place.
@@ -203,7 +204,10 @@ impl Store {
             let now = self.clock.boot();
             let is_fresh = !record.is_stale(now);
             match self.lookup(hash, key) {
-                Ok(Some(found)) if !(is_fresh && found.is_stale(now)) => {
+                Ok(Some(found))
+                    if !is_fresh
+                        || !found.is_stale(now) && !is_replaced(found.made_at, record.replaces) =>
+                {
                     return StoreFill::Adopted(found);
                 }
                 Ok(_) => {}
@@ -222,7 +226,7 @@ impl Store {
                     }
                 },
                 Some(token),
-                Some(if is_fresh { Live::FreshAt(now) } else { Live::Any }),
+                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any }),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,
@@ -418,7 +422,9 @@ impl Store {
             && !self.has_expired(&header)
             && match which {
                 Live::Any => true,
-                Live::FreshAt(now) => !header.is_stale(now),
+                Live::FreshAt(now, replaces) => {
+                    !header.is_stale(now) && !is_replaced(Millis(header.made_at), replaces)
+                }
             };
         Ok(is_live && opened.key_is(key).map_err(failed)?)
     }

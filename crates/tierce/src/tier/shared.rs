@@ -126,19 +126,22 @@ impl SharedTier {
         }
     }
 
-    /// Keeps a record fetched from below or loaded, unless the key changed since the mark.
+    /// Keeps a record fetched from below or loaded, unless the key changed since the mark. It takes
+    /// the place of what is stale, or at least `over` old.
     pub(crate) fn fill_marked(
         &self,
         mark: SharedMark,
         key: &[u8],
         record: &Record,
+        over: Option<Duration>,
     ) -> Result<Fill> {
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(Fill::Dropped);
         }
         let head = head_of(record);
-        let new = self.new_record(record, &head);
+        let replaces = over.map_or(Millis(0), |over| self.clock.boot().before(over));
+        let new = NewRecord { replaces, ..self.new_record(record, &head) };
         Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
             StoreFill::Adopted(record) => Fill::Adopted(self.record(record)?),
@@ -263,7 +266,12 @@ impl SharedTier {
         let expires_at = record.ttl.map_or(Millis::NEVER, |ttl| now.after(ttl));
         NewRecord {
             stale: record.stale,
-            made_at: record.age.map_or(Millis::NEVER, |age| now.before(age)),
+            // Made before this host began to count: not known.
+            made_at: record
+                .age
+                .map(|age| now.before(age))
+                .filter(|at| at.0 > 0)
+                .unwrap_or(Millis::NEVER),
             head,
             ..NewRecord::new(&record.value, record.format as u8, expires_at)
         }
