@@ -70,8 +70,8 @@ mod tiering;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Advice, Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES,
-    Origin, ReadOptions, SetOptions,
+    Advice, Answer, Builder, Cache, Event, Freshness, LoadOptions, Loaded, Loader, Loading,
+    MAX_KEY_BYTES, Origin, ReadOptions, SetOptions,
 };
 pub use clock::{Clock, ManualClock, Millis};
 pub use codec::{BytesCodec, Codec, Compression, Format};

@@ -12,7 +12,8 @@
 use std::{cell::RefCell, time::Duration};
 
 use super::{
-    Freshness, Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan, read::Draft,
+    Event, Freshness, Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan,
+    read::Draft,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -109,6 +110,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.put(plan, key, draft);
             self.end_change(plan, key, change);
             self.overtake(key);
+            self.events.tell(|| Event::Set { key: key.into() });
             return Ok(());
         }
     }
@@ -138,6 +140,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.drop_near(key);
             self.overtake(key);
             self.made(plan, key, made);
+            self.events.tell(|| Event::Delete { key: (*key).into() });
         }
         Ok(())
     }
@@ -172,6 +175,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.overtake(key);
         self.made(plan, key, made);
+        self.events.tell(|| Event::Expire { key: key.into() });
         Ok(())
     }
 
@@ -190,6 +194,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.memory.clear();
         self.flights.detach_all();
         self.failures.forget_all();
+        self.events.tell(|| Event::Clear {});
         Ok(())
     }
 

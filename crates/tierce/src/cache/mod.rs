@@ -18,6 +18,7 @@
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `asynchronous.rs` | the same and more for tasks |
+//! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -57,6 +58,7 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod events;
 mod freshness;
 mod lead;
 mod load;
@@ -79,6 +81,7 @@ pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
+pub use events::Event;
 pub use freshness::Freshness;
 pub use load::LoadOptions;
 pub use loader::Loader;
@@ -87,6 +90,7 @@ pub use read_options::ReadOptions;
 
 use asynchronous::Tasks;
 use coherence::Coherence;
+use events::Events;
 use freshness::{Jitter, Rules};
 use load::Landing;
 use loader::failed;
@@ -144,6 +148,7 @@ struct Inner<V> {
     failures: Failures,
     crew: Crew,
     tasks: Tasks,
+    events: Events,
     metrics: Metrics,
     clock: Clock,
     /// For threads that go on when a call has returned, but not when the cache is gone.
