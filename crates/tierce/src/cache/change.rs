@@ -133,9 +133,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.listen(plan);
             let change = self.begin_change(plan, key);
-            if let Some(record) = &mut draft.record
-                && plan.has(TierKind::Redis)
-            {
+            if let Some(record) = &mut draft.record {
                 record.change = Self::number_of(change);
             }
             self.put(plan, key, draft);
@@ -188,7 +186,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let mut made = None;
         self.change_remote(plan, key, |tier| {
-            made = tier.delete(key)?;
+            made = tier.expire(key)?;
             Ok(())
         });
         match self.lowers.shared.opened() {

@@ -38,7 +38,6 @@ use crate::{
     group_word::GroupWord,
     invalidation::{Change, OwnStream, Stream},
     key::GROUPS,
-    random,
     sync::{self, Mutex},
     tier::{ChangeListener, OnLoss, Post, SharedTier},
     tiering::{TierKind, Tiering},
@@ -157,9 +156,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
     }
 
-    /// The number of a change, by which its record is told from all others.
+    /// The number of a change, for its record; 0 where L3 may draw any.
     pub(super) fn number_of(change: Option<Change>) -> u64 {
-        change.map_or_else(random::random, |change| change.number())
+        change.map_or(0, |change| change.number())
     }
 
     /// The change is done with the tiers above L3.

@@ -184,17 +184,26 @@ fn events_of_many_threads_are_all_told_or_counted() {
 fn a_forked_child_tells_its_own_events_only() {
     sync::testing::apart(module_path!(), "a_forked_child_tells_its_own_events_only", || {
         let cache = Cache::builder().build().unwrap();
-        let calls = Arc::new(AtomicUsize::new(0));
-        let theirs = Arc::clone(&calls);
-        cache.on_event(move |_| _ = theirs.fetch_add(1, Ordering::Relaxed));
+        let (calls, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let theirs = (Arc::clone(&calls), Arc::clone(&gate));
+        cache.on_event(move |_| {
+            theirs.0.fetch_add(1, Ordering::Relaxed);
+            while !theirs.1.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        });
+        // One is being told while the process forks, and another waits.
         cache.get("a");
         until(|| calls.load(Ordering::Relaxed) == 1);
+        cache.get("a");
         sync::testing::forked(|| {
+            gate.store(true, Ordering::Relaxed);
             cache.get("a");
             until(|| calls.load(Ordering::Relaxed) == 2);
-            true
+            until(|| !cache.inner.events.shared.lock().is_told);
+            calls.load(Ordering::Relaxed) == 2
         });
-        cache.get("a");
+        gate.store(true, Ordering::Relaxed);
         until(|| calls.load(Ordering::Relaxed) == 2);
     });
 }

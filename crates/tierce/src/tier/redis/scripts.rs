@@ -48,6 +48,10 @@ local function head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits), 1, 16)
 end
+local function expired_head(epoch)
+  local digits = string.rep('0', 16 - #epoch) .. epoch
+  return digits .. string.sub(redis.sha1hex(digits .. 'expired'), 1, 16)
+end
 local function begin_reign(reign, id, names, starts)
   if redis.pcall('GET', reign) == id then
     return nil
@@ -139,8 +143,11 @@ local epoch = counter(KEYS[3])
 if ARGV[6] ~= '' then
   local start = redis.pcall('GETRANGE', KEYS[1], 0, 55)
   local change = '-'
-  if epoch and type(start) == 'string' and string.sub(start, 1, 32) == head(epoch) then
-    change = string.sub(start, 49, 56)
+  if epoch and type(start) == 'string' then
+    local present = string.sub(start, 1, 32)
+    if present == head(epoch) or present == expired_head(epoch) then
+      change = string.sub(start, 49, 56)
+    end
   end
   if change ~= ARGV[6] then
     return {2, now, false}
@@ -178,9 +185,39 @@ return raise(KEYS[2], ARGV[1])
     )
 });
 
+/// Makes a record stale before its time, or removes it where its flags say that it has no stale
+/// part. Keys: data, stamp, epoch. Argument: start of the stamp. Returns the new stamp, if there is
+/// one.
+///
+/// The record keeps its time to live: only its head is written.
+pub(super) static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local epoch = counter(KEYS[3])
+local is_stale = false
+if epoch then
+  local start = redis.pcall('GETRANGE', KEYS[1], 0, 38)
+  if type(start) == 'string' and #start == 39 and string.sub(start, 33, 37) == '\137tL3\1'
+      and math.floor(string.byte(start, 39) / 64) % 2 == 1 then
+    local now = string.sub(start, 1, 32)
+    local expired = expired_head(epoch)
+    is_stale = now == expired
+      or now == head(epoch) and not refused(redis.pcall('SETRANGE', KEYS[1], 0, expired))
+  end
+end
+if not is_stale then
+  redis.call('UNLINK', KEYS[1])
+end
+return raise(KEYS[2], ARGV[1])
+",
+    )
+});
+
 /// Keeps a record unless its stripe changed. Keys: data, stamp, epoch. Arguments: stamp and epoch
 /// of the token, body, TTL in ms or empty, the most bytes that a live record may have to be
-/// adopted; 0 replaces one that is known to be damaged. Returns 0 refused, 1 stored, or 2 with the live record and its
+/// adopted (0 replaces one that is known to be damaged), the number of the change that made the
+/// record that may be replaced or nothing. One that was made stale before its time has another
+/// head, so it is in nobody's way. Returns 0 refused, 1 stored, or 2 with the live record and its
 /// TTL.
 pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -191,7 +228,8 @@ if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
 end
 local start = head(epoch)
 local live = stored(KEYS[1], ARGV[5])
-if live and string.sub(live, 1, #start) == start then
+local is_seen = #ARGV[6] == 8 and live and string.sub(live, 49, 56) == ARGV[6]
+if live and string.sub(live, 1, #start) == start and not is_seen then
   return {2, live, redis.call('PTTL', KEYS[1])}
 end
 local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
@@ -257,7 +295,7 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
 pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     let (write, begin_reign) =
         if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
-    [&READ, write, &REMOVE, &FILL, &CLEAR]
+    [&READ, write, &REMOVE, &EXPIRE, &FILL, &CLEAR]
         .into_iter()
         .chain(begin_reign)
         .map(|script| {
