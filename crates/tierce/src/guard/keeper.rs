@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 #[cfg(feature = "serde")]
@@ -378,7 +378,7 @@ impl Drive {
 
     /// The wall clock's milliseconds, kept from going back.
     fn now(&mut self) -> Millis {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
         self.now = self.now.max(wall);
         self.now
