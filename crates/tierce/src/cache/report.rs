@@ -2,6 +2,7 @@
 
 use super::{Cache, Inner};
 use crate::{
+    clock::Millis,
     metrics::{
         EvictionStats, Keyspaces, Stats,
         windows::{State, Windows},
@@ -81,6 +82,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             available: self.tiering().tiers().all(|tier| inner.trouble(tier).is_none()),
         };
         inner.metrics.windows(state, forced(left).saturating_add(shared.map_or(0, forced)))
+    }
+
+    /// The time by which windows go.
+    pub(crate) fn now(&self) -> Millis {
+        self.inner.metrics.now()
     }
 
     /// The name given to the builder.

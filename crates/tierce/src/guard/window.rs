@@ -13,7 +13,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// Windows begin with the first call and are fed by each: a call takes a reading of all
     /// counters (some 50 us), and no thread takes any in between. So look once a second for
-    /// windows that are exact to the second, or let a guard do it.
+    /// windows that are exact to the second, or let a [`Guard`](super::Guard) do it.
     /// [`WindowStats::covered`] says how much of the window is known.
     ///
     /// ```

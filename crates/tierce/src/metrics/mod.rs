@@ -48,7 +48,7 @@ use std::{
 };
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Millis},
     error::ErrorKind,
     sync::{Mutex, MutexGuard},
     tiering::TierKind,
@@ -208,6 +208,11 @@ impl Metrics {
         }
     }
 
+    /// The time by which windows go.
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.coarse()
+    }
+
     /// The windows, after a reading: the first call begins them.
     pub(crate) fn windows(&self, state: State, evictions: u64) -> MutexGuard<'_, Windows> {
         let windows = {
@@ -215,7 +220,7 @@ impl Metrics {
             let _whole = crate::sync::section();
             self.windows.get_or_init(Box::default)
         };
-        let now = self.clock.coarse();
+        let now = self.now();
         let mut windows = windows.lock();
         if windows.latest() != Some(now) {
             windows.tick(now, self.reading(state, evictions));

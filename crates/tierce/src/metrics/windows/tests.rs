@@ -143,13 +143,29 @@ fn no_event_is_lost_or_doubled_while_slots_are_joined() {
 }
 
 #[test]
+fn readings_within_a_second_share_a_slot_that_ends_with_it() {
+    let mut driven = Driven::default();
+    driven.tick(0);
+    for quarter in 1..=400 {
+        driven.request(quarter * 250, 1);
+        driven.tick(quarter * 250);
+        if quarter % 4 == 0 && quarter > 4 {
+            let window = driven.windows.window(seconds(1));
+            let counted = window.counts.of(Event::Requests);
+            assert_eq!((window.covered, counted), (seconds(1), 4), "at {quarter}");
+        }
+    }
+}
+
+#[test]
 fn windows_of_days_count_to_half_a_slot() {
     let mut driven = Driven::default();
     driven.tick(0);
-    for minute in 1..=3 * 1440 + 100 {
+    for minute in 1..=5 * 1440 + 100 {
         driven.request(minute * 60_000 - 1, 1);
         driven.tick(minute * 60_000);
     }
+    assert!(driven.windows.long.len() <= 434, "three days are kept, not five");
     for hours in [1, 2, 6, 24, 72] {
         let counted = driven.windows.long_window(seconds(hours * 3600)).counts.of(Event::Requests);
         assert!(counted.abs_diff(hours * 60) <= 5, "{hours} h: {counted}");
