@@ -154,7 +154,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let mut made = None;
         self.change_remote(plan, key, |tier| {
-            made = tier.delete(key)?;
+            made = tier.expire(key)?;
             Ok(())
         });
         match self.lowers.shared.opened() {

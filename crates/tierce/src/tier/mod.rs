@@ -173,7 +173,6 @@ pub(crate) trait RemoteTier: Tier {
 
     /// Makes the key's record stale, or removes it where it has no stale part. Errors and what is
     /// returned as [`delete`](Self::delete).
-    #[allow(dead_code)]
     fn expire(&self, key: &[u8]) -> Result<Option<u64>>;
 
     /// Replaces the key's record. Returns the stamp that the change gave the group of the key,

@@ -188,7 +188,6 @@ impl SharedTier {
 
     /// Makes what the key has stale, or removes it where it may not be served stale, and raises its
     /// stamp. Never fails, bounded as [`delete`](Self::delete).
-    #[allow(dead_code)]
     pub(crate) fn expire(&self, key: &[u8]) {
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
