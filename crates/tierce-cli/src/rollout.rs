@@ -7,7 +7,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,7 +16,7 @@ use tierce::{
     config::units::write_span,
     guard::{
         alert::payload::timestamp,
-        rollout::{Action, Command, Decision, Journal, Plan, Rollout},
+        rollout::{Action, Command, Decision, Journal, Plan, Rollout, Trigger},
     },
 };
 
@@ -147,14 +147,11 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(out, "  begins when   {condition}")?;
         }
         for (at, step) in phase.steps.iter().enumerate() {
-            let is_last = at + 1 == phase.steps.len();
-            let wait = if is_last { step.wait + phase.hold } else { step.wait };
-            writeln!(
-                out,
-                "  step          {:>5}  green for {}",
-                step.share.to_string(),
-                write_span(wait)
-            )?;
+            let hold = if at + 1 == phase.steps.len() { phase.hold } else { Duration::ZERO };
+            let spans = [step.wait, hold].into_iter().filter(|span| !span.is_zero());
+            let spans: Vec<String> = spans.map(write_span).collect();
+            let spans = if spans.is_empty() { "a look".to_owned() } else { spans.join(", then ") };
+            writeln!(out, "  step          {:>5}  green for {spans}", step.share.to_string())?;
         }
         for condition in &phase.step_requires {
             writeln!(out, "  each step     {condition}")?;
@@ -166,8 +163,7 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(out, "  green while   {measure} is not worse than on the old side")?;
         }
         for trigger in &phase.triggers {
-            let (action, span) = (trigger.action.as_str(), write_span(trigger.duration));
-            writeln!(out, "  back when     {} for {span}: {action}", trigger.condition)?;
+            trigger_line(trigger, out)?;
         }
         for (name, value) in &phase.settings {
             writeln!(out, "  setting       {name}={value}")?;
@@ -177,8 +173,7 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "\nin every phase, after {}", write_span(plan.grace))?;
     }
     for trigger in &plan.triggers {
-        let (action, span) = (trigger.action.as_str(), write_span(trigger.duration));
-        writeln!(out, "  back when     {} for {span}: {action}", trigger.condition)?;
+        trigger_line(trigger, out)?;
     }
     for step in &plan.gradual {
         writeln!(
@@ -189,6 +184,14 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn trigger_line(trigger: &Trigger, out: &mut dyn Write) -> std::io::Result<()> {
+    let span = match trigger.duration {
+        Duration::ZERO => String::new(),
+        span => format!(" for {}", write_span(span)),
+    };
+    writeln!(out, "  back when     {}{span}: {}", trigger.condition, trigger.action.as_str())
 }
 
 fn history(decisions: &[Decision], out: &mut dyn Write) -> std::io::Result<()> {
@@ -204,7 +207,7 @@ fn history(decisions: &[Decision], out: &mut dyn Write) -> std::io::Result<()> {
     // As the journal spells them.
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     for decision in decisions {
-        let at = UNIX_EPOCH + std::time::Duration::from_millis(decision.at_ms);
+        let at = UNIX_EPOCH + Duration::from_millis(decision.at_ms);
         let why = [decision.rule.as_deref(), decision.value.as_deref()];
         table.row([
             timestamp(at),

@@ -18,7 +18,7 @@ fn profile(name: &str) -> PathBuf {
 #[test]
 fn objectives_are_printed_with_their_budgets() {
     let table = succeed(&mut tierce(["slo", "--env", "production"]));
-    holds(&table, &["availability > 99.9%     0.1 %", "hit_rate > 80%          20 %"]);
+    holds(&table, &["availability > 99.9%   0.1 %", "hit_rate > 80%          20 %"]);
     assert!(succeed(&mut tierce(["slo"])).contains("staging-canary"));
     holds(&fail(&mut tierce(["slo", "--env", "prodction"]), 1), &["must be one of staging"]);
     let rules = succeed(&mut tierce(["slo", "--env", "staging", "--prometheus"]));
@@ -73,8 +73,8 @@ fn plans_are_printed_and_a_rollout_is_taken_back_by_its_journal() {
     holds(
         &text,
         &[
-            "step            10%  green for 48h",
-            "back when     error_rate > 1% for 0ms: immediate_rollback",
+            "step            10%  green for 30m, then 2d",
+            "back when     error_rate > 1%: immediate_rollback",
             "setting       CACHE_ENCORE_MAX_ENTRIES=1000000",
         ],
     );

@@ -244,6 +244,9 @@ impl Metrics {
         };
         let all_errors = |kind| self.tiers.iter().map(|tier| errors(tier, kind)).sum::<u64>();
         let hits = tiers(TierCounter::Hits);
+        let requests = hits
+            .saturating_add(tiers(TierCounter::Stale))
+            .saturating_add(sum(CacheCounter::Misses));
         let below = &self.tiers[TierKind::Shared.index()..];
         let asked = [TierCounter::Hits, TierCounter::Misses];
         let asked = asked
@@ -254,7 +257,7 @@ impl Metrics {
         latency.merge(&self.operation_latency.snapshot());
         Reading {
             counts: Counts::default()
-                .with(Event::Requests, hits.saturating_add(sum(CacheCounter::Misses)))
+                .with(Event::Requests, requests)
                 .with(Event::Hits, hits)
                 .with(Event::Failures, sum(CacheCounter::LoadFailures))
                 .with(Event::Late, all_errors(Some(ErrorKind::Timeout)))
