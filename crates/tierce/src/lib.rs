@@ -69,7 +69,9 @@ mod tiering;
 
 pub use bytes::Bytes;
 
-pub use cache::{Answer, Builder, Cache, LoadOptions, Loaded, MAX_KEY_BYTES, Origin, SetOptions};
+pub use cache::{
+    Answer, Builder, Cache, LoadOptions, Loaded, Loader, MAX_KEY_BYTES, Origin, SetOptions,
+};
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]
 pub use codec::JsonCodec;
@@ -80,6 +82,7 @@ pub use codec::{BytesCodec, Codec, Compression, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
+pub use load::{CancelToken, LoadContext, LoadReason};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,

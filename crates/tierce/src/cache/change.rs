@@ -80,7 +80,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let encoded_for = self.plan.load();
             if record.is_none() && needs_bytes(encoded_for) {
                 let (value, format) = self.codec.encode(&value)?;
-                record = Some(Record { value, format, ttl, change: 0 });
+                record = Some(Record::new(value, format, ttl));
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load();

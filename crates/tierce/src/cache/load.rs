@@ -215,7 +215,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let (bytes, format) = self.codec.encode(&value)?;
         let change = self.begin_change(plan, key);
         let change_number = change.map_or(0, |change| change.number());
-        let record = Record { value: bytes, format, ttl, change: change_number };
+        let record = Record { change: change_number, ..Record::new(bytes, format, ttl) };
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));

@@ -10,6 +10,7 @@
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `load.rs` | `get_or_load` |
+//! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
@@ -46,6 +47,7 @@ mod coherence;
 #[path = "coherence_absent.rs"]
 mod coherence;
 mod load;
+mod loader;
 mod lower;
 mod many;
 mod plan;
@@ -60,6 +62,7 @@ pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
 pub use load::LoadOptions;
+pub use loader::Loader;
 
 use coherence::Coherence;
 use lower::Lowers;

@@ -31,6 +31,9 @@ pub enum Format {
     Text = 1,
     /// One JSON value in UTF-8.
     Json = 2,
+    /// No value: a loader said that there is none. The cache keeps this word itself; no codec
+    /// makes it or is given it.
+    Absent = 3,
     /// One MessagePack value.
     MessagePack = 4,
 }
@@ -42,6 +45,7 @@ impl Format {
             0 => Some(Self::Raw),
             1 => Some(Self::Text),
             2 => Some(Self::Json),
+            3 => Some(Self::Absent),
             4 => Some(Self::MessagePack),
             _ => None,
         }

@@ -13,6 +13,7 @@
 //! A token stands for "what this tier knew of the key's changes when it was read". Every write
 //! and remove makes the tokens of its key stale; so does `clear` with all of them.
 
+mod extras;
 mod ledger;
 #[cfg(feature = "redis")]
 mod redis;
@@ -37,6 +38,7 @@ pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
 #[cfg(not(feature = "redis"))]
 pub(crate) use self::redis::{RedisOptions, RedisStatistics};
 pub(crate) use self::{
+    extras::Extras,
     ledger::Ledger,
     shared::{Changed, SharedDoubt, SharedMark, SharedOptions, SharedTier, Turn, Turns},
 };
@@ -54,11 +56,26 @@ pub(crate) struct Record {
     pub value: Bytes,
     /// How to read it.
     pub format: Format,
-    /// What remains of its time to live; `None` lives until it is evicted.
+    /// What remains until it is gone; `None` lives until it is evicted.
     pub ttl: Option<Duration>,
+    /// The last part of `ttl` in which the value is stale: served only to who allows it. Zero
+    /// where there is no end.
+    pub stale: Duration,
+    /// How long ago the value was loaded or set; `None` where that is not known.
+    pub age: Option<Duration>,
+    /// What few records have.
+    pub extras: Option<Arc<Extras>>,
     /// Which change made it, in L3 alone: a number drawn at random, by which a host knows its own
     /// changes again. 0 elsewhere.
     pub change: u64,
+}
+
+impl Record {
+    /// A value made now, which is fresh to its end.
+    pub(crate) fn new(value: Bytes, format: Format, ttl: Option<Duration>) -> Self {
+        let age = Some(Duration::ZERO);
+        Self { value, format, ttl, stale: Duration::ZERO, age, extras: None, change: 0 }
+    }
 }
 
 /// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.

@@ -263,7 +263,7 @@ impl SharedTier {
             .in_tier(TierKind::Shared)
         })?;
         let ttl = found.expires_at.remaining(self.clock.boot());
-        Ok(Record { value: found.value, format, ttl, change: 0 })
+        Ok(Record { age: None, ..Record::new(found.value, format, ttl) })
     }
 }
 

@@ -263,13 +263,9 @@ impl RedisTier {
                 return None;
             }
         };
-        let record = Record {
-            value: opened.value,
-            format: opened.format,
-            change: opened.change,
-            ttl: u64::try_from(pttl_millis).ok().map(Duration::from_millis),
-        };
-        Some((opened.epoch, record))
+        let ttl = u64::try_from(pttl_millis).ok().map(Duration::from_millis);
+        let record = Record::new(opened.value, opened.format, ttl);
+        Some((opened.epoch, Record { age: None, change: opened.change, ..record }))
     }
 }
 

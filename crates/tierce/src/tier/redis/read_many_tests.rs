@@ -2,7 +2,7 @@ use super::{super::tests::server::Server, *};
 use crate::{codec::Format, tier::RemoteTier};
 
 fn record(value: impl Into<Bytes>) -> Record {
-    Record { value: value.into(), format: Format::Raw, ttl: None, change: 0 }
+    Record { age: None, ..Record::new(value.into(), Format::Raw, None) }
 }
 
 /// The values that one question finds.

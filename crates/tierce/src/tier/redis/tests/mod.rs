@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn record(value: impl Into<Bytes>) -> Record {
-    Record { value: value.into(), format: Format::Raw, ttl: None, change: 0 }
+    Record { age: None, ..Record::new(value.into(), Format::Raw, None) }
 }
 
 fn lasting(value: &'static str, ttl: Duration) -> Record {
