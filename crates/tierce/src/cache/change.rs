@@ -18,6 +18,7 @@ use crate::{
     memory::{Inserted, Ttl},
     metrics::TierCounter,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     sync::SharedGuard,
     tier::{Changed, Record},
     tiering::TierKind,
@@ -114,19 +115,28 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(());
         }
         let mut made = None;
+        if simulated::is_planted(Fault::StampBeforeChange) {
+            self.delete_above_remote(key);
+        }
         self.change_remote(plan, key, |tier| {
             made = tier.delete(key)?;
             Ok(())
         });
+        if !simulated::is_planted(Fault::StampBeforeChange) {
+            self.delete_above_remote(key);
+        }
+        self.flights.detach(key);
+        self.made(plan, key, made);
+        Ok(())
+    }
+
+    fn delete_above_remote(&self, key: &[u8]) {
         match self.lowers.shared.opened() {
             // In force or not: other processes may use it. Past the breaker: a delete from the store needs nothing that can fail.
             Some(tier) => tier.delete(key),
             None => self.lowers.shared.note(key),
         }
         self.drop_near(key);
-        self.flights.detach(key);
-        self.made(plan, key, made);
-        Ok(())
     }
 
     pub(super) fn clear(&self) -> Result<()> {

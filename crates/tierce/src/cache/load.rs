@@ -21,6 +21,7 @@ use crate::{
     error::{ErrorKind, Result},
     load::Entered,
     metrics::{CacheCounter, nanoseconds},
+    simulated::{self, Fault},
     tier::{Fill, Record, Turn, Turns},
     tiering::TierKind,
 };
@@ -165,6 +166,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
         if loaded.is_err() {
             self.metrics.count(CacheCounter::LoadFailures);
+        }
+        if simulated::is_planted(Fault::StampAfterLoad) {
+            marks = self.marks(plan, key);
+            _ = self.find_remote(plan, key, &mut marks);
         }
         let Loaded { value, ttl } = loaded?;
         let ttl = ttl.map(Some).or(options.ttl).unwrap_or(self.default_ttl);

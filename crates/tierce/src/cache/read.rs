@@ -14,6 +14,7 @@ use crate::{
     invalidation::{Filed, LocalMark},
     memory::{Inserted, Ttl},
     metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    simulated::{self, Fault},
     tier::{Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
@@ -220,6 +221,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Record,
         marks: &Marks,
     ) -> Kept<V> {
+        let late = simulated::is_planted(Fault::BackfillWithNewMark).then(|| self.marks(plan, key));
+        let marks = late.as_ref().unwrap_or(marks);
         let record = Record { ttl: self.ttl_above(plan, record.ttl, marks), ..record };
         let filled = marks.shared.and_then(|mark| {
             let lower = &self.lowers.shared;

@@ -24,6 +24,7 @@ use crossbeam_utils::CachePadded;
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
+    simulated::{self, Fault},
     sync::{self, Condvar, Mutex},
 };
 
@@ -96,6 +97,7 @@ impl<V: Clone> Flights<V> {
         began: Filed,
         is_current: impl FnOnce(Filed) -> bool,
     ) -> Result<Entered<'a, V>> {
+        simulated::point();
         let me = thread::current().id();
         let generation = sync::generation();
         let mut group = self.group(key).lock();
@@ -106,7 +108,8 @@ impl<V: Clone> Flights<V> {
                     "the loader of a key asked for the same key: that would wait for itself",
                 ));
             }
-            if flight.generation == generation && is_current(flight.began) {
+            let is_joined = simulated::is_planted(Fault::JoinAfterChange);
+            if flight.generation == generation && (is_joined || is_current(flight.began)) {
                 return Ok(Entered::Join(Arc::clone(flight)));
             }
         }
@@ -125,6 +128,10 @@ impl<V: Clone> Flights<V> {
 
     /// Takes the key's flight, if there is one, out of the table: callers from now on load anew.
     pub(crate) fn detach(&self, key: &[u8]) {
+        simulated::point();
+        if simulated::is_planted(Fault::JoinAfterChange) {
+            return;
+        }
         let detached = self.group(key).lock().remove(key);
         drop(detached);
     }
@@ -171,9 +178,9 @@ impl<V: Clone> Flight<V> {
         check: Option<&(dyn Fn() -> Result<()> + Send + Sync)>,
     ) -> Result<V> {
         // An instant too far to express waits without a bound, which is what was asked for.
-        let deadline = Instant::now().checked_add(patience);
+        let deadline = simulated::now().checked_add(patience);
         loop {
-            let step = Instant::now() + CHECK_INTERVAL;
+            let step = simulated::now() + CHECK_INTERVAL;
             let until = deadline.map_or(step, |deadline| deadline.min(step));
             let mut outcome = self.outcome.lock();
             if outcome.is_none() {
@@ -184,7 +191,7 @@ impl<V: Clone> Flight<V> {
             if let Some(landed) = landed {
                 return Result::clone(&landed);
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| simulated::now() >= deadline) {
                 return Err(Error::new(
                     ErrorKind::Timeout,
                     format!("the load that another thread began took longer than {patience:?}"),
@@ -204,6 +211,7 @@ impl<V> Lead<'_, V> {
     }
 
     fn end(&mut self, outcome: Result<V>) {
+        simulated::point();
         self.landed = true;
         let mut group =
             self.flights.groups[self.flights.hasher.hash_one(self.key) as usize % GROUPS].lock();

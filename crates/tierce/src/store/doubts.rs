@@ -21,6 +21,7 @@ use std::{
 use crate::{
     clock::Millis,
     key::{self, GROUPS},
+    simulated::{self, Fault},
     store::{Store, layout::STATE_AT, map::shared_struct},
 };
 
@@ -103,7 +104,8 @@ impl Store {
 
     fn rested_doubt_of(&self, group: usize, rest: Duration) -> Option<Doubt> {
         let since = self.doubts().groups[group].load(Ordering::Acquire);
-        let rested = Millis(since).after(rest) <= self.clock.boot();
+        let rested = Millis(since).after(rest) <= self.clock.boot()
+            || simulated::is_planted(Fault::DoubtUnrested);
         (since != 0 && rested).then_some(Doubt { group, since })
     }
 
@@ -122,6 +124,14 @@ impl Store {
             known => known,
         };
         known & IN_USE != 0
+    }
+
+    /// As in a new store.
+    #[cfg(feature = "sim")]
+    pub(super) fn forget_doubts(&self) {
+        let doubts = self.doubts();
+        doubts.below.store(0, Ordering::Release);
+        doubts.groups.iter().for_each(|group| group.store(0, Ordering::Release));
     }
 
     fn raise_doubt(&self, group: usize) {

@@ -51,6 +51,8 @@ mod doubts;
 mod evict;
 mod extents;
 mod files;
+#[cfg(feature = "sim")]
+mod forget;
 mod ghosts;
 mod guard;
 mod huge;

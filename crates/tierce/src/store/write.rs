@@ -19,6 +19,7 @@ use std::{io, sync::atomic::Ordering};
 use crate::{
     clock::Millis,
     group_word::GroupWord,
+    simulated::{self, Fault},
     store::{
         Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreToken,
         index::swap_tagged,
@@ -184,8 +185,10 @@ impl Store {
                 return StoreFill::Refused;
             }
             match self.lookup(hash, key) {
-                Ok(Some(found)) => return StoreFill::Adopted(found),
-                Ok(None) => {}
+                Ok(Some(found)) if !simulated::is_planted(Fault::FillOverwritesLive) => {
+                    return StoreFill::Adopted(found);
+                }
+                Ok(_) => {}
                 Err(_) => return StoreFill::Dropped(Dropped::Io),
             }
             let wait = Wait::new(self.lock_wait);
@@ -201,7 +204,7 @@ impl Store {
                     }
                 },
                 Some(token),
-                true,
+                !simulated::is_planted(Fault::FillOverwritesLive),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,
@@ -339,7 +342,11 @@ impl Store {
         for (slot, removed) in self.set(self.geometry.set_of(hash)).iter().zip(&mut removed) {
             *removed = swap_tagged(slot, hash, Slot::EMPTY).unwrap_or(Slot::EMPTY);
         }
-        let stamp = self.state.raise_stamp(stamp_index);
+        let stamp = if simulated::is_planted(Fault::DeleteSkipsStamp) {
+            self.stamp_at(stamp_index)
+        } else {
+            self.state.raise_stamp(stamp_index)
+        };
         for old in removed.into_iter().filter(|old| !old.is_empty()) {
             self.retire(shard, old, Count::Deleted);
         }

@@ -12,6 +12,7 @@ use crate::{
     group_word::GroupWord,
     metrics::EvictionStats,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     store::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
@@ -82,6 +83,7 @@ impl SharedTier {
 
     /// Takes the key's mark; to be done before looking for its value anywhere below L1.
     pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
+        simulated::point();
         let (mark, is_void) = self.store.mark(|view| {
             let hash = view.store().hash(key);
             let token = view.store().judged_token(hash, key);
@@ -115,6 +117,7 @@ impl SharedTier {
 
     /// Looks the key up, under a mark taken before.
     pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
+        simulated::point();
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(None);
@@ -133,6 +136,7 @@ impl SharedTier {
         key: &[u8],
         record: &Record,
     ) -> Result<Fill> {
+        simulated::point();
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(Fill::Dropped);
@@ -158,7 +162,9 @@ impl SharedTier {
         record: &Record,
         alone: bool,
     ) -> Changed {
-        let expected = alone.then_some(mark.token);
+        simulated::point();
+        let is_kept = simulated::is_planted(Fault::RacedSetKept);
+        let expected = (alone && !is_kept).then_some(mark.token);
         self.store.change(|view| {
             if !mark.is_of(view) {
                 // Nothing is known of what changed in this store since the mark.
@@ -172,17 +178,19 @@ impl SharedTier {
             };
             // Any other change since the mark has raised the stamp too; its order among the tiers
             // may differ from ours, whether or not the store took ours.
-            Changed { stamp, keep: !raced && stamp == mark.token.stamp.wrapping_add(1) }
+            Changed { stamp, keep: is_kept || !raced && stamp == mark.token.stamp.wrapping_add(1) }
         })
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
     pub(crate) fn delete(&self, key: &[u8]) {
+        simulated::point();
         self.store.change(|view| view.store().delete(view.store().hash(key), key));
     }
 
     /// Removes everything. Never fails.
     pub(crate) fn clear_all(&self) {
+        simulated::point();
         self.store.change(|view| view.store().clear());
     }
 
@@ -194,6 +202,7 @@ impl SharedTier {
     /// Tells all processes of the host that the tier below may hold something older than a change
     /// of `key`; to be called before the change of this tier.
     pub(crate) fn doubt_below(&self, key: &[u8]) {
+        simulated::point();
         self.store.change(|view| view.store().doubt(key));
     }
 
@@ -231,6 +240,12 @@ impl SharedTier {
         look(view.number(), view.store().stream_words(), view.store().group_words())
     }
 
+    /// Makes the store as it was when it was new, while nobody else uses it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn forget_all(&self) {
+        self.store.view().store().forget_all();
+    }
+
     /// What all processes did with the store.
     pub(crate) fn statistics(&self) -> StoreStatistics {
         self.store.view().store().statistics()
@@ -262,7 +277,8 @@ impl SharedTier {
             )
             .in_tier(TierKind::Shared)
         })?;
-        let ttl = found.expires_at.remaining(self.clock.boot());
+        let is_forgotten = simulated::is_planted(Fault::LifeForgotten);
+        let ttl = found.expires_at.remaining(self.clock.boot()).filter(|_| !is_forgotten);
         Ok(Record { age: None, ..Record::new(found.value, format, ttl) })
     }
 }

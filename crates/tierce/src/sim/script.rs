@@ -1,0 +1,216 @@
+//! What a history is to be: drawn from its seed before it begins, so that it can be told, run
+//! again, and made shorter.
+
+use std::{fmt, sync::LazyLock};
+
+use super::{draws::Draws, schedule::Pace};
+use crate::{Tiering, key};
+
+/// The host of each process.
+pub(super) const SLOTS: [usize; 3] = [0, 0, 1];
+pub(super) const HOSTS: usize = 2;
+
+pub(super) fn host_of(slot: usize) -> usize {
+    SLOTS[slot]
+}
+
+/// The keys. The last is of the group of the first, which L3 cannot tell apart in doubts and gaps.
+pub(super) static KEYS: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
+    let group = key::group(b"k0");
+    let same = (0..).map(|number| format!("s{number}").into_bytes());
+    let same = same.into_iter().find(|name| key::group(name) == group).unwrap_or_default();
+    [b"k0".to_vec(), b"k1".to_vec(), b"k2".to_vec(), same]
+});
+
+/// The number of a key.
+pub(super) fn key_number(key: &[u8]) -> Option<usize> {
+    KEYS.iter().position(|known| known == key)
+}
+
+/// Something that a caller, or mischief, does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get(usize),
+    GetMany(Vec<usize>),
+    /// With a time to live in milliseconds.
+    Set(usize, Option<u64>),
+    Delete(usize),
+    Clear,
+    /// `get_or_load`.
+    Load(usize, Option<u64>),
+    Retier(Tiering),
+    /// Another process takes the place of this one, which is closed or just ends.
+    Restart { closes: bool },
+    Sleep(u64),
+    /// Nothing gets through between a host and the server for a while.
+    CutLink { host: usize, millis: u64, refuses: bool },
+    /// The subscription of a process ends.
+    CutStream { number: usize, is_silent: bool },
+    /// The server drops a record, or the counters of its group.
+    Evict(usize),
+    EvictCounter { key: usize, is_epoch: bool },
+    Flush,
+}
+
+/// One of those who call the cache of a process.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) slot: usize,
+    pub(super) verbs: Vec<Verb>,
+}
+
+/// What a history is set up with.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tierings: [Tiering; 3],
+    pub(super) memory_entries: u64,
+    /// Calls of the server that fail, of a thousand.
+    pub(super) faults: u32,
+    /// How long messages take at most, in milliseconds.
+    pub(super) slowness: u64,
+    /// The server answers all of a turn before it tells what changed in it.
+    pub(super) turns: bool,
+    /// The server tells of deletes of what it does not have.
+    pub(super) tells_of_absent: bool,
+    /// Loads that fail, of a thousand, and how long others take at most, in milliseconds.
+    pub(super) load_failures: u32,
+    pub(super) load_time: u64,
+    pub(super) pace: Pace,
+    /// All is well in the end: then the caches must be so too.
+    pub(super) recovers: bool,
+}
+
+/// A history that is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    pub(super) settings: Settings,
+    pub(super) callers: Vec<Caller>,
+    pub(super) mischief: Vec<Verb>,
+    pub(super) keys: usize,
+}
+
+impl Script {
+    /// The one of this seed, of at most so many callers and verbs of each.
+    pub(super) fn new(seed: u64, callers: usize, steps: usize) -> Self {
+        let mut draws = Draws::new(seed ^ 0x5EED);
+        let draws = &mut draws;
+        let settings = Settings::new(draws);
+        let keys = draws.one(&[1, 1, 2, 4]);
+        let retiers = draws.chance(250);
+        let count = draws.within(2, callers as u64) as usize;
+        let callers = (0..count).map(|number| {
+            // Each process has one, where there are enough.
+            let slot = if number < SLOTS.len() { number } else { draws.below(SLOTS.len()) };
+            let count = draws.within(2, steps as u64);
+            let verbs = (0..count).map(|_| verb(draws, keys, retiers)).collect();
+            Caller { slot, verbs }
+        });
+        let callers = callers.collect();
+        let count = if settings.faults > 0 { draws.within(0, 6) } else { 0 };
+        let mischief = (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
+        Self { settings, callers, mischief, keys }
+    }
+}
+
+impl Settings {
+    fn new(draws: &mut Draws) -> Self {
+        const USUAL: [Tiering; 6] = [
+            Tiering::L1L2L3,
+            Tiering::L1L2L3,
+            Tiering::L1L2L3,
+            Tiering::L1L2,
+            Tiering::L1L3,
+            Tiering::L2L3,
+        ];
+        let same = draws.one(&USUAL);
+        let is_mixed = draws.chance(250);
+        let tierings = SLOTS.map(|_| if is_mixed { draws.one(&Tiering::ALL) } else { same });
+        Self {
+            tierings,
+            memory_entries: draws.one(&[1, 2, 64, 64]),
+            faults: draws.one(&[0, 0, 20, 60, 150]),
+            slowness: draws.one(&[0, 2, 10, 80]),
+            turns: draws.chance(500),
+            tells_of_absent: true,
+            load_failures: draws.one(&[0, 0, 200]),
+            load_time: draws.one(&[0, 5, 40, 1200]),
+            pace: Pace {
+                switches: draws.one(&[30, 100, 250, 500, 800]),
+                advances: draws.one(&[0, 5, 30, 100]),
+            },
+            recovers: draws.chance(200),
+        }
+    }
+}
+
+fn verb(draws: &mut Draws, keys: usize, retiers: bool) -> Verb {
+    let key = draws.below(keys);
+    let ttl = draws.chance(250).then(|| draws.one(&[1, 20, 300, 2500]));
+    match draws.below(if retiers { 40 } else { 36 }) {
+        0..9 => Verb::Get(key),
+        9..11 => Verb::GetMany((0..keys).chain([key]).collect()),
+        11..18 => Verb::Set(key, ttl),
+        18..23 => Verb::Delete(key),
+        23 => Verb::Clear,
+        24..32 => Verb::Load(key, ttl),
+        32..36 => pause(draws),
+        36..39 => Verb::Retier(draws.one(&Tiering::ALL)),
+        _ => Verb::Restart { closes: draws.chance(500) },
+    }
+}
+
+fn pause(draws: &mut Draws) -> Verb {
+    Verb::Sleep(draws.one(&[1, 3, 30, 200, 700, 1600]))
+}
+
+fn mischief(draws: &mut Draws, keys: usize) -> Verb {
+    match draws.below(10) {
+        0..3 => Verb::CutLink {
+            host: draws.below(HOSTS),
+            millis: draws.one(&[20, 200, 900, 2500]),
+            refuses: draws.chance(500),
+        },
+        3..7 => Verb::CutStream {
+            number: draws.below(SLOTS.len()),
+            is_silent: draws.chance(400),
+        },
+        7 => Verb::Evict(draws.below(keys)),
+        8 => Verb::EvictCounter { key: draws.below(keys), is_epoch: draws.chance(500) },
+        _ => Verb::Flush,
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |key: &usize| String::from_utf8_lossy(&KEYS[*key]).into_owned();
+        let with_ttl = |ttl: &Option<u64>| ttl.map_or(String::new(), |ttl| format!(", ttl {ttl} ms"));
+        match self {
+            Self::Get(key) => write!(out, "get {}", name(key)),
+            Self::GetMany(keys) => {
+                write!(out, "get_many {}", keys.iter().map(name).collect::<Vec<_>>().join(" "))
+            }
+            Self::Set(key, ttl) => write!(out, "set {}{}", name(key), with_ttl(ttl)),
+            Self::Delete(key) => write!(out, "delete {}", name(key)),
+            Self::Clear => write!(out, "clear"),
+            Self::Load(key, ttl) => write!(out, "get_or_load {}{}", name(key), with_ttl(ttl)),
+            Self::Retier(tiering) => write!(out, "retier to {}", tiering.name()),
+            Self::Restart { closes: true } => write!(out, "close, and start anew"),
+            Self::Restart { closes: false } => write!(out, "end, and start anew"),
+            Self::Sleep(millis) => write!(out, "sleep {millis} ms"),
+            Self::CutLink { host, millis, refuses } => {
+                let how = if *refuses { "refused" } else { "no answer" };
+                write!(out, "host {host}: no way to the server for {millis} ms ({how})")
+            }
+            Self::CutStream { number, is_silent } => {
+                let how = if *is_silent { ", unnoticed" } else { "" };
+                write!(out, "process {number}: the stream of changes is cut{how}")
+            }
+            Self::Evict(key) => write!(out, "server evicts {}", name(key)),
+            Self::EvictCounter { key, is_epoch } => {
+                let which = if *is_epoch { "epoch" } else { "stamp" };
+                write!(out, "server evicts the {which} of the group of {}", name(key))
+            }
+            Self::Flush => write!(out, "server is flushed"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What stands for a simulation where the feature `sim` is off: nothing.
+
+use std::{
+    sync::atomic::AtomicU32,
+    time::{Duration, Instant},
+};
+
+#[allow(dead_code)]
+pub(crate) mod planted;
+
+pub(crate) use planted::Fault;
+
+#[inline(always)]
+pub(crate) fn point() {}
+
+#[inline(always)]
+pub(crate) fn wait(_word: &AtomicU32, _value: u32, _longest: Option<Duration>) -> bool {
+    false
+}
+
+#[inline(always)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[inline(always)]
+pub(crate) fn random() -> Option<u64> {
+    None
+}
+
+#[inline(always)]
+pub(crate) fn is_planted(_fault: Fault) -> bool {
+    false
+}
