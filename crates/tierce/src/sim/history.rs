@@ -1,7 +1,7 @@
 //! One history, from its script to the check.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -244,10 +244,12 @@ fn call_of(world: &Arc<World>, process: &Process, slot: usize, call: usize, verb
                 Err(error) => Outcome::Failed(error.kind()),
             }
         }
+        Verb::Retier(_) if process.is_retiering.swap(true, Ordering::Relaxed) => Outcome::Nothing,
         Verb::Retier(tiering) => {
             let from = world.schedule.moment();
             let done = world.retier(process, *tiering);
             lock(&world.tale).retiered(process.number, process.host, *tiering, from, world.now());
+            process.is_retiering.store(false, Ordering::Relaxed);
             nothing(done)
         }
         Verb::Restart { closes } => {

@@ -327,8 +327,9 @@ impl Schedule {
             let mut baton = self.baton();
             baton.actors[me].state = state;
             let next = self.choose(&mut baton);
+            let millis = baton.now - baton.began;
             baton.trace =
-                (baton.trace ^ (next as u64 + 1) ^ baton.now << 8).wrapping_mul(0x100_0000_01B3);
+                (baton.trace ^ (next as u64 + 1) ^ millis << 8).wrapping_mul(0x100_0000_01B3);
             next
         };
         if next != me {

@@ -96,13 +96,13 @@ impl Script {
         let draws = &mut draws;
         let settings = Settings::new(draws);
         let keys = draws.one(&[1, 1, 2, 4]);
-        let retiers = draws.chance(250);
+        let mix = Mix::new(draws);
         let count = draws.within(2, callers as u64) as usize;
         let callers = (0..count).map(|number| {
             // Each process has one, where there are enough.
             let slot = if number < SLOTS.len() { number } else { draws.below(SLOTS.len()) };
             let count = draws.within(2, steps as u64);
-            let verbs = (0..count).map(|_| verb(draws, keys, retiers)).collect();
+            let verbs = (0..count).map(|_| mix.verb(draws, keys)).collect();
             Caller { slot, verbs }
         });
         let callers = callers.collect();
@@ -143,31 +143,63 @@ impl Settings {
     }
 }
 
-fn verb(draws: &mut Draws, keys: usize, retiers: bool) -> Verb {
-    let key = draws.below(keys);
-    let ttl = draws.chance(250).then(|| draws.one(&[1, 20, 300, 2500]));
-    match draws.below(if retiers { 40 } else { 36 }) {
-        0..9 => Verb::Get(key),
-        9..11 => Verb::GetMany((0..keys).chain([key]).collect()),
-        11..18 => Verb::Set(key, ttl),
-        18..23 => Verb::Delete(key),
-        23 => Verb::Clear,
-        24..32 => Verb::Load(key, ttl),
-        32..36 => pause(draws),
-        36..39 => Verb::Retier(draws.one(&Tiering::ALL)),
-        _ => Verb::Restart { closes: draws.chance(500) },
+/// How often each verb comes in a history. It differs from history to history: one in which all
+/// come is seldom the one that shows what two of them do to each other.
+struct Mix {
+    /// Of get, get_many, set, delete, clear, load, pause, retier, restart.
+    shares: [usize; 9],
+    /// What processes retier to.
+    tierings: [Tiering; 2],
+}
+
+impl Mix {
+    fn new(draws: &mut Draws) -> Self {
+        let usual = [18, 4, 14, 10, 2, 16, 8, 0, 0];
+        let mut shares = usual.map(|share| share * draws.one(&[0, 1, 1, 1, 4]));
+        // Something is to be read, after some time.
+        shares[0] = shares[0].max(6);
+        shares[6] = shares[6].max(3);
+        if draws.chance(250) {
+            shares[7] = draws.one(&[4, 4, 30]);
+            shares[8] = draws.one(&[0, 1, 4]);
+        }
+        Self { shares, tierings: [draws.one(&Tiering::ALL), draws.one(&Tiering::ALL)] }
+    }
+
+    fn verb(&self, draws: &mut Draws, keys: usize) -> Verb {
+        let key = draws.below(keys);
+        let ttl = draws.chance(250).then(|| draws.one(&[1, 20, 300, 2500]));
+        let mut left = draws.below(self.shares.iter().sum());
+        let which = self.shares.iter().position(|share| match left.checked_sub(*share) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+        match which {
+            Some(1) => Verb::GetMany((0..keys).chain([key]).collect()),
+            Some(2) => Verb::Set(key, ttl),
+            Some(3) => Verb::Delete(key),
+            Some(4) => Verb::Clear,
+            Some(5) => Verb::Load(key, ttl),
+            Some(6) => pause(draws),
+            Some(7) => Verb::Retier(draws.one(&self.tierings)),
+            Some(8) => Verb::Restart { closes: draws.chance(500) },
+            _ => Verb::Get(key),
+        }
     }
 }
 
 fn pause(draws: &mut Draws) -> Verb {
-    Verb::Sleep(draws.one(&[1, 3, 30, 200, 700, 1600]))
+    Verb::Sleep(draws.one(&[1, 3, 30, 200, 700, 1600, 2400]))
 }
 
 fn mischief(draws: &mut Draws, keys: usize) -> Verb {
     match draws.below(10) {
         0..3 => Verb::CutLink {
             host: draws.below(HOSTS),
-            millis: draws.one(&[20, 200, 900, 2500]),
+            millis: draws.one(&[20, 200, 900, 2500, 5000]),
             refuses: draws.chance(500),
         },
         3..7 => Verb::CutStream {

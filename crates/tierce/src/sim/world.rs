@@ -70,6 +70,8 @@ pub(super) struct Process {
     injected: Injected,
     pub(super) remote: Arc<SimulatedRemote>,
     is_warm: Arc<AtomicBool>,
+    /// One at a time, so that it is known which tiering came last.
+    pub(super) is_retiering: Arc<AtomicBool>,
 }
 
 /// A world and the history that it is at.
@@ -319,7 +321,7 @@ impl World {
         let cache = injected::with(injected.clone(), || builder.build())?;
         lock(&self.tale).born(number, host, tiering, self.now());
         let is_warm = Arc::default();
-        Ok(Process { number, host, cache, injected, remote, is_warm })
+        Ok(Process { number, host, cache, injected, remote, is_warm, is_retiering: Arc::default() })
     }
 
     fn builder(&self, tiering: Tiering) -> Builder {

@@ -38,8 +38,6 @@ pub enum Fault {
     GapIgnored,
     /// Copies are served however long nobody was told of changes.
     NeverSuspended,
-    /// A doubt about L3 is settled as soon as somebody asks.
-    DoubtUnrested,
     /// Two sets that overlap both keep their copies.
     RacedSetKept,
     /// What is copied from L2 lives for ever in L1.
@@ -50,7 +48,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -62,7 +60,6 @@ impl Fault {
         Self::ForeignChangeIgnored,
         Self::GapIgnored,
         Self::NeverSuspended,
-        Self::DoubtUnrested,
         Self::RacedSetKept,
         Self::LifeForgotten,
         Self::EraKept,

@@ -21,7 +21,6 @@ use std::{
 use crate::{
     clock::Millis,
     key::{self, GROUPS},
-    simulated::{self, Fault},
     store::{Store, layout::STATE_AT, map::shared_struct},
 };
 
@@ -104,8 +103,7 @@ impl Store {
 
     fn rested_doubt_of(&self, group: usize, rest: Duration) -> Option<Doubt> {
         let since = self.doubts().groups[group].load(Ordering::Acquire);
-        let rested = Millis(since).after(rest) <= self.clock.boot()
-            || simulated::is_planted(Fault::DoubtUnrested);
+        let rested = Millis(since).after(rest) <= self.clock.boot();
         (since != 0 && rested).then_some(Doubt { group, since })
     }
 
