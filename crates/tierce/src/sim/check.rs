@@ -150,8 +150,19 @@ impl Facts<'_> {
         let Some((process, host)) = change.process else { return false };
         process == read.process
             || host == read.host
-                && self.had(read.process, TierKind::Shared, change.begin, read.end)
+                && change.end.is_some_and(|end| self.had_since(read, TierKind::Shared, end))
                 && self.opened(process, TierKind::Shared, change.begin)
+    }
+
+    /// True where the reader had a tier at a moment after `since` and before it read: what it kept
+    /// until then was judged by that tier.
+    fn had_since(&self, read: &Read<'_>, tier: TierKind, since: At) -> bool {
+        let eras: Vec<_> =
+            self.tale.eras.iter().filter(|era| era.process == read.process).collect();
+        eras.iter().enumerate().any(|(number, era)| {
+            let over = eras.get(number + 1).map_or(u64::MAX, |next| next.from.step);
+            era.tiering.has(tier) && era.done.step < read.call.begin.step && since.step < over
+        })
     }
 
     /// True where a process had a tier all the time, or since it began.
@@ -216,6 +227,11 @@ impl Facts<'_> {
         })
     }
 
+    /// True where nobody ever made a change without L3.
+    fn all_have_remote(&self) -> bool {
+        self.tale.eras.iter().all(|era| era.tiering.has(TierKind::Redis))
+    }
+
     fn agreement(&self, quiet: usize) -> Option<String> {
         let looks = self.tale.calls.get(quiet..).unwrap_or_default().iter();
         let looks = looks.take_while(|call| matches!(call.verb, Verb::Get(_)));
@@ -228,8 +244,10 @@ impl Facts<'_> {
                 // What is loaded while L3 does not answer is kept by its host alone.
                 let is_loaded =
                     |it: &Read<'_>| matches!(self.tale.values[it.value].made, Made::Read(..));
-                let is_agreed = self.settings.recovers
-                    && (self.settings.faults == 0 || !is_loaded(one) && !is_loaded(other));
+                let is_agreed = match self.settings.faults {
+                    0 => self.settings.recovers || self.all_have_remote(),
+                    _ => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
+                };
                 let shares = is_agreed && both(TierKind::Redis)
                     || one.host == other.host && both(TierKind::Shared);
                 let differs = one.key == other.key && one.value != other.value;

@@ -94,9 +94,12 @@ impl Script {
     pub(super) fn new(seed: u64, callers: usize, steps: usize) -> Self {
         let mut draws = Draws::new(seed ^ 0x5EED);
         let draws = &mut draws;
-        let settings = Settings::new(draws);
-        let keys = draws.one(&[1, 1, 2, 4]);
+        let mut settings = Settings::new(draws);
+        let keys = draws.one(&[1, 1, 1, 2, 4]);
         let mix = Mix::new(draws);
+        if mix.shares[7] > 0 && draws.chance(600) {
+            settings.tierings = SLOTS.map(|_| draws.one(&mix.tierings));
+        }
         let count = draws.within(2, callers as u64) as usize;
         let callers = (0..count).map(|number| {
             // Each process has one, where there are enough.
@@ -133,7 +136,7 @@ impl Settings {
             turns: draws.chance(500),
             tells_of_absent: true,
             load_failures: draws.one(&[0, 0, 200]),
-            load_time: draws.one(&[0, 5, 40, 1200]),
+            load_time: draws.one(&[0, 5, 40, 1200, 1200]),
             pace: Pace {
                 switches: draws.one(&[30, 100, 250, 500, 800]),
                 advances: draws.one(&[0, 5, 30, 100]),
@@ -150,12 +153,14 @@ struct Mix {
     shares: [usize; 9],
     /// What processes retier to.
     tierings: [Tiering; 2],
+    /// Pauses may be long; else callers hardly leave each other time.
+    is_slow: bool,
 }
 
 impl Mix {
     fn new(draws: &mut Draws) -> Self {
         let usual = [18, 4, 14, 10, 2, 16, 8, 0, 0];
-        let mut shares = usual.map(|share| share * draws.one(&[0, 1, 1, 1, 4]));
+        let mut shares = usual.map(|share| share * draws.one(&[0, 0, 1, 1, 4]));
         // Something is to be read, after some time.
         shares[0] = shares[0].max(6);
         shares[6] = shares[6].max(3);
@@ -163,7 +168,13 @@ impl Mix {
             shares[7] = draws.one(&[4, 4, 30]);
             shares[8] = draws.one(&[0, 1, 4]);
         }
-        Self { shares, tierings: [draws.one(&Tiering::ALL), draws.one(&Tiering::ALL)] }
+        let tierings = match draws.below(5) {
+            0 => [Tiering::L1, Tiering::L1L2],
+            1 => [Tiering::L1L3, Tiering::L1L2L3],
+            2 => [Tiering::L1L2, Tiering::L1L2L3],
+            _ => [draws.one(&Tiering::ALL), draws.one(&Tiering::ALL)],
+        };
+        Self { shares, tierings, is_slow: draws.chance(600) }
     }
 
     fn verb(&self, draws: &mut Draws, keys: usize) -> Verb {
@@ -183,7 +194,8 @@ impl Mix {
             Some(3) => Verb::Delete(key),
             Some(4) => Verb::Clear,
             Some(5) => Verb::Load(key, ttl),
-            Some(6) => pause(draws),
+            Some(6) if self.is_slow => pause(draws),
+            Some(6) => Verb::Sleep(draws.one(&[1, 1, 3])),
             Some(7) => Verb::Retier(draws.one(&self.tierings)),
             Some(8) => Verb::Restart { closes: draws.chance(500) },
             _ => Verb::Get(key),

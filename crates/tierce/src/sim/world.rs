@@ -86,8 +86,8 @@ pub(super) struct World {
     processes: Mutex<Vec<Process>>,
     /// How many processes there were.
     born: Mutex<usize>,
-    /// Who listens, by the number of the process.
-    listeners: Mutex<Vec<usize>>,
+    /// Who listens: the number of the process, and its host.
+    listeners: Mutex<Vec<(usize, usize)>>,
     is_over: AtomicBool,
     is_well: AtomicBool,
     /// Processes for which nobody listens any more.
@@ -239,10 +239,11 @@ impl World {
     /// Has the changes that the server is told be told to a process.
     pub(super) fn listen(self: &Arc<Self>, number: usize, host: usize, listener: Weak<dyn ChangeListener>) {
         let mut listeners = lock(&self.listeners);
-        if listeners.contains(&number) || listeners.len() >= LISTENERS {
+        let is_known = listeners.iter().any(|(known, _)| *known == number);
+        if is_known || listeners.len() >= LISTENERS {
             return;
         }
-        listeners.push(number);
+        listeners.push((number, host));
         let actor = MISCHIEF + listeners.len();
         let world = Arc::clone(self);
         let job = Box::new(move || listen::run(&world, number, host, &listener));
@@ -278,6 +279,10 @@ impl World {
     pub(super) fn cut_link(&self, host: usize, millis: u64, refuses: bool) {
         let down_until = self.now().millis + millis;
         lock(&self.links)[host] = Link { down_until, refuses };
+        let listeners = lock(&self.listeners).clone();
+        for (number, _) in listeners.into_iter().filter(|(_, at)| *at == host) {
+            self.at_server(|server, now, draws| server.cut(number, now, !refuses, draws));
+        }
     }
 
     /// From now on nothing fails.
@@ -303,7 +308,7 @@ impl World {
     }
 
     fn actor_of(&self, listener: usize) -> Option<usize> {
-        let place = lock(&self.listeners).iter().position(|number| *number == listener)?;
+        let place = lock(&self.listeners).iter().position(|(number, _)| *number == listener)?;
         Some(MISCHIEF + 1 + place)
     }
 
