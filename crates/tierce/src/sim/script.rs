@@ -68,6 +68,8 @@ pub(super) struct Settings {
     pub(super) faults: u32,
     /// How long messages take at most, in milliseconds.
     pub(super) slowness: u64,
+    /// Messages that take no time, of a thousand.
+    pub(super) prompt: u32,
     /// The server answers all of a turn before it tells what changed in it.
     pub(super) turns: bool,
     /// The server tells of deletes of what it does not have.
@@ -97,20 +99,38 @@ impl Script {
         let mut settings = Settings::new(draws);
         let keys = draws.one(&[1, 1, 1, 2, 4]);
         let mix = Mix::new(draws);
+        let mut still = mix.clone();
         if mix.shares[7] > 0 && draws.chance(600) {
             settings.tierings = SLOTS.map(|_| draws.one(&mix.tierings));
+            if draws.chance(600) {
+                // One process comes and goes, the others stay.
+                settings.tierings = SLOTS.map(|_| mix.tierings[1]);
+                settings.tierings[0] = mix.tierings[0];
+                still.shares[7] = 0;
+                still.shares[8] = 0;
+            }
         }
         let count = draws.within(2, callers as u64) as usize;
         let callers = (0..count).map(|number| {
             // Each process has one, where there are enough.
             let slot = if number < SLOTS.len() { number } else { draws.below(SLOTS.len()) };
             let count = draws.within(2, steps as u64);
-            let verbs = (0..count).map(|_| mix.verb(draws, keys)).collect();
+            let verbs = {
+                let mix = if slot == 0 { &mix } else { &still };
+                (0..count).map(|_| mix.verb(draws, keys)).collect()
+            };
             Caller { slot, verbs }
         });
         let callers = callers.collect();
         let count = if settings.faults > 0 { draws.within(0, 6) } else { 0 };
-        let mischief = (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
+        let mut mischief: Vec<Verb> =
+            (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
+        if draws.chance(100) {
+            // Long enough for copies to be suspended.
+            let host = draws.below(HOSTS);
+            let before = Verb::Sleep(draws.one(&[1, 30, 200]));
+            mischief = vec![before, Verb::CutLink { host, millis: 8000, refuses: draws.chance(500) }];
+        }
         Self { settings, callers, mischief, keys }
     }
 }
@@ -132,7 +152,8 @@ impl Settings {
             tierings,
             memory_entries: draws.one(&[1, 2, 64, 64]),
             faults: draws.one(&[0, 0, 20, 60, 150]),
-            slowness: draws.one(&[0, 2, 10, 80]),
+            slowness: draws.one(&[0, 2, 10, 80, 200]),
+            prompt: draws.one(&[0, 700, 1000]),
             turns: draws.chance(500),
             tells_of_absent: true,
             load_failures: draws.one(&[0, 0, 200]),
@@ -148,6 +169,7 @@ impl Settings {
 
 /// How often each verb comes in a history. It differs from history to history: one in which all
 /// come is seldom the one that shows what two of them do to each other.
+#[derive(Clone)]
 struct Mix {
     /// Of get, get_many, set, delete, clear, load, pause, retier, restart.
     shares: [usize; 9],

@@ -124,6 +124,8 @@ pub(super) struct Server {
     effects: Vec<Effect>,
     /// How long messages take, in milliseconds, at most.
     pub(super) slowness: u64,
+    /// Messages that take no time, of a thousand.
+    pub(super) prompt: u32,
     /// A delete of what is not there is told too.
     pub(super) tells_of_absent: bool,
 }
@@ -356,7 +358,7 @@ impl Server {
     pub(super) fn end_turn(&mut self, now: At, draws: &mut Draws) {
         for told in std::mem::take(&mut self.untold) {
             for it in self.subscriptions.iter_mut().filter(|it| it.ended.is_none()) {
-                let delay = if draws.chance(700) { 0 } else { draws.within(0, self.slowness) };
+                let delay = if draws.chance(self.prompt) { 0 } else { draws.within(0, self.slowness) };
                 let after = it.arriving.back().map_or(0, |(at, _)| *at);
                 it.arriving.push_back(((now.millis + delay).max(after), told.clone()));
             }

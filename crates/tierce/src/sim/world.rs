@@ -129,6 +129,7 @@ impl Ground {
     ) -> Result<Arc<World>> {
         let mut server = Server::new();
         server.slowness = settings.slowness;
+        server.prompt = settings.prompt;
         server.tells_of_absent = settings.tells_of_absent;
         let world = Arc::new(World {
             schedule: Arc::clone(&self.schedule),
