@@ -62,7 +62,7 @@ pub(super) fn check(
     let reads: Vec<Read<'_>> = tale.calls.iter().flat_map(reads_of).collect();
     for read in &reads {
         if tale.values.get(read.value).is_none_or(|value| value.key != read.key) {
-            return Some(format!("{} got v{}, which is none of this key", told(read), read.value));
+            return Some(format!("value: {} got v{}, which is none of this key", told(read), read.value));
         }
         facts.carried[read.value] += read.end.millis - read.call.begin.millis;
     }
@@ -102,7 +102,7 @@ fn reads_of(call: &Call) -> Vec<Read<'_>> {
 
 impl Facts<'_> {
     fn errors(&self, call: &Call) -> Option<String> {
-        let what = || format!("{} by actor {} at {}", call.verb, call.actor, call.begin.step);
+        let what = || format!("errors: {} by actor {} at {}", call.verb, call.actor, call.begin.step);
         let Some(end) = call.end else { return Some(format!("{} does not end", what())) };
         let took = end.millis - call.begin.millis;
         if took > LONGEST_CALL && !matches!(call.verb, Verb::Sleep(_)) {
@@ -140,7 +140,7 @@ impl Facts<'_> {
             let counts = changes && !is_its_own && is_older && !failed;
             (counts && self.sees(read, call)).then(|| {
                 let Call { verb, .. } = call;
-                format!("{} got v{}, older than {verb}, which returned at {} before it began", told(read), read.value, end.step)
+                format!("change: {} got v{}, older than {verb}, which returned at {} before it began", told(read), read.value, end.step)
             })
         })
     }
@@ -211,7 +211,7 @@ impl Facts<'_> {
         }
         let At { step, millis } = over.at;
         Some(format!(
-            "{} got v{}, which L3 gave up at {step} ({millis} ms), longer ago than the staleness bound",
+            "hosts: {} got v{}, which L3 gave up at {step} ({millis} ms), longer ago than the staleness bound",
             told(read), read.value
         ))
     }
@@ -223,7 +223,7 @@ impl Facts<'_> {
         };
         let ends = made.millis + value.ttl? + self.carried[read.value];
         (read.call.begin.millis > ends).then(|| {
-            format!("{} got v{}, whose life ended at {ends} ms", told(read), read.value)
+            format!("life: {} got v{}, whose life ended at {ends} ms", told(read), read.value)
         })
     }
 
@@ -244,16 +244,16 @@ impl Facts<'_> {
                 // What is loaded while L3 does not answer is kept by its host alone.
                 let is_loaded =
                     |it: &Read<'_>| matches!(self.tale.values[it.value].made, Made::Read(..));
-                let is_agreed = match self.settings.faults {
-                    0 => self.settings.recovers || self.all_have_remote(),
-                    _ => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
+                let is_agreed = match self.settings.is_calm {
+                    true => self.settings.recovers || self.all_have_remote(),
+                    false => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
                 };
                 let shares = is_agreed && both(TierKind::Redis)
                     || one.host == other.host && both(TierKind::Shared);
                 let differs = one.key == other.key && one.value != other.value;
                 (differs && shares).then(|| {
                     format!(
-                        "when all was quiet {} got v{}, and process {} had v{}",
+                        "agreement: when all was quiet {} got v{}, and process {} had v{}",
                         told(one), one.value, other.process, other.value
                     )
                 })

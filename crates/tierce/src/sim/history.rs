@@ -169,7 +169,7 @@ fn missing(tale: &tale::Tale, quiet: usize) -> Option<String> {
                     || process == writer && mine.has(TierKind::Memory);
                 if is_to_see && found != &[Some(value)] {
                     return Some(format!(
-                        "all was well, and process {process} does not see v{value} of process \
+                        "recovery: all was well, and process {process} does not see v{value} of process \
                          {writer}: it got {found:?}"
                     ));
                 }

@@ -90,7 +90,7 @@ pub fn run(options: &SimOptions) -> SimReport {
         failure.shorter = thread::scope(|scope| {
             let shorten = scope.spawn(|| {
                 stay_on_one_core(0);
-                shorten(&folder, options, failure.seed)
+                shorten(&folder, options, failure.seed, &failure.what)
             });
             shorten.join().ok().flatten()
         });
@@ -104,11 +104,13 @@ fn one(ground: &Ground, options: &SimOptions, script: &Script, seed: u64, is_rea
 }
 
 /// A shorter history that fails too, as a list.
-fn shorten(folder: &Folder, options: &SimOptions, seed: u64) -> Option<String> {
+fn shorten(folder: &Folder, options: &SimOptions, seed: u64, what: &str) -> Option<String> {
     let mut number = 1000;
     let mut ground = folder.ground(number);
     let mut script = Script::new(seed, options.callers, options.steps);
     let (mut tries, mut best) = (0, None);
+    let rule = |what: &str| what.split(':').next().map(str::to_owned);
+    let broken = rule(what);
     let mut fails = |script: &Script| {
         (0..ORDERS).find_map(|order| {
             tries += 1;
@@ -121,7 +123,8 @@ fn shorten(folder: &Folder, options: &SimOptions, seed: u64) -> Option<String> {
                 number += 1;
                 ground = folder.ground(number);
             }
-            run.failure.map(|what| format!("{what}\n{}", run.list))
+            let what = run.failure.filter(|what| rule(what) == broken)?;
+            Some(format!("{what}\n{}", run.list))
         })
     };
     loop {

@@ -66,6 +66,8 @@ pub(super) struct Settings {
     pub(super) memory_entries: u64,
     /// Calls of the server that fail, of a thousand.
     pub(super) faults: u32,
+    /// Nothing fails.
+    pub(super) is_calm: bool,
     /// How long messages take at most, in milliseconds.
     pub(super) slowness: u64,
     /// Messages that take no time, of a thousand.
@@ -97,17 +99,33 @@ impl Script {
         let mut draws = Draws::new(seed ^ 0x5EED);
         let draws = &mut draws;
         let mut settings = Settings::new(draws);
-        let keys = draws.one(&[1, 1, 1, 2, 4]);
-        let mix = Mix::new(draws);
+        let mut keys = draws.one(&[1, 1, 1, 2, 4]);
+        let mut mix = Mix::new(draws);
         let mut still = mix.clone();
-        if mix.shares[7] > 0 && draws.chance(600) {
-            settings.tierings = SLOTS.map(|_| draws.one(&mix.tierings));
-            if draws.chance(600) {
-                // One process comes and goes, the others stay.
+        let theme = draws.one(&Theme::ALL);
+        match theme {
+            Theme::Any if mix.shares[7] > 0 && draws.chance(600) => {
+                settings.tierings = SLOTS.map(|_| draws.one(&mix.tierings));
+            }
+            Theme::Any => {}
+            Theme::Cut => {
+                mix.shares = [20, 0, 10, 3, 0, 4, 20, 0, 0];
+                mix.is_slow = true;
+                keys = 1;
+                still = mix.clone();
+            }
+            Theme::Mover => {
+                mix.shares = [14, 0, 8, 4, 0, 2, 6, 14, 0];
+                mix.tierings = draws.one(&[
+                    [Tiering::L1, Tiering::L1L2],
+                    [Tiering::L1L3, Tiering::L1L2L3],
+                    [Tiering::L1L2, Tiering::L1L2L3],
+                ]);
                 settings.tierings = SLOTS.map(|_| mix.tierings[1]);
                 settings.tierings[0] = mix.tierings[0];
+                keys = 1;
+                still = mix.clone();
                 still.shares[7] = 0;
-                still.shares[8] = 0;
             }
         }
         let count = draws.within(2, callers as u64) as usize;
@@ -125,12 +143,12 @@ impl Script {
         let count = if settings.faults > 0 { draws.within(0, 6) } else { 0 };
         let mut mischief: Vec<Verb> =
             (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
-        if draws.chance(100) {
-            // Long enough for copies to be suspended.
+        if theme == Theme::Cut {
             let host = draws.below(HOSTS);
             let before = Verb::Sleep(draws.one(&[1, 30, 200]));
             mischief = vec![before, Verb::CutLink { host, millis: 8000, refuses: draws.chance(500) }];
         }
+        settings.is_calm = settings.faults == 0 && mischief.is_empty();
         Self { settings, callers, mischief, keys }
     }
 }
@@ -152,6 +170,7 @@ impl Settings {
             tierings,
             memory_entries: draws.one(&[1, 2, 64, 64]),
             faults: draws.one(&[0, 0, 20, 60, 150]),
+            is_calm: false,
             slowness: draws.one(&[0, 2, 10, 80, 200]),
             prompt: draws.one(&[0, 700, 1000]),
             turns: draws.chance(500),
@@ -165,6 +184,34 @@ impl Settings {
             recovers: draws.chance(200),
         }
     }
+}
+
+/// What a history is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    Any,
+    /// A host is cut off for so long that its copies are suspended.
+    Cut,
+    /// A process retiers to and fro while the others stay.
+    Mover,
+}
+
+impl Theme {
+    /// As often as they come.
+    const ALL: [Self; 12] = [
+        Self::Cut,
+        Self::Mover,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+        Self::Any,
+    ];
 }
 
 /// How often each verb comes in a history. It differs from history to history: one in which all
