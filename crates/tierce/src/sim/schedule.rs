@@ -249,6 +249,11 @@ impl Schedule {
         draw(&mut self.baton().draws)
     }
 
+    /// From now on time moves only while nobody can go on.
+    pub(super) fn keep_time(&self) {
+        self.baton().pace.advances = 0;
+    }
+
     /// Lets an actor that waits until a moment wake earlier.
     pub(super) fn wake_by(&self, actor: usize, millis: u64) {
         let mut baton = self.baton();

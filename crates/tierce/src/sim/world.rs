@@ -286,10 +286,11 @@ impl World {
         }
     }
 
-    /// From now on nothing fails.
+    /// From now on nothing fails, and no thread stands still.
     pub(super) fn heal(&self) {
         *lock(&self.links) = Default::default();
         self.is_well.store(true, Ordering::Relaxed);
+        self.schedule.keep_time();
     }
 
     /// Calls of the server that fail now, of a thousand.
