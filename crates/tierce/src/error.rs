@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Denied,
     /// A value could not be turned into bytes, or bytes into a value.
     Codec,
+    /// The caller's loader says that the key has no value.
+    Absent,
 }
 
 impl ErrorKind {
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::Version => "version",
             Self::Denied => "denied",
             Self::Codec => "codec",
+            Self::Absent => "absent",
         }
     }
 }
@@ -95,6 +98,13 @@ impl Error {
     #[must_use]
     pub fn in_tier(mut self, tier: TierKind) -> Self {
         self.tier = Some(tier);
+        self
+    }
+
+    /// The same error in other words: kind, tier and cause stay.
+    #[must_use]
+    pub(crate) fn reworded(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = message.into();
         self
     }
 

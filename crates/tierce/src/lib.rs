@@ -74,7 +74,8 @@ mod tiering;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Answer, Builder, Cache, LoadOptions, Loaded, Loader, MAX_KEY_BYTES, Origin, SetOptions,
+    Advice, Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES,
+    Origin, ReadOptions, SetOptions,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]
@@ -86,7 +87,7 @@ pub use codec::{BytesCodec, Codec, Compression, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
-pub use load::{CancelToken, LoadContext, LoadReason};
+pub use load::{CancelToken, LoadContext, LoadReason, RefreshAhead};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,

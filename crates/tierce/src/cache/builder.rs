@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Cache, Inner, Key, Near,
+    Cache, Freshness, Inner, Key,
+    asynchronous::Tasks,
     coherence::Coherence,
+    freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
+    near::Near,
     plan::PlanWord,
 };
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
     codec::{BytesCodec, Codec},
     error::{Error, ErrorKind, Result},
     invalidation::StampTable,
-    load::Flights,
+    load::{Crew, DEFAULT_THREADS, Failures, Flights},
     memory::{MemoryCache, MemoryOptions},
     metrics::Metrics,
     resilience::BreakerOptions,
@@ -38,13 +41,15 @@ const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     service: String,
-    tiering: Tiering,
+    pub(super) tiering: Tiering,
     memory: Option<MemoryOptions>,
     shared: Option<tier::SharedOptions>,
     redis: Option<tier::RedisOptions>,
     breaker: BreakerOptions,
-    default_ttl: Option<Duration>,
-    load_wait: Duration,
+    freshness: Freshness,
+    jitter_seed: Option<u64>,
+    pub(super) load_wait: Duration,
+    pub(super) load_threads: usize,
     metrics_enabled: bool,
     clock: Clock,
 }
@@ -58,8 +63,10 @@ impl Builder {
             shared: None,
             redis: None,
             breaker: BreakerOptions::default(),
-            default_ttl: None,
+            freshness: Freshness::new(),
+            jitter_seed: None,
             load_wait: DEFAULT_LOAD_WAIT,
+            load_threads: DEFAULT_THREADS,
             metrics_enabled: true,
             clock: Clock::system(),
         }
@@ -105,14 +112,39 @@ impl Builder {
 
     /// Sets the time to live of values for which none is named. Default: none, values live until
     /// they are evicted. Zero is refused: nothing would ever be kept.
+    ///
+    /// Short for the [`ttl`](Freshness::ttl) of [`freshness`](Self::freshness).
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
-        self.default_ttl = Some(ttl);
+        self.freshness = self.freshness.ttl(ttl);
+        self
+    }
+
+    /// Sets how long values are fresh and when stale ones may be served, where a call does not say
+    /// otherwise. Replaces what was set so far. Default: fresh for ever, never stale.
+    ///
+    /// A stale window without a time to live is refused.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Sets where the draws of [`Freshness::ttl_jitter`] begin: for tests. Default: drawn.
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.jitter_seed = Some(seed);
         self
     }
 
     /// Sets how long `get_or_load` waits for another thread's load. Default: 30 s.
     pub fn load_wait(mut self, wait: Duration) -> Self {
         self.load_wait = wait;
+        self
+    }
+
+    /// Sets how many threads load in the background at most ([`Cache::loading`]). They start when
+    /// there is work for them and end some seconds after. Default: 4; zero loads all on the
+    /// callers' threads.
+    pub fn load_threads(mut self, threads: usize) -> Self {
+        self.load_threads = threads;
         self
     }
 
@@ -126,6 +158,23 @@ impl Builder {
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// What holds for calls without options.
+    pub(super) fn rules(&self) -> Rules {
+        self.freshness.over(&Rules::default())
+    }
+
+    /// How L1 and L2 follow L3, if there can be one.
+    pub(super) fn coherence(&self) -> Option<tier::Coherence> {
+        let redis = self.redis.clone().or_else(tier::default_redis_options);
+        redis.map(|options| options.how_coherent())
+    }
+
+    /// How long a process of the host waits for another one's load, if there can be an L2.
+    pub(super) fn load_lease(&self) -> Option<Duration> {
+        let shared = self.shared.clone().or_else(tier::default_shared_options);
+        shared.map(|options| options.lease())
     }
 
     /// Builds a cache of [`Bytes`].
@@ -148,12 +197,8 @@ impl Builder {
         self,
         codec: impl Codec<V>,
     ) -> Result<Cache<V>> {
-        if self.default_ttl == Some(Duration::ZERO) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "default_ttl = 0: must be above zero, or nothing would ever be kept",
-            ));
-        }
+        self.freshness.check_alone()?;
+        let (rules, coherence) = (self.rules(), self.coherence());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
         let memory =
@@ -166,8 +211,7 @@ impl Builder {
         }
         let memory =
             MemoryCache::builder(memory).weigher(weigh).clock(self.clock.clone()).build()?;
-        let redis = self.redis.clone().or_else(tier::default_redis_options);
-        let coherence = Coherence::new(redis.map(|options| options.how_coherent()), &self.clock);
+        let coherence = Coherence::new(coherence, &self.clock);
         let lowers = Lowers {
             shared: Lower::new(
                 TierKind::Shared,
@@ -191,7 +235,8 @@ impl Builder {
         let inner = Arc::new_cyclic(|me| Inner {
             service: self.service,
             metrics_enabled: self.metrics_enabled,
-            default_ttl: self.default_ttl,
+            rules,
+            jitter: Jitter::new(self.jitter_seed),
             load_wait: self.load_wait,
             codec,
             memory,
@@ -201,7 +246,11 @@ impl Builder {
             stamps: StampTable::new(),
             coherence,
             flights: Flights::new(),
+            failures: Failures::new(&self.clock),
+            crew: Crew::new(self.load_threads),
+            tasks: Tasks::new(),
             metrics: Metrics::default(),
+            clock: self.clock,
             me: me.clone(),
         });
         inner.open_lowers(self.tiering)?;

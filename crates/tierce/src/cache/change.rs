@@ -11,11 +11,13 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan};
+use super::{
+    Freshness, Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan, read::Draft,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
-    memory::{Inserted, Ttl},
+    memory::Inserted,
     metrics::TierCounter,
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
@@ -27,7 +29,7 @@ use crate::{
 /// Options of one `set`. Fields that are not set take the cache's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct SetOptions {
-    ttl: Option<Option<Duration>>,
+    freshness: Freshness,
 }
 
 impl SetOptions {
@@ -40,14 +42,22 @@ impl SetOptions {
     /// express means for ever.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(Some(ttl));
+        self.freshness = self.freshness.ttl(ttl);
         self
     }
 
-    /// The value lives until it is evicted, whatever the default.
+    /// The value lives until it is evicted, whatever the default. It is never stale.
     #[must_use]
     pub fn no_ttl(mut self) -> Self {
-        self.ttl = Some(None);
+        self.freshness = self.freshness.no_ttl();
+        self
+    }
+
+    /// Sets how long the value is fresh, and how long after that it may be served as stale.
+    /// Replaces what was set so far.
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
         self
     }
 }
@@ -71,17 +81,16 @@ impl Drop for Changing<'_> {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn set(&self, key: &[u8], value: V, options: &SetOptions) -> Result<()> {
         check_key(key)?;
-        let ttl = options.ttl.unwrap_or(self.default_ttl);
-        if ttl == Some(Duration::ZERO) {
+        options.freshness.check()?;
+        if options.freshness.keeps_nothing() {
             return self.delete(key);
         }
-        let weight = self.codec.weight(&value);
-        let mut record = None;
+        let life = options.freshness.over(&self.rules).life(&self.jitter);
+        let mut draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         loop {
             let encoded_for = self.plan.load();
-            if record.is_none() && needs_bytes(encoded_for) {
-                let (value, format) = self.codec.encode(&value)?;
-                record = Some(Record::new(value, format, ttl));
+            if draft.record.is_none() && needs_bytes(encoded_for) {
+                draft.record = Some(self.record(&draft)?);
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load();
@@ -90,22 +99,61 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             // The codec is the caller's code and ran before the lock. A tier that entered
             // meanwhile needs bytes: once more.
-            if record.is_none() && needs_bytes(plan) {
+            if draft.record.is_none() && needs_bytes(plan) {
                 continue;
             }
             self.listen(plan);
             let change = self.begin_change(plan, key);
-            if let (Some(record), Some(change)) = (&mut record, change) {
+            if let (Some(record), Some(change)) = (&mut draft.record, change) {
                 record.change = change.number();
             }
-            self.put(plan, key, value, weight, record.as_ref(), ttl);
+            self.put(plan, key, draft);
             self.end_change(plan, key, change);
-            self.flights.detach(key);
+            self.overtake(key);
             return Ok(());
         }
     }
 
     pub(super) fn delete(&self, key: &[u8]) -> Result<()> {
+        self.delete_many(&[key])
+    }
+
+    pub(super) fn delete_many(&self, keys: &[&[u8]]) -> Result<()> {
+        let _straddles_no_retier = self.changing();
+        let plan = self.plan.load();
+        if !plan.open {
+            return Err(closed());
+        }
+        for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
+            let mut made = None;
+            if simulated::is_planted(Fault::StampBeforeChange) {
+                self.delete_above_remote(key);
+            }
+            self.change_remote(plan, key, |tier| {
+                made = tier.delete(key)?;
+                Ok(())
+            });
+            if !simulated::is_planted(Fault::StampBeforeChange) {
+                self.delete_above_remote(key);
+            }
+            self.overtake(key);
+            self.made(plan, key, made);
+        }
+        Ok(())
+    }
+
+    fn delete_above_remote(&self, key: &[u8]) {
+        match self.lowers.shared.opened() {
+            // In force or not: other processes may use it. Past the breaker: a delete from the
+            // store needs nothing that can fail.
+            Some(tier) => tier.delete(key),
+            None => self.lowers.shared.note(key),
+        }
+        self.drop_near(key);
+    }
+
+    /// Ends the time to live of what the key has; what has no stale window is removed.
+    pub(super) fn expire(&self, key: &[u8]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
         if !plan.open {
@@ -115,28 +163,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(());
         }
         let mut made = None;
-        if simulated::is_planted(Fault::StampBeforeChange) {
-            self.delete_above_remote(key);
-        }
         self.change_remote(plan, key, |tier| {
             made = tier.delete(key)?;
             Ok(())
         });
-        if !simulated::is_planted(Fault::StampBeforeChange) {
-            self.delete_above_remote(key);
-        }
-        self.flights.detach(key);
-        self.made(plan, key, made);
-        Ok(())
-    }
-
-    fn delete_above_remote(&self, key: &[u8]) {
         match self.lowers.shared.opened() {
-            // In force or not: other processes may use it. Past the breaker: a delete from the store needs nothing that can fail.
-            Some(tier) => tier.delete(key),
+            Some(tier) => tier.expire(key),
             None => self.lowers.shared.note(key),
         }
-        self.drop_near(key);
+        if self.lowers.shared.in_force(plan).is_some() {
+            // The store's stamp has voided the entry: what is stale is there.
+            self.drop_near(key);
+        } else {
+            let now = self.clock.coarse();
+            let mark = self.stamps.mark(self.memory.hash(key));
+            let is_void = |near: &Near<V>| !self.is_current(plan, near.filed) || !near.expire(now);
+            self.memory.remove_if_after(key, || self.stamps.raise(mark), is_void);
+        }
+        self.overtake(key);
+        self.made(plan, key, made);
+        Ok(())
     }
 
     pub(super) fn clear(&self) -> Result<()> {
@@ -153,22 +199,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.stamps.raise_all();
         self.memory.clear();
         self.flights.detach_all();
+        self.failures.forget_all();
         Ok(())
     }
 
-    fn put(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        value: V,
-        weight: usize,
-        record: Option<&Record>,
-        ttl: Option<Duration>,
-    ) {
+    fn put(&self, plan: Plan, key: &[u8], draft: Draft<V>) {
         let marks = self.marks(plan, key);
         let over_remote = plan.has(TierKind::Redis);
         let mut made = None;
-        if let Some(record) = record {
+        if let Some(record) = &draft.record {
             for tier in [TierKind::Shared, TierKind::Redis] {
                 if plan.has(tier) {
                     let bytes = record.value.len() as u64;
@@ -190,10 +229,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
         }
-        let ttl = self.ttl_above(plan, ttl, &marks);
-        let near = match (marks.shared(), self.lowers.shared.in_force(plan), record) {
+        let life = self.life_above(plan, draft.life, &marks);
+        let near = match (marks.shared(), self.lowers.shared.in_force(plan), &draft.record) {
             (Some(mark), Some(tier), Some(record)) => {
-                let record = Record { ttl, ..record.clone() };
+                let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
                 let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
@@ -211,8 +250,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         match near {
             Some(filed) if plan.has(TierKind::Memory) => {
-                let ttl = ttl.map_or(Ttl::Never, Ttl::For);
-                let near = Near { value, filed, weight };
+                let draft = Draft { life, ..draft };
+                let (near, ttl) = self.near(draft, filed, self.clock.coarse());
                 let private = matches!(filed, Filed::Private { .. });
                 let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
                     let alone = !(private && over_remote)
@@ -229,6 +268,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             _ => self.drop_near(key),
         }
         self.made(plan, key, made);
+    }
+
+    /// Has nobody join a load of the key from before a change of it, nor hear of one that failed.
+    pub(super) fn overtake(&self, key: &[u8]) {
+        self.flights.detach(key);
+        self.failures.forget(key);
     }
 
     /// Keeps the plan as it is while a change is under way.

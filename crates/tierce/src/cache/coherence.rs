@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, plan::Plan, read::Marks};
+use super::{Inner, freshness::Life, plan::Plan, read::Marks};
 use crate::{
     clock::{Clock, Millis},
     error::Error,
@@ -183,20 +183,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.with_stream(plan, |_, stream| stream.is_live(now, patience))
     }
 
-    /// How long a copy above L3 may live of what was looked for under these marks and may live so
-    /// long there.
-    pub(super) fn ttl_above(
-        &self,
-        plan: Plan,
-        ttl: Option<Duration>,
-        marks: &Marks,
-    ) -> Option<Duration> {
+    /// The life of a copy above L3 of what was looked for under these marks and has this life there.
+    pub(super) fn life_above(&self, plan: Plan, life: Life, marks: &Marks) -> Life {
         // A store's words void what was looked for before its stream began.
         if marks.is_told().unwrap_or_else(|| self.is_told(plan)) {
-            return ttl;
+            return life;
         }
-        let bound = self.coherence.options.staleness_bound;
-        Some(ttl.map_or(bound, |ttl| ttl.min(bound)))
+        life.within(self.coherence.options.staleness_bound)
     }
 
     /// The stream of the host, and the place of its words.
@@ -318,7 +311,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             shared.delete(key);
         }
         self.drop_near(key);
-        self.flights.detach(key);
+        self.overtake(key);
     }
 
     fn group_changed(&self, post: Post, group: usize) {

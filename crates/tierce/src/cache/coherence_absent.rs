@@ -1,8 +1,6 @@
 //! Stands for the following of other hosts where L3 is not built in: there are none.
 
-use std::time::Duration;
-
-use super::{Inner, plan::Plan, read::Marks};
+use super::{Inner, freshness::Life, plan::Plan, read::Marks};
 use crate::{clock::Clock, group_word::GroupWord, tiering::Tiering};
 
 pub(super) struct Coherence;
@@ -54,14 +52,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         true
     }
 
-    pub(super) fn ttl_above(
-        &self,
-        _plan: Plan,
-        ttl: Option<Duration>,
-        marks: &Marks,
-    ) -> Option<Duration> {
+    pub(super) fn life_above(&self, _plan: Plan, life: Life, marks: &Marks) -> Life {
         _ = marks.is_told();
-        ttl
+        life
     }
 
     pub(super) fn deafness(&self) -> Option<String> {

@@ -4,6 +4,12 @@
 //! The marks are taken before the first tier is asked, the fills are judged by them after the
 //! loader returned: a load during which the key changed is given to those who wait for it and
 //! kept nowhere, L3 included.
+//!
+//! A stale value is a miss that may have an answer all the same. Who leads its load asks L3 first,
+//! as another host may have refreshed it. Who would wait takes the stale value at once, if the
+//! options allow ([`Freshness::stale_while_revalidate`]). Where the load fails, each caller looks
+//! once more, so that nobody gets what a change has ended meanwhile, and takes the stale value if
+//! its own options allow ([`Freshness::stale_if_error`]).
 
 use std::{
     fmt,
@@ -12,29 +18,30 @@ use std::{
 };
 
 use super::{
-    Answer, Inner, Loaded, Origin,
-    change::{check_key, closed, needs_bytes},
+    Answer, Freshness, Inner, Loaded, Origin,
+    change::{check_key, closed},
+    freshness::Rules,
     plan::Plan,
-    read::Marks,
+    read::{Found, Glance, Judge, is_young},
 };
 use crate::{
-    error::{ErrorKind, Result},
-    load::Entered,
-    metrics::{CacheCounter, nanoseconds},
-    simulated::{self, Fault},
-    tier::{Fill, Record, Turn, Turns},
+    error::{Error, ErrorKind, Result},
+    load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
+    metrics::{CacheCounter, Sampler, TierCounter},
+    simulated,
     tiering::TierKind,
 };
 
 /// Options of one `get_or_load`. Fields that are not set take the cache's defaults.
 #[derive(Clone, Default)]
 pub struct LoadOptions {
-    ttl: Option<Option<Duration>>,
-    wait: Option<Duration>,
-    check: Option<Arc<WaitCheck>>,
+    pub(super) freshness: Freshness,
+    pub(super) max_age: Option<Duration>,
+    pub(super) wait: Option<Duration>,
+    pub(super) check: Option<Arc<WaitCheck>>,
 }
 
-type WaitCheck = dyn Fn() -> Result<()> + Send + Sync;
+pub(super) type WaitCheck = dyn Fn() -> Result<()> + Send + Sync;
 
 impl LoadOptions {
     /// The cache's defaults.
@@ -46,7 +53,24 @@ impl LoadOptions {
     /// nothing.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(Some(ttl));
+        self.freshness = self.freshness.ttl(ttl);
+        self
+    }
+
+    /// Sets how long a loaded value is fresh, and when a stale one may be served. Replaces what was
+    /// set so far.
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Sets how long ago the value may have been set, or its load begun, at most; what is older, or
+    /// of an age that is not known, is loaded anew. Zero always loads: no earlier than this call
+    /// began. Default: no bound.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
         self
     }
 
@@ -68,186 +92,440 @@ impl LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// The same for a thread that nobody is to look up from.
+    pub(super) fn unchecked(&self) -> Self {
+        Self { check: None, ..self.clone() }
+    }
+
+    /// How long to wait for another's load, where that is said.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// The oldest value that is accepted.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.max_age
+    }
+}
+
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("LoadOptions")
-            .field("ttl", &self.ttl)
+            .field("freshness", &self.freshness)
+            .field("max_age", &self.max_age)
             .field("wait", &self.wait)
             .finish_non_exhaustive()
     }
 }
 
+/// How a flight of this cache lands, if it does not fail.
+#[derive(Clone)]
+pub(super) enum Landing<V> {
+    /// With what was loaded, or found.
+    Done {
+        /// `None` where there is no value.
+        value: Option<V>,
+        /// When it was set, or its load began, if that is known.
+        made: Option<Instant>,
+    },
+    /// With nothing: who led it took a stale value, as another process loads.
+    Elsewhere,
+}
+
+/// One call on its way through the tiers to its loader.
+#[derive(Clone)]
+pub(super) struct Call<'a, V> {
+    pub(super) rules: Rules,
+    pub(super) options: &'a LoadOptions,
+    pub(super) began: Instant,
+    /// The oldest that answers it.
+    pub(super) max_age: Option<Duration>,
+    /// Why it loads, if it does though there is a fresh value.
+    pub(super) reason: Option<LoadReason>,
+    /// The best of what the tiers have that may not be served just so.
+    pub(super) best: Option<Found<V>>,
+    /// Something stale from below L2, and by what to judge it.
+    pub(super) remote: Option<(Found<V>, Judge)>,
+    has_waited: bool,
+}
+
+/// What came of leading a load, or of waiting for it.
+pub(super) enum Step<V> {
+    Answer(Answer<Option<V>>),
+    /// The leader is gone: lead.
+    Lead(Lead<Landing<V>>),
+    /// Begin anew.
+    Again,
+}
+
+/// What a call does that L1 does not answer.
+pub(super) enum Way<V> {
+    /// L2 has what answers it, and it is counted.
+    Found(Found<V>),
+    Lead(Lead<Landing<V>>),
+    Join(Joined<Landing<V>>),
+}
+
+/// How long a call waits for another's load.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) span: Duration,
+    /// It has a stale value then, and leaves the load be.
+    is_soft: bool,
+}
+
+/// Who leads loads, on this thread or another.
+pub(super) trait Leads<V> {
+    /// Leads this flight, and lands it or has it landed.
+    fn lead(
+        &mut self,
+        cache: &Inner<V>,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+    ) -> Result<Step<V>>;
+
+    /// Told of what L2 had that answers a call.
+    fn hit(&mut self, _cache: &Inner<V>, _plan: Plan, _key: &[u8], _found: &Found<V>) {}
+}
+
+/// A loader that is borrowed for one call, and runs on its thread.
+pub(super) struct Borrowed<F>(Option<F>);
+
+impl<V, F> Leads<V> for Borrowed<F>
+where
+    V: Clone + Send + Sync + 'static,
+    F: FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+{
+    fn lead(
+        &mut self,
+        cache: &Inner<V>,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+    ) -> Result<Step<V>> {
+        // Who leads here has its answer then: nobody comes twice.
+        let Some(load) = self.0.take() else { return Err(closed()) };
+        cache.lead_here(key, call, lead, load).map(Step::Answer)
+    }
+}
+
+impl<'a, V: Clone> Call<'a, V> {
+    /// A call with these options where `rules` are those of the cache.
+    pub(super) fn new(rules: &Rules, options: &'a LoadOptions, near: Option<Found<V>>) -> Self {
+        Self {
+            rules: options.freshness.over(rules),
+            options,
+            began: simulated::now(),
+            max_age: options.max_age,
+            reason: None,
+            best: near,
+            remote: None,
+            has_waited: false,
+        }
+    }
+
+    fn is_young(&self, found: &Found<V>) -> bool {
+        is_young(found.age, self.max_age)
+    }
+
+    /// True for what answers the call.
+    pub(super) fn accepts(&self, found: &Found<V>) -> bool {
+        found.is_fresh() && self.is_young(found)
+    }
+
+    /// True for a stale value that answers the call while it is stale for less than `window`.
+    pub(super) fn tolerates(&self, found: &Found<V>, window: Duration) -> bool {
+        let is_within = found.stale_for.is_none_or(|stale| stale < window);
+        is_within && found.value.is_some() && self.is_young(found)
+    }
+
+    /// The stale value that serves while somebody else loads.
+    pub(super) fn while_revalidated(&self) -> Option<&Found<V>> {
+        let window = self.rules.stale_while_revalidate;
+        self.best.as_ref().filter(|found| self.tolerates(found, window))
+    }
+
+    /// The stale value that serves where a load takes too long.
+    fn if_slow(&self) -> Option<&Found<V>> {
+        self.best.as_ref().filter(|found| self.tolerates(found, self.rules.stale_window()))
+    }
+
+    /// Takes note of what a tier has.
+    pub(super) fn consider(&mut self, found: Found<V>) {
+        self.best = Some(found.or_fresher(self.best.take()));
+    }
+
+    /// True if a flight that landed with something made at that time answers the call.
+    fn accepts_made(&self, made: Option<Instant>) -> bool {
+        let Some(max_age) = self.max_age else { return true };
+        made.and_then(|made| made.checked_add(max_age)).is_some_and(|until| until >= self.began)
+    }
+}
+
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// The value, where that is all that is asked for.
+    pub(super) fn get_or_load_value(
+        &self,
+        key: &[u8],
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Option<V>> {
+        let plan = self.plan.load();
+        let options = LoadOptions::default();
+        let load = Borrowed(Some(load));
+        let answer = match self.find_near(plan, key) {
+            Glance::Value(value) => return Ok(Some(value)),
+            Glance::Other => self.load_after(plan, key, &options, self.look_near(plan, key), load),
+            Glance::Nothing => {
+                self.load_on(plan, key, Call::new(&self.rules, &options, None), load)
+            }
+        };
+        answer.map(|answer| answer.value)
+    }
+
     pub(super) fn get_or_load(
         &self,
         key: &[u8],
         options: &LoadOptions,
-        load: impl FnOnce(&[u8]) -> Result<Loaded<V>>,
-    ) -> Result<Answer<V>> {
-        check_key(key)?;
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Answer<Option<V>>> {
         let plan = self.plan.load();
-        if !plan.open {
-            return Err(closed());
+        let begin = Sampler::tick().then(Instant::now);
+        let near = self.look_near(plan, key);
+        let is_hit = near.as_ref().is_some_and(Found::is_fresh);
+        let answer = self.load_after(plan, key, options, near, Borrowed(Some(load)));
+        if is_hit {
+            self.timed_near(plan, begin);
         }
-        if let Some(answer) = self.find_near(plan, key) {
-            return Ok(answer);
-        }
-        self.listen(plan);
-        let begin = Instant::now();
-        let marks = self.marks(plan, key);
-        if let Some(answer) = self.find_shared(plan, key, &marks) {
-            self.read_ended(begin);
-            return Ok(answer);
-        }
-        let is_current = |began| self.is_current(self.plan.load(), began);
-        match self.flights.enter(key, marks.filed(), is_current)? {
-            Entered::Lead(lead) => {
-                let outcome = self.lead(plan, key, options, begin, load);
-                lead.land(
-                    outcome.as_ref().map(|answer| answer.value.clone()).map_err(Clone::clone),
-                );
-                outcome
-            }
-            Entered::Join(flight) => {
-                self.metrics.miss();
-                self.metrics.count(CacheCounter::LoadWaits);
-                let outcome =
-                    flight.wait(options.wait.unwrap_or(self.load_wait), options.check.as_deref());
-                if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
-                    // A hung loader must not hold its key for ever: the next caller loads.
-                    self.flights.forget(key, &flight);
-                }
-                outcome.map(|value| Answer { value, origin: Origin::Joined })
-            }
-        }
+        answer
     }
 
-    /// Waits for its turn on this host, looks once more, then in L3, then loads.
-    fn lead(
+    /// Loads, whatever there is.
+    pub(super) fn refresh(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Answer<Option<V>>> {
+        self.refresh_by(key, options, Borrowed(Some(load)))
+    }
+
+    pub(super) fn refresh_by(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+        leads: impl Leads<V>,
+    ) -> Result<Answer<Option<V>>> {
+        let plan = self.plan.load();
+        let mut call = Call::new(&self.rules, options, self.look_near(plan, key));
+        call.max_age = Some(Duration::ZERO);
+        call.reason = Some(LoadReason::Asked);
+        self.load_on(plan, key, call, leads)
+    }
+
+    /// Goes on with what L1 has.
+    pub(super) fn load_after(
         &self,
         plan: Plan,
         key: &[u8],
         options: &LoadOptions,
-        begin: Instant,
-        load: impl FnOnce(&[u8]) -> Result<Loaded<V>>,
-    ) -> Result<Answer<V>> {
-        // Marks of this flight's own, and a second look under them: the flight before this one
-        // may have landed between our miss and our turn.
-        // So may the load of another process for which this one waited.
-        let turns = self.turns(plan, key, options);
-        let (mut marks, _lease) = loop {
-            let turn = self.turn(turns.as_ref(), options)?;
-            let marks = self.marks(plan, key);
-            if let Some(value) = self.look_near(plan, key) {
-                self.metrics.hit(TierKind::Memory);
-                return Ok(Answer { value, origin: Origin::Tier(TierKind::Memory) });
+        near: Option<Found<V>>,
+        leads: impl Leads<V>,
+    ) -> Result<Answer<Option<V>>> {
+        match near {
+            Some(found) if found.is_fresh() && is_young(found.age, options.max_age) => {
+                self.count_hit(&found);
+                Ok(found.into_answer())
             }
-            if let Some(answer) = self.look_shared(plan, key, &marks) {
-                return Ok(answer);
+            near => {
+                if plan.has(TierKind::Memory) {
+                    self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
+                }
+                self.load_on(plan, key, Call::new(&self.rules, options, near), leads)
             }
-            match turn {
-                Turn::Mine(lease) => break (marks, Some(lease)),
-                Turn::Alone => break (marks, None),
-                Turn::Over => {}
-            }
-        };
-        let found = self.find_remote(plan, key, &mut marks);
-        // The loader has a histogram of its own.
-        self.read_ended(begin);
-        if let Some(answer) = found {
-            return Ok(answer);
         }
-        self.metrics.miss();
-        self.metrics.count(CacheCounter::Loads);
-        let begin = Instant::now();
-        let failure = OnPanic(|| self.metrics.count(CacheCounter::LoadFailures));
-        let loaded = load(key);
-        std::mem::forget(failure);
-        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
-        if loaded.is_err() {
-            self.metrics.count(CacheCounter::LoadFailures);
-        }
-        if simulated::is_planted(Fault::StampAfterLoad) {
-            marks = self.marks(plan, key);
-            _ = self.find_remote(plan, key, &mut marks);
-        }
-        let Loaded { value, ttl } = loaded?;
-        let ttl = ttl.map(Some).or(options.ttl).unwrap_or(self.default_ttl);
-        let value = if ttl == Some(Duration::ZERO) {
-            value
-        } else {
-            self.keep(plan, key, value, ttl, &marks)?
-        };
-        Ok(Answer { value, origin: Origin::Loaded })
     }
 
-    /// The way to this call's turn to load, where the processes of the host take turns.
-    fn turns(&self, plan: Plan, key: &[u8], options: &LoadOptions) -> Option<Turns> {
-        if options.ttl == Some(Some(Duration::ZERO)) {
-            // What is not kept is of no use to others.
-            return None;
-        }
-        let patience = options.wait.unwrap_or(self.load_wait);
-        self.lowers.shared.in_force(plan)?.turns(key, patience)
-    }
-
-    fn turn<'a>(&self, turns: Option<&'a Turns>, options: &LoadOptions) -> Result<Turn<'a>> {
-        let Some(turns) = turns else { return Ok(Turn::Alone) };
-        let waited = turns.has_waited();
-        let turn = turns.ask(|| options.check.as_deref().map_or(Ok(()), |check| check()));
-        if !waited && turns.has_waited() {
-            self.metrics.count(CacheCounter::LoadWaits);
-        }
-        turn
-    }
-
-    /// Puts a loaded value into the tiers, lowest first, as far as the marks allow. Returns the
-    /// value that the tiers agree on: that of another process or host, where it was first.
-    fn keep(
+    /// Asks L2, and where that does not help joins or leads a load.
+    #[inline(never)]
+    pub(super) fn load_on(
         &self,
         plan: Plan,
         key: &[u8],
-        value: V,
-        ttl: Option<Duration>,
-        marks: &Marks,
-    ) -> Result<V> {
-        if !needs_bytes(plan) {
-            if !self.file(plan, key, value.clone(), ttl, marks) {
-                self.metrics.count(CacheCounter::LoadsNotStored);
+        mut call: Call<'_, V>,
+        mut leads: impl Leads<V>,
+    ) -> Result<Answer<Option<V>>> {
+        self.begin_call(plan, key, &call)?;
+        loop {
+            let lead = match self.enter(plan, key, &mut call)? {
+                Way::Found(found) => {
+                    leads.hit(self, plan, key, &found);
+                    return Ok(found.into_answer());
+                }
+                Way::Lead(lead) => lead,
+                Way::Join(joined) => match self.wait(key, &mut call, &joined, Origin::Joined)? {
+                    Step::Answer(answer) => return Ok(answer),
+                    Step::Lead(lead) => lead,
+                    Step::Again => {
+                        call.best = None;
+                        continue;
+                    }
+                },
+            };
+            if let Step::Answer(answer) = leads.lead(self, key, &mut call, lead)? {
+                return Ok(answer);
             }
-            return Ok(value);
+            call.best = None;
         }
-        let (bytes, format) = self.codec.encode(&value)?;
-        let change = self.begin_change(plan, key);
-        let change_number = change.map_or(0, |change| change.number());
-        let record = Record { change: change_number, ..Record::new(bytes, format, ttl) };
-        let filled = marks
-            .remote()
-            .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
-        let (value, record) = match filled {
-            Some(Fill::Refused) => {
-                self.metrics.count(CacheCounter::LoadsNotStored);
-                return Ok(value);
-            }
-            Some(Fill::Adopted(theirs)) => {
-                self.decode(TierKind::Redis, theirs).unwrap_or((value, record))
-            }
-            Some(Fill::Stored | Fill::Dropped) | None => (value, record),
-        };
-        let kept = self.keep_above_remote(plan, key, value, record, marks);
-        self.end_change(plan, key, change);
-        if kept.refused {
-            self.metrics.count(CacheCounter::LoadsNotStored);
-        }
-        Ok(kept.value)
     }
-}
 
-/// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
-struct OnPanic<F: Fn()>(F);
+    /// Refuses a call that cannot be carried out.
+    pub(super) fn begin_call(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Result<()> {
+        check_key(key)?;
+        call.options.freshness.check()?;
+        if !plan.open {
+            return Err(closed());
+        }
+        self.listen(plan);
+        Ok(())
+    }
 
-impl<F: Fn()> Drop for OnPanic<F> {
-    fn drop(&mut self) {
-        (self.0)();
+    /// Asks L2, then joins or leads a load.
+    pub(super) fn enter(&self, plan: Plan, key: &[u8], call: &mut Call<'_, V>) -> Result<Way<V>> {
+        let marks = self.marks(plan, key);
+        if let Some(found) = self.find_shared(plan, key, &marks) {
+            if call.accepts(&found) {
+                self.read_ended(call.began);
+                self.count_hit(&found);
+                return Ok(Way::Found(found));
+            }
+            call.consider(found);
+        }
+        let is_current = |began| self.is_current(self.plan.load(), began);
+        Ok(match self.flights.enter(key, marks.filed(), is_current)? {
+            Entered::Lead(lead) => Way::Lead(lead),
+            Entered::Join(joined) => Way::Join(joined),
+        })
+    }
+
+    /// Waits for a load that another thread leads, or takes a stale value where that is allowed.
+    pub(super) fn wait(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        joined: &Joined<Landing<V>>,
+        origin: Origin,
+    ) -> Result<Step<V>> {
+        let patience = match self.begin_wait(call, joined, origin) {
+            Ok(patience) => patience,
+            Err(answer) => return Ok(Step::Answer(answer)),
+        };
+        let outcome = joined.wait(patience.span, call.options.check.as_deref());
+        self.end_wait(key, call, joined, origin, patience, outcome)
+    }
+
+    /// How long a call waits for a load that another one leads.
+    ///
+    /// # Errors
+    /// No error: a stale value that answers it.
+    pub(super) fn begin_wait(
+        &self,
+        call: &mut Call<'_, V>,
+        joined: &Joined<Landing<V>>,
+        origin: Origin,
+    ) -> Result<Patience, Answer<Option<V>>> {
+        if let Some(stale) = call.while_revalidated() {
+            self.count_hit(stale);
+            return Err(stale.clone().into_answer());
+        }
+        if origin == Origin::Joined && !std::mem::replace(&mut call.has_waited, true) {
+            self.metrics.count(CacheCounter::LoadWaits);
+        }
+        let waited = simulated::since(call.began);
+        let mut span = call.options.wait.unwrap_or(self.load_wait).saturating_sub(waited);
+        if let Some(hard) = call.rules.hard_timeout {
+            span = span.min(hard.saturating_sub(joined.age()));
+        }
+        let soft = call.rules.soft_timeout.map(|soft| soft.saturating_sub(waited));
+        let is_soft = soft.is_some_and(|soft| soft < span) && call.if_slow().is_some();
+        if is_soft {
+            span = soft.unwrap_or_default();
+        }
+        Ok(Patience { span, is_soft })
+    }
+
+    /// What a call does next whose wait has ended.
+    pub(super) fn end_wait(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        joined: &Joined<Landing<V>>,
+        origin: Origin,
+        patience: Patience,
+        outcome: Result<Waited<Landing<V>>>,
+    ) -> Result<Step<V>> {
+        match outcome {
+            Ok(Waited::Landed(Landing::Done { value, made })) if call.accepts_made(made) => {
+                self.metrics.miss();
+                let age = made.map(simulated::since);
+                Ok(Step::Answer(Answer { value, origin, is_stale: false, age }))
+            }
+            Ok(Waited::Landed(_) | Waited::Overtaken) => Ok(Step::Again),
+            Ok(Waited::Lead(lead)) => Ok(Step::Lead(lead)),
+            Err(error) => {
+                let is_late = error.kind() == ErrorKind::Timeout;
+                if is_late && !patience.is_soft {
+                    // A hung loader must not hold its key for ever: the next caller loads.
+                    joined.overtake();
+                }
+                let window = if is_late && patience.is_soft {
+                    call.rules.stale_window()
+                } else {
+                    call.rules.stale_if_error
+                };
+                self.fall_back(key, call, window, error).map(Step::Answer)
+            }
+        }
+    }
+
+    /// What a call is given whose load failed: a stale value if it allows that, else the error.
+    pub(super) fn fall_back(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        window: Duration,
+        error: Error,
+    ) -> Result<Answer<Option<V>>> {
+        let is_failed_load = matches!(
+            error.kind(),
+            ErrorKind::Loader | ErrorKind::LoaderPanicked | ErrorKind::Timeout
+        );
+        if !is_failed_load || window.is_zero() {
+            self.metrics.miss();
+            return Err(error);
+        }
+        // What was stale before the load may have been deleted since, or set anew.
+        let plan = self.plan.load();
+        let marks = self.marks(plan, key);
+        let near = self.look_near(plan, key);
+        let found = match self.look_shared(plan, key, &marks) {
+            Some(shared) => Some(shared.or_fresher(near)),
+            None => near,
+        };
+        let remote = || {
+            let (found, judge) = call.remote.as_ref()?;
+            self.is_unchanged(plan, *judge).then(|| found.clone())
+        };
+        match found.or_else(remote).filter(|found| call.tolerates(found, window)) {
+            Some(found) => {
+                self.count_hit(&found);
+                Ok(found.into_answer())
+            }
+            None => {
+                self.metrics.miss();
+                Err(error)
+            }
+        }
     }
 }

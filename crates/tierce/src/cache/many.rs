@@ -6,75 +6,147 @@
 
 use std::time::Instant;
 
-use super::{Answer, Inner, MAX_KEY_BYTES, Origin, change::needs_bytes, plan::Plan, read::Marks};
+use super::{
+    Answer, Inner, MAX_KEY_BYTES, ReadOptions,
+    change::needs_bytes,
+    plan::Plan,
+    read::{Found, Marks, is_young},
+};
 use crate::{
     metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     tiering::TierKind,
 };
 
-/// A key that L1 lacks.
-struct Sought {
-    index: usize,
-    marks: Marks,
+/// A key that L1 cannot answer for.
+pub(super) struct Sought<V> {
+    pub(super) index: usize,
+    pub(super) marks: Marks,
+    /// What the tiers asked so far have that may not be served.
+    pub(super) best: Option<Found<V>>,
+}
+
+/// What many keys were found to have: an answer to a key, or it is sought.
+pub(super) struct FoundMany<V> {
+    pub(super) answers: Vec<Option<Answer<Option<V>>>>,
+    pub(super) sought: Vec<Sought<V>>,
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
-    pub(super) fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Answer<V>>> {
+    pub(super) fn get_many(&self, keys: &[&[u8]], options: &ReadOptions) -> Vec<Option<Answer<V>>> {
         let plan = self.plan.load();
-        let mut answers = self.find_many_near(plan, keys);
-        if !needs_bytes(plan) {
-            // A key that no tier can have is no miss, as in `get`.
-            for (key, answer) in keys.iter().zip(&answers) {
-                if answer.is_none() && key.len() <= MAX_KEY_BYTES {
-                    self.metrics.miss();
+        let may_serve = |found: &Found<V>| found.is_fresh() && is_young(found.age, options.max_age);
+        let FoundMany { mut answers, sought } = self.find_many(plan, keys, &may_serve);
+        for Sought { index, best, .. } in sought {
+            let is_allowed =
+                |found: &Found<V>| options.allow_stale && is_young(found.age, options.max_age);
+            match best.filter(is_allowed) {
+                Some(found) => {
+                    self.count_hit(&found);
+                    answers[index] = Some(found.into_answer());
                 }
+                // A key that no tier can have is no miss, as in `get`.
+                None if keys[index].len() <= MAX_KEY_BYTES => self.metrics.miss(),
+                None => {}
             }
-            return answers;
         }
-        let lacking: Vec<usize> = (0..keys.len())
-            .filter(|index| answers[*index].is_none() && keys[*index].len() <= MAX_KEY_BYTES)
-            .collect();
-        if lacking.is_empty() {
-            return answers;
+        answers.into_iter().map(|answer| answer.and_then(Answer::present)).collect()
+    }
+
+    /// Looks for many keys in all tiers. What is answered is counted as a hit.
+    pub(super) fn find_many(
+        &self,
+        plan: Plan,
+        keys: &[&[u8]],
+        may_serve: &dyn Fn(&Found<V>) -> bool,
+    ) -> FoundMany<V> {
+        let mut answers = Vec::with_capacity(keys.len());
+        answers.resize_with(keys.len(), || None);
+        let mut others = Vec::new();
+        others.resize_with(keys.len(), || None);
+        self.find_many_near(plan, keys, may_serve, &mut answers, &mut others);
+        let mut lacking = (0..keys.len()).filter(|index| answers[*index].is_none()).peekable();
+        if lacking.peek().is_none() {
+            return FoundMany { answers, sought: Vec::new() };
         }
-        self.listen(plan);
         let begin = Instant::now();
-        let sought =
-            lacking.into_iter().map(|index| Sought { index, marks: self.marks(plan, keys[index]) });
-        let mut sought: Vec<Sought> = sought.collect();
-        sought.retain(|Sought { index, marks }| {
-            answers[*index] = self.find_shared(plan, keys[*index], marks);
-            answers[*index].is_none()
-        });
-        self.find_many_remote(plan, keys, &sought, &mut answers);
-        self.read_ended(begin);
-        for Sought { index, .. } in sought {
-            if answers[index].is_none() {
-                self.metrics.miss();
-            }
+        let goes_below = needs_bytes(plan);
+        if goes_below {
+            self.listen(plan);
         }
-        answers
+        let sought = lacking.map(|index| Sought {
+            index,
+            marks: self.marks(plan, keys[index]),
+            best: others[index].take(),
+        });
+        let mut sought: Vec<Sought<V>> = sought.collect();
+        if goes_below {
+            sought.retain_mut(|it| {
+                if keys[it.index].len() > MAX_KEY_BYTES {
+                    return true;
+                }
+                let found = self.find_shared(plan, keys[it.index], &it.marks);
+                !self.settle_sought(it, found, may_serve, &mut answers)
+            });
+            self.find_many_remote(plan, keys, &mut sought, may_serve, &mut answers);
+            sought.retain(|it| answers[it.index].is_none());
+            self.read_ended(begin);
+        }
+        FoundMany { answers, sought }
+    }
+
+    /// Answers for a key if what was found may be served; true if so.
+    fn settle_sought(
+        &self,
+        sought: &mut Sought<V>,
+        found: Option<Found<V>>,
+        may_serve: &dyn Fn(&Found<V>) -> bool,
+        answers: &mut [Option<Answer<Option<V>>>],
+    ) -> bool {
+        let Some(found) = found else { return false };
+        let is_answer = may_serve(&found);
+        if is_answer {
+            self.count_hit(&found);
+            answers[sought.index] = Some(found.into_answer());
+        } else {
+            sought.best = Some(found.or_fresher(sought.best.take()));
+        }
+        is_answer
     }
 
     /// Asks L1 alone.
-    fn find_many_near(&self, plan: Plan, keys: &[&[u8]]) -> Vec<Option<Answer<V>>> {
-        let mut answers = Vec::with_capacity(keys.len());
-        answers.resize_with(keys.len(), || None);
+    fn find_many_near(
+        &self,
+        plan: Plan,
+        keys: &[&[u8]],
+        may_serve: &dyn Fn(&Found<V>) -> bool,
+        answers: &mut [Option<Answer<Option<V>>>],
+        others: &mut [Option<Found<V>>],
+    ) {
         if !plan.has(TierKind::Memory) {
-            return answers;
+            return;
         }
         let begin = Sampler::tick().then(Instant::now);
-        let mut hits = 0;
+        let now = self.clock.coarse();
+        let (mut values, mut hits) = (0, 0);
         self.memory.get_many_with(keys, |index, near| {
             if self.is_current(plan, near.filed) {
-                let origin = Origin::Tier(TierKind::Memory);
-                answers[index] = Some(Answer { value: near.value.clone(), origin });
+                let found = near.found(now);
+                if !may_serve(&found) {
+                    others[index] = Some(found);
+                    return;
+                }
                 hits += 1;
+                if found.value.is_some() {
+                    values += 1;
+                } else {
+                    self.count_hit(&found);
+                }
+                answers[index] = Some(found.into_answer());
             }
         });
         let memory = self.metrics.tier(TierKind::Memory);
-        if hits > 0 {
-            self.metrics.hits(TierKind::Memory, hits);
+        if values > 0 {
+            self.metrics.hits(TierKind::Memory, values);
         }
         memory.add(TierCounter::Misses, keys.len() as u64 - hits);
         if let Some(begin) = begin.filter(|_| hits > 0) {
@@ -83,7 +155,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let each = nanoseconds(begin.elapsed()) / keys.len() as u64;
             memory.latency.record_many(each, SAMPLE_RATE * hits);
         }
-        answers
     }
 
     /// Asks L3 alone for what is sought, and copies what it has into L2 and L1.
@@ -91,14 +162,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         plan: Plan,
         keys: &[&[u8]],
-        sought: &[Sought],
-        answers: &mut [Option<Answer<V>>],
+        sought: &mut [Sought<V>],
+        may_serve: &dyn Fn(&Found<V>) -> bool,
+        answers: &mut [Option<Answer<Option<V>>>],
     ) {
-        if sought.is_empty() || self.lowers.redis.in_force(plan).is_none() {
+        if self.lowers.redis.in_force(plan).is_none() {
             return;
         }
-        let (asked, untold): (Vec<&Sought>, Vec<&Sought>) =
-            sought.iter().partition(|it| self.may_ask_remote(plan, keys[it.index]));
+        let sought = sought.iter_mut().filter(|it| keys[it.index].len() <= MAX_KEY_BYTES);
+        let (asked, untold): (Vec<&mut Sought<V>>, Vec<&mut Sought<V>>) =
+            sought.partition(|it| self.may_ask_remote(plan, keys[it.index]));
         self.metrics.tier(TierKind::Redis).add(TierCounter::Misses, untold.len() as u64);
         if asked.is_empty() {
             return;
@@ -111,8 +184,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .call(plan, &self.metrics, |tier| tier.read_many(&names, keeps))
             .unwrap_or_default();
         let mut found = found.into_iter();
-        for Sought { index, marks } in asked {
-            answers[*index] = self.bring_up(plan, keys[*index], found.next().flatten(), marks);
+        for it in asked {
+            let found = self.bring_up(plan, keys[it.index], found.next().flatten(), &it.marks);
+            self.settle_sought(it, found, may_serve, answers);
         }
     }
 }

@@ -3,13 +3,21 @@
 //! | file | answers |
 //! |---|---|
 //! | `builder.rs` | how a cache is set up |
+//! | `advice.rs` | which options are allowed and yet unwise |
 //! | `plan.rs` | which tiers are in force, in one atomic word |
+//! | `freshness.rs` | how long values are fresh, then stale |
+//! | `near.rs` | what an entry of L1 is |
 //! | `lower.rs` | L2 and L3 as the cache holds them: opened or not, breaker, ledger, meter |
 //! | `remote.rs` | when L3 may be asked |
 //! | `read.rs` | how a value is found, brought up and filed |
+//! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
-//! | `load.rs` | `get_or_load` |
+//! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
+//! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `load_many.rs` | the same for many keys and one loader |
+//! | `loading.rs` | loaders that may run in the background, and what only they can do |
+//! | `asynchronous.rs` | the same and more for tasks |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -28,17 +36,20 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    clock::Clock,
     codec::Codec,
     error::{Error, ErrorKind, Result},
-    invalidation::{Filed, StampTable},
-    load::Flights,
+    invalidation::StampTable,
+    load::{Crew, Failures, Flights, LoadContext},
     memory::MemoryCache,
     metrics::Metrics,
     sync::SharedLock,
     tiering::Tiering,
 };
 
+mod advice;
 mod answer;
+mod asynchronous;
 mod builder;
 mod change;
 #[cfg(feature = "redis")]
@@ -46,26 +57,41 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod freshness;
+mod lead;
 mod load;
+mod load_many;
 mod loader;
+mod loading;
 mod lower;
 mod many;
+mod near;
 mod plan;
 mod read;
+mod read_options;
 mod remote;
 mod report;
 mod retier;
 #[cfg(test)]
 mod tests;
 
+pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
+pub use freshness::Freshness;
 pub use load::LoadOptions;
 pub use loader::Loader;
+pub use loading::Loading;
+pub use read_options::ReadOptions;
 
+use asynchronous::Tasks;
 use coherence::Coherence;
+use freshness::{Jitter, Rules};
+use load::Landing;
+use loader::failed;
 use lower::Lowers;
+use near::Near;
 use plan::PlanWord;
 
 /// The longest key, in bytes. Longer ones are refused by `set` and never found by `get`.
@@ -73,15 +99,6 @@ pub const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// A key as L1 holds it.
 type Key = Box<[u8]>;
-
-/// An L1 entry: the value and the mark under which it was filed.
-#[derive(Clone)]
-struct Near<V> {
-    value: V,
-    filed: Filed,
-    /// What the codec said, before any lock was taken.
-    weight: usize,
-}
 
 /// A tiered cache of values of type `V` under keys of bytes.
 ///
@@ -111,7 +128,8 @@ pub struct Cache<V = Bytes> {
 struct Inner<V> {
     service: String,
     metrics_enabled: bool,
-    default_ttl: Option<Duration>,
+    rules: Rules,
+    jitter: Jitter,
     load_wait: Duration,
     codec: Arc<dyn Codec<V>>,
     memory: MemoryCache<Key, Near<V>>,
@@ -122,8 +140,12 @@ struct Inner<V> {
     changes: SharedLock,
     stamps: StampTable,
     coherence: Coherence,
-    flights: Flights<V>,
+    flights: Flights<Landing<V>>,
+    failures: Failures,
+    crew: Crew,
+    tasks: Tasks,
     metrics: Metrics,
+    clock: Clock,
     /// For threads that go on when a call has returned, but not when the cache is gone.
     me: Weak<Self>,
 }
@@ -141,12 +163,28 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// An L1 hit costs a hash and two lines of memory and, above L2, two loads from shared memory.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<V> {
-        self.inner.get(key.as_ref()).map(|answer| answer.value)
+        self.inner.get(key.as_ref())
     }
 
-    /// As [`get`](Self::get), with the tier that had the value.
+    /// As [`get`](Self::get), with the tier that had the value and its age.
     pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Option<Answer<V>> {
-        self.inner.get(key.as_ref())
+        self.inner.get_entry(key.as_ref(), &ReadOptions::default())
+    }
+
+    /// As [`get_entry`](Self::get_entry), for callers that accept stale values, or only young ones.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tierce::{Bytes, Cache, ReadOptions};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// cache.set("a", Bytes::from("1"))?;
+    /// let young = ReadOptions::new().max_age(Duration::from_secs(5));
+    /// assert!(cache.get_with("a", &young).is_some());
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    pub fn get_with(&self, key: impl AsRef<[u8]>, options: &ReadOptions) -> Option<Answer<V>> {
+        self.inner.get_entry(key.as_ref(), options)
     }
 
     /// The values of `keys`, in their order: each as [`get`](Self::get) would return it.
@@ -173,7 +211,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`get_many`](Self::get_many), with the tiers that had the values.
     pub fn get_many_entries<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Option<Answer<V>>> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        self.inner.get_many(&keys)
+        self.inner.get_many(&keys, &ReadOptions::default())
     }
 
     /// The value of `key` if L1 has it: never waits for another tier and counts no miss.
@@ -212,6 +250,25 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.delete(key.as_ref())
     }
 
+    /// Removes these keys from all tiers, each as [`delete`](Self::delete) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<()> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        self.inner.delete_many(&keys)
+    }
+
+    /// Ends the time to live of what `key` has, in all tiers: from now on it is stale. It is served
+    /// where its stale window allows, and replaced by the next load; where it has none it is gone. A
+    /// load under way does not make the key fresh: it began before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn expire(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.expire(key.as_ref())
+    }
+
     /// Removes all entries of this cache from all tiers, for all processes and hosts.
     ///
     /// # Errors
@@ -232,6 +289,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// [`ErrorKind::LoaderPanicked`] for those who waited for a load that panicked (the thread
     /// that led it sees the panic); [`ErrorKind::Timeout`] after [`Builder::load_wait`] of waiting
     /// for another thread's load; [`ErrorKind::Reentrant`] where `load` asks for its own key;
+    /// [`ErrorKind::Absent`] where the loader says that there is no value;
     /// [`ErrorKind::Closed`]; [`ErrorKind::TooLarge`] for the key; [`ErrorKind::Codec`] for a loaded
     /// value without a byte form where the tiering needs one.
     pub fn get_or_load<K, L, E, F>(&self, key: K, load: F) -> Result<V>
@@ -241,7 +299,9 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         L: Into<Loaded<V>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.get_or_load_with(key, &LoadOptions::default(), load).map(|answer| answer.value)
+        let load =
+            |context: &LoadContext<'_, V>| load(context.key()).map(Into::into).map_err(failed);
+        self.inner.get_or_load_value(key.as_ref(), load)?.ok_or_else(absent)
     }
 
     /// As [`get_or_load`](Self::get_or_load), with options, and with word of where the value came
@@ -261,11 +321,120 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         L: Into<Loaded<V>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.inner.get_or_load(key.as_ref(), options, |key| {
-            load(key).map(Into::into).map_err(|cause| {
-                Error::new(ErrorKind::Loader, "the loader failed").caused_by(cause)
-            })
+        let load =
+            |context: &LoadContext<'_, V>| load(context.key()).map(Into::into).map_err(failed);
+        self.inner.get_or_load(key.as_ref(), options, load)?.present().ok_or_else(absent)
+    }
+
+    /// As [`get_or_load_with`](Self::get_or_load_with), for keys that may have no value: `None`
+    /// where the loader says so ([`Loaded::absent`]), now or within
+    /// [`negative_ttl`](Freshness::negative_ttl).
+    ///
+    /// ```
+    /// use std::{collections::HashMap, io, time::Duration};
+    /// use tierce::{Bytes, Cache, Freshness, LoadOptions};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// let table = HashMap::from([("user:7", Bytes::from("Ada"))]);
+    /// let options =
+    ///     LoadOptions::new().freshness(Freshness::new().negative_ttl(Duration::from_secs(5)));
+    /// let find = |key| {
+    ///     cache.get_or_load_optional(key, &options, |_| io::Result::Ok(table.get(key).cloned()))
+    /// };
+    /// assert_eq!(find("user:7")?.value.as_deref(), Some(&b"Ada"[..]));
+    /// assert_eq!(find("user:8")?.value, None);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load), but for [`ErrorKind::Absent`].
+    pub fn get_or_load_optional<K, L, E, F>(
+        &self,
+        key: K,
+        options: &LoadOptions,
+        load: F,
+    ) -> Result<Answer<Option<V>>>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(&[u8]) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let load =
+            |context: &LoadContext<'_, V>| load(context.key()).map(Into::into).map_err(failed);
+        self.inner.get_or_load(key.as_ref(), options, load)
+    }
+
+    /// The values of `keys`, in their order; calls `load` once for all that are missing.
+    ///
+    /// `load` gets the missing keys and returns as many answers, in their order: values, or `None`
+    /// (or [`Loaded`]s) where there is none. Keys that other callers load already are not asked for:
+    /// this call waits for those loads after its own. Where one of them is given up, `load` is
+    /// called again.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// cache.set("user:7", Bytes::from("Ada"))?;
+    /// let found = cache.get_or_load_many(&["user:7", "user:8", "user:9"], |missing| {
+    ///     assert_eq!(missing, [b"user:8", b"user:9"]);
+    ///     std::io::Result::Ok(vec![Some(Bytes::from("Bob")), None])
+    /// })?;
+    /// assert_eq!(found, [Some(Bytes::from("Ada")), Some(Bytes::from("Bob")), None]);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first that a key had; as [`get_or_load`](Self::get_or_load), but for
+    /// [`ErrorKind::Absent`].
+    pub fn get_or_load_many<K, L, E, F>(&self, keys: &[K], load: F) -> Result<Vec<Option<V>>>
+    where
+        K: AsRef<[u8]>,
+        F: FnMut(&[&[u8]]) -> Result<Vec<L>, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answers = self.get_or_load_many_entries(keys, &LoadOptions::default(), load);
+        answers.into_iter().map(|answer| answer.map(|answer| answer.value)).collect()
+    }
+
+    /// As [`get_or_load_many`](Self::get_or_load_many), with options, and an answer of its own for
+    /// each key.
+    pub fn get_or_load_many_entries<K, L, E, F>(
+        &self,
+        keys: &[K],
+        options: &LoadOptions,
+        mut load: F,
+    ) -> Vec<Result<Answer<Option<V>>>>
+    where
+        K: AsRef<[u8]>,
+        F: FnMut(&[&[u8]]) -> Result<Vec<L>, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        self.inner.get_or_load_many(&keys, options, &mut |missing| {
+            let loaded = load(missing).map_err(failed)?;
+            Ok(loaded.into_iter().map(Into::into).collect())
         })
+    }
+
+    /// Calls `load` whatever the tiers have, and puts what it returns in the place of that. Joins a
+    /// load that another caller began after this one.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load). Nothing stale is served where the load fails.
+    pub fn refresh<K, L, E, F>(&self, key: K, load: F) -> Result<V>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(&LoadContext<'_, V>) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let load = |context: &LoadContext<'_, V>| load(context).map(Into::into).map_err(failed);
+        let answer = self.inner.refresh(key.as_ref(), &LoadOptions::default(), load)?;
+        answer.value.ok_or_else(absent)
     }
 
     /// The tiers in force.
@@ -328,6 +497,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn close(&self) {
         self.inner.close();
     }
+}
+
+/// The error of a call that wants a value where the loader says that there is none.
+fn absent() -> Error {
+    Error::new(ErrorKind::Absent, "the loader says that the key has no value")
 }
 
 impl<V> Clone for Cache<V> {

@@ -6,16 +6,26 @@
 //!        └── files under it:   L1 <─┘  L2 <┘  L3 <┘   each fill judged by the mark of its tier
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Answer, Inner, MAX_KEY_BYTES, Near, Origin, change::needs_bytes, plan::Plan};
+use bytes::Bytes;
+
+use super::{
+    Answer, Inner, MAX_KEY_BYTES, Near, Origin, ReadOptions, change::needs_bytes, freshness::Life,
+    plan::Plan,
+};
 use crate::{
-    error::ErrorKind,
+    clock::Millis,
+    codec::Format,
+    error::{ErrorKind, Result},
     invalidation::{Filed, LocalMark},
-    memory::{Inserted, Ttl},
-    metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    memory::Inserted,
+    metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     simulated::{self, Fault},
-    tier::{Fill, Record, SharedMark, Token},
+    tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
 
@@ -30,10 +40,62 @@ pub(super) struct Marks {
     remote: Option<Token>,
 }
 
+/// By what something is judged that was found under marks and lies in no tier above L3.
+#[derive(Clone, Copy)]
+pub(super) struct Judge {
+    local: LocalMark,
+    filed: Filed,
+}
+
+/// What L1 says to a look that asks for fresh values alone.
+pub(super) enum Glance<V> {
+    /// A fresh value.
+    Value(V),
+    /// An entry that is stale, or says that there is no value.
+    Other,
+    /// Nothing that is current.
+    Nothing,
+}
+
+/// What one tier has of a key.
+#[derive(Clone)]
+pub(super) struct Found<V> {
+    /// `None` where a loader said that there is no value.
+    pub(super) value: Option<V>,
+    pub(super) tier: TierKind,
+    /// How long it has been stale; `None` while it is fresh.
+    pub(super) stale_for: Option<Duration>,
+    /// How long ago it was made, where that is known.
+    pub(super) age: Option<Duration>,
+    /// How long it took to load, where that is known.
+    pub(super) cost: Option<Duration>,
+    /// How long it will still be fresh; `None` for ever.
+    pub(super) fresh_left: Option<Duration>,
+    /// What its loader said to know it by.
+    pub(super) extras: Option<Arc<Extras>>,
+}
+
+/// A value on its way into the tiers.
+pub(super) struct Draft<V> {
+    /// `None`: there is no value.
+    pub(super) value: Option<V>,
+    /// Where the tiering needs bytes.
+    pub(super) record: Option<Record>,
+    pub(super) life: Life,
+    pub(super) age: Option<Duration>,
+    /// What it weighs in L1, if the codec is not to say.
+    pub(super) weight: Option<usize>,
+    /// How long it took to load; zero where that is not known.
+    pub(super) cost: Duration,
+    pub(super) extras: Option<Arc<Extras>>,
+    /// Fresh copies that were made until then are replaced too, not only stale ones.
+    pub(super) over: Option<Millis>,
+}
+
 /// What became of a value that was fetched or loaded.
 pub(super) struct Kept<V> {
     /// The value that the tiers agree on.
-    pub(super) value: V,
+    pub(super) value: Option<V>,
     /// True if L2 took it.
     pub(super) shared: bool,
     /// True if L1 took it.
@@ -42,29 +104,100 @@ pub(super) struct Kept<V> {
     pub(super) refused: bool,
 }
 
+impl<V> Found<V> {
+    /// What a read that allows it answers.
+    pub(super) fn into_answer(self) -> Answer<Option<V>> {
+        let Self { value, tier, stale_for, age, .. } = self;
+        Answer { value, origin: Origin::Tier(tier), is_stale: stale_for.is_some(), age }
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.stale_for.is_none()
+    }
+
+    /// The one of two that is the better to have.
+    pub(super) fn or_fresher(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.stale_for < self.stale_for => other,
+            _ => self,
+        }
+    }
+}
+
+/// True if something of this age may be given to who wants nothing older than `max_age`. What
+/// is just made may be too old too: only its source can say.
+pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool {
+    match max_age {
+        None => true,
+        Some(max_age) => !max_age.is_zero() && age.is_some_and(|age| age <= max_age),
+    }
+}
+
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
-    pub(super) fn get(&self, key: &[u8]) -> Option<Answer<V>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
-        if let Some(answer) = self.find_near(plan, key) {
-            return Some(answer);
+        match self.find_near(plan, key) {
+            Glance::Value(value) => Some(value),
+            Glance::Other => self.read_on(plan, key, true, &ReadOptions::default())?.value,
+            Glance::Nothing => self.read_on(plan, key, false, &ReadOptions::default())?.value,
         }
-        if key.len() > MAX_KEY_BYTES {
-            return None;
+    }
+
+    pub(super) fn get_entry(&self, key: &[u8], options: &ReadOptions) -> Option<Answer<V>> {
+        let plan = self.plan.load();
+        let is_there = plan.has(TierKind::Memory);
+        self.read_on(plan, key, is_there, options)?.present()
+    }
+
+    /// Reads on after a glance at L1, where something may be that must be looked at closer.
+    #[inline(never)]
+    fn read_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        is_there: bool,
+        options: &ReadOptions,
+    ) -> Option<Answer<Option<V>>> {
+        let may_serve = |found: &Found<V>| {
+            is_young(found.age, options.max_age) && (found.is_fresh() || options.allow_stale)
+        };
+        let begin = Sampler::tick().then(Instant::now);
+        let near = if is_there { self.look_near(plan, key) } else { None };
+        if let Some(found) = near.as_ref().filter(|found| found.is_fresh() && may_serve(found)) {
+            self.count_hit(found);
+            self.timed_near(plan, begin);
+            return near.map(Found::into_answer);
         }
-        if !needs_bytes(plan) {
-            // L1 alone: that was all.
-            self.metrics.miss();
-            return None;
+        if is_there && plan.has(TierKind::Memory) {
+            self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
         }
-        self.listen(plan);
-        let begin = Instant::now();
-        let mut marks = self.marks(plan, key);
-        let answer = self.find_below(plan, key, &mut marks);
-        self.read_ended(begin);
-        if answer.is_none() {
-            self.metrics.miss();
+        let mut best = near;
+        if key.len() <= MAX_KEY_BYTES && needs_bytes(plan) {
+            self.listen(plan);
+            let begin = Instant::now();
+            let mut marks = self.marks(plan, key);
+            best = self.find_below(plan, key, &mut marks, best, &may_serve);
+            self.read_ended(begin);
         }
-        answer
+        let answer = best.filter(may_serve);
+        match &answer {
+            Some(found) => self.count_hit(found),
+            None if key.len() <= MAX_KEY_BYTES => self.metrics.miss(),
+            None => {}
+        }
+        answer.map(Found::into_answer)
+    }
+
+    /// Counts a read that this answered.
+    pub(super) fn count_hit(&self, found: &Found<V>) {
+        if found.stale_for.is_some() {
+            self.metrics.tier(found.tier).count(TierCounter::Stale);
+            return;
+        }
+        self.metrics.hit(found.tier);
+        if found.value.is_none() {
+            self.metrics.count(CacheCounter::NegativeHits);
+        }
     }
 
     /// Records how long a read took that L1 did not answer.
@@ -72,42 +205,73 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.operation_latency.record(nanoseconds(begin.elapsed()));
     }
 
-    /// Asks L1 alone.
+    /// Asks L1 alone for a fresh value. An entry that is something else is for the caller to look
+    /// at and to count.
     #[inline]
-    pub(super) fn find_near(&self, plan: Plan, key: &[u8]) -> Option<Answer<V>> {
+    pub(super) fn find_near(&self, plan: Plan, key: &[u8]) -> Glance<V> {
         let begin = Sampler::tick().then(Instant::now);
-        if let Some(value) = self.look_near(plan, key) {
-            let memory = self.metrics.tier(TierKind::Memory);
-            self.metrics.hit(TierKind::Memory);
-            if let Some(begin) = begin {
-                self.listen(plan);
-                memory.latency.record_many(nanoseconds(begin.elapsed()), SAMPLE_RATE);
+        let glance = self.glance(plan, key);
+        match &glance {
+            Glance::Value(_) => {
+                self.metrics.hit(TierKind::Memory);
+                self.timed_near(plan, begin);
             }
-            return Some(Answer { value, origin: Origin::Tier(TierKind::Memory) });
+            Glance::Other => {}
+            Glance::Nothing => {
+                if plan.has(TierKind::Memory) {
+                    self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
+                }
+            }
         }
-        if plan.has(TierKind::Memory) {
-            self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
+        glance
+    }
+
+    /// Records how long a hit of L1 took, if it is one of those that are timed.
+    #[inline]
+    pub(super) fn timed_near(&self, plan: Plan, begin: Option<Instant>) {
+        if let Some(begin) = begin {
+            self.listen(plan);
+            let latency = &self.metrics.tier(TierKind::Memory).latency;
+            latency.record_many(nanoseconds(begin.elapsed()), SAMPLE_RATE);
         }
-        None
     }
 
     pub(super) fn get_near(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
-        let value = self.look_near(plan, key)?;
+        let Glance::Value(value) = self.glance(plan, key) else { return None };
         self.listen(plan);
         self.metrics.hit(TierKind::Memory);
         Some(value)
     }
 
-    /// The value of an L1 entry that is there, unexpired and current. Counts nothing.
+    /// What L1 has that is unexpired and current. Counts nothing.
     #[inline]
-    pub(super) fn look_near(&self, plan: Plan, key: &[u8]) -> Option<V> {
+    fn glance(&self, plan: Plan, key: &[u8]) -> Glance<V> {
+        if !plan.has(TierKind::Memory) {
+            return Glance::Nothing;
+        }
+        let seen = self.memory.get_with(key, |near| {
+            if !self.is_current(plan, near.filed) {
+                return Glance::Nothing;
+            }
+            match &near.value {
+                Some(value) if near.is_fresh(|until| self.clock.is_past(until)) => {
+                    Glance::Value(value.clone())
+                }
+                _ => Glance::Other,
+            }
+        });
+        seen.unwrap_or(Glance::Nothing)
+    }
+
+    /// The L1 entry, fresh or stale, if it is current. Counts nothing.
+    pub(super) fn look_near(&self, plan: Plan, key: &[u8]) -> Option<Found<V>> {
         if !plan.has(TierKind::Memory) {
             return None;
         }
-        self.memory
-            .get_with(key, |near| self.is_current(plan, near.filed).then(|| near.value.clone()))
-            .flatten()
+        let now = self.clock.coarse();
+        let found = |near: &Near<V>| self.is_current(plan, near.filed).then(|| near.found(now));
+        self.memory.get_with(key, found).flatten()
     }
 
     /// True while what was filed under this mark may be served.
@@ -128,6 +292,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// True unless this process knows of a change of the key since.
+    pub(super) fn is_unchanged(&self, plan: Plan, judge: Judge) -> bool {
+        self.stamps.is_current(judge.local) && self.is_current(plan, judge.filed)
+    }
+
     /// Takes the key's marks: before looking for its value anywhere below L1.
     pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
         let local = self.stamps.mark(self.memory.hash(key));
@@ -145,42 +314,61 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Marks { local, filed, shared, told, remote: None }
     }
 
-    /// Asks the tiers below L1, and copies what it finds into the tiers above.
-    fn find_below(&self, plan: Plan, key: &[u8], marks: &mut Marks) -> Option<Answer<V>> {
-        self.find_shared(plan, key, marks).or_else(|| self.find_remote(plan, key, marks))
+    /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
+    /// above; else the best of what they have and of `best`, which L1 had.
+    fn find_below(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        marks: &mut Marks,
+        mut best: Option<Found<V>>,
+        may_serve: &dyn Fn(&Found<V>) -> bool,
+    ) -> Option<Found<V>> {
+        for tier in [TierKind::Shared, TierKind::Redis] {
+            let found = match tier {
+                TierKind::Shared => self.find_shared(plan, key, marks),
+                _ => self.find_remote(plan, key, marks),
+            };
+            let Some(found) = found else { continue };
+            if found.is_fresh() && may_serve(&found) {
+                return Some(found);
+            }
+            best = Some(found.or_fresher(best));
+        }
+        best
     }
 
-    /// Asks L2 alone, and copies what it has into L1.
-    pub(super) fn find_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Answer<V>> {
+    /// Asks L2 alone, and copies what it has into L1. A miss is counted, a hit is not.
+    pub(super) fn find_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Found<V>> {
         marks.shared?;
-        let answer = self.look_shared(plan, key, marks);
-        if answer.is_none() {
+        let found = self.look_shared(plan, key, marks);
+        if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Shared).count(TierCounter::Misses);
         }
-        answer
+        found
     }
 
     /// As [`find_shared`](Self::find_shared), for a second look that is no second miss.
-    pub(super) fn look_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Answer<V>> {
+    pub(super) fn look_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Found<V>> {
         let mark = marks.shared?;
         let lower = &self.lowers.shared;
-        let found =
+        let record =
             lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key)).flatten()?;
-        let (value, record) = self.decode(TierKind::Shared, found)?;
-        self.metrics.hit(TierKind::Shared);
-        if self.file(plan, key, value.clone(), record.ttl, marks) {
+        let draft = self.decode(TierKind::Shared, record)?;
+        let found = draft.found(TierKind::Shared);
+        if self.file(plan, key, draft, marks) {
             self.metrics.tier(TierKind::Memory).count(TierCounter::Backfills);
         }
-        Some(Answer { value, origin: Origin::Tier(TierKind::Shared) })
+        Some(found)
     }
 
-    /// Asks L3 alone, and copies what it has into L2 and L1.
+    /// Asks L3 alone, and copies what it has into L2 and L1. A miss is counted, a hit is not.
     pub(super) fn find_remote(
         &self,
         plan: Plan,
         key: &[u8],
         marks: &mut Marks,
-    ) -> Option<Answer<V>> {
+    ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan)?;
         let found = self.ask_remote(plan, key, |tier| tier.read(key));
         let record = found.and_then(|found| {
@@ -190,26 +378,28 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.bring_up(plan, key, record, marks)
     }
 
-    /// Copies what L3 has of a key into L2 and L1, and counts a hit or a miss there.
+    /// Copies what L3 has of a key into L2 and L1, and counts a miss there.
     pub(super) fn bring_up(
         &self,
         plan: Plan,
         key: &[u8],
         record: Option<Record>,
         marks: &Marks,
-    ) -> Option<Answer<V>> {
-        let Some((value, record)) = record.and_then(|it| self.decode(TierKind::Redis, it)) else {
+    ) -> Option<Found<V>> {
+        let draft = record.and_then(|record| self.decode(TierKind::Redis, record));
+        let found = draft.as_ref().map(|draft| draft.found(TierKind::Redis));
+        if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
-            return None;
-        };
-        self.metrics.hit(TierKind::Redis);
-        let kept = self.keep_above_remote(plan, key, value, record, marks);
+        }
+        let mut found = found?;
+        let kept = self.keep_above_remote(plan, key, draft?, marks);
         for (tier, filled) in [(TierKind::Shared, kept.shared), (TierKind::Memory, kept.memory)] {
             if filled {
                 self.metrics.tier(tier).count(TierCounter::Backfills);
             }
         }
-        Some(Answer { value: kept.value, origin: Origin::Tier(TierKind::Redis) })
+        found.value = kept.value;
+        Some(found)
     }
 
     /// Puts what was fetched from L3 or loaded into L2 and L1, as far as the marks allow.
@@ -217,49 +407,49 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         plan: Plan,
         key: &[u8],
-        value: V,
-        record: Record,
+        draft: Draft<V>,
         marks: &Marks,
     ) -> Kept<V> {
         let late = simulated::is_planted(Fault::BackfillWithNewMark).then(|| self.marks(plan, key));
         let marks = late.as_ref().unwrap_or(marks);
-        let record = Record { ttl: self.ttl_above(plan, record.ttl, marks), ..record };
-        let filled = marks.shared.and_then(|mark| {
+        let mut draft = draft;
+        draft.life = self.life_above(plan, draft.life, marks);
+        let now = self.clock.coarse();
+        let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
+        let filled = marks.shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
+            (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
             let lower = &self.lowers.shared;
-            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, &record))
+            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
         });
         let stored = matches!(filled, Some(Fill::Stored));
-        let refused = |value| Kept { value, shared: false, memory: false, refused: true };
-        let (value, ttl) = match filled {
-            Some(Fill::Refused) => return refused(value),
+        match filled {
+            Some(Fill::Refused) => {
+                let value = draft.value;
+                return Kept { value, shared: false, memory: false, refused: true };
+            }
             // L2's own value is what all processes of the host agree on.
-            Some(Fill::Adopted(theirs)) => match self.decode(TierKind::Shared, theirs) {
-                Some((theirs, record)) => (theirs, record.ttl),
-                // Not for us to read; ours serves at least this process.
-                None => (value, record.ttl),
-            },
-            Some(Fill::Stored | Fill::Dropped) | None => (value, record.ttl),
-        };
-        let memory = self.file(plan, key, value.clone(), ttl, marks);
+            Some(Fill::Adopted(theirs)) => {
+                if let Some(theirs) = self.decode(TierKind::Shared, theirs) {
+                    draft = Draft { over: draft.over, weight: draft.weight, ..theirs };
+                }
+                // What is not for us to read, ours replaces in this process at least.
+            }
+            Some(Fill::Stored | Fill::Dropped) | None => {}
+        }
+        let value = draft.value.clone();
+        let memory = self.file(plan, key, draft, marks);
         Kept { value, shared: stored, memory, refused: false }
     }
 
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
-    /// were taken or L1 has a current entry by now. True if it is there.
-    pub(super) fn file(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        value: V,
-        ttl: Option<Duration>,
-        marks: &Marks,
-    ) -> bool {
+    /// were taken or L1 has a current and fresh entry by now. True if it is there.
+    pub(super) fn file(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> bool {
         if !plan.has(TierKind::Memory) {
             return false;
         }
-        let ttl = ttl.map_or(Ttl::Never, Ttl::For);
-        let weight = self.codec.weight(&value);
-        let near = Near { value, filed: marks.filed, weight };
+        let now = self.clock.coarse();
+        let over = draft.over;
+        let (near, ttl) = self.near(draft, marks.filed, now);
         let inserted = self.memory.insert_if(key.into(), near, ttl, |current| {
             // Under the shard's lock, so that a change in this process, which raises the stamp
             // under the same lock, is either seen here or replaces what is filed here.
@@ -272,25 +462,89 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 };
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
-            open && !void && current.is_none_or(|near| !self.is_current(plan, near.filed))
+            open && !void
+                && current.is_none_or(|near| {
+                    !self.is_current(plan, near.filed) || near.gives_way(now, over)
+                })
         });
         inserted == Inserted::Stored
     }
 
+    /// The L1 entry of a draft, and the time to live that L1 is to give it.
+    pub(super) fn near(
+        &self,
+        draft: Draft<V>,
+        filed: Filed,
+        now: Millis,
+    ) -> (Near<V>, crate::memory::Ttl) {
+        let weight = draft
+            .weight
+            .unwrap_or_else(|| draft.value.as_ref().map_or(0, |value| self.codec.weight(value)));
+        Near::new(draft, filed, weight, now)
+    }
+
     /// The value of a record, or `None` and a count where its bytes are no such value.
-    pub(super) fn decode(&self, tier: TierKind, record: Record) -> Option<(V, Record)> {
+    pub(super) fn decode(&self, tier: TierKind, record: Record) -> Option<Draft<V>> {
         self.metrics.tier(tier).add(TierCounter::BytesOut, record.value.len() as u64);
-        match self.codec.decode(record.value.clone(), record.format) {
-            Ok(value) => Some((value, record)),
-            Err(_) => {
-                self.metrics.tier(tier).error(ErrorKind::Codec);
-                None
-            }
+        let value = match record.format {
+            Format::Absent => None,
+            format => match self.codec.decode(record.value.clone(), format) {
+                Ok(value) => Some(value),
+                Err(_) => {
+                    self.metrics.tier(tier).error(ErrorKind::Codec);
+                    return None;
+                }
+            },
+        };
+        let (life, age) = (Life { ttl: record.ttl, stale: record.stale }, record.age);
+        let extras = record.extras.clone();
+        Some(Draft { extras, ..Draft { record: Some(record), ..Draft::new(value, life, age) } })
+    }
+
+    /// The record of a draft.
+    pub(super) fn record(&self, draft: &Draft<V>) -> Result<Record> {
+        let (bytes, format) = match &draft.value {
+            Some(value) => self.codec.encode(value)?,
+            None => (Bytes::new(), Format::Absent),
+        };
+        Ok(Record {
+            stale: draft.life.stale,
+            age: draft.age,
+            extras: draft.extras.clone(),
+            ..Record::new(bytes, format, draft.life.ttl)
+        })
+    }
+}
+
+impl<V> Draft<V> {
+    /// A value of this life and age, to be kept where there is no other that is fresh.
+    pub(super) fn new(value: Option<V>, life: Life, age: Option<Duration>) -> Self {
+        let (weight, cost, extras, over) = (None, Duration::ZERO, None, None);
+        Self { value, record: None, life, age, weight, cost, extras, over }
+    }
+}
+
+impl<V: Clone> Draft<V> {
+    /// What a tier that has this was found to have.
+    fn found(&self, tier: TierKind) -> Found<V> {
+        Found {
+            value: self.value.clone(),
+            tier,
+            stale_for: self.life.stale_for(),
+            cost: (!self.cost.is_zero()).then_some(self.cost),
+            fresh_left: self.life.ttl.map(|ttl| ttl.saturating_sub(self.life.stale)),
+            age: self.age,
+            extras: self.extras.clone(),
         }
     }
 }
 
 impl Marks {
+    /// What is left of them when what was found under them is judged later.
+    pub(super) fn judge(&self) -> Judge {
+        Judge { local: self.local, filed: self.filed }
+    }
+
     pub(super) fn filed(&self) -> Filed {
         self.filed
     }

@@ -33,7 +33,7 @@ use std::{
 use crate::{error::ErrorKind, tiering::TierKind};
 
 /// All kinds of errors, each at the index of its number.
-const ERROR_KINDS: [ErrorKind; 17] = [
+const ERROR_KINDS: [ErrorKind; 18] = [
     ErrorKind::Config,
     ErrorKind::Io,
     ErrorKind::Corrupt,
@@ -51,6 +51,7 @@ const ERROR_KINDS: [ErrorKind; 17] = [
     ErrorKind::Version,
     ErrorKind::Denied,
     ErrorKind::Codec,
+    ErrorKind::Absent,
 ];
 
 /// A counter of one tier.
@@ -91,6 +92,10 @@ impl TierMetrics {
 
     fn hits(&self) -> u64 {
         self.counters.sum(TierCounter::Hits as usize)
+    }
+
+    fn stale(&self) -> u64 {
+        self.counters.sum(TierCounter::Stale as usize)
     }
 
     /// Counts an error by its kind.
@@ -134,10 +139,12 @@ pub(crate) enum CacheCounter {
     LoadWaits,
     /// Loaded values that were not stored because the key had changed meanwhile.
     LoadsNotStored,
+    /// Hits of word that there is no value.
+    NegativeHits,
 }
 
 /// How many [`CacheCounter`]s there are.
-const CACHE_COUNTERS: usize = CacheCounter::LoadsNotStored as usize + 1;
+const CACHE_COUNTERS: usize = CacheCounter::NegativeHits as usize + 1;
 
 /// "No tier" in `last_hit_tier`.
 const NO_TIER: u8 = u8::MAX;
@@ -211,18 +218,21 @@ impl Metrics {
         let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
         // Over all tiers, also those that left the tiering: requests do not become fewer.
         let hits = self.tiers.iter().map(TierMetrics::hits).sum::<u64>();
+        let stale_served = self.tiers.iter().map(TierMetrics::stale).sum::<u64>();
         let misses = sum(CacheCounter::Misses);
         let below = self.operation_latency.snapshot();
         let mut all = self.tier(TierKind::Memory).latency.snapshot();
         all.merge(&below);
         Stats {
-            requests: hits.saturating_add(misses),
+            requests: hits.saturating_add(stale_served).saturating_add(misses),
             hits,
             misses,
             loads: sum(CacheCounter::Loads),
             load_failures: sum(CacheCounter::LoadFailures),
             load_waits: sum(CacheCounter::LoadWaits),
             loads_not_stored: sum(CacheCounter::LoadsNotStored),
+            negative_hits: sum(CacheCounter::NegativeHits),
+            stale_served,
             last_hit_tier: self.last_hit_tier(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
             load_latency: self.load_latency.snapshot().summary(),

@@ -194,6 +194,11 @@ pub struct Stats {
     pub load_waits: u64,
     /// Loaded values that went to their callers only, since the key had changed meanwhile.
     pub loads_not_stored: u64,
+    /// Those of `hits` that found word that the key has no value.
+    pub negative_hits: u64,
+    /// Reads that were answered with a stale value, because their callers allowed it: neither hits
+    /// nor misses.
+    pub stale_served: u64,
     /// The tier of the latest hit.
     #[cfg_attr(feature = "serde", serde(serialize_with = "maybe_short_name"))]
     pub last_hit_tier: Option<TierKind>,

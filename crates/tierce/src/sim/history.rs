@@ -200,7 +200,6 @@ fn call_of(world: &Arc<World>, process: &Process, slot: usize, call: usize, verb
         Ok(()) => Outcome::Nothing,
         Err(error) => Outcome::Failed(error.kind()),
     };
-    process.listen();
     match verb {
         Verb::Get(key) => match found(cache.get(&KEYS[*key])).transpose() {
             Ok(value) => Outcome::Found(vec![value]),

@@ -154,6 +154,9 @@ impl Ground {
             let process = world.start(slot, *tiering)?;
             lock(&world.processes).push(process);
         }
+        for slot in 0..super::script::SLOTS.len() {
+            world.process(slot).listen();
+        }
         Ok(world)
     }
 }
@@ -176,6 +179,7 @@ impl World {
     /// Puts a new process in a slot; the one before goes on with what it is at.
     pub(super) fn restart(self: &Arc<Self>, slot: usize, tiering: Tiering) -> Result<Process> {
         let process = self.start(slot, tiering)?;
+        process.listen();
         Ok(std::mem::replace(&mut lock(&self.processes)[slot], process))
     }
 

@@ -23,6 +23,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// How long ago something was, by that time.
+#[inline]
+pub(crate) fn since(at: Instant) -> Duration {
+    now().saturating_duration_since(at)
+}
+
 #[inline(always)]
 pub(crate) fn random() -> Option<u64> {
     None

@@ -71,6 +71,12 @@ pub(crate) fn now() -> Instant {
     ask(|actor| actor.now()).unwrap_or_else(Instant::now)
 }
 
+/// How long ago something was, by that time.
+#[inline]
+pub(crate) fn since(at: Instant) -> Duration {
+    now().saturating_duration_since(at)
+}
+
 /// A number of the simulation, for what is otherwise drawn at random.
 #[inline]
 pub(crate) fn random() -> Option<u64> {

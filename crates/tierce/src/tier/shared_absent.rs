@@ -10,6 +10,12 @@ use crate::{clock::Clock, error::Result, metrics::EvictionStats, shared_stamp::S
 #[derive(Clone, Debug)]
 pub(crate) enum SharedOptions {}
 
+impl SharedOptions {
+    pub(crate) fn lease(&self) -> Duration {
+        match *self {}
+    }
+}
+
 /// A tier that is not built in.
 #[derive(Debug)]
 pub(crate) enum SharedTier {}
@@ -84,7 +90,13 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn fill_marked(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Fill> {
+    pub(crate) fn fill_marked(
+        &self,
+        _: SharedMark,
+        _: &[u8],
+        _: &Record,
+        _: Option<Duration>,
+    ) -> Result<Fill> {
         match *self {}
     }
 
@@ -93,6 +105,11 @@ impl SharedTier {
     }
 
     pub(crate) fn delete(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn expire(&self, _: &[u8]) {
         match *self {}
     }
 

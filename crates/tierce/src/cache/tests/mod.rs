@@ -3,10 +3,17 @@
 
 #![cfg(feature = "shared")]
 
+mod freshness;
+mod load_many;
+mod loading;
 mod loads;
+mod overtaken;
 mod races;
 mod retiering;
+mod tasks;
 mod verbs;
+
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 
@@ -51,6 +58,24 @@ impl Host {
     fn cache(&self, tiering: Tiering) -> Cache {
         self.builder(tiering).build().unwrap()
     }
+}
+
+/// A loader that fails.
+fn down(_: &[u8]) -> io::Result<Bytes> {
+    Err(io::Error::other("origin is down"))
+}
+
+/// Waits for what another thread is about to do.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < secs(20), "{what}: not within 20 s");
+        std::thread::yield_now();
+    }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
 }
 
 fn bytes(text: &str) -> Bytes {

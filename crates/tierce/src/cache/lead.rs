@@ -1,0 +1,501 @@
+//! Leading a load: the turn on this host, a last look at the tiers, the loader, and what it
+//! returns into the tiers.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Answer, Inner, Loaded, Origin,
+    answer::Content,
+    change::needs_bytes,
+    freshness::{Life, Rules},
+    load::{Call, Landing},
+    plan::Plan,
+    read::{Draft, Found, Marks},
+};
+use crate::{
+    Bytes,
+    clock::Millis,
+    error::{Error, ErrorKind, Result},
+    load::{Lead, LoadContext, LoadReason},
+    metrics::{CacheCounter, nanoseconds},
+    simulated::{self, Fault},
+    tier::{Extras, Fill, Record, Turn, Turns},
+    tiering::TierKind,
+};
+
+/// How long word that there is no value is kept which is to be kept for no time: just so that it
+/// takes the place of a stale value.
+const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
+
+/// What came of leading a load.
+pub(super) enum Led<V> {
+    /// A tier has by now what the call may be given.
+    Found(Found<V>),
+    /// The loader's answer, and when it began.
+    Loaded(Option<V>, Instant),
+    /// Another process loads, and until then this serves.
+    Stale(Found<V>),
+}
+
+/// What came of the look at the tiers before the loader.
+pub(super) enum Approached<'t, V> {
+    /// An answer after all.
+    Led(Led<V>),
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
+    Ready(Marks, Turn<'t>),
+}
+
+/// What became of a loaded value.
+// One is made for a load, and moved once.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Drafted<V> {
+    /// It is for those who wait alone.
+    Nothing(Option<V>),
+    /// It goes into the tiers.
+    Draft(Draft<V>),
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Leads a load on this thread, and lands it.
+    pub(super) fn lead_here(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Answer<Option<V>>> {
+        let panicking = OnPanic(|| self.metrics.miss());
+        let led = self.lead(self.plan.load(), key, call, &lead, load);
+        std::mem::forget(panicking);
+        self.land(key, call, lead, led)
+    }
+
+    /// Lands a load, and says what its caller is given.
+    pub(super) fn land(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        led: Result<Led<V>>,
+    ) -> Result<Answer<Option<V>>> {
+        match led {
+            Ok(Led::Found(found)) => {
+                let made = found.age.and_then(|age| simulated::now().checked_sub(age));
+                lead.land(Ok(Landing::Done { value: found.value.clone(), made }));
+                self.count_hit(&found);
+                Ok(found.into_answer())
+            }
+            Ok(Led::Loaded(value, made)) => {
+                lead.land(Ok(Landing::Done { value: value.clone(), made: Some(made) }));
+                self.metrics.miss();
+                let age = Some(simulated::since(made));
+                Ok(Answer { value, origin: Origin::Loaded, is_stale: false, age })
+            }
+            Ok(Led::Stale(found)) => {
+                lead.land(Ok(Landing::Elsewhere));
+                self.count_hit(&found);
+                Ok(found.into_answer())
+            }
+            Err(error) => {
+                lead.land(Err(error.clone()));
+                self.fall_back(key, call, call.rules.stale_if_error, error)
+            }
+        }
+    }
+
+    /// Leads a load on a thread of the cache, and lands it: for those who wait, or for nobody.
+    pub(super) fn lead_away(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) {
+        let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
+            Ok(Led::Found(found)) => {
+                let made = found.age.and_then(|age| simulated::now().checked_sub(age));
+                Ok(Landing::Done { value: found.value, made })
+            }
+            Ok(Led::Loaded(value, made)) => Ok(Landing::Done { value, made: Some(made) }),
+            Ok(Led::Stale(_)) => Ok(Landing::Elsewhere),
+            Err(error) => Err(error),
+        };
+        lead.land(landing);
+    }
+
+    /// Waits for its turn on this host, looks once more, then in L3, then loads.
+    fn lead(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        let turns = self.turns(plan, key, call);
+        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+            Approached::Led(led) => return Ok(led),
+            Approached::Ready(marks, turn) => (marks, turn),
+        };
+        let began = self.begins();
+        let loaded = self.call_loader(key, call, lead, &marks, load)?;
+        let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
+            let mut marks = self.marks(plan, key);
+            _ = self.find_remote(plan, key, &mut marks);
+            marks
+        });
+        let marks = late.unwrap_or(marks);
+        self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
+    }
+
+    /// What comes before the loader: the turn on this host, and a last look at the tiers.
+    pub(super) fn approach<'t>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        turns: Option<&'t Turns>,
+    ) -> Result<Approached<'t, V>> {
+        // Marks of this flight's own, and a second look under them: the flight before this one
+        // may have landed between our miss and our turn.
+        // So may the load of another process for which this one waited.
+        let serves_stale = call.while_revalidated().is_some();
+        let (mut marks, turn) = loop {
+            let turn = self.turn(turns, call)?;
+            let others_load = turns.is_some_and(Turns::has_waited);
+            if others_load
+                && !matches!(turn, Turn::Mine(_))
+                && serves_stale
+                && let Some(stale) = call.while_revalidated()
+            {
+                return Ok(Approached::Led(Led::Stale(stale.clone())));
+            }
+            let marks = self.marks(plan, key);
+            if let Some(found) = self.look_again(plan, key, call, &marks) {
+                return Ok(Approached::Led(Led::Found(found)));
+            }
+            if !matches!(turn, Turn::Over) {
+                break (marks, turn);
+            }
+        };
+        if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
+            return Ok(Approached::Led(Led::Found(found)));
+        }
+        self.check_failures(key, call)?;
+        Ok(Approached::Ready(marks, turn))
+    }
+
+    /// A second look in L1 and L2, under marks of the load's own.
+    pub(super) fn look_again(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &Marks,
+    ) -> Option<Found<V>> {
+        for tier in [TierKind::Memory, TierKind::Shared] {
+            let found = match tier {
+                TierKind::Memory => self.look_near(plan, key),
+                _ => self.look_shared(plan, key, marks),
+            };
+            let Some(found) = found else { continue };
+            if call.accepts(&found) {
+                return Some(found);
+            }
+            call.consider(found);
+        }
+        None
+    }
+
+    /// The look in L3, which also gives the licence to fill it.
+    pub(super) fn look_in_remote(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &mut Marks,
+    ) -> Option<Found<V>> {
+        let found = self.find_remote(plan, key, marks);
+        if call.reason != Some(LoadReason::Ahead) {
+            // The loader has a histogram of its own.
+            self.read_ended(call.began);
+        }
+        let found = found?;
+        if call.accepts(&found) {
+            return Some(found);
+        }
+        call.remote = Some((found.clone(), marks.judge()));
+        call.consider(found);
+        None
+    }
+
+    /// The begin of a load.
+    pub(super) fn begins(&self) -> Began {
+        Began { at: simulated::now(), coarse: self.clock.coarse() }
+    }
+
+    /// The remembered error where the key's loader is to be left alone.
+    pub(super) fn check_failures(&self, key: &[u8], call: &Call<'_, V>) -> Result<()> {
+        let is_current = |began| self.is_current(self.plan.load(), began);
+        if call.reason == Some(LoadReason::Asked) {
+            return Ok(());
+        }
+        self.failures.recall(key, is_current).map_or(Ok(()), |remembered| Err(remembered.error))
+    }
+
+    /// Keeps what a loader returned, if its load was not overtaken.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn keep_loaded(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        marks: &Marks,
+        began: Began,
+        loaded: Loaded<V>,
+    ) -> Result<Led<V>> {
+        let made = began.at;
+        match self.draft(call, lead, began, loaded)? {
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, made)),
+            Drafted::Draft(draft) => Ok(Led::Loaded(self.keep(plan, key, draft, marks)?, made)),
+        }
+    }
+
+    /// Makes of what was loaded what goes into the tiers, if it is to be kept.
+    pub(super) fn draft(
+        &self,
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        began: Began,
+        loaded: Loaded<V>,
+    ) -> Result<Drafted<V>> {
+        let cost = simulated::since(began.at);
+        let Loaded { content, ttl, weight, validator } = loaded;
+        let (value, validator) = match content {
+            Content::Value(value) => (Some(value), validator.unwrap_or_default()),
+            Content::Absent => (None, Bytes::new()),
+            Content::NotModified => {
+                let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
+                (Some(value.clone()), validator.unwrap_or(known))
+            }
+        };
+        let life = self.life_of_loaded(call, value.is_some(), ttl);
+        let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
+        if !lead.begin_filing() {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            return Ok(Drafted::Nothing(value));
+        }
+        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
+        // What the call found too old must not outlive what it loaded in its stead.
+        let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
+        let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
+        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
+        Ok(Drafted::Draft(draft))
+    }
+
+    /// Runs the loader, and remembers whether it failed.
+    fn call_loader(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        marks: &Marks,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        let context = self.context(key, call, lead);
+        self.metrics.count(CacheCounter::Loads);
+        let failure = self.on_panic(key, call, marks);
+        let begin = Instant::now();
+        let at_work = lead.at_work();
+        let loaded = load(&context);
+        drop(at_work);
+        std::mem::forget(failure);
+        self.load_ended(key, call, marks, begin, loaded)
+    }
+
+    /// What the loader is told.
+    pub(super) fn context<'c>(
+        &self,
+        key: &'c [u8],
+        call: &'c Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+    ) -> LoadContext<'c, V> {
+        let token = lead.token().until(call.rules.hard_timeout);
+        let context = LoadContext::new(key, call.reason(), token);
+        match call.known() {
+            Some((value, validator)) => context.with_stale(value, validator),
+            None => context,
+        }
+    }
+
+    /// Has a loader that panics count as failed; to be forgotten when it has returned.
+    pub(super) fn on_panic(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+    ) -> OnPanic<impl Fn()> {
+        OnPanic(move || {
+            let error = Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked");
+            self.load_failed(key, call, marks, &error);
+        })
+    }
+
+    /// Counts a loader that returned, and remembers whether it failed.
+    pub(super) fn load_ended(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+        begin: Instant,
+        loaded: Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
+        match &loaded {
+            Ok(_) => self.failures.forget(key),
+            Err(error) => self.load_failed(key, call, marks, error),
+        }
+        loaded
+    }
+
+    /// Counts and remembers that a loader failed.
+    pub(super) fn load_failed(&self, key: &[u8], call: &Call<'_, V>, marks: &Marks, error: &Error) {
+        self.metrics.count(CacheCounter::LoadFailures);
+        if let Some(backoff) = call.rules.failure_backoff {
+            self.failures.remember(key, marks.filed(), error, backoff);
+        }
+    }
+
+    /// How long a loaded value lives; `None` where it is not to be kept.
+    fn life_of_loaded(
+        &self,
+        call: &Call<'_, V>,
+        is_present: bool,
+        ttl: Option<Duration>,
+    ) -> Option<Life> {
+        let rules = &call.rules;
+        let rules = if is_present {
+            Rules { ttl: ttl.or(rules.ttl), ..*rules }
+        } else {
+            let mut ttl = ttl.unwrap_or(rules.negative_ttl);
+            if call.best.is_some() {
+                ttl = ttl.max(SHORTEST_NEGATIVE);
+            }
+            rules.without_windows(ttl)
+        };
+        (rules.ttl != Some(Duration::ZERO)).then(|| rules.life(&self.jitter))
+    }
+
+    /// The way to this call's turn to load, where the processes of the host take turns. One that has
+    /// a stale value to serve only asks whether another process loads.
+    pub(super) fn turns(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Option<Turns> {
+        let options = call.options;
+        let serves_stale = call.while_revalidated().is_some();
+        if options.freshness.keeps_nothing() {
+            // What is not kept is of no use to others.
+            return None;
+        }
+        let patience =
+            if serves_stale { Duration::ZERO } else { options.wait.unwrap_or(self.load_wait) };
+        self.lowers.shared.in_force(plan)?.turns(key, patience)
+    }
+
+    fn turn<'a>(&self, turns: Option<&'a Turns>, call: &Call<'_, V>) -> Result<Turn<'a>> {
+        let Some(turns) = turns else { return Ok(Turn::Alone) };
+        let waited = turns.has_waited();
+        let turn = turns.ask(|| call.options.check.as_deref().map_or(Ok(()), |check| check()));
+        if !waited && turns.has_waited() {
+            self.metrics.count(CacheCounter::LoadWaits);
+        }
+        turn
+    }
+
+    /// Puts a loaded value into the tiers, lowest first, as far as the marks allow. Returns the
+    /// value that the tiers agree on: that of another process or host, where it was first.
+    pub(super) fn keep(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut draft: Draft<V>,
+        marks: &Marks,
+    ) -> Result<Option<V>> {
+        if !needs_bytes(plan) {
+            let value = draft.value.clone();
+            if !self.file(plan, key, draft, marks) {
+                self.metrics.count(CacheCounter::LoadsNotStored);
+            }
+            return Ok(value);
+        }
+        let change = self.begin_change(plan, key);
+        let record = match self.record(&draft) {
+            Ok(record) => Record { change: change.map_or(0, |change| change.number()), ..record },
+            Err(error) => {
+                self.end_change(plan, key, change);
+                return Err(error);
+            }
+        };
+        let filled = marks
+            .remote()
+            .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
+        draft.record = Some(record);
+        match filled {
+            Some(Fill::Refused) => {
+                self.metrics.count(CacheCounter::LoadsNotStored);
+                self.end_change(plan, key, change);
+                return Ok(draft.value);
+            }
+            Some(Fill::Adopted(theirs)) => {
+                if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
+                    draft = Draft { over: draft.over, ..theirs };
+                }
+            }
+            Some(Fill::Stored | Fill::Dropped) | None => {}
+        }
+        let kept = self.keep_above_remote(plan, key, draft, marks);
+        self.end_change(plan, key, change);
+        if kept.refused {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+        }
+        Ok(kept.value)
+    }
+}
+
+impl<V: Clone> Call<'_, V> {
+    /// Why it loads.
+    pub(super) fn reason(&self) -> LoadReason {
+        self.reason.unwrap_or(match &self.best {
+            None => LoadReason::Miss,
+            Some(found) if found.is_fresh() => LoadReason::MaxAge,
+            Some(_) => LoadReason::Stale,
+        })
+    }
+
+    /// The value that a load is to replace, and by what its loader knows it.
+    fn known(&self) -> Option<(&V, Bytes)> {
+        let best = self.best.as_ref()?;
+        let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
+        Some((best.value.as_ref()?, validator.unwrap_or_default()))
+    }
+}
+
+/// When a load began, on two clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Began {
+    pub(super) at: Instant,
+    coarse: Millis,
+}
+
+/// The error of a loader that keeps a value where there is none.
+fn nothing_to_keep() -> Error {
+    Error::new(ErrorKind::Loader, "the loader says not modified, and was given no value")
+}
+
+/// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
+pub(super) struct OnPanic<F: Fn()>(pub(super) F);
+
+impl<F: Fn()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

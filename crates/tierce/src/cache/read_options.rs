@@ -1,0 +1,33 @@
+//! What a read accepts.
+
+use std::time::Duration;
+
+/// Options of one read that loads nothing. The default: any fresh value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    pub(super) allow_stale: bool,
+    pub(super) max_age: Option<Duration>,
+}
+
+impl ReadOptions {
+    /// Any fresh value.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether a value may be served in its stale window, where no tier has a fresh one.
+    /// Default: false.
+    #[must_use]
+    pub fn allow_stale(mut self, allow: bool) -> Self {
+        self.allow_stale = allow;
+        self
+    }
+
+    /// Sets how long ago the value may have been set, or its load begun, at most. A value whose age
+    /// is not known is too old; zero is satisfied by no tier. Default: no bound.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+}
