@@ -114,8 +114,17 @@ impl Script {
                 keys = 1;
                 still = mix.clone();
             }
+            Theme::Rush => {
+                mix.shares = [10, 0, 12, 6, 1, 12, 1, 0, 0];
+                mix.is_slow = false;
+                keys = 1;
+                settings.pace = Pace { switches: draws.one(&[250, 500, 800]), advances: 0 };
+                settings.load_time = draws.one(&[0, 5, 40]);
+                still = mix.clone();
+            }
             Theme::Mover => {
                 mix.shares = [14, 0, 8, 4, 0, 2, 6, 14, 0];
+                mix.is_slow = false;
                 mix.tierings = draws.one(&[
                     [Tiering::L1, Tiering::L1L2],
                     [Tiering::L1L3, Tiering::L1L2L3],
@@ -135,7 +144,11 @@ impl Script {
             let count = draws.within(2, steps as u64);
             let verbs = {
                 let mix = if slot == 0 { &mix } else { &still };
-                (0..count).map(|_| mix.verb(draws, keys)).collect()
+                if theme == Theme::Mover && slot == 0 {
+                    (0..2).flat_map(|_| mix.there_and_back(draws)).collect()
+                } else {
+                    (0..count).map(|_| mix.verb(draws, keys)).collect()
+                }
             };
             Caller { slot, verbs }
         });
@@ -194,6 +207,8 @@ enum Theme {
     Cut,
     /// A process retiers to and fro while the others stay.
     Mover,
+    /// All at once, on one key.
+    Rush,
 }
 
 impl Theme {
@@ -201,9 +216,9 @@ impl Theme {
     const ALL: [Self; 12] = [
         Self::Cut,
         Self::Mover,
-        Self::Any,
-        Self::Any,
-        Self::Any,
+        Self::Rush,
+        Self::Rush,
+        Self::Rush,
         Self::Any,
         Self::Any,
         Self::Any,
@@ -244,6 +259,21 @@ impl Mix {
             _ => [draws.one(&Tiering::ALL), draws.one(&Tiering::ALL)],
         };
         Self { shares, tierings, is_slow: draws.chance(600) }
+    }
+
+    /// A process that knows something, retiers, lets others go on, retiers back and looks.
+    fn there_and_back(&self, draws: &mut Draws) -> Vec<Verb> {
+        let [before, after] = self.tierings;
+        let first = draws.one(&[Verb::Set(0, None), Verb::Load(0, None), Verb::Get(0)].each_ref());
+        let all = [
+            first.clone(),
+            Verb::Retier(after),
+            Verb::Sleep(draws.one(&[1, 1, 3, 30])),
+            self.verb(draws, 1),
+            Verb::Retier(before),
+            Verb::Get(0),
+        ];
+        all.into_iter().filter(|_| draws.chance(850)).collect()
     }
 
     fn verb(&self, draws: &mut Draws, keys: usize) -> Verb {
