@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Rooms by layer, lowest first. A room may name its own layer and those before it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &[
         "error",
         "clock",
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 10] = [
         "prefetch",
         "pages",
         "random",
+        "simulated",
     ],
     &["policy"],
     &["memory", "store"],
@@ -31,6 +32,7 @@ const LAYERS: [&[&str]; 10] = [
     &["invalidation"],
     &["load", "resilience"],
     &["cache"],
+    &["sim"],
     &["guard"],
     &["config"],
 ];

@@ -3,7 +3,7 @@
 //! | rule | promise |
 //! |---|---|
 //! | value | what is returned was written to this key, or read from the source for it |
-//! | change | no read that begins after a set, delete or clear has returned gets what is older, in the process that made the change and in all that share its store |
+//! | change | no read that begins after a set, delete, expire or clear has returned gets what is older, in the process that made the change and in all that share its store |
 //! | hosts | when the staleness bound has passed since L3 took a change, no host that follows L3 serves what is older |
 //! | life | nothing is served after its time to live, but for as long as calls took that carried it |
 //! | agreement | when all is quiet, those who share a store have the same value, or none; when all is well again those who share L3 too, but for what was loaded while L3 did not answer |
@@ -129,7 +129,7 @@ impl Facts<'_> {
         let made = self.made(read.value)?;
         self.tale.calls.iter().enumerate().find_map(|(number, call)| {
             let changes = match &call.verb {
-                Verb::Set(key, _) | Verb::Delete(key) => *key == read.key,
+                Verb::Set(key, _) | Verb::Delete(key) | Verb::Expire(key) => *key == read.key,
                 Verb::Clear => true,
                 _ => false,
             };

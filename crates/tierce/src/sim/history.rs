@@ -226,6 +226,7 @@ fn call_of(world: &Arc<World>, process: &Process, slot: usize, call: usize, verb
             }
         }
         Verb::Delete(key) => nothing(cache.delete(&KEYS[*key])),
+        Verb::Expire(key) => nothing(cache.expire(&KEYS[*key])),
         Verb::Clear => nothing(cache.clear()),
         Verb::Load(key, ttl) => {
             let options = match ttl {

@@ -35,6 +35,8 @@ pub(super) enum Verb {
     /// With a time to live in milliseconds.
     Set(usize, Option<u64>),
     Delete(usize),
+    /// What the key has is stale from then on, and gone where it may not be served stale.
+    Expire(usize),
     Clear,
     /// `get_or_load`.
     Load(usize, Option<u64>),
@@ -109,13 +111,29 @@ impl Script {
             }
             Theme::Any => {}
             Theme::Cut => {
-                mix.shares = [20, 0, 10, 3, 0, 4, 20, 0, 0];
-                mix.is_slow = true;
+                let tiering = draws.one(&[Tiering::L1L2L3, Tiering::L1L3, Tiering::L2L3]);
+                settings.tierings = [tiering; 3];
+                settings.faults = 0;
                 keys = 1;
+                // Who is cut off reads, the others change what it has.
+                mix.shares = [4, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+                still.shares = [2, 0, 4, 2, 0, 1, 0, 0, 0, 0];
+            }
+            Theme::Slow => {
+                mix.shares = [6, 0, 0, 0, 0, 20, 4, 0, 0, 0];
+                keys = 1;
+                settings.tierings = SLOTS.map(|_| Tiering::L1L2);
+                settings.load_time = 2400;
                 still = mix.clone();
             }
             Theme::Rush => {
-                mix.shares = [10, 0, 12, 6, 1, 12, 1, 0, 0];
+                let deletes = draws.one(&[4, 14]);
+                mix.shares = [12, 0, 16 - deletes, deletes, 1, draws.one(&[0, 12]), 1, 0, 0, 2];
+                let tiering = draws.one(&[Tiering::L1L2L3, Tiering::L1L3, Tiering::L1L2]);
+                settings.tierings = [tiering; 3];
+                settings.faults = 0;
+                // The word of a change comes late: nobody leans on it.
+                (settings.slowness, settings.prompt) = (draws.one(&[10, 80, 200]), 0);
                 mix.is_slow = false;
                 keys = 1;
                 settings.pace = Pace { switches: draws.one(&[250, 500, 800]), advances: 0 };
@@ -123,7 +141,7 @@ impl Script {
                 still = mix.clone();
             }
             Theme::Mover => {
-                mix.shares = [14, 0, 8, 4, 0, 2, 6, 14, 0];
+                mix.shares = [14, 0, 8, 4, 0, 2, 6, 14, 0, 1];
                 mix.is_slow = false;
                 mix.tierings = draws.one(&[
                     [Tiering::L1, Tiering::L1L2],
@@ -137,14 +155,29 @@ impl Script {
                 still.shares[7] = 0;
             }
         }
-        let count = draws.within(2, callers as u64) as usize;
+        let cut = draws.below(HOSTS);
+        let least = if theme == Theme::Any { 2 } else { 3.min(callers as u64) };
+        let count = draws.within(least, callers as u64) as usize;
         let callers = (0..count).map(|number| {
             // Each process has one, where there are enough.
             let slot = if number < SLOTS.len() { number } else { draws.below(SLOTS.len()) };
-            let count = draws.within(2, steps as u64);
+            // What a few calls did to each other is not to be undone by the next.
+            let most = if theme == Theme::Rush { 3.min(steps) } else { steps };
+            let count = draws.within(2, most as u64);
             let verbs = {
-                let mix = if slot == 0 { &mix } else { &still };
-                if theme == Theme::Mover && slot == 0 {
+                let is_first = match theme {
+                    Theme::Cut => host_of(slot) == cut,
+                    _ => slot == 0,
+                };
+                let mix = if is_first { &mix } else { &still };
+                if theme == Theme::Cut {
+                    let pauses = if is_first { [700, 1600, 2400] } else { [1, 200, 700] };
+                    let count = draws.within(2, 4);
+                    let verbs = |draws: &mut Draws| {
+                        [mix.verb(draws, keys), Verb::Sleep(draws.one(&pauses))]
+                    };
+                    (0..count).flat_map(|_| verbs(draws)).collect()
+                } else if theme == Theme::Mover && slot == 0 {
                     (0..2).flat_map(|_| mix.there_and_back(draws)).collect()
                 } else {
                     (0..count).map(|_| mix.verb(draws, keys)).collect()
@@ -152,16 +185,18 @@ impl Script {
             };
             Caller { slot, verbs }
         });
-        let callers = callers.collect();
+        let callers: Vec<Caller> = callers.collect();
         let count = if settings.faults > 0 { draws.within(0, 6) } else { 0 };
         let mut mischief: Vec<Verb> =
             (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
         if theme == Theme::Cut {
-            let host = draws.below(HOSTS);
             let before = Verb::Sleep(draws.one(&[1, 30, 200]));
-            mischief = vec![before, Verb::CutLink { host, millis: 8000, refuses: draws.chance(500) }];
+            mischief = vec![before, Verb::CutLink { host: cut, millis: 8000, refuses: draws.chance(500) }];
         }
-        settings.is_calm = settings.faults == 0 && mischief.is_empty();
+        // What a process that ends is at ends without L3.
+        let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
+        let is_restarted = verbs.any(|verb| matches!(verb, Verb::Restart { .. }));
+        settings.is_calm = settings.faults == 0 && mischief.is_empty() && !is_restarted;
         Self { settings, callers, mischief, keys }
     }
 }
@@ -209,6 +244,8 @@ enum Theme {
     Mover,
     /// All at once, on one key.
     Rush,
+    /// Loads that take longer than their leases.
+    Slow,
 }
 
 impl Theme {
@@ -218,9 +255,9 @@ impl Theme {
         Self::Mover,
         Self::Rush,
         Self::Rush,
+        Self::Slow,
         Self::Rush,
-        Self::Any,
-        Self::Any,
+        Self::Rush,
         Self::Any,
         Self::Any,
         Self::Any,
@@ -233,8 +270,8 @@ impl Theme {
 /// come is seldom the one that shows what two of them do to each other.
 #[derive(Clone)]
 struct Mix {
-    /// Of get, get_many, set, delete, clear, load, pause, retier, restart.
-    shares: [usize; 9],
+    /// Of get, get_many, set, delete, clear, load, pause, retier, restart, expire.
+    shares: [usize; 10],
     /// What processes retier to.
     tierings: [Tiering; 2],
     /// Pauses may be long; else callers hardly leave each other time.
@@ -243,7 +280,7 @@ struct Mix {
 
 impl Mix {
     fn new(draws: &mut Draws) -> Self {
-        let usual = [18, 4, 14, 10, 2, 16, 8, 0, 0];
+        let usual = [18, 4, 14, 10, 2, 16, 8, 0, 0, 4];
         let mut shares = usual.map(|share| share * draws.one(&[0, 0, 1, 1, 4]));
         // Something is to be read, after some time.
         shares[0] = shares[0].max(6);
@@ -296,6 +333,7 @@ impl Mix {
             Some(6) if self.is_slow => pause(draws),
             Some(6) => Verb::Sleep(draws.one(&[1, 1, 3])),
             Some(7) => Verb::Retier(draws.one(&self.tierings)),
+            Some(9) => Verb::Expire(key),
             Some(8) => Verb::Restart { closes: draws.chance(500) },
             _ => Verb::Get(key),
         }
@@ -334,6 +372,7 @@ impl fmt::Display for Verb {
             }
             Self::Set(key, ttl) => write!(out, "set {}{}", name(key), with_ttl(ttl)),
             Self::Delete(key) => write!(out, "delete {}", name(key)),
+            Self::Expire(key) => write!(out, "expire {}", name(key)),
             Self::Clear => write!(out, "clear"),
             Self::Load(key, ttl) => write!(out, "get_or_load {}{}", name(key), with_ttl(ttl)),
             Self::Retier(tiering) => write!(out, "retier to {}", tiering.name()),

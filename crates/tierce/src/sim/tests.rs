@@ -1,7 +1,10 @@
-//! What the simulation promises of itself: the same seed is the same history, and mistakes are
-//! found.
+//! What the simulation promises of itself: the caches are as promised, the same seed is the same
+//! history, and mistakes are found.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use super::*;
 
@@ -18,35 +21,45 @@ fn histories_are_as_promised() {
 #[test]
 fn a_seed_is_the_same_history_each_time() {
     let options = SimOptions::new().seed(7_000).histories(300);
-    let reports: Vec<SimReport> =
-        [1, 2].into_iter().map(|workers| run(&options.clone().workers(workers))).collect();
-    let [one, other] = &reports[..] else { panic!("two reports") };
-    assert_eq!((one.trace, one.steps, one.calls), (other.trace, other.steps, other.calls));
-    assert_eq!(one.switches, other.switches);
+    let reports = [1, 2].map(|workers| run(&options.clone().workers(workers)));
+    for report in &reports {
+        assert!(report.failure.is_none(), "{report}");
+    }
+    let [one, other] = reports.map(|it| (it.trace, it.steps, it.calls, it.switches));
+    assert_eq!(one, other);
 }
 
 #[test]
 fn planted_faults_are_found_soon() {
     for fault in Fault::ALL {
         let options = SimOptions::new().histories(SOON).shorten(false).plant(fault);
-        let report = run(&options);
-        let failure = report.failure;
-        match &failure {
-            Some(failure) => println!("{fault:?}: after {}: {}", failure.histories, failure.what),
-            None => println!("{fault:?}: not found"),
-        }
+        let Some(failure) = run(&options).failure else { panic!("{fault:?} was not found") };
+        println!("{fault:?}: after {} histories: {}", failure.histories, failure.what);
     }
 }
 
 #[test]
+fn a_history_that_fails_is_told_and_made_shorter() {
+    let options = SimOptions::new().plant(Fault::DeleteSkipsStamp);
+    let failure = run(&options).failure.expect("found within a thousand");
+    let again = run(&options.clone().seed(failure.seed).histories(1).shorten(false));
+    let again = again.failure.expect("the same seed fails again");
+    assert_eq!((&again.what, &again.list), (&failure.what, &failure.list));
+    let lines = |list: &str| list.lines().filter(|line| line.contains("@")).count();
+    let shorter = failure.shorter.expect("a shorter one");
+    assert!(lines(&shorter) <= lines(&failure.list), "{shorter}\n{}", failure.list);
+}
+
+#[test]
 fn a_loader_that_keeps_what_it_read_is_found() {
-    let kept = Arc::new(std::sync::Mutex::new(None::<(u64, Bytes)>));
-    _ = kept;
-    let report = run(&SimOptions::new().histories(SOON).shorten(false).loader(Arc::new(
-        |source: &Source<'_>, key: &[u8]| {
-            let row = source.read(key)?;
-            Ok(Loaded::new(row))
-        },
-    )));
-    assert!(report.failure.is_none(), "{report}");
+    let kept = Arc::new(Mutex::new(BTreeMap::<Vec<u8>, Bytes>::new()));
+    let loader: LoaderUnderTest = Arc::new(move |source: &Source<'_>, key: &[u8]| {
+        let row = source.read(key)?;
+        // A cache of its own, which nobody invalidates.
+        let before = kept.lock().unwrap().insert(key.to_vec(), row.clone());
+        Ok(Loaded::new(before.unwrap_or(row)))
+    });
+    let options = SimOptions::new().workers(1).histories(SOON).shorten(false).loader(loader);
+    let failure = run(&options).failure.expect("found");
+    println!("after {} histories: {}", failure.histories, failure.what);
 }
