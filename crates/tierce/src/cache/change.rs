@@ -128,6 +128,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let mut made = None;
             if simulated::is_planted(Fault::StampBeforeChange) {
                 self.delete_above_remote(key);
+                (0..8).for_each(|_| simulated::point());
             }
             self.change_remote(plan, key, |tier| {
                 made = tier.delete(key)?;

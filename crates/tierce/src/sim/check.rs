@@ -62,7 +62,11 @@ pub(super) fn check(
     let reads: Vec<Read<'_>> = tale.calls.iter().flat_map(reads_of).collect();
     for read in &reads {
         if tale.values.get(read.value).is_none_or(|value| value.key != read.key) {
-            return Some(format!("value: {} got v{}, which is none of this key", told(read), read.value));
+            return Some(format!(
+                "value: {} got v{}, which is none of this key",
+                told(read),
+                read.value
+            ));
         }
         facts.carried[read.value] += read.end.millis - read.call.begin.millis;
     }
@@ -102,7 +106,8 @@ fn reads_of(call: &Call) -> Vec<Read<'_>> {
 
 impl Facts<'_> {
     fn errors(&self, call: &Call) -> Option<String> {
-        let what = || format!("errors: {} by actor {} at {}", call.verb, call.actor, call.begin.step);
+        let what =
+            || format!("errors: {} by actor {} at {}", call.verb, call.actor, call.begin.step);
         let Some(end) = call.end else { return Some(format!("{} does not end", what())) };
         let took = end.millis - call.begin.millis;
         if took > LONGEST_CALL && !matches!(call.verb, Verb::Sleep(_)) {
@@ -140,7 +145,12 @@ impl Facts<'_> {
             let counts = changes && !is_its_own && is_older && !failed;
             (counts && self.sees(read, call)).then(|| {
                 let Call { verb, .. } = call;
-                format!("change: {} got v{}, older than {verb}, which returned at {} before it began", told(read), read.value, end.step)
+                format!(
+                    "change: {} got v{}, older than {verb}, which returned at {} before it began",
+                    told(read),
+                    read.value,
+                    end.step
+                )
             })
         })
     }
@@ -189,13 +199,13 @@ impl Facts<'_> {
             }
             EffectOf::Cleared { group } => *group == key::group(&KEYS[read.key]),
         };
-        let mine = |effect: &&Effect| {
-            matches!(&effect.what, EffectOf::Wrote { value, .. } if *value == bytes)
-        };
+        let mine = |effect: &&Effect| matches!(&effect.what, EffectOf::Wrote { value, .. } if *value == bytes);
         // Who has L3 anew follows it from then on.
-        let began = self.tale.eras.iter().filter(|era| {
-            era.process == read.process && era.done.step < read.call.begin.step
-        });
+        let began = self
+            .tale
+            .eras
+            .iter()
+            .filter(|era| era.process == read.process && era.done.step < read.call.begin.step);
         let began = began.last().map_or(0, |era| era.done.millis);
         let effects = || self.effects.iter().filter(concerns);
         let last = effects().filter(mine).map(|effect| effect.at.step).max();
@@ -212,7 +222,8 @@ impl Facts<'_> {
         let At { step, millis } = over.at;
         Some(format!(
             "hosts: {} got v{}, which L3 gave up at {step} ({millis} ms), longer ago than the staleness bound",
-            told(read), read.value
+            told(read),
+            read.value
         ))
     }
 
@@ -254,7 +265,10 @@ impl Facts<'_> {
                 (differs && shares).then(|| {
                     format!(
                         "agreement: when all was quiet {} got v{}, and process {} had v{}",
-                        told(one), one.value, other.process, other.value
+                        told(one),
+                        one.value,
+                        other.process,
+                        other.value
                     )
                 })
             })

@@ -73,7 +73,8 @@ pub(super) fn run(
     let hangs = hang.is_some();
     let failure = hang.or_else(|| {
         let (tale, server) = (lock(&world.tale), lock(&world.server));
-        check::check(&tale, server.effects(), &script.settings, quiet).or_else(|| missing(&tale, quiet))
+        check::check(&tale, server.effects(), &script.settings, quiet)
+            .or_else(|| missing(&tale, quiet))
     });
     let list = failure.as_ref().map_or(String::new(), |_| {
         let list = lock(&world.tale).list(lock(&world.server).effects());
@@ -193,7 +194,13 @@ fn perform(world: &Arc<World>, actor: usize, slot: usize, verb: &Verb) {
     lock(&world.tale).end(call, outcome, end);
 }
 
-fn call_of(world: &Arc<World>, process: &Process, slot: usize, call: usize, verb: &Verb) -> Outcome {
+fn call_of(
+    world: &Arc<World>,
+    process: &Process,
+    slot: usize,
+    call: usize,
+    verb: &Verb,
+) -> Outcome {
     let cache = &process.cache;
     let found = |value: Option<Bytes>| value.map(|bytes| tale::number(&bytes).ok_or(bytes));
     let nothing = |done: Result<()>| match done {

@@ -16,8 +16,7 @@ use super::{
     world::{READ_TIMEOUT, WRITE_TIMEOUT, World},
 };
 use crate::{
-    Error, ErrorKind, RedisStatistics, Result, TierKind,
-    simulated,
+    Error, ErrorKind, RedisStatistics, Result, TierKind, simulated,
     tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
 };
 
@@ -167,8 +166,7 @@ impl RemoteTier for SimulatedRemote {
         let token = self.ask(|server, _, draws| server.token(key, draws))?;
         simulated::point();
         let world = self.world()?;
-        let record =
-            world.at_server(|server, now, _| server.record_under(key, token.0[1], now));
+        let record = world.at_server(|server, now, _| server.record_under(key, token.0[1], now));
         simulated::point();
         Ok(Found { record, token: Some(token) })
     }

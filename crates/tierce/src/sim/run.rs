@@ -189,9 +189,10 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(options: &SimOptions) -> Self {
         let memory = PathBuf::from("/dev/shm");
-        let place = options.directory.clone().unwrap_or_else(|| {
-            if memory.is_dir() { memory } else { env::temp_dir() }
-        });
+        let place = options
+            .directory
+            .clone()
+            .unwrap_or_else(|| if memory.is_dir() { memory } else { env::temp_dir() });
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         Self(place.join(format!("tierce-sim-{}-{run}", process::id())))
     }

@@ -102,7 +102,11 @@ enum State {
     /// Waits for others to be off, all but the timely ones.
     Gate,
     Until(u64),
-    Word { word: *const AtomicU32, value: u32, until: Option<u64> },
+    Word {
+        word: *const AtomicU32,
+        value: u32,
+        until: Option<u64>,
+    },
 }
 
 // SAFETY: the address in `State::Word` is looked at only while the actor waits in the call that was
@@ -122,11 +126,8 @@ impl Schedule {
     /// For a judge, who is the calling thread, and so many actors.
     pub(super) fn new(actors: usize) -> Arc<Self> {
         let (clock, time) = Clock::manual();
-        let seat = || Seat {
-            go: AtomicBool::new(false),
-            thread: OnceLock::new(),
-            job: Mutex::default(),
-        };
+        let seat =
+            || Seat { go: AtomicBool::new(false), thread: OnceLock::new(), job: Mutex::default() };
         let actor = || Actor { state: State::Off, is_timely: false };
         let baton = Baton {
             actors: (0..=actors).map(|_| actor()).collect(),
@@ -479,8 +480,9 @@ pub(super) fn stay_on_one_core(number: usize) {
         if libc::sched_getaffinity(0, size, &raw mut allowed) != 0 {
             return;
         }
-        let cores: Vec<usize> =
-            (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &allowed)).collect();
+        let cores: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
+            .filter(|core| libc::CPU_ISSET(*core, &allowed))
+            .collect();
         if cores.is_empty() {
             return;
         }

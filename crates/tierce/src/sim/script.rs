@@ -42,15 +42,27 @@ pub(super) enum Verb {
     Load(usize, Option<u64>),
     Retier(Tiering),
     /// Another process takes the place of this one, which is closed or just ends.
-    Restart { closes: bool },
+    Restart {
+        closes: bool,
+    },
     Sleep(u64),
     /// Nothing gets through between a host and the server for a while.
-    CutLink { host: usize, millis: u64, refuses: bool },
+    CutLink {
+        host: usize,
+        millis: u64,
+        refuses: bool,
+    },
     /// The subscription of a process ends.
-    CutStream { number: usize, is_silent: bool },
+    CutStream {
+        number: usize,
+        is_silent: bool,
+    },
     /// The server drops a record, or the counters of its group.
     Evict(usize),
-    EvictCounter { key: usize, is_epoch: bool },
+    EvictCounter {
+        key: usize,
+        is_epoch: bool,
+    },
     Flush,
 }
 
@@ -76,8 +88,6 @@ pub(super) struct Settings {
     pub(super) prompt: u32,
     /// The server answers all of a turn before it tells what changed in it.
     pub(super) turns: bool,
-    /// The server tells of deletes of what it does not have.
-    pub(super) tells_of_absent: bool,
     /// Loads that fail, of a thousand, and how long others take at most, in milliseconds.
     pub(super) load_failures: u32,
     pub(super) load_time: u64,
@@ -127,8 +137,12 @@ impl Script {
                 still = mix.clone();
             }
             Theme::Rush => {
-                let deletes = draws.one(&[4, 14]);
-                mix.shares = [12, 0, 16 - deletes, deletes, 1, draws.one(&[0, 12]), 1, 0, 0, 2];
+                mix.shares = draws.one(&[
+                    // What sets do to each other, removals to reads, and changes to loads.
+                    [6, 0, 16, 1, 0, 0, 1, 0, 0, 0],
+                    [20, 0, 5, 10, 1, 0, 1, 0, 0, 1],
+                    [8, 0, 6, 6, 1, 12, 1, 0, 0, 3],
+                ]);
                 let tiering = draws.one(&[Tiering::L1L2L3, Tiering::L1L3, Tiering::L1L2]);
                 settings.tierings = [tiering; 3];
                 settings.faults = 0;
@@ -162,7 +176,7 @@ impl Script {
             // Each process has one, where there are enough.
             let slot = if number < SLOTS.len() { number } else { draws.below(SLOTS.len()) };
             // What a few calls did to each other is not to be undone by the next.
-            let most = if theme == Theme::Rush { 3.min(steps) } else { steps };
+            let most = if mix.shares[2] == 16 { 3.min(steps) } else { steps };
             let count = draws.within(2, most as u64);
             let verbs = {
                 let is_first = match theme {
@@ -191,7 +205,8 @@ impl Script {
             (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
         if theme == Theme::Cut {
             let before = Verb::Sleep(draws.one(&[1, 30, 200]));
-            mischief = vec![before, Verb::CutLink { host: cut, millis: 8000, refuses: draws.chance(500) }];
+            mischief =
+                vec![before, Verb::CutLink { host: cut, millis: 8000, refuses: draws.chance(500) }];
         }
         // What a process that ends is at ends without L3.
         let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
@@ -222,7 +237,6 @@ impl Settings {
             slowness: draws.one(&[0, 2, 10, 80, 200]),
             prompt: draws.one(&[0, 700, 1000]),
             turns: draws.chance(500),
-            tells_of_absent: true,
             load_failures: draws.one(&[0, 0, 200]),
             load_time: draws.one(&[0, 5, 40, 1200, 1200]),
             pace: Pace {
@@ -351,10 +365,7 @@ fn mischief(draws: &mut Draws, keys: usize) -> Verb {
             millis: draws.one(&[20, 200, 900, 2500, 5000]),
             refuses: draws.chance(500),
         },
-        3..7 => Verb::CutStream {
-            number: draws.below(SLOTS.len()),
-            is_silent: draws.chance(400),
-        },
+        3..7 => Verb::CutStream { number: draws.below(SLOTS.len()), is_silent: draws.chance(400) },
         7 => Verb::Evict(draws.below(keys)),
         8 => Verb::EvictCounter { key: draws.below(keys), is_epoch: draws.chance(500) },
         _ => Verb::Flush,
@@ -364,7 +375,8 @@ fn mischief(draws: &mut Draws, keys: usize) -> Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |key: &usize| String::from_utf8_lossy(&KEYS[*key]).into_owned();
-        let with_ttl = |ttl: &Option<u64>| ttl.map_or(String::new(), |ttl| format!(", ttl {ttl} ms"));
+        let with_ttl =
+            |ttl: &Option<u64>| ttl.map_or(String::new(), |ttl| format!(", ttl {ttl} ms"));
         match self {
             Self::Get(key) => write!(out, "get {}", name(key)),
             Self::GetMany(keys) => {

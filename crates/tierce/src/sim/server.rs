@@ -87,9 +87,17 @@ pub(super) struct Effect {
 #[derive(Clone, Debug)]
 pub(super) enum EffectOf {
     /// The key has this value now. `is_fill`: it had none.
-    Wrote { key: Vec<u8>, value: bytes::Bytes, is_fill: bool },
-    Removed { key: Vec<u8> },
-    Cleared { group: usize },
+    Wrote {
+        key: Vec<u8>,
+        value: bytes::Bytes,
+        is_fill: bool,
+    },
+    Removed {
+        key: Vec<u8>,
+    },
+    Cleared {
+        group: usize,
+    },
 }
 
 struct Stored {
@@ -169,11 +177,14 @@ impl Server {
                 }
                 let group = key::group(&key);
                 let epoch = start(&mut self.epochs[group], draws);
-                self.effect(now, EffectOf::Wrote {
-                    key: key.clone(),
-                    value: record.value.clone(),
-                    is_fill: false,
-                });
+                self.effect(
+                    now,
+                    EffectOf::Wrote {
+                        key: key.clone(),
+                        value: record.value.clone(),
+                        is_fill: false,
+                    },
+                );
                 self.put(key, record, epoch, now);
                 Done::Changed(Some(raise(&mut self.stamps[group], draws)))
             }
@@ -215,11 +226,10 @@ impl Server {
         if let Some(live) = self.record(&key, now) {
             return Fill::Adopted(live);
         }
-        self.effect(now, EffectOf::Wrote {
-            key: key.clone(),
-            value: record.value.clone(),
-            is_fill: true,
-        });
+        self.effect(
+            now,
+            EffectOf::Wrote { key: key.clone(), value: record.value.clone(), is_fill: true },
+        );
         self.put(key, record, epoch, now);
         Fill::Stored
     }
@@ -246,7 +256,9 @@ impl Server {
     pub(super) fn record_under(&self, key: &[u8], epoch: u64, now: At) -> Option<Record> {
         let stored = self.records.get(key)?;
         let ttl = match stored.expires_at {
-            Some(at) => Some(Duration::from_millis(at.checked_sub(now.millis).filter(|left| *left > 0)?)),
+            Some(at) => {
+                Some(Duration::from_millis(at.checked_sub(now.millis).filter(|left| *left > 0)?))
+            }
             None => None,
         };
         let since = Duration::from_millis(now.millis - stored.stored_at);
@@ -358,7 +370,8 @@ impl Server {
     pub(super) fn end_turn(&mut self, now: At, draws: &mut Draws) {
         for told in std::mem::take(&mut self.untold) {
             for it in self.subscriptions.iter_mut().filter(|it| it.ended.is_none()) {
-                let delay = if draws.chance(self.prompt) { 0 } else { draws.within(0, self.slowness) };
+                let delay =
+                    if draws.chance(self.prompt) { 0 } else { draws.within(0, self.slowness) };
                 let after = it.arriving.back().map_or(0, |(at, _)| *at);
                 it.arriving.push_back(((now.millis + delay).max(after), told.clone()));
             }

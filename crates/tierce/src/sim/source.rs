@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{script, schedule::lock, tale, world::World};
+use super::{schedule::lock, script, tale, world::World};
 use crate::simulated;
 
 /// What the source answers where it fails.

@@ -159,7 +159,9 @@ impl Tale {
                 Outcome::Found(values) => {
                     let names: Vec<String> = values
                         .iter()
-                        .map(|value| value.map_or("nothing".to_owned(), |value| format!("v{value}")))
+                        .map(|value| {
+                            value.map_or("nothing".to_owned(), |value| format!("v{value}"))
+                        })
                         .collect();
                     format!(" -> {}", names.join(" "))
                 }
@@ -175,7 +177,9 @@ impl Tale {
             }
         }
         let notes = self.notes.iter();
-        lines.extend(notes.map(|(at, note)| (at.step, format!("          {note} ({} ms)", at.millis))));
+        lines.extend(
+            notes.map(|(at, note)| (at.step, format!("          {note} ({} ms)", at.millis))),
+        );
         let known = |group: usize| KEYS.iter().any(|key| crate::key::group(key) == group);
         for effect in effects {
             let what = match &effect.what {

@@ -21,7 +21,7 @@ use std::{
 };
 
 use super::{
-    LoaderUnderTest, listen,
+    Fault, LoaderUnderTest, listen,
     remote::SimulatedRemote,
     schedule::{At, Pace, Schedule, lock, me},
     script::{HOSTS, Settings, host_of},
@@ -29,7 +29,7 @@ use super::{
     tale::Tale,
 };
 use crate::{
-    Builder, BreakerOptions, Bytes, Cache, MemoryOptions, RedisOptions, Result, StoreOptions,
+    BreakerOptions, Builder, Bytes, Cache, MemoryOptions, RedisOptions, Result, StoreOptions,
     Tiering,
     tier::{
         ChangeListener, SharedTier,
@@ -130,7 +130,7 @@ impl Ground {
         let mut server = Server::new();
         server.slowness = settings.slowness;
         server.prompt = settings.prompt;
-        server.tells_of_absent = settings.tells_of_absent;
+        server.tells_of_absent = planted & Fault::AbsentUntold.bit() == 0;
         let world = Arc::new(World {
             schedule: Arc::clone(&self.schedule),
             stores: self.stores.clone(),
@@ -242,7 +242,12 @@ impl World {
     }
 
     /// Has the changes that the server is told be told to a process.
-    pub(super) fn listen(self: &Arc<Self>, number: usize, host: usize, listener: Weak<dyn ChangeListener>) {
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        number: usize,
+        host: usize,
+        listener: Weak<dyn ChangeListener>,
+    ) {
         let mut listeners = lock(&self.listeners);
         let is_known = listeners.iter().any(|(known, _)| *known == number);
         if is_known || listeners.len() >= LISTENERS {

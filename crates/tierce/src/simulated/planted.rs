@@ -44,11 +44,13 @@ pub enum Fault {
     LifeForgotten,
     /// Entries of this process alone are served on when L2 enters the tiering.
     EraKept,
+    /// L3 tells other hosts of a delete only if it had the record.
+    AbsentUntold,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -63,6 +65,7 @@ impl Fault {
         Self::RacedSetKept,
         Self::LifeForgotten,
         Self::EraKept,
+        Self::AbsentUntold,
     ];
 
     pub(crate) const fn bit(self) -> u32 {
