@@ -129,6 +129,15 @@ impl Script {
                 mix.shares = [4, 0, 0, 0, 0, 1, 0, 0, 0, 0];
                 still.shares = [2, 0, 4, 2, 0, 1, 0, 0, 0, 0];
             }
+            Theme::Lone => {
+                let tiering = draws.one(&[Tiering::L1L2L3, Tiering::L1L3, Tiering::L2L3]);
+                settings.tierings = [tiering; 3];
+                settings.faults = 200;
+                settings.load_time = 0;
+                keys = 1;
+                mix.shares = [3, 0, 2, 0, 0, 8, 0, 0, 0, 0];
+                still.shares = [1, 0, 0, 6, 0, 0, 0, 0, 0, 1];
+            }
             Theme::Slow => {
                 mix.shares = [6, 0, 0, 0, 0, 20, 4, 0, 0, 0];
                 keys = 1;
@@ -140,6 +149,8 @@ impl Script {
                 mix.shares = draws.one(&[
                     // What sets do to each other, removals to reads, and changes to loads.
                     [6, 0, 16, 1, 0, 0, 1, 0, 0, 0],
+                    [4, 0, 16, 0, 0, 0, 0, 0, 0, 0],
+                    [20, 0, 5, 10, 0, 0, 0, 0, 0, 0],
                     [20, 0, 5, 10, 1, 0, 1, 0, 0, 1],
                     [8, 0, 6, 6, 1, 12, 1, 0, 0, 3],
                 ]);
@@ -180,11 +191,11 @@ impl Script {
             let count = draws.within(2, most as u64);
             let verbs = {
                 let is_first = match theme {
-                    Theme::Cut => host_of(slot) == cut,
+                    Theme::Cut | Theme::Lone => host_of(slot) == cut,
                     _ => slot == 0,
                 };
                 let mix = if is_first { &mix } else { &still };
-                if theme == Theme::Cut {
+                if matches!(theme, Theme::Cut | Theme::Lone) {
                     let pauses = if is_first { [700, 1600, 2400] } else { [1, 200, 700] };
                     let count = draws.within(2, 4);
                     let verbs = |draws: &mut Draws| {
@@ -203,6 +214,9 @@ impl Script {
         let count = if settings.faults > 0 { draws.within(0, 6) } else { 0 };
         let mut mischief: Vec<Verb> =
             (0..count).flat_map(|_| [pause(draws), mischief(draws, keys)]).collect();
+        if theme == Theme::Lone {
+            mischief.clear();
+        }
         if theme == Theme::Cut {
             let before = Verb::Sleep(draws.one(&[1, 30, 200]));
             mischief =
@@ -256,6 +270,8 @@ enum Theme {
     Cut,
     /// A process retiers to and fro while the others stay.
     Mover,
+    /// What a host has, and L3 did not take, is changed by another.
+    Lone,
     /// All at once, on one key.
     Rush,
     /// Loads that take longer than their leases.
@@ -271,8 +287,8 @@ impl Theme {
         Self::Rush,
         Self::Slow,
         Self::Rush,
+        Self::Lone,
         Self::Rush,
-        Self::Any,
         Self::Any,
         Self::Any,
         Self::Any,
