@@ -201,12 +201,12 @@ impl Facts<'_> {
         };
         let mine = |effect: &&Effect| matches!(&effect.what, EffectOf::Wrote { value, .. } if *value == bytes);
         // Who has L3 anew follows it from then on.
-        let began = self
+        let mut began = self
             .tale
             .eras
             .iter()
             .filter(|era| era.process == read.process && era.done.step < read.call.begin.step);
-        let began = began.last().map_or(0, |era| era.done.millis);
+        let began = began.next_back().map_or(0, |era| era.done.millis);
         let effects = || self.effects.iter().filter(concerns);
         let last = effects().filter(mine).map(|effect| effect.at.step).max();
         let since = made.step.max(last.unwrap_or(0));

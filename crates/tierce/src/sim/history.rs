@@ -142,8 +142,8 @@ fn judge(world: &Arc<World>, keys: usize) -> usize {
 fn missing(tale: &tale::Tale, quiet: usize) -> Option<String> {
     let calls = tale.calls.get(quiet..)?;
     let tiering = |process: usize| {
-        let eras = tale.eras.iter().filter(|era| era.process == process);
-        eras.last().map(|era| era.tiering)
+        let mut eras = tale.eras.iter().filter(|era| era.process == process);
+        eras.next_back().map(|era| era.tiering)
     };
     // Who sets without L3 has its host doubt what is there, and clear it.
     let with_remote: Vec<bool> = calls
