@@ -225,7 +225,10 @@ impl Script {
         // What a process that ends is at ends without L3.
         let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
         let is_restarted = verbs.any(|verb| matches!(verb, Verb::Restart { .. }));
-        settings.is_calm = settings.faults == 0 && mischief.is_empty() && !is_restarted;
+        // A thread that stands still may miss a deadline.
+        let is_steady = settings.pace.advances == 0;
+        settings.is_calm =
+            settings.faults == 0 && mischief.is_empty() && !is_restarted && is_steady;
         Self { settings, callers, mischief, keys }
     }
 }
