@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[allow(dead_code)]
+// Public in builds that have the feature.
+#[allow(dead_code, unreachable_pub)]
 pub(crate) mod planted;
 
 pub(crate) use planted::Fault;
