@@ -252,11 +252,11 @@ impl Facts<'_> {
                 let both = |tier| {
                     [one, other].iter().all(|it| self.had(it.process, tier, it.call.begin, it.end))
                 };
-                // What is loaded while L3 does not answer is kept by its host alone.
+                // What is loaded without L3, or while it does not answer, is kept by its host alone.
                 let is_loaded =
                     |it: &Read<'_>| matches!(self.tale.values[it.value].made, Made::Read(..));
                 let is_agreed = match self.settings.is_calm {
-                    true => self.settings.recovers || self.all_have_remote(),
+                    true => self.all_have_remote(),
                     false => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
                 };
                 let shares = is_agreed && both(TierKind::Redis)
