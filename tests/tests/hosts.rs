@@ -174,6 +174,41 @@ fn a_host_keeps_its_copies_of_what_it_changed_itself() {
 }
 
 #[test]
+fn a_change_of_what_the_server_never_took_is_seen_by_who_has_it() {
+    let redis = Redis::start();
+    let large = |text: &str| Bytes::from(text.repeat(2_000));
+    for tiering in [Tiering::L1L3, Tiering::L1L2L3, Tiering::L2L3] {
+        let small = |options: RedisOptions| options.max_value_bytes(1_000);
+        let one = Host::with(&redis, tiering, small);
+        let other = Host::with(&redis, tiering, small);
+        if tiering.has(TierKind::Memory) {
+            wait_for_subscription(&one.cache, 1);
+        } else {
+            wait_until("a subscription", || subscriptions(&one.cache) >= 1);
+        }
+        let changes: [(&str, &dyn Fn(&str)); 3] = [
+            ("delete", &|key| other.cache.delete(key).unwrap()),
+            ("expire", &|key| other.cache.expire(key).unwrap()),
+            ("set", &|key| other.cache.set(key, large("b")).unwrap()),
+        ];
+        for (what, change) in changes {
+            for how in ["set", "load"] {
+                let key = format!("{what} after {how}");
+                if how == "load" {
+                    let load = |_: &[u8]| std::io::Result::Ok(large("a"));
+                    one.cache.get_or_load(&key, load).unwrap();
+                } else {
+                    one.cache.set(&key, large("a")).unwrap();
+                }
+                assert_eq!(one.cache.get(&key), Some(large("a")), "{tiering}: above L3 it fits");
+                change(&key);
+                wait_until(&key, || one.cache.get(&key).is_none());
+            }
+        }
+    }
+}
+
+#[test]
 fn changes_by_foreign_clients_are_seen() {
     let redis = Redis::start();
     let host = Host::new(&redis, Tiering::L1L2L3);

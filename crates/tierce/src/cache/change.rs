@@ -244,9 +244,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(record) = &draft.record {
             self.count_bytes_in(plan, record);
             self.change_remote(plan, key, |tier| {
+                // What it does not keep must not leave the old value there either.
                 made = match tier.write(key, record) {
-                    // It does not keep this value: then it must not keep the old one either.
-                    Err(error) if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Full) => {
+                    Err(error) if error.kind() == ErrorKind::TooLarge => {
+                        self.metrics.tier(TierKind::Redis).error(error.kind());
+                        tier.write(key, &record.oversized())
+                    }
+                    Err(error) if error.kind() == ErrorKind::Full => {
                         self.metrics.tier(TierKind::Redis).error(error.kind());
                         tier.delete(key)
                     }

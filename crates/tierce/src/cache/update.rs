@@ -262,6 +262,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let take = || marks = self.marks(plan, key);
             self.memory.remove_if_after(key, take, |_| false);
         }
+        let mut seen = 0;
         let record = match kind {
             TierKind::Memory => {
                 let found = self.look_near(plan, key).filter(Found::is_fresh);
@@ -282,12 +283,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             TierKind::Redis => {
                 let found = self.ask_remote(plan, key, |tier| tier.read(key));
+                // Also of a record that is no value.
+                seen = found.as_ref().and_then(|found| found.token).map_or(0, |token| token.seen);
                 found.map(|found| found.record)
             }
         };
         let record = record.ok_or_else(|| silent(kind))?;
         let basis = match kind {
-            TierKind::Redis => Basis::Remote(record.as_ref().map(|record| record.change)),
+            TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
             _ => Basis::Shared(marks),
         };
         let version = self.version(key, basis);

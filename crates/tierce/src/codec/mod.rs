@@ -36,6 +36,9 @@ pub enum Format {
     Absent = 3,
     /// One MessagePack value.
     MessagePack = 4,
+    /// No value: one that is too large for the tier was set. The cache keeps this word itself, in
+    /// L3, so that other hosts are told of that and of what comes after it.
+    Oversized = 5,
 }
 
 impl Format {
@@ -47,6 +50,7 @@ impl Format {
             2 => Some(Self::Json),
             3 => Some(Self::Absent),
             4 => Some(Self::MessagePack),
+            5 => Some(Self::Oversized),
             _ => None,
         }
     }

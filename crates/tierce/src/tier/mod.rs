@@ -81,6 +81,12 @@ impl Record {
         let age = Some(Duration::ZERO);
         Self { value, format, ttl, stale: Duration::ZERO, age, extras: None, change: 0 }
     }
+
+    /// What L3 is given of a change whose value is too large for it.
+    pub(crate) fn oversized(&self) -> Self {
+        let nothing = Self::new(Bytes::new(), Format::Oversized, self.ttl);
+        Self { change: self.change, ..nothing }
+    }
 }
 
 /// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.

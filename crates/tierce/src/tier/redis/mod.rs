@@ -80,7 +80,10 @@ use self::{
 };
 pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use crate::{
-    codec::envelope::{Aside, Doubt, Opened},
+    codec::{
+        Format,
+        envelope::{Aside, Doubt, Opened},
+    },
     error::{ErrorKind, Result},
     key, random,
     tier::{ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
@@ -346,6 +349,7 @@ impl RemoteTier for RedisTier {
             })
             .map(|(_, record)| record);
         let seen = record.as_ref().map_or(0, |record| record.change);
+        let record = record.filter(|record| record.format != Format::Oversized);
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
         let token = stamp.zip(epoch).map(|(stamp, epoch)| Token { words: [stamp, epoch], seen });
         Ok(Found { record, token })
@@ -396,10 +400,12 @@ impl RemoteTier for RedisTier {
             else {
                 return Err(unexpected());
             };
-            if let Some((_, live)) = self.open(Bytes::from(live), key, pttl) {
+            let live = self.open(Bytes::from(live), key, pttl).map(|(_, live)| live);
+            if let Some(live) = live.filter(|live| live.format != Format::Oversized) {
                 return Ok(Fill::Adopted(live));
             }
-            // Damaged: nothing can be adopted from it, and it must not block the key for ever.
+            // Damaged, or no value: nothing can be adopted from it, and it must not block the key
+            // for ever.
         }
         Ok(Fill::Dropped)
     }

@@ -42,7 +42,10 @@ use super::{
     request::Work,
 };
 use crate::{
-    codec::envelope::{Doubt, Opened},
+    codec::{
+        Format,
+        envelope::{Doubt, Opened},
+    },
     error::Result,
     key,
     tier::{Record, redis::names::STRIPES},
@@ -302,6 +305,9 @@ impl RedisTier {
             let record = opened.and_then(|opened| {
                 let epoch = opened.epoch;
                 // Without a time it is gone by now.
+                if opened.format == Format::Oversized {
+                    return None;
+                }
                 let record = record_of(opened, ttl?);
                 (Some(epoch) == counter(&epochs[stripe])).then_some(record)
             });

@@ -5,6 +5,10 @@
 //! is refused, and `DEL` never is. So a script that was refused the new record still removes the
 //! old one, and a counter that cannot be raised is deleted, which invalidates all that it guards
 //! just as well: a missing counter equals no token and no record, and starts again at random.
+//!
+//! A server tells nobody that a key was removed which it did not have, but hosts may have copies of
+//! one that L3 never took. So who removes what is not there puts something in its place for as long
+//! as the script runs. A server without memory for that tells nobody.
 
 use std::sync::LazyLock;
 
@@ -12,7 +16,8 @@ use bytes::Bytes;
 use redis::Cmd;
 use sha1_smol::Sha1;
 
-/// Shared by all scripts: reading and raising counters, beginning a reign, and the head of a record.
+/// Shared by all scripts: reading and raising counters, removing so that all are told, beginning a
+/// reign, and the head of a record.
 const COMMON: &str = r"
 local function counter(name)
   local value = redis.pcall('GET', name)
@@ -51,6 +56,14 @@ end
 local function expired_head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits .. 'expired'), 1, 16)
+end
+local function remove(name)
+  if redis.call('UNLINK', name) > 0 then
+    return
+  end
+  if not refused(redis.pcall('SET', name, '', 'PX', 1)) then
+    redis.call('UNLINK', name)
+  end
 end
 local function begin_reign(reign, id, names, starts)
   if redis.pcall('GET', reign) == id then
@@ -179,7 +192,7 @@ return {1, now, stamp}
 pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-redis.call('UNLINK', KEYS[1])
+remove(KEYS[1])
 return raise(KEYS[2], ARGV[1])
 ",
     )
@@ -206,7 +219,7 @@ if epoch then
   end
 end
 if not is_stale then
-  redis.call('UNLINK', KEYS[1])
+  remove(KEYS[1])
 end
 return raise(KEYS[2], ARGV[1])
 ",
