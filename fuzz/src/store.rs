@@ -167,7 +167,7 @@ impl World {
         let hash = self.store.hash(&key);
         let before = self.store.token(hash);
         let expect = source.once_in(2).then_some(before);
-        let record = NewRecord { value: &value, format: 0, expires_at };
+        let record = NewRecord::new(&value, 0, expires_at);
         match self.store.put(hash, &key, record, expect) {
             Put::Stored { stamp } => {
                 assert_ne!(stamp, before.stamp);
@@ -200,7 +200,7 @@ impl World {
         let (key, value) = (key_of(number), value_of(number, self.version, self.bytes(source)));
         let hash = self.store.hash(&key);
         let is_current = self.store.token(hash) == token;
-        let record = NewRecord { value: &value, format: 0, expires_at: Millis::NEVER };
+        let record = NewRecord::new(&value, 0, Millis::NEVER);
         match self.store.fill(hash, &key, record, token) {
             StoreFill::Stored => {
                 assert!(is_current, "a fill under a token that was over");

@@ -114,7 +114,7 @@ fn play(workload: &Workload, capacity: usize) -> Result<Vec<Row>, String> {
         let hash = store.hash(&key);
         let hit = store.get(hash, &key).is_ok_and(|found| found.is_some());
         if !hit {
-            let record = NewRecord { value: &value, format: 0, expires_at: Millis::NEVER };
+            let record = NewRecord::new(&value, 0, Millis::NEVER);
             store.put(hash, &key, record, None);
         }
         u64::from(hit)

@@ -44,7 +44,7 @@ pub(super) fn use_until_killed(folder: &Path, bytes: usize) -> Result<(), String
     let mut put = |number| {
         let request = Request::new(number);
         let value = values.of(number, VALUE_BYTES);
-        let record = NewRecord { value, format: 0, expires_at: Millis::NEVER };
+        let record = NewRecord::new(value, 0, Millis::NEVER);
         store.put(store.hash(&request.key), &request.key, record, None);
     };
     (0..entries(bytes)).for_each(&mut put);

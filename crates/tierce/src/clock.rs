@@ -31,6 +31,15 @@ impl Millis {
             .map_or(Self::NEVER, Self)
     }
 
+    /// The point `span` earlier, rounded down to a millisecond; the begin of the line where that
+    /// is before it.
+    #[must_use]
+    #[cfg_attr(not(feature = "shared"), allow(dead_code))]
+    pub(crate) fn before(self, span: Duration) -> Self {
+        let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
     /// The span from `now` to this point: zero if it has passed, `None` for [`Millis::NEVER`].
     pub fn remaining(self, now: Self) -> Option<Duration> {
         (self != Self::NEVER).then(|| Duration::from_millis(self.0.saturating_sub(now.0)))
@@ -128,7 +137,7 @@ impl Clock {
     /// deadline is seconds away.
     // L2 is not in every build.
     #[allow(dead_code)]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_past_boot(&self, deadline: Millis) -> bool {
         match &self.0 {
             Source::System => {

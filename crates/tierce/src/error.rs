@@ -101,6 +101,13 @@ impl Error {
         self
     }
 
+    /// The same error in other words: kind, tier and cause stay.
+    #[must_use]
+    pub(crate) fn reworded(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// Attaches the error that caused this one.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

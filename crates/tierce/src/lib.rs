@@ -71,7 +71,7 @@ mod tiering;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, MAX_KEY_BYTES, Origin,
+    Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES, Origin,
     ReadOptions, SetOptions,
 };
 pub use clock::{Clock, ManualClock, Millis};
@@ -85,7 +85,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
 pub use keyspace::{KeyPart, KeyParts, Keyspace};
-pub use load::{CancelToken, LoadContext, LoadReason};
+pub use load::{CancelToken, LoadContext, LoadReason, RefreshAhead};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,
     MemoryStatistics, RandomState, RemovalCause, Ttl,

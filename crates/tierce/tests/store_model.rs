@@ -59,7 +59,7 @@ fn run((medium, mapped_reads): (Medium, bool), seed: u64, operations: u32) {
                 } else {
                     Millis::NEVER
                 };
-                let record = NewRecord { value: &value, format: 0, expires_at };
+                let record = NewRecord::new(&value, 0, expires_at);
                 let expect = random.bool().then(|| store.token(hash));
                 let before = store.token(hash);
                 let put = store.put(hash, &key, record, expect);
@@ -87,7 +87,7 @@ fn run((medium, mapped_reads): (Medium, bool), seed: u64, operations: u32) {
                 let (number, token, change) = tokens.swap_remove(at);
                 let (hash, key) = hash_of(&store, number);
                 let value = describing_value(number, operation.into(), random.usize(0..3000));
-                let record = NewRecord { value: &value, format: 0, expires_at: Millis::NEVER };
+                let record = NewRecord::new(&value, 0, Millis::NEVER);
                 let is_stale = changes.get(&number).copied().unwrap_or(0) + clears != change;
                 match store.fill(hash, &key, record, token) {
                     StoreFill::Stored => {

@@ -161,7 +161,7 @@ fn time_ends_records_and_frees_their_segments_first() {
         let put_until = |number, expires_at| {
             let (hash, key) = hash_of(&store, number);
             let value = describing_value(number, 0, 500);
-            store.put(hash, &key, NewRecord { value: &value, format: 0, expires_at }, None)
+            store.put(hash, &key, NewRecord::new(&value, 0, expires_at), None)
         };
         put_until(1, until(1000));
         put_until(2, Millis::NEVER);

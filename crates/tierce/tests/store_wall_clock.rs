@@ -55,7 +55,7 @@ const SHORT: Duration = Duration::from_millis(400);
 const LONG: Duration = Duration::from_secs(600);
 
 fn put_for(store: &Store, clock: &Clock, key: &[u8], lifetime: Duration) {
-    let record = NewRecord { value: key, format: 0, expires_at: clock.boot().after(lifetime) };
+    let record = NewRecord::new(key, 0, clock.boot().after(lifetime));
     let put = store.put(store.hash(key), key, record, None);
     assert!(matches!(put, tierce::Put::Stored { .. }), "{put:?}");
 }

@@ -81,7 +81,7 @@ impl Rival for Ours {
 
     fn put(&mut self, request: &Request, value: &[u8]) -> bool {
         let hash = self.store.hash(&request.key);
-        let record = NewRecord { value, format: 0, expires_at: Millis::NEVER };
+        let record = NewRecord::new(value, 0, Millis::NEVER);
         let put = self.store.put(hash, &request.key, record, None);
         match put {
             Put::Stored { .. } => true,

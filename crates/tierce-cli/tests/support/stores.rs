@@ -61,7 +61,7 @@ pub(crate) fn put(store: &Store, number: u64, round: u64) {
         0 => Clock::system().boot().after(Duration::from_secs(500)),
         _ => Millis::NEVER,
     };
-    let record = NewRecord { value: &value, format: 1, expires_at };
+    let record = NewRecord::new(&value, 1, expires_at);
     store.put(store.hash(key.as_bytes()), key.as_bytes(), record, None);
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::tiering::TierKind;
 
 /// A value with where it came from and how old it is.
@@ -37,31 +39,69 @@ pub enum Origin {
     Joined,
 }
 
-/// What a loader returns: a value or word that there is none and, if it is to differ from the
-/// default, how long that may be kept.
+/// What a loader returns: a value, or word that there is none or that it is the same as before;
+/// and, if it is to differ from the default, how long that may be kept.
 #[derive(Clone, Debug)]
 pub struct Loaded<V> {
-    pub(super) value: Option<V>,
+    pub(super) content: Content<V>,
     pub(super) ttl: Option<Duration>,
+    pub(super) weight: Option<usize>,
+    pub(super) validator: Option<Bytes>,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub(super) enum Content<V> {
+    Value(V),
+    Absent,
+    NotModified,
 }
 
 impl<V> Loaded<V> {
     /// A value with the default time to live.
     pub fn new(value: V) -> Self {
-        Self { value: Some(value), ttl: None }
+        Self::of(Content::Value(value))
     }
 
     /// There is no value. That is remembered for
     /// [`negative_ttl`](crate::Freshness::negative_ttl), by default not at all; a stale value is
     /// not served any more.
     pub fn absent() -> Self {
-        Self { value: None, ttl: None }
+        Self::of(Content::Absent)
     }
 
-    /// Sets how long the value may be kept; zero hands it to the callers and keeps nothing.
+    /// The value is the one that the loader was told of
+    /// ([`LoadContext::stale`](crate::LoadContext::stale)): it is fresh again. An error where there
+    /// was none.
+    pub fn not_modified() -> Self {
+        Self::of(Content::NotModified)
+    }
+
+    fn of(content: Content<V>) -> Self {
+        Self { content, ttl: None, weight: None, validator: None }
+    }
+
+    /// Sets how long the value is fresh, or how long it is remembered that there is none; zero
+    /// hands it to the callers and keeps nothing.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the bytes that the value counts for in L1, in place of what the codec says.
+    #[must_use]
+    pub fn weight(mut self, bytes: usize) -> Self {
+        self.weight = Some(bytes);
+        self
+    }
+
+    /// Sets what the next load of the key is told to know this value by
+    /// ([`LoadContext::validator`](crate::LoadContext::validator)): an `ETag`, a version. Kept with
+    /// the value, up to 1,024 bytes.
+    #[must_use]
+    pub fn validator(mut self, validator: impl Into<Bytes>) -> Self {
+        self.validator = Some(validator.into());
         self
     }
 }
@@ -74,6 +114,6 @@ impl<V> From<V> for Loaded<V> {
 
 impl<V> From<Option<V>> for Loaded<V> {
     fn from(value: Option<V>) -> Self {
-        Self { value, ttl: None }
+        value.map_or_else(Self::absent, Self::new)
     }
 }

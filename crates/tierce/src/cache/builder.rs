@@ -17,7 +17,7 @@ use crate::{
     codec::{BytesCodec, Codec},
     error::{Error, ErrorKind, Result},
     invalidation::StampTable,
-    load::Flights,
+    load::{Crew, DEFAULT_THREADS, Failures, Flights},
     memory::{MemoryCache, MemoryOptions},
     metrics::Metrics,
     resilience::BreakerOptions,
@@ -48,6 +48,7 @@ pub struct Builder {
     freshness: Freshness,
     jitter_seed: Option<u64>,
     load_wait: Duration,
+    load_threads: usize,
     metrics_enabled: bool,
     clock: Clock,
 }
@@ -64,6 +65,7 @@ impl Builder {
             freshness: Freshness::new(),
             jitter_seed: None,
             load_wait: DEFAULT_LOAD_WAIT,
+            load_threads: DEFAULT_THREADS,
             metrics_enabled: true,
             clock: Clock::system(),
         }
@@ -134,6 +136,14 @@ impl Builder {
     /// Sets how long `get_or_load` waits for another thread's load. Default: 30 s.
     pub fn load_wait(mut self, wait: Duration) -> Self {
         self.load_wait = wait;
+        self
+    }
+
+    /// Sets how many threads load in the background at most ([`Cache::loading`]). They start when
+    /// there is work for them and end some seconds after. Default: 4; zero loads all on the
+    /// callers' threads.
+    pub fn load_threads(mut self, threads: usize) -> Self {
+        self.load_threads = threads;
         self
     }
 
@@ -218,6 +228,8 @@ impl Builder {
             stamps: StampTable::new(),
             coherence,
             flights: Flights::new(),
+            failures: Failures::new(&self.clock),
+            crew: Crew::new(self.load_threads),
             metrics: Metrics::default(),
             clock: self.clock,
             me: me.clone(),

@@ -11,7 +11,9 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{Freshness, Inner, MAX_KEY_BYTES, lower::REPLAYS_PER_CHANGE, plan::Plan, read::Draft};
+use super::{
+    Freshness, Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan, read::Draft,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
@@ -89,14 +91,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return self.delete(key);
         }
         let life = options.freshness.over(&self.rules).life(&self.jitter);
-        let mut draft =
-            Draft { value: Some(value), record: None, life, age: Some(Duration::ZERO), over: None };
+        let mut draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         loop {
             let encoded_for = self.plan.load();
             if draft.record.is_none() && needs_bytes(encoded_for) {
-                let (bytes, format) = self.encode(draft.value.as_ref())?;
-                let stale = life.stale;
-                draft.record = Some(Record { stale, ..Record::new(bytes, format, life.ttl) });
+                draft.record = Some(self.record(&draft)?);
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load();
@@ -115,12 +114,42 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.put(plan, key, draft);
             self.end_change(plan, key, change);
-            self.flights.detach(key);
+            self.overtake(key);
             return Ok(());
         }
     }
 
     pub(super) fn delete(&self, key: &[u8]) -> Result<()> {
+        self.delete_many(&[key])
+    }
+
+    pub(super) fn delete_many(&self, keys: &[&[u8]]) -> Result<()> {
+        let _straddles_no_retier = self.changing();
+        let plan = self.plan.load();
+        if !plan.open {
+            return Err(closed());
+        }
+        for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
+            let mut made = None;
+            self.change_remote(plan, key, |tier| {
+                made = tier.delete(key)?;
+                Ok(())
+            });
+            match self.lowers.shared.opened() {
+                // In force or not: other processes may use it. Past the breaker: a delete from the
+                // store needs nothing that can fail.
+                Some(tier) => tier.delete(key),
+                None => self.lowers.shared.note(key),
+            }
+            self.drop_near(key);
+            self.overtake(key);
+            self.made(plan, key, made);
+        }
+        Ok(())
+    }
+
+    /// Ends the time to live of what the key has; what has no stale window is removed.
+    pub(super) fn expire(&self, key: &[u8]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
         if !plan.open {
@@ -135,12 +164,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Ok(())
         });
         match self.lowers.shared.opened() {
-            // In force or not: other processes may use it. Past the breaker: a delete from the store needs nothing that can fail.
-            Some(tier) => tier.delete(key),
+            Some(tier) => tier.expire(key),
             None => self.lowers.shared.note(key),
         }
-        self.drop_near(key);
-        self.flights.detach(key);
+        if self.lowers.shared.in_force(plan).is_some() {
+            // The store's stamp has voided the entry: what is stale is there.
+            self.drop_near(key);
+        } else {
+            let now = self.clock.coarse();
+            let mark = self.stamps.mark(self.memory.hash(key));
+            let is_void = |near: &Near<V>| !self.is_current(plan, near.filed) || !near.expire(now);
+            self.memory.remove_if_after(key, || self.stamps.raise(mark), is_void);
+        }
+        self.overtake(key);
         self.made(plan, key, made);
         Ok(())
     }
@@ -159,6 +195,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.stamps.raise_all();
         self.memory.clear();
         self.flights.detach_all();
+        self.failures.forget_all();
         Ok(())
     }
 
@@ -227,6 +264,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             _ => self.drop_near(key),
         }
         self.made(plan, key, made);
+    }
+
+    /// Has nobody join a load of the key from before a change of it, nor hear of one that failed.
+    pub(super) fn overtake(&self, key: &[u8]) {
+        self.flights.detach(key);
+        self.failures.forget(key);
     }
 
     /// Keeps the plan as it is while a change is under way.

@@ -311,7 +311,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             shared.delete(key);
         }
         self.drop_near(key);
-        self.flights.detach(key);
+        self.overtake(key);
     }
 
     fn group_changed(&self, post: Post, group: usize) {

@@ -1,7 +1,5 @@
 //! Stands for the following of other hosts where L3 is not built in: there are none.
 
-use std::time::Duration;
-
 use super::{Inner, freshness::Life, plan::Plan, read::Marks};
 use crate::{clock::Clock, group_word::GroupWord, tiering::Tiering};
 

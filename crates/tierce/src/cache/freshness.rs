@@ -20,6 +20,7 @@ use std::{
 use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
+    load::{Backoff, RefreshAhead},
 };
 
 /// How long values are fresh, and when one that is not may be served all the same.
@@ -49,6 +50,10 @@ pub struct Freshness {
     stale_if_error: Option<Duration>,
     stale_while_revalidate: Option<Duration>,
     negative_ttl: Option<Duration>,
+    refresh_ahead: Option<Option<RefreshAhead>>,
+    soft_timeout: Option<Duration>,
+    hard_timeout: Option<Duration>,
+    failure_backoff: Option<(Duration, Duration)>,
 }
 
 impl Freshness {
@@ -106,6 +111,55 @@ impl Freshness {
         self
     }
 
+    /// Sets when a hit has its value loaded anew before it is stale, while it is served. Default:
+    /// never. Needs a loader that may run in the background ([`Cache::loading`]).
+    ///
+    /// [`Cache::loading`]: crate::Cache::loading
+    #[must_use]
+    pub fn refresh_ahead(mut self, rule: RefreshAhead) -> Self {
+        self.refresh_ahead = Some(Some(rule));
+        self
+    }
+
+    /// Values are not loaded before they are stale, whatever the cache's default.
+    #[must_use]
+    pub fn no_refresh_ahead(mut self) -> Self {
+        self.refresh_ahead = Some(None);
+        self
+    }
+
+    /// Sets how long a caller waits for a load before it takes a stale value, if there is one in
+    /// one of its windows; the load goes on and its value is kept. Default: until it ends.
+    ///
+    /// Who leads a load with a loader of its own call cannot leave it: that needs a loader that may
+    /// run in the background ([`Cache::loading`]).
+    ///
+    /// [`Cache::loading`]: crate::Cache::loading
+    #[must_use]
+    pub fn soft_timeout(mut self, timeout: Duration) -> Self {
+        self.soft_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long a load may take: then it is told to stop
+    /// ([`LoadContext::is_cancelled`](crate::LoadContext::is_cancelled)), those who wait for it
+    /// leave, with a stale value if they may have it, and the next caller loads anew. Default: for
+    /// as long as callers wait ([`Builder::load_wait`](crate::Builder::load_wait)).
+    #[must_use]
+    pub fn hard_timeout(mut self, timeout: Duration) -> Self {
+        self.hard_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets for how long a key is not loaded after its loader failed: `first`, then twice as long
+    /// with each failure, at most `most`; a tenth more or less. Until then callers get a stale value
+    /// if they may have it, else the remembered error. Default: zero, failures are not remembered.
+    #[must_use]
+    pub fn failure_backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.failure_backoff = Some((first, most));
+        self
+    }
+
     /// What is wrong with these options by themselves.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
@@ -121,7 +175,27 @@ impl Freshness {
                 "freshness.{window}: needs a time to live, without one no value is ever stale"
             ));
         }
-        Ok(())
+        if let Some(rule) = self.refresh_ahead.flatten() {
+            rule.check()?;
+        }
+        if let (Some(soft), Some(hard)) = (self.soft_timeout, self.hard_timeout)
+            && soft >= hard
+        {
+            return refuse(format!(
+                "freshness.soft_timeout = {soft:?}: must be below hard_timeout ({hard:?})"
+            ));
+        }
+        if self.hard_timeout == Some(Duration::ZERO) {
+            return refuse("freshness.hard_timeout = 0: must be above zero".to_owned());
+        }
+        self.backoff().map(drop)
+    }
+
+    fn backoff(&self) -> Result<Option<Backoff>> {
+        match self.failure_backoff {
+            None | Some((Duration::ZERO, _)) => Ok(None),
+            Some((first, most)) => Backoff::new(first, most).map(Some),
+        }
     }
 
     /// What is wrong with these options where there are no others to complete them.
@@ -160,14 +234,22 @@ impl Freshness {
 
     /// These options, and `others` for what they do not say.
     pub(super) fn or(self, others: &Self) -> Self {
-        let Self { ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl } = self;
         Self {
-            ttl: ttl.or(others.ttl),
-            ttl_jitter: ttl_jitter.or(others.ttl_jitter),
-            stale_if_error: stale_if_error.or(others.stale_if_error),
-            stale_while_revalidate: stale_while_revalidate.or(others.stale_while_revalidate),
-            negative_ttl: negative_ttl.or(others.negative_ttl),
+            ttl: self.ttl.or(others.ttl),
+            ttl_jitter: self.ttl_jitter.or(others.ttl_jitter),
+            stale_if_error: self.stale_if_error.or(others.stale_if_error),
+            stale_while_revalidate: self.stale_while_revalidate.or(others.stale_while_revalidate),
+            negative_ttl: self.negative_ttl.or(others.negative_ttl),
+            refresh_ahead: self.refresh_ahead.or(others.refresh_ahead),
+            soft_timeout: self.soft_timeout.or(others.soft_timeout),
+            hard_timeout: self.hard_timeout.or(others.hard_timeout),
+            failure_backoff: self.failure_backoff.or(others.failure_backoff),
         }
+    }
+
+    /// When values are loaded ahead, where `rules` hold unless these options say otherwise.
+    pub(super) fn refresh_ahead_over(&self, rules: &Rules) -> Option<RefreshAhead> {
+        self.refresh_ahead.unwrap_or(rules.refresh_ahead)
     }
 
     /// What holds, where `rules` do unless these options say otherwise.
@@ -180,6 +262,14 @@ impl Freshness {
                 .stale_while_revalidate
                 .unwrap_or(rules.stale_while_revalidate),
             negative_ttl: self.negative_ttl.unwrap_or(rules.negative_ttl),
+            refresh_ahead: self.refresh_ahead.unwrap_or(rules.refresh_ahead),
+            soft_timeout: self.soft_timeout.or(rules.soft_timeout),
+            hard_timeout: self.hard_timeout.or(rules.hard_timeout),
+            failure_backoff: match self.failure_backoff {
+                None => rules.failure_backoff,
+                // What is out of range was refused.
+                Some(_) => self.backoff().ok().flatten(),
+            },
         }
     }
 }
@@ -192,14 +282,29 @@ pub(super) struct Rules {
     pub(super) stale_if_error: Duration,
     pub(super) stale_while_revalidate: Duration,
     pub(super) negative_ttl: Duration,
+    pub(super) refresh_ahead: Option<RefreshAhead>,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) hard_timeout: Option<Duration>,
+    pub(super) failure_backoff: Option<Backoff>,
 }
 
 impl Rules {
+    /// How long a value may be stale.
+    pub(super) fn stale_window(&self) -> Duration {
+        self.stale_if_error.max(self.stale_while_revalidate)
+    }
+
+    /// The same for something that lives so long and is never stale.
+    pub(super) fn without_windows(&self, ttl: Duration) -> Self {
+        let none = Duration::ZERO;
+        Self { ttl: Some(ttl), stale_if_error: none, stale_while_revalidate: none, ..*self }
+    }
+
     /// The life of a value that is made now.
     pub(super) fn life(&self, jitter: &Jitter) -> Life {
         let Some(ttl) = self.ttl else { return Life::ENDLESS };
         let fresh = jitter.shorten(ttl, self.ttl_jitter);
-        let stale = self.stale_if_error.max(self.stale_while_revalidate);
+        let stale = self.stale_window();
         match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
             Some(end) => Life { ttl: Some(end), stale },
             None => Life::ENDLESS,
@@ -226,6 +331,7 @@ impl Life {
     }
 
     /// The same, gone after `bound` at the latest.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(super) fn within(self, bound: Duration) -> Self {
         let Some(ttl) = self.ttl.filter(|ttl| *ttl <= bound) else {
             let cut = match self.ttl {

@@ -12,7 +12,9 @@
 //! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
-//! | `load.rs` | `get_or_load` |
+//! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
+//! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -35,7 +37,7 @@ use crate::{
     codec::Codec,
     error::{Error, ErrorKind, Result},
     invalidation::StampTable,
-    load::{Flights, LoadContext},
+    load::{Crew, Failures, Flights, LoadContext},
     memory::MemoryCache,
     metrics::Metrics,
     sync::SharedLock,
@@ -51,8 +53,10 @@ mod coherence;
 #[path = "coherence_absent.rs"]
 mod coherence;
 mod freshness;
+mod lead;
 mod load;
 mod loader;
+mod loading;
 mod lower;
 mod many;
 mod near;
@@ -71,6 +75,7 @@ pub use change::SetOptions;
 pub use freshness::Freshness;
 pub use load::LoadOptions;
 pub use loader::Loader;
+pub use loading::Loading;
 pub use read_options::ReadOptions;
 
 use coherence::Coherence;
@@ -128,6 +133,8 @@ struct Inner<V> {
     stamps: StampTable,
     coherence: Coherence,
     flights: Flights<Landing<V>>,
+    failures: Failures,
+    crew: Crew,
     metrics: Metrics,
     clock: Clock,
     /// For threads that go on when a call has returned, but not when the cache is gone.
@@ -234,6 +241,25 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.delete(key.as_ref())
     }
 
+    /// Removes these keys from all tiers, each as [`delete`](Self::delete) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<()> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        self.inner.delete_many(&keys)
+    }
+
+    /// Ends the time to live of what `key` has, in all tiers: from now on it is stale. It is served
+    /// where its stale window allows, and replaced by the next load; where it has none it is gone. A
+    /// load under way does not make the key fresh: it began before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn expire(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.expire(key.as_ref())
+    }
+
     /// Removes all entries of this cache from all tiers, for all processes and hosts.
     ///
     /// # Errors
@@ -328,6 +354,23 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         let load =
             |context: &LoadContext<'_, V>| load(context.key()).map(Into::into).map_err(failed);
         self.inner.get_or_load(key.as_ref(), options, load)
+    }
+
+    /// Calls `load` whatever the tiers have, and puts what it returns in the place of that. Joins a
+    /// load that another caller began after this one.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load). Nothing stale is served where the load fails.
+    pub fn refresh<K, L, E, F>(&self, key: K, load: F) -> Result<V>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(&LoadContext<'_, V>) -> Result<L, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let load = |context: &LoadContext<'_, V>| load(context).map(Into::into).map_err(failed);
+        let answer = self.inner.refresh(key.as_ref(), &LoadOptions::default(), load)?;
+        answer.value.ok_or_else(absent)
     }
 
     /// The tiers in force.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{freshness::Life, read::Found};
+use super::read::{Draft, Found};
 use crate::{clock::Millis, invalidation::Filed, memory::Ttl, tier::Extras, tiering::TierKind};
 
 /// What L1 holds under a key.
@@ -20,31 +20,32 @@ pub(super) struct Near<V> {
     pub(super) weight: usize,
     /// When it was set or its load began; [`Millis::NEVER`] where that is not known.
     made_at: Millis,
-    /// When it ceases to be fresh; [`Millis::NEVER`] where it has no stale window.
+    /// When it ceases to be fresh; [`Millis::NEVER`] where it has no stale window, so that a read
+    /// need not ask the clock. The one thing that changes while the entry lies in L1:
+    /// [`expire`](Self::expire) brings it forward.
     fresh_until: AtomicU64,
+    /// When its time to live is over, whether or not it is stale then.
+    ends: Millis,
+    /// How long it took to load, in milliseconds; 0 where that is not known.
+    cost: u32,
     /// What few entries have.
-    pub(super) extras: Option<Arc<Extras>>,
+    extras: Option<Arc<Extras>>,
 }
 
 impl<V> Near<V> {
-    /// An entry of something that is `age` old at `now`, and the time to live that L1 is to give it.
-    pub(super) fn new(
-        value: Option<V>,
-        filed: Filed,
-        weight: usize,
-        life: Life,
-        age: Option<Duration>,
-        now: Millis,
-        extras: Option<Arc<Extras>>,
-    ) -> (Self, Ttl) {
+    /// The entry of a draft at `now`, and the time to live that L1 is to give it.
+    pub(super) fn new(draft: Draft<V>, filed: Filed, weight: usize, now: Millis) -> (Self, Ttl) {
+        let Draft { value, life, age, cost, extras, .. } = draft;
         // Before the begin of the clock is too long ago to be told.
         let made_at = age
             .and_then(|age| u64::try_from(age.as_millis()).ok())
             .and_then(|age| now.0.checked_sub(age))
             .map_or(Millis::NEVER, Millis);
         let fresh_until = AtomicU64::new(life.fresh_until(now).0);
+        let ends = life.ttl.map_or(Millis::NEVER, |ttl| now.after(ttl.saturating_sub(life.stale)));
+        let cost = u32::try_from(cost.as_millis()).unwrap_or(u32::MAX);
         let ttl = life.ttl.map_or(Ttl::Never, Ttl::For);
-        (Self { value, filed, weight, made_at, fresh_until, extras }, ttl)
+        (Self { value, filed, weight, made_at, fresh_until, ends, cost, extras }, ttl)
     }
 
     fn fresh_until(&self) -> Millis {
@@ -75,6 +76,15 @@ impl<V> Near<V> {
         let is_older = |over| self.made_at == Millis::NEVER || self.made_at <= over;
         self.stale_for(now).is_some() || over.is_some_and(is_older)
     }
+
+    /// Ends its time to live; false where it has no stale window, and is to be removed.
+    pub(super) fn expire(&self, now: Millis) -> bool {
+        let has_window = self.fresh_until() != Millis::NEVER;
+        if has_window {
+            self.fresh_until.fetch_min(now.0, Ordering::Relaxed);
+        }
+        has_window
+    }
 }
 
 impl<V: Clone> Near<V> {
@@ -85,6 +95,8 @@ impl<V: Clone> Near<V> {
             tier: TierKind::Memory,
             stale_for: self.stale_for(now),
             age: self.age(now),
+            cost: (self.cost > 0).then(|| Duration::from_millis(self.cost.into())),
+            fresh_left: self.ends.remaining(now),
             extras: self.extras.clone(),
         }
     }

@@ -6,7 +6,10 @@
 //!        └── files under it:   L1 <─┘  L2 <┘  L3 <┘   each fill judged by the mark of its tier
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -63,8 +66,12 @@ pub(super) struct Found<V> {
     pub(super) stale_for: Option<Duration>,
     /// How long ago it was made, where that is known.
     pub(super) age: Option<Duration>,
+    /// How long it took to load, where that is known.
+    pub(super) cost: Option<Duration>,
+    /// How long it will still be fresh; `None` for ever.
+    pub(super) fresh_left: Option<Duration>,
     /// What its loader said to know it by.
-    pub(super) extras: Option<std::sync::Arc<Extras>>,
+    pub(super) extras: Option<Arc<Extras>>,
 }
 
 /// A value on its way into the tiers.
@@ -75,6 +82,11 @@ pub(super) struct Draft<V> {
     pub(super) record: Option<Record>,
     pub(super) life: Life,
     pub(super) age: Option<Duration>,
+    /// What it weighs in L1, if the codec is not to say.
+    pub(super) weight: Option<usize>,
+    /// How long it took to load; zero where that is not known.
+    pub(super) cost: Duration,
+    pub(super) extras: Option<Arc<Extras>>,
     /// Fresh copies that were made until then are replaced too, not only stale ones.
     pub(super) over: Option<Millis>,
 }
@@ -399,10 +411,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Kept<V> {
         let mut draft = draft;
         draft.life = self.life_above(plan, draft.life, marks);
+        let now = self.clock.coarse();
+        let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
         let filled = marks.shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
             (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
             let lower = &self.lowers.shared;
-            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record))
+            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
         });
         let stored = matches!(filled, Some(Fill::Stored));
         match filled {
@@ -413,7 +427,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // L2's own value is what all processes of the host agree on.
             Some(Fill::Adopted(theirs)) => {
                 if let Some(theirs) = self.decode(TierKind::Shared, theirs) {
-                    draft = Draft { over: draft.over, ..theirs };
+                    draft = Draft { over: draft.over, weight: draft.weight, ..theirs };
                 }
                 // What is not for us to read, ours replaces in this process at least.
             }
@@ -460,10 +474,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         filed: Filed,
         now: Millis,
     ) -> (Near<V>, crate::memory::Ttl) {
-        let Draft { value, record, life, age, .. } = draft;
-        let weight = value.as_ref().map_or(0, |value| self.codec.weight(value));
-        let extras = record.and_then(|record| record.extras);
-        Near::new(value, filed, weight, life, age, now, extras)
+        let weight = draft
+            .weight
+            .unwrap_or_else(|| draft.value.as_ref().map_or(0, |value| self.codec.weight(value)));
+        Near::new(draft, filed, weight, now)
     }
 
     /// The value of a record, or `None` and a count where its bytes are no such value.
@@ -479,16 +493,31 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 }
             },
         };
-        let life = Life { ttl: record.ttl, stale: record.stale };
-        Some(Draft { value, life, age: record.age, record: Some(record), over: None })
+        let (life, age) = (Life { ttl: record.ttl, stale: record.stale }, record.age);
+        let extras = record.extras.clone();
+        Some(Draft { extras, ..Draft { record: Some(record), ..Draft::new(value, life, age) } })
     }
 
-    /// The bytes of a value, or of word that there is none.
-    pub(super) fn encode(&self, value: Option<&V>) -> Result<(Bytes, Format)> {
-        match value {
-            Some(value) => self.codec.encode(value),
-            None => Ok((Bytes::new(), Format::Absent)),
-        }
+    /// The record of a draft.
+    pub(super) fn record(&self, draft: &Draft<V>) -> Result<Record> {
+        let (bytes, format) = match &draft.value {
+            Some(value) => self.codec.encode(value)?,
+            None => (Bytes::new(), Format::Absent),
+        };
+        Ok(Record {
+            stale: draft.life.stale,
+            age: draft.age,
+            extras: draft.extras.clone(),
+            ..Record::new(bytes, format, draft.life.ttl)
+        })
+    }
+}
+
+impl<V> Draft<V> {
+    /// A value of this life and age, to be kept where there is no other that is fresh.
+    pub(super) fn new(value: Option<V>, life: Life, age: Option<Duration>) -> Self {
+        let (weight, cost, extras, over) = (None, Duration::ZERO, None, None);
+        Self { value, record: None, life, age, weight, cost, extras, over }
     }
 }
 
@@ -499,8 +528,10 @@ impl<V: Clone> Draft<V> {
             value: self.value.clone(),
             tier,
             stale_for: self.life.stale_for(),
+            cost: (!self.cost.is_zero()).then_some(self.cost),
+            fresh_left: self.life.ttl.map(|ttl| ttl.saturating_sub(self.life.stale)),
             age: self.age,
-            extras: self.record.as_ref().and_then(|record| record.extras.clone()),
+            extras: self.extras.clone(),
         }
     }
 }

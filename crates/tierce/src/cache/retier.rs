@@ -5,7 +5,7 @@
 //! do not take part: what they file carries its mark, and a mark of before is void where it could
 //! be wrong (see `plan.rs`).
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use super::{Inner, change::closed, plan::Plan};
 use crate::{
@@ -100,7 +100,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.plan.store(Plan { open: false, ..plan });
         drop(exclusive);
         if plan.open {
-            self.flights.detach_all();
+            self.flights.cancel_all();
+            // Not waited for: a loader may hang.
+            self.crew.close(Duration::ZERO);
             self.lowers.redis.close();
             self.leave_post();
             self.lowers.shared.close();

@@ -1,26 +1,58 @@
 //! Single flight: the table of loads under way.
 //!
 //! A caller that misses enters the table under its key and either **leads** (it loads, everybody
-//! else waits for it) or **joins**. A flight leaves the table when its leader is done, when the
-//! key changes ([`Flights::detach`]: who comes after the change must not get what was loaded
-//! before it), or when a waiter gave up on it (a hung loader must not hold its key for ever).
-//! Those who joined before that still get its result.
+//! else waits for it) or **joins**.
+//!
+//! ```text
+//!              begin_filing             land
+//!   LOADING ----------------> FILING ----------> LANDED    out of the table; all who joined get it
+//!    |  ^ \                     /
+//!    |  |  \ lead dropped      / lead dropped
+//!    |  |   v                 v
+//!    |  +-- VACANT <-----------                  one of those who joined, or who comes, leads
+//!    v
+//!   OVERTAKEN            out of the table; those who joined begin anew, and nothing may be filed
+//! ```
+//!
+//! A flight leaves the table when its leader is done, when the key changes ([`Flights::detach`]:
+//! who comes after the change must not get what was loaded before it; those who joined before that
+//! still get its result), or when it is overtaken: a waiter gave up on it, and a hung loader must
+//! not hold its key for ever. Then all who joined begin anew with what is left of their patience,
+//! and one of them leads. What the overtaken leader loads is its own caller's: the leader asks
+//! [`Lead::begin_filing`] first, and either that is before it was overtaken or it is told so.
+//!
+//! Threads wait on a condition, tasks leave their wakers ([`Joined::poll`]). A leader that is gone
+//! without a result (its future was dropped) leaves the flight vacant, and one task and all threads
+//! that wait are woken; the first to look is the leader. A woken task that is dropped instead wakes
+//! the next one. A vacant flight for which nobody waits leaves the table.
+//!
+//! Who asks for the key that it loads would wait for itself. That is noticed where it happens on
+//! the thread that runs the loader: in a loader that blocks, or while a loader's future is polled
+//! ([`Lead::at_work`]). A loader that asks by way of another thread or task is not noticed; it waits
+//! as long as anybody waits for a load.
 //!
 //! A child forked while a load is under way does not wait for it: its leader may not be there.
 //!
-//! Locks: one mutex for each group of keys around its map, one around each flight's state; the
-//! second is never taken under the first, and no caller's code runs under either.
+//! Locks: one mutex for each group of keys around its map, one around each flight's state; neither
+//! is ever taken under the other. No caller's code runs under either, that of wakers included.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::BuildHasher,
-    sync::Arc,
-    thread::{self, ThreadId},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
 use crossbeam_utils::CachePadded;
 
+use super::context::CancelToken;
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
@@ -35,41 +67,100 @@ const GROUPS: usize = 16;
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 type Hasher = foldhash::fast::RandomState;
-type Group<V> = HashMap<Box<[u8]>, Arc<Flight<V>>, Hasher>;
+type Group<V> = HashMap<Arc<[u8]>, Arc<Flight<V>>, Hasher>;
 
 /// The loads under way in this process.
 pub(crate) struct Flights<V> {
+    table: Arc<Table<V>>,
+}
+
+struct Table<V> {
     groups: Box<[CachePadded<Mutex<Group<V>>>]>,
     hasher: Hasher,
 }
 
 /// One load and those who wait for it.
-pub(crate) struct Flight<V> {
-    leader: ThreadId,
+struct Flight<V> {
+    key: Arc<[u8]>,
     /// The process ([`sync::generation`]) in which it began. In a child forked meanwhile nobody
     /// would land it.
     generation: u32,
     began: Filed,
+    began_at: Instant,
+    /// The thread that runs its loader, by [`me`]; 0 while none does. Compared by threads with
+    /// themselves only.
+    worker: AtomicUsize,
+    /// How many hold a [`Joined`] of it.
+    joined: AtomicUsize,
+    /// As the phase says; for a look without its lock.
+    is_vacant: AtomicBool,
+    state: Mutex<State<V>>,
+    /// For threads: the phase has changed.
+    changed: Condvar,
+}
+
+struct State<V> {
+    phase: Phase<V>,
+    /// That of the present leader.
+    token: CancelToken,
+    /// The tasks that wait, the longest waiting first.
+    tasks: BTreeMap<u64, Waker>,
+    next_task: u64,
+}
+
+enum Phase<V> {
+    Loading,
+    Filing,
+    Overtaken,
+    Vacant,
     /// Behind an `Arc`, so that a waiter clones the value (the caller's code) with no lock held.
-    outcome: Mutex<Option<Arc<Result<V>>>>,
-    landed: Condvar,
+    Landed(Arc<Result<V>>),
 }
 
 /// What [`Flights::enter`] made of a caller.
-pub(crate) enum Entered<'a, V> {
+pub(crate) enum Entered<V> {
     /// The caller loads.
-    Lead(Lead<'a, V>),
-    /// Somebody else loads; [`Flight::wait`] for it.
-    Join(Arc<Flight<V>>),
+    Lead(Lead<V>),
+    /// Somebody else loads; wait for it.
+    Join(Joined<V>),
 }
 
-/// The duty to land a flight. Dropped without landing (the leader's thread unwinds), it lands
-/// with [`ErrorKind::LoaderPanicked`].
-pub(crate) struct Lead<'a, V> {
-    flights: &'a Flights<V>,
-    key: &'a [u8],
+/// How a wait for a flight ended.
+pub(crate) enum Waited<V> {
+    /// With the leader's value.
+    Landed(V),
+    /// Somebody gave up on the leader: begin anew.
+    Overtaken,
+    /// The leader is gone, and the caller leads now.
+    Lead(Lead<V>),
+}
+
+/// The duty to land a flight. Dropped without landing it hands the flight over, or, where the
+/// loader panicked, lands it with [`ErrorKind::LoaderPanicked`].
+pub(crate) struct Lead<V> {
+    table: Arc<Table<V>>,
     flight: Arc<Flight<V>>,
+    token: CancelToken,
+    /// Not bound to the thread that entered: a task, or to be handed to another thread.
+    travels: bool,
+    panicked: AtomicBool,
     landed: bool,
+}
+
+/// A place among those who wait for a flight.
+pub(crate) struct Joined<V> {
+    table: Arc<Table<V>>,
+    flight: Arc<Flight<V>>,
+    /// Where the waker is, if this is a task that has left one.
+    task: Option<u64>,
+}
+
+/// While it lives, this thread runs the flight's loader.
+pub(crate) struct AtWork<'a, V> {
+    lead: &'a Lead<V>,
+    before: usize,
+    /// It unwound before, and not because of the loader.
+    panicking: bool,
 }
 
 impl<V: Clone> Flights<V> {
@@ -78,7 +169,7 @@ impl<V: Clone> Flights<V> {
         let groups = (0..GROUPS)
             .map(|_| CachePadded::new(Mutex::new(Group::with_hasher(hasher.clone()))))
             .collect();
-        Self { groups, hasher }
+        Self { table: Arc::new(Table { groups, hasher }) }
     }
 
     /// Joins the key's flight, or leads a new one that began under the mark `began`.
@@ -88,78 +179,311 @@ impl<V: Clone> Flights<V> {
     /// under the group's lock and must be ours.
     ///
     /// # Errors
-    /// [`ErrorKind::Reentrant`] if this very thread leads the key's flight: it would wait for
+    /// [`ErrorKind::Reentrant`] if this very thread runs the key's loader: it would wait for
     /// itself.
-    pub(crate) fn enter<'a>(
-        &'a self,
-        key: &'a [u8],
+    pub(crate) fn enter(
+        &self,
+        key: &[u8],
         began: Filed,
         is_current: impl FnOnce(Filed) -> bool,
-    ) -> Result<Entered<'a, V>> {
-        let me = thread::current().id();
+    ) -> Result<Entered<V>> {
         let generation = sync::generation();
-        let mut group = self.group(key).lock();
+        let mut group = self.table.group(key).lock();
         if let Some(flight) = group.get(key) {
-            if flight.leader == me {
+            if flight.worker.load(Ordering::Relaxed) == me() {
                 return Err(Error::new(
                     ErrorKind::Reentrant,
                     "the loader of a key asked for the same key: that would wait for itself",
                 ));
             }
             if flight.generation == generation && is_current(flight.began) {
-                return Ok(Entered::Join(Arc::clone(flight)));
+                let joined = Joined::new(&self.table, flight);
+                drop(group);
+                return Ok(match joined.take_lead() {
+                    Some(lead) => Entered::Lead(lead),
+                    None => Entered::Join(joined),
+                });
             }
         }
+        let key: Arc<[u8]> = key.into();
+        let token = CancelToken::new();
         let flight = Arc::new(Flight {
-            leader: me,
+            key: Arc::clone(&key),
             generation,
             began,
-            outcome: Mutex::new(None),
-            landed: Condvar::new(),
+            began_at: Instant::now(),
+            worker: AtomicUsize::new(me()),
+            joined: AtomicUsize::new(0),
+            is_vacant: AtomicBool::new(false),
+            state: Mutex::new(State {
+                phase: Phase::Loading,
+                token: token.clone(),
+                tasks: BTreeMap::new(),
+                next_task: 0,
+            }),
+            changed: Condvar::new(),
         });
-        let void = group.insert(key.into(), Arc::clone(&flight));
+        let void = group.insert(key, Arc::clone(&flight));
         drop(group);
         drop(void);
-        Ok(Entered::Lead(Lead { flights: self, key, flight, landed: false }))
+        Ok(Entered::Lead(Lead::new(&self.table, flight, token)))
     }
 
     /// Takes the key's flight, if there is one, out of the table: callers from now on load anew.
     pub(crate) fn detach(&self, key: &[u8]) {
-        let detached = self.group(key).lock().remove(key);
+        let detached = self.table.group(key).lock().remove(key);
         drop(detached);
     }
 
     /// [`detach`](Self::detach) for all keys.
     pub(crate) fn detach_all(&self) {
-        for group in &self.groups {
-            let detached = std::mem::take(&mut *group.lock());
+        for group in &self.table.groups {
+            let detached = mem::take(&mut *group.lock());
             drop(detached);
         }
     }
 
-    /// Takes this flight, and no newer one of the same key, out of the table.
-    pub(crate) fn forget(&self, key: &[u8], flight: &Arc<Flight<V>>) {
-        let mut group = self.group(key).lock();
-        let forgotten = match group.get(key) {
-            Some(found) if Arc::ptr_eq(found, flight) => group.remove(key),
+    /// Tells all loaders that nobody wants their values any more, and has nobody join them.
+    pub(crate) fn cancel_all(&self) {
+        for group in &self.table.groups {
+            let detached = mem::take(&mut *group.lock());
+            for flight in detached.values() {
+                flight.state.lock().token.cancel();
+            }
+        }
+    }
+
+    /// How many loads are under way.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.table.groups.iter().map(|group| group.lock().len()).sum()
+    }
+}
+
+impl<V> Table<V> {
+    fn group(&self, key: &[u8]) -> &Mutex<Group<V>> {
+        &self.groups[self.hasher.hash_one(key) as usize % GROUPS]
+    }
+
+    /// Takes this flight, and no newer one of the same key, out of the table, if `is_so` then.
+    fn forget_if(&self, flight: &Arc<Flight<V>>, is_so: impl FnOnce() -> bool) {
+        let mut group = self.group(&flight.key).lock();
+        let forgotten = match group.get(&flight.key) {
+            Some(found) if Arc::ptr_eq(found, flight) && is_so() => group.remove(&flight.key),
             _ => None,
         };
         drop(group);
         drop(forgotten);
     }
 
-    /// How many loads are under way.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.groups.iter().map(|group| group.lock().len()).sum()
-    }
-
-    fn group(&self, key: &[u8]) -> &Mutex<Group<V>> {
-        &self.groups[self.hasher.hash_one(key) as usize % GROUPS]
+    /// Takes a vacant flight out that nobody waits for. New ones join under the group's lock, so
+    /// who is counted here is all there can be.
+    fn tidy(&self, flight: &Arc<Flight<V>>) {
+        let is_left = || flight.joined.load(Ordering::SeqCst) == 0;
+        if is_left() && flight.is_vacant.load(Ordering::SeqCst) {
+            self.forget_if(flight, || is_left() && flight.is_vacant.load(Ordering::SeqCst));
+        }
     }
 }
 
-impl<V: Clone> Flight<V> {
+impl<V> Flight<V> {
+    /// Ends it with a result for all who joined.
+    fn land(&self, outcome: Result<V>) {
+        let phase = Phase::Landed(Arc::new(outcome));
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Overtaken) {
+            // Nobody waits for it any more; its value is dropped with no lock held.
+            drop(state);
+            return;
+        }
+        state.phase = phase;
+        let tasks = mem::take(&mut state.tasks);
+        drop(state);
+        self.changed.notify_all();
+        tasks.into_values().for_each(wake);
+    }
+
+    /// Leaves it without a leader, unless nobody waits for it any more.
+    fn vacate(&self) {
+        self.worker.store(0, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Overtaken) {
+            return;
+        }
+        state.phase = Phase::Vacant;
+        self.is_vacant.store(true, Ordering::SeqCst);
+        let next = state.tasks.pop_first();
+        drop(state);
+        self.changed.notify_all();
+        if let Some((_, waker)) = next {
+            wake(waker);
+        }
+    }
+}
+
+/// Wakes a task, which is code of its executor: the others are to be woken whatever it does.
+fn wake(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        mem::forget(payload);
+    }
+}
+
+impl<V> Lead<V> {
+    fn new(table: &Arc<Table<V>>, flight: Arc<Flight<V>>, token: CancelToken) -> Self {
+        Self {
+            table: Arc::clone(table),
+            flight,
+            token,
+            travels: false,
+            panicked: AtomicBool::new(false),
+            landed: false,
+        }
+    }
+
+    /// For a task, or to be handed to another thread: [`at_work`](Self::at_work) says on which
+    /// thread the loader runs, and when.
+    #[must_use]
+    pub(crate) fn travelling(mut self) -> Self {
+        self.travels = true;
+        self.flight.worker.store(0, Ordering::Relaxed);
+        self
+    }
+
+    /// The loader runs on this thread until the guard is dropped.
+    pub(crate) fn at_work(&self) -> AtWork<'_, V> {
+        let before = self.flight.worker.swap(me(), Ordering::Relaxed);
+        AtWork { lead: self, before, panicking: thread::panicking() }
+    }
+
+    /// By which the loader learns that nobody wants its value any more.
+    pub(crate) fn token(&self) -> &CancelToken {
+        &self.token
+    }
+
+    /// A place among those who wait for this very flight.
+    pub(crate) fn join(&self) -> Joined<V> {
+        Joined::new(&self.table, &self.flight)
+    }
+
+    /// To be called between the load and the first step to keep its value; from then on nobody
+    /// overtakes. False if somebody has: the value is for those who wait, and is kept nowhere.
+    #[must_use]
+    pub(crate) fn begin_filing(&self) -> bool {
+        let mut state = self.flight.state.lock();
+        let may_file = matches!(state.phase, Phase::Loading | Phase::Filing);
+        if may_file {
+            state.phase = Phase::Filing;
+        }
+        may_file
+    }
+
+    /// Ends the flight with the loader's result.
+    pub(crate) fn land(mut self, outcome: Result<V>) {
+        self.landed = true;
+        self.end(outcome);
+    }
+
+    fn end(&self, outcome: Result<V>) {
+        // First out of the table, so that nobody joins what has landed.
+        self.table.forget_if(&self.flight, || true);
+        self.flight.land(outcome);
+    }
+}
+
+impl<V> Drop for Lead<V> {
+    fn drop(&mut self) {
+        if self.landed {
+            return;
+        }
+        let panicked = match self.travels {
+            true => self.panicked.load(Ordering::Relaxed),
+            false => thread::panicking(),
+        };
+        if panicked {
+            return self.end(Err(loader_panicked()));
+        }
+        self.flight.vacate();
+        self.table.tidy(&self.flight);
+    }
+}
+
+fn loader_panicked() -> Error {
+    Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked in the thread that led it")
+}
+
+impl<V> Drop for AtWork<'_, V> {
+    fn drop(&mut self) {
+        self.lead.flight.worker.store(self.before, Ordering::Relaxed);
+        if thread::panicking() && !self.panicking {
+            self.lead.panicked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<V> Joined<V> {
+    /// Joins a flight: under its group's lock, or while the caller leads it.
+    fn new(table: &Arc<Table<V>>, flight: &Arc<Flight<V>>) -> Self {
+        flight.joined.fetch_add(1, Ordering::SeqCst);
+        Self { table: Arc::clone(table), flight: Arc::clone(flight), task: None }
+    }
+
+    /// How long ago the flight began.
+    pub(crate) fn age(&self) -> Duration {
+        self.flight.began_at.elapsed()
+    }
+
+    /// Has the key loaded anew, by the next caller or one of those who wait, and tells the loader
+    /// that nobody waits for it. Does nothing where the loader has returned and its value is being
+    /// kept.
+    pub(crate) fn overtake(&self) {
+        let mut state = self.flight.state.lock();
+        if !matches!(state.phase, Phase::Loading) {
+            return;
+        }
+        state.phase = Phase::Overtaken;
+        state.token.cancel();
+        let tasks = mem::take(&mut state.tasks);
+        drop(state);
+        // Out of the table first: who is woken looks there.
+        self.table.forget_if(&self.flight, || true);
+        self.flight.changed.notify_all();
+        tasks.into_values().for_each(wake);
+    }
+
+    /// Leads the flight if it has no leader.
+    fn take_lead(&self) -> Option<Lead<V>> {
+        if !self.flight.is_vacant.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut state = self.flight.state.lock();
+        self.lead_vacant(&mut state)
+    }
+
+    /// What there is to wait for no longer.
+    fn ended(&self, state: &mut State<V>) -> Option<Ended<V>> {
+        match &state.phase {
+            Phase::Loading | Phase::Filing => None,
+            Phase::Overtaken => Some(Ended::Overtaken),
+            Phase::Landed(outcome) => Some(Ended::Landed(Arc::clone(outcome))),
+            Phase::Vacant => self.lead_vacant(state).map(Ended::Lead),
+        }
+    }
+
+    /// [`take_lead`](Self::take_lead) under the lock.
+    fn lead_vacant(&self, state: &mut State<V>) -> Option<Lead<V>> {
+        if !matches!(state.phase, Phase::Vacant) {
+            return None;
+        }
+        let token = CancelToken::new();
+        state.phase = Phase::Loading;
+        state.token = token.clone();
+        self.flight.is_vacant.store(false, Ordering::SeqCst);
+        self.flight.worker.store(me(), Ordering::Relaxed);
+        Some(Lead::new(&self.table, Arc::clone(&self.flight), token))
+    }
+}
+
+impl<V: Clone> Joined<V> {
     /// Waits for the leader's result, at most for `patience`, and calls `check` every now and then
     /// with no lock held.
     ///
@@ -169,161 +493,113 @@ impl<V: Clone> Flight<V> {
         &self,
         patience: Duration,
         check: Option<&(dyn Fn() -> Result<()> + Send + Sync)>,
-    ) -> Result<V> {
+    ) -> Result<Waited<V>> {
         // An instant too far to express waits without a bound, which is what was asked for.
         let deadline = Instant::now().checked_add(patience);
         loop {
             let step = Instant::now() + CHECK_INTERVAL;
             let until = deadline.map_or(step, |deadline| deadline.min(step));
-            let mut outcome = self.outcome.lock();
-            if outcome.is_none() {
-                self.landed.wait_until(&mut outcome, until);
+            let mut state = self.flight.state.lock();
+            if matches!(state.phase, Phase::Loading | Phase::Filing) {
+                self.flight.changed.wait_until(&mut state, until);
             }
-            let landed = outcome.clone();
-            drop(outcome);
-            if let Some(landed) = landed {
-                return Result::clone(&landed);
+            let ended = self.ended(&mut state);
+            drop(state);
+            if let Some(ended) = ended {
+                return ended.waited();
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("the load that another thread began took longer than {patience:?}"),
-                ));
+                return Err(took_too_long(patience));
             }
             if let Some(check) = check {
                 check()?;
             }
         }
     }
-}
 
-impl<V> Lead<'_, V> {
-    /// Ends the flight with the loader's result.
-    pub(crate) fn land(mut self, outcome: Result<V>) {
-        self.end(outcome);
-    }
-
-    fn end(&mut self, outcome: Result<V>) {
-        self.landed = true;
-        let mut group =
-            self.flights.groups[self.flights.hasher.hash_one(self.key) as usize % GROUPS].lock();
-        let gone = match group.get(self.key) {
-            Some(found) if Arc::ptr_eq(found, &self.flight) => group.remove(self.key),
-            _ => None,
-        };
-        drop(group);
-        *self.flight.outcome.lock() = Some(Arc::new(outcome));
-        self.flight.landed.notify_all();
-        drop(gone);
-    }
-}
-
-impl<V> Drop for Lead<'_, V> {
-    fn drop(&mut self) {
-        if !self.landed {
-            self.end(Err(panicked()));
+    /// The same for a task, which is woken when there is something to see. It has no deadline of
+    /// its own; who drops it leaves.
+    ///
+    /// # Errors
+    /// The leader's error.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Waited<V>>> {
+        // Cloned and dropped with no lock held: that is the executor's code.
+        let waker = context.waker().clone();
+        let mut replaced = None;
+        let mut state = self.flight.state.lock();
+        let ended = self.ended(&mut state);
+        if ended.is_none() {
+            let next = state.next_task;
+            let task = *self.task.get_or_insert(next);
+            state.next_task = next + u64::from(task == next);
+            replaced = state.tasks.insert(task, waker);
+        } else if let Some(task) = self.task.take() {
+            replaced = state.tasks.remove(&task);
+        }
+        drop(state);
+        drop(replaced);
+        match ended {
+            Some(Ended::Lead(lead)) => Poll::Ready(Ok(Waited::Lead(lead.travelling()))),
+            Some(ended) => Poll::Ready(ended.waited()),
+            None => Poll::Pending,
         }
     }
 }
 
-fn panicked() -> Error {
-    Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked in the thread that led it")
+/// What a wait found, under the lock.
+enum Ended<V> {
+    Landed(Arc<Result<V>>),
+    Overtaken,
+    Lead(Lead<V>),
+}
+
+impl<V: Clone> Ended<V> {
+    /// The same with no lock held: cloning a value is the caller's code.
+    fn waited(self) -> Result<Waited<V>> {
+        match self {
+            Self::Landed(outcome) => Result::clone(&outcome).map(Waited::Landed),
+            Self::Overtaken => Ok(Waited::Overtaken),
+            Self::Lead(lead) => Ok(Waited::Lead(lead)),
+        }
+    }
+}
+
+/// The error of who waited so long for a load that another began.
+pub(crate) fn took_too_long(patience: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("the load that another thread began took longer than {patience:?}"),
+    )
+}
+
+impl<V> Drop for Joined<V> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task {
+            let mut state = self.flight.state.lock();
+            let mine = state.tasks.remove(&task);
+            // It may be the one that was woken to lead.
+            let is_vacant = matches!(state.phase, Phase::Vacant);
+            let next = if is_vacant { state.tasks.pop_first() } else { None };
+            drop(state);
+            drop(mine);
+            if let Some((_, waker)) = next {
+                wake(waker);
+            }
+        }
+        if self.flight.joined.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.table.tidy(&self.flight);
+        }
+    }
+}
+
+/// An address that no other living thread has.
+fn me() -> usize {
+    thread_local! {
+        static MARK: u8 = const { 0 };
+    }
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-
-    use super::*;
-    use crate::group_word::GroupWord;
-
-    const BEGAN: Filed = Filed::Private { era: 0, word: GroupWord::NONE };
-
-    fn lead<'a>(flights: &'a Flights<u32>, key: &'a [u8]) -> Lead<'a, u32> {
-        match flights.enter(key, BEGAN, |_| true) {
-            Ok(Entered::Lead(lead)) => lead,
-            _ => panic!("somebody leads already"),
-        }
-    }
-
-    /// Joins from another thread: this one may lead the flight.
-    fn join(flights: &Flights<u32>, key: &[u8]) -> Arc<Flight<u32>> {
-        let entered = thread::scope(|scope| {
-            scope
-                .spawn(|| match flights.enter(key, BEGAN, |_| true) {
-                    Ok(Entered::Join(flight)) => flight,
-                    _ => panic!("nobody leads"),
-                })
-                .join()
-        });
-        entered.unwrap()
-    }
-
-    #[test]
-    fn who_joined_gets_what_the_leader_lands_and_the_table_is_empty() {
-        let flights = Flights::new();
-        let leads = lead(&flights, b"a");
-        let joined = join(&flights, b"a");
-        leads.land(Ok(7));
-        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 7);
-        assert_eq!(flights.len(), 0);
-    }
-
-    #[test]
-    fn a_detached_flight_lands_for_its_own_and_leaves_its_successor_alone() {
-        let flights = Flights::new();
-        let old = lead(&flights, b"a");
-        let joined = join(&flights, b"a");
-        flights.detach(b"a");
-        let new = lead(&flights, b"a");
-        old.land(Ok(1));
-        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 1);
-        let joined = join(&flights, b"a");
-        new.land(Ok(2));
-        assert_eq!(joined.wait(Duration::ZERO, None).unwrap(), 2);
-    }
-
-    #[test]
-    fn a_flight_from_before_a_change_is_not_joined() {
-        let flights = Flights::new();
-        let _old = lead(&flights, b"a");
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                assert!(matches!(flights.enter(b"a", BEGAN, |_| false), Ok(Entered::Lead(_))));
-            });
-        });
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_forked_child_waits_for_no_load_of_a_thread_it_does_not_have() {
-        let (flights, gate) = (Flights::new(), Barrier::new(2));
-        thread::scope(|scope| {
-            let (flights, gate) = (&flights, &gate);
-            scope.spawn(move || {
-                let leads = lead(flights, b"a");
-                gate.wait();
-                gate.wait();
-                leads.land(Ok(1));
-            });
-            gate.wait();
-            let is_well = sync::testing::fork(|| {
-                lead(flights, b"a").land(Ok(2));
-                flights.len() == 0
-            });
-            drop(join(flights, b"a"));
-            gate.wait();
-            assert!(is_well);
-        });
-    }
-
-    #[test]
-    fn a_check_that_fails_ends_the_wait() {
-        let flights = Flights::<u32>::new();
-        let _leads = lead(&flights, b"a");
-        let joined = join(&flights, b"a");
-        let stop = || Err(Error::new(ErrorKind::Closed, "stop"));
-        let ended = joined.wait(Duration::MAX, Some(&stop));
-        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
-    }
-}
+#[path = "flight_tests.rs"]
+mod tests;

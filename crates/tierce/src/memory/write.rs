@@ -310,6 +310,21 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         self.remove_locked(key, under_lock, |_| true, None).is_some()
     }
 
+    /// As [`remove_after`](Self::remove_after), but the key stays where `decide` says no of its
+    /// value; it runs under the lock too.
+    pub(crate) fn remove_if_after<Q>(
+        &self,
+        key: &Q,
+        under_lock: impl FnOnce(),
+        decide: impl FnOnce(&V) -> bool,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.remove_locked(key, under_lock, decide, None).is_some()
+    }
+
     /// Removes, and says where the value was: it stays there for as long as the pin is held that
     /// is put into `keep`.
     fn remove_locked<Q>(

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use crate::store::{
     Dropped, Store,
     index::Ahead,
-    layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes, value_sum},
+    layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, body_sum, checksum, record_bytes},
     lock::{LockGuard, Wait},
     segment::{SegmentEntry, State, Status},
     statistics::Count,
@@ -268,7 +268,9 @@ impl Store {
         words: &[u64; 8],
     ) -> bool {
         let key_bytes = header.key_bytes as usize;
-        let body_bytes = key_bytes.next_multiple_of(8) + header.value_bytes as usize;
+        let head_at = key_bytes.next_multiple_of(8);
+        let value_at = head_at + header.head_bytes();
+        let body_bytes = value_at + header.value_bytes as usize;
         let mut body = Vec::new();
         if body.try_reserve_exact(body_bytes).is_err() {
             return false;
@@ -281,8 +283,8 @@ impl Store {
         if read.is_err() {
             return false;
         }
-        let value = &body[key_bytes.next_multiple_of(8)..];
-        let sum = value_sum(value);
+        let (head, value) = (&body[head_at..value_at], &body[value_at..]);
+        let sum = body_sum(&body[head_at..]);
         if checksum(words, sum) != words[7] {
             self.count(Count::Corrupt);
             return false;
@@ -293,14 +295,17 @@ impl Store {
             hash: header.hash,
             key: &body[..key_bytes],
             value,
-            value_sum: sum,
+            head,
+            body_sum: sum,
             expires_at: header.expires_at,
+            stale_millis: header.stale_millis,
+            made_at: header.made_at,
             shard_epoch: header.shard_epoch,
             clear_epoch: header.clear_epoch,
             group_word: header.group_word,
         };
         let owner = self.locks.evictor();
-        let bytes = record_bytes(key_bytes, value.len() as u64);
+        let bytes = record_bytes(key_bytes, head.len(), value.len() as u64);
         let Ok((target, _)) = self.active_segment(owner, 0, bytes) else { return false };
         let Ok(copy) = self.append(owner, target, &draft) else { return false };
         let mut word = word;

@@ -43,7 +43,7 @@ fn room(store: &Store) -> u64 {
 
 fn put(store: &Store, key: u64) {
     let key = key.to_le_bytes();
-    let record = NewRecord { value: &VALUE, format: 0, expires_at: Millis::NEVER };
+    let record = NewRecord::new(&VALUE, 0, Millis::NEVER);
     let put = store.put(store.hash(&key), &key, record, None);
     assert!(matches!(put, crate::store::Put::Stored { .. }), "{put:?}");
 }

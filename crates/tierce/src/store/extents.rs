@@ -75,7 +75,7 @@ impl Store {
             let is_ours = found.kind == Kind::Extent
                 && found.generation == piece.generation
                 && found.hash == header.hash
-                && found.key_bytes == 0
+                && (found.key_bytes, found.head_words) == (0, 0)
                 && u64::from(found.value_bytes) == piece.bytes;
             if !fits || !is_ours {
                 return broken;
@@ -85,7 +85,7 @@ impl Store {
             if entry.generation.load(Ordering::Relaxed) != piece.generation {
                 return broken;
             }
-            let sum = layout::value_sum(&value[start..]);
+            let sum = layout::body_sum(&value[start..]);
             if layout::checksum(&opened.words, sum) != opened.words[7] {
                 return Ok(Err(Death::Corrupt));
             }
@@ -110,7 +110,8 @@ impl Store {
         let most = self.geometry.largest_record();
         let mut rest = draft.value;
         while !rest.is_empty() {
-            let next = record_bytes(draft.key.len(), (manifest.len() + PIECE_BYTES) as u64);
+            let manifest_bytes = (manifest.len() + PIECE_BYTES) as u64;
+            let next = record_bytes(draft.key.len(), draft.head.len(), manifest_bytes);
             if next > most {
                 self.abandon(&manifest);
                 return Err(Dropped::TooLarge);
@@ -142,15 +143,16 @@ impl Store {
     ) -> Result<Piece, Dropped> {
         self.with_room(wait, shard, || {
             // At least this much, or all that is left; else the segment is sealed.
-            let least = record_bytes(0, MIN_EXTENT_BYTES.min(rest.len() as u64));
+            let least = record_bytes(0, 0, MIN_EXTENT_BYTES.min(rest.len() as u64));
             let (segment, room) = self.active_segment(shard, class, least)?;
             let bytes = (room - RECORD_HEADER_BYTES).min(rest.len() as u64);
             let value = &rest[..bytes as usize];
             let extent = Draft {
                 kind: Kind::Extent,
                 key: &[],
+                head: &[],
                 value,
-                value_sum: layout::value_sum(value),
+                body_sum: layout::body_sum(value),
                 ..*draft
             };
             let position = self.append(shard, segment, &extent)?;
@@ -165,7 +167,7 @@ impl Store {
             if let Some((segment, _)) = self.geometry.locate(piece.position) {
                 let entry = self.segment(segment);
                 if entry.generation.load(Ordering::Relaxed) == piece.generation {
-                    entry.bury(record_bytes(0, piece.bytes.min(u64::from(u32::MAX))));
+                    entry.bury(record_bytes(0, 0, piece.bytes.min(u64::from(u32::MAX))));
                 }
             }
         }

@@ -32,15 +32,19 @@
 //!        +------------+-----+--------------------+
 //!
 //! record, 16-aligned, inside one segment
-//!  word 0  magic u16 | kind u8 | format u8 | key bytes u32
-//!  word 1  value bytes u32 | tags u16 (0) | reserved u16 (0)
+//!  word 0  magic u16 | kind u8 | format u8 | key bytes u24 | head words u8
+//!  word 1  value bytes u32 | stale milliseconds u32: how long before its end it is stale
 //!  word 2  hash of the key
-//!  word 3  generation of the segment when the record was written
+//!  word 3  generation of the segment when the record was written, 40 bits | made at, upper 24 bits
 //!  word 4  version u32 (counts the writes of the shard) | word of the group of keys u32
-//!  word 5  expires at, boot-time milliseconds; u64::MAX = never
+//!  word 5  expires at, 44 bits | made at, lower 20 bits
 //!  word 6  shard epoch u32 | clear epoch u32
-//!  word 7  checksum: XXH3-64 over words 0..6 and the XXH3-64 of the value; word 2 covers the key
-//!  key, padded with zeros to 8 bytes; value; padding to 16
+//!  word 7  checksum: XXH3-64 over words 0..6 and the XXH3-64 of head and value; word 2 covers the
+//!          key
+//!  key, padded with zeros to 8 bytes; head; value; padding to 16
+//!
+//!  points of time are boot-time milliseconds, of which 44 bits hold 557 years; all ones = never,
+//!  or not known
 //!
 //! kind 1 value      the value itself
 //! kind 2 extent     a piece of a large value: no key, no slot; named by a manifest
@@ -49,7 +53,7 @@
 //! ```
 //!
 //! Numbers are in the byte order of the host; the endian probe of the header tells a foreign file.
-//! A record with tags or of an unknown kind is a miss for this version.
+//! A record of an unknown kind is a miss for this version.
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
@@ -57,7 +61,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 mod record;
 
-pub(super) use record::{Kind, RECORD_MAGIC, RecordHeader, checksum, record_bytes, value_sum};
+pub(super) use record::{
+    Kind, MAX_HEAD_BYTES, RECORD_MAGIC, RecordHeader, body_sum, body_sum_of, checksum, record_bytes,
+};
 
 /// Smallest store: below, the index and the stamps leave no room for 16 segments.
 pub(super) const MIN_FILE_BYTES: u64 = 1 << 20;
@@ -74,7 +80,7 @@ pub(super) const SEGMENT_TABLE_AT: u64 = 2 * REGION_ALIGN;
 
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
 /// Files of a higher major version are left untouched; of a lower one, started empty.
-pub(super) const MAJOR: u32 = 2;
+pub(super) const MAJOR: u32 = 3;
 const MINOR: u32 = 0;
 pub(super) const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
 /// The only hash of keys and checksum of records so far: XXH3-64.

@@ -204,7 +204,7 @@ fn a_load_from_before_a_change_of_its_key_is_not_waited_for() {
             store.delete(store.hash(KEY), KEY);
         },
         &|| {
-            let record = NewRecord { value: b"Ada", format: 0, expires_at: Millis::NEVER };
+            let record = NewRecord::new(b"Ada", 0, Millis::NEVER);
             store.put(store.hash(KEY), KEY, record, None);
         },
         &|| store.clear(),

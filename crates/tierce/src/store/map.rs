@@ -107,7 +107,7 @@ impl Mapping {
     /// # Panics
     /// Where the range is not inside the mapping or not aligned: callers compute it from the
     /// checked geometry or have bounded it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slice<T: Shared>(&self, at: u64, count: usize) -> &[T] {
         let at = at as usize;
         let end = count.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(at));

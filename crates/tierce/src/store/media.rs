@@ -147,14 +147,14 @@ impl<'a> Media<'a> {
         self,
         position: u64,
         words: &[u64; 8],
-        key: &[u8],
-        value: &[u8],
+        [key, head, value]: [&[u8]; 3],
     ) -> io::Result<()> {
         let key_bytes = key.len().next_multiple_of(8);
         if self.on_disk {
             let mut small = [0_u8; 512];
             let mut large = Vec::new();
-            let bytes = RECORD_HEADER_BYTES as usize + key_bytes;
+            let head_at = RECORD_HEADER_BYTES as usize + key_bytes;
+            let bytes = head_at + head.len();
             // A small value goes along in the same call.
             let whole = bytes + value.len();
             let is_small = whole <= small.len();
@@ -172,6 +172,7 @@ impl<'a> Media<'a> {
             }
             let key_at = RECORD_HEADER_BYTES as usize;
             opening[key_at..key_at + key.len()].copy_from_slice(key);
+            opening[head_at..bytes].copy_from_slice(head);
             if is_small {
                 opening[bytes..].copy_from_slice(value);
             } else {
@@ -181,7 +182,11 @@ impl<'a> Media<'a> {
         }
         let body = position + RECORD_HEADER_BYTES;
         words::write(self.mapping.slice(body, key_bytes / 8), key);
-        let value_at = body + key_bytes as u64;
+        let head_at = body + key_bytes as u64;
+        if !head.is_empty() {
+            words::write(self.mapping.slice(head_at, head.len() / 8), head);
+        }
+        let value_at = head_at + head.len() as u64;
         words::write(self.mapping.slice(value_at, value.len().div_ceil(8)), value);
         let shared = self.mapping.slice::<AtomicU64>(position, 8);
         for (shared, word) in shared.iter().zip(words).skip(1) {
@@ -256,16 +261,26 @@ impl Opened<'_> {
         &known[..known.len().min(count)]
     }
 
-    /// The value of the record in a buffer of exactly its size, or `None` where memory is short.
+    /// Head and value of the record in a buffer of exactly their size, or `None` where memory is
+    /// short.
     #[inline(always)]
-    pub(super) fn value(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
-        let count = header.value_bytes as usize;
-        let Some(mut value) = words::buffer(count) else { return Ok(None) };
-        self.append(header.value_offset(), count, &mut value)?;
+    pub(super) fn body(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
+        let count = header.body_bytes();
+        let Some(mut body) = words::buffer(count) else { return Ok(None) };
+        self.append(header.head_offset(), count, &mut body)?;
         if self.prefix.is_some() {
             self.media.calls.saw(header.record_bytes());
         }
-        Ok(Some(value))
+        Ok(Some(body))
+    }
+
+    /// The value of the record alone, as [`body`](Self::body).
+    pub(super) fn value(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
+        let body = self.body(header)?;
+        Ok(body.map(|mut body| {
+            body.drain(..header.head_bytes());
+            body
+        }))
     }
 }
 

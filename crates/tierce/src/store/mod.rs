@@ -29,7 +29,7 @@
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
 //! | `stamps` | stamps, epochs, entry counts |
 //! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
-//! | `read`, `write`, `extents` | get; put, fill, delete; large values |
+//! | `read`, `write`, `expire`, `extents` | get; put, fill, delete; expire; large values |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
 //! | `media`, `records` | mapped or `pread`; a disk's records mapped |
@@ -49,6 +49,7 @@ mod check;
 mod current;
 mod doubts;
 mod evict;
+mod expire;
 mod extents;
 mod files;
 mod ghosts;
@@ -70,6 +71,8 @@ mod present;
 mod read;
 mod records;
 mod segment;
+#[cfg(test)]
+mod span_tests;
 mod stamps;
 mod statistics;
 mod stream;

@@ -51,7 +51,7 @@ impl Host {
 }
 
 fn put(store: &NamedStore, key: &str, value: &str) {
-    let record = NewRecord { value: value.as_bytes(), format: 0, expires_at: Millis::NEVER };
+    let record = NewRecord::new(value.as_bytes(), 0, Millis::NEVER);
     let put = store.change(|view| {
         view.store().put(view.store().hash(key.as_bytes()), key.as_bytes(), record, None)
     });
@@ -219,7 +219,7 @@ fn a_fill_in_a_store_that_was_superseded_is_seen_by_nobody() {
         (view.store().token(hash), Arc::clone(&view.store))
     };
     let two = host.open(&host.options().max_bytes(16 << 20).resize(true));
-    let record = NewRecord { value: b"late", format: 0, expires_at: Millis::NEVER };
+    let record = NewRecord::new(b"late", 0, Millis::NEVER);
     assert_eq!(old.fill(old.hash(b"k"), b"k", record, token), StoreFill::Refused);
     assert_eq!((get(&one, "k"), get(&two, "k")), (None, None));
 }
@@ -239,7 +239,7 @@ fn a_truncated_lock_file_is_outlived_and_replaced_where_the_guard_was_asked_for(
                 let hash = |view: &View| view.store().hash(key.as_bytes());
                 // Stored or dropped, in this store or the next, at once and by no signal.
                 named.change(|view| {
-                    let record = NewRecord { value: b"v", format: 0, expires_at: Millis::NEVER };
+                    let record = NewRecord::new(b"v", 0, Millis::NEVER);
                     view.store().put(hash(view), key.as_bytes(), record, None);
                 });
                 let value = get(named, &key);

@@ -275,16 +275,20 @@ impl Store {
         if !opened.key_is(key)? {
             return Ok(Seen::Other);
         }
-        let Some(value) = opened.value(&header)? else { return Ok(Seen::Other) };
+        let Some(body) = opened.body(&header)? else { return Ok(Seen::Other) };
         fence(Ordering::Acquire);
         if entry.generation.load(Ordering::Relaxed) != generation
             || !Slot(slot.load(Ordering::Relaxed)).same_record(word)
         {
             return Ok(Seen::Moved);
         }
-        if layout::checksum(&opened.words, layout::value_sum(&value)) != opened.words[7] {
+        if layout::checksum(&opened.words, layout::body_sum(&body)) != opened.words[7] {
             return Ok(Seen::Dead(Death::Corrupt));
         }
+        let (head, value) = match header.head_bytes() {
+            0 => (None, body),
+            head_bytes => split(body, head_bytes),
+        };
         let value = if header.kind == Kind::Manifest {
             match self.assemble(&header, &value)? {
                 Ok(value) => value,
@@ -301,10 +305,14 @@ impl Store {
             value: Bytes::from(value),
             format: header.format,
             expires_at: Millis(header.expires_at),
+            made_at: Millis(header.made_at),
+            head,
+            stale_millis: header.stale_millis,
         }))
     }
 
     /// True where the record's time has passed.
+    #[inline(always)]
     pub(super) fn has_expired(&self, header: &RecordHeader) -> bool {
         header.expires_at != Millis::NEVER.0 && self.clock.is_past_boot(Millis(header.expires_at))
     }
@@ -337,6 +345,14 @@ impl Store {
             shard.count(self.state.clear_epoch(), -1);
         }
     }
+}
+
+/// The head and the value of a body.
+#[cold]
+#[inline(never)]
+fn split(mut body: Vec<u8>, head_bytes: usize) -> (Option<Box<[u8]>>, Vec<u8>) {
+    let value = body.split_off(head_bytes);
+    (Some(body.into_boxed_slice()), value)
 }
 
 #[cold]

@@ -64,8 +64,7 @@ mod tests {
         store::{Dropped, NewRecord, Put, StoreFill, StoreOptions},
     };
 
-    const RECORD: NewRecord<'_> =
-        NewRecord { value: b"value", format: 0, expires_at: Millis::NEVER };
+    const RECORD: NewRecord<'_> = NewRecord::new(b"value", 0, Millis::NEVER);
 
     #[test]
     fn what_is_put_or_filled_bears_the_word_of_its_group_and_is_void_with_it() {

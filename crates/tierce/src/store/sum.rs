@@ -81,7 +81,7 @@ pub(super) fn xxh3(bytes: &[u8]) -> u64 {
 }
 
 /// XXH3-64 of eight words as the bytes that they are in memory.
-#[inline]
+#[inline(always)]
 pub(super) fn xxh3_of_words(words: &[u64; 8]) -> u64 {
     let mix = |number: usize, secret: usize| {
         fold(

@@ -145,9 +145,10 @@ impl Store {
                 let found = old.lookup_cleared(old.hash(&key).0, &key);
                 if let Ok(Some(record)) = found {
                     let new = NewRecord {
-                        value: &record.value,
-                        format: record.format,
-                        expires_at: record.expires_at,
+                        stale: record.stale(),
+                        made_at: record.made_at,
+                        head: record.head(),
+                        ..NewRecord::new(&record.value, record.format, record.expires_at)
                     };
                     self.fill(hash, &key, new, token);
                 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    layout::{Geometry, Kind, Slot, value_sum},
+    layout::{Geometry, Kind, Slot, body_sum},
     lock::Wait,
     write::Draft,
     *,
@@ -36,7 +36,7 @@ fn open(folder: &Path) -> Store {
 }
 
 fn record(value: &[u8]) -> NewRecord<'_> {
-    NewRecord { value, format: 0, expires_at: Millis::NEVER }
+    NewRecord::new(value, 0, Millis::NEVER)
 }
 
 fn put(store: &Store, key: &str, value: &str) -> Put {
@@ -89,8 +89,11 @@ fn publish_without_stamp(store: &Store, key: &str, value: &str, shard_epoch: u32
         hash,
         key: key.as_bytes(),
         value: value.as_bytes(),
-        value_sum: value_sum(value.as_bytes()),
+        head: &[],
+        body_sum: body_sum(value.as_bytes()),
         expires_at: u64::MAX,
+        stale_millis: 0,
+        made_at: u64::MAX,
         shard_epoch,
         group_word: 0,
         clear_epoch: store.clear_epoch(),
@@ -516,18 +519,26 @@ fn slots_and_headers_come_apart_as_they_were_put_together() {
         kind: Kind::Manifest,
         format: 9,
         key_bytes: 77,
+        head_words: 255,
         value_bytes: u32::MAX,
+        stale_millis: u32::MAX,
         hash: 1,
         generation: 2,
         group_word: 9,
         version: 3,
         expires_at: 4,
+        made_at: 0xabc_dead_beef,
         shard_epoch: 5,
         clear_epoch: 6,
     };
     let words = header.to_words(42);
     assert_eq!(super::layout::RecordHeader::from_words(&words), Some(header));
     assert_eq!(super::layout::checksum(&words, 42), words[7]);
+    for (expires_at, made_at) in [(u64::MAX, u64::MAX), (u64::MAX, 7), (7, u64::MAX)] {
+        let header = super::layout::RecordHeader { expires_at, made_at, ..header };
+        let words = header.to_words(42);
+        assert_eq!(super::layout::RecordHeader::from_words(&words), Some(header));
+    }
     for bit in 0..64 * 7 {
         let mut flipped = words;
         flipped[bit / 64] ^= 1 << (bit % 64);

@@ -1,5 +1,7 @@
 //! What the store takes and returns.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::clock::Millis;
@@ -18,6 +20,27 @@ pub struct StoreRecord {
     pub format: u8,
     /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
     pub expires_at: Millis,
+    /// When it was made, on the boot-time line; [`Millis::NEVER`] where that is not known.
+    pub made_at: Millis,
+    pub(super) head: Option<Box<[u8]>>,
+    pub(super) stale_millis: u32,
+}
+
+impl StoreRecord {
+    /// How long before its end it is stale.
+    pub fn stale(&self) -> Duration {
+        Duration::from_millis(self.stale_millis.into())
+    }
+
+    /// The head it was stored with.
+    pub fn head(&self) -> &[u8] {
+        self.head.as_deref().unwrap_or_default()
+    }
+
+    /// True where it is stale or over at this point of the boot-time line.
+    pub fn is_stale(&self, now: Millis) -> bool {
+        is_stale(self.expires_at, self.stale(), now)
+    }
 }
 
 /// How full a store is. Approximate: read without waiting while others write.
@@ -59,6 +82,49 @@ pub struct NewRecord<'a> {
     pub format: u8,
     /// When it ends, on the boot-time line; [`Millis::NEVER`] for none.
     pub expires_at: Millis,
+    /// How long before its end it is stale. Above 49 days it ends earlier instead, so that it is
+    /// stale from the same point on.
+    pub stale: Duration,
+    /// When it was made, on the boot-time line; [`Millis::NEVER`] where that is not known.
+    pub made_at: Millis,
+    /// Bytes that are stored and returned with it, beside the value: a multiple of 8, at most
+    /// 2,040. What is longer is not stored.
+    pub head: &'a [u8],
+    /// In a fill: live records give way that were made until then, on the boot-time line, or of
+    /// which that is not known, also where they are not stale. Zero for none.
+    pub replaces: Millis,
+}
+
+impl<'a> NewRecord<'a> {
+    /// A record that is never stale, of unknown age, without a head.
+    pub const fn new(value: &'a [u8], format: u8, expires_at: Millis) -> Self {
+        let (stale, made_at) = (Duration::ZERO, Millis::NEVER);
+        Self { value, format, expires_at, stale, made_at, head: &[], replaces: Millis(0) }
+    }
+
+    /// End and stale span as a record holds them.
+    pub(super) fn span(&self) -> (Millis, u32) {
+        if self.expires_at == Millis::NEVER {
+            return (Millis::NEVER, 0);
+        }
+        let stale = u64::try_from(self.stale.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        let longest = stale.min(u64::from(u32::MAX));
+        (Millis(self.expires_at.0.saturating_sub(stale - longest)), longest as u32)
+    }
+
+    /// True where it is stale or over at this point of the boot-time line.
+    pub(super) fn is_stale(&self, now: Millis) -> bool {
+        is_stale(self.expires_at, self.stale, now)
+    }
+}
+
+/// True where a live record made at `made_at` is to give way to a fill that says `replaces`.
+pub(super) fn is_replaced(made_at: Millis, replaces: Millis) -> bool {
+    replaces != Millis(0) && (made_at == Millis::NEVER || made_at <= replaces)
+}
+
+fn is_stale(expires_at: Millis, stale: Duration, now: Millis) -> bool {
+    expires_at.remaining(now).is_some_and(|left| left <= stale)
 }
 
 /// What a put did. Either way no older record is left and the key's stamp was raised.

@@ -88,7 +88,7 @@ pub(super) fn buffer(count: usize) -> Option<Vec<u8>> {
 ///
 /// # Panics
 /// Where `words` or the capacity is too short.
-#[inline]
+#[inline(always)]
 pub(super) fn append(words: &[AtomicU64], count: usize, target: &mut Vec<u8>) {
     let start = target.len();
     assert!(words.len() >= count.div_ceil(8) && target.capacity() - start >= count, "room");
@@ -133,7 +133,7 @@ pub(super) fn append(words: &[AtomicU64], count: usize, target: &mut Vec<u8>) {
 }
 
 /// True where the bytes at `words` are `bytes`.
-#[inline]
+#[inline(always)]
 pub(super) fn equal(words: &[AtomicU64], bytes: &[u8]) -> bool {
     if words.len() < bytes.len().div_ceil(8) {
         return false;

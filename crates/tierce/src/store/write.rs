@@ -1,7 +1,7 @@
 //! `put`, `fill` and `delete`: changing what a key's slot says, under the mutex of its shard.
 //!
 //! ```text
-//! put    hash, sum the value | lock | token still current? | room in the active segment
+//! put    hash, sum the body | lock | token still current? | room in the active segment
 //!        | bytes, header, first word | used forward | publish the slot | raise the stamp | unlock
 //! delete lock | empty the key's slots | raise the stamp | unlock
 //!        no lock in time: raise the shard's epoch, then the stamp
@@ -22,11 +22,15 @@ use crate::{
     store::{
         Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreToken,
         index::swap_tagged,
-        layout::{self, Kind, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, Slot, record_bytes},
+        layout::{
+            self, Kind, MAX_HEAD_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, Slot,
+            record_bytes,
+        },
         lock::Wait,
         segment::{self, Status},
         stamps,
         statistics::Count,
+        types::is_replaced,
     },
 };
 
@@ -67,6 +71,15 @@ impl From<Dropped> for Failure {
     }
 }
 
+/// Which live records are in the way of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Live {
+    /// All of them.
+    Any,
+    /// Those that are not stale at this point of the boot-time line, and were made after another.
+    FreshAt(Millis, Millis),
+}
+
 /// A record before it has a place.
 #[derive(Clone, Copy)]
 pub(super) struct Draft<'a> {
@@ -75,8 +88,12 @@ pub(super) struct Draft<'a> {
     pub(super) hash: u64,
     pub(super) key: &'a [u8],
     pub(super) value: &'a [u8],
-    pub(super) value_sum: u64,
+    pub(super) head: &'a [u8],
+    /// Of head and value.
+    pub(super) body_sum: u64,
     pub(super) expires_at: u64,
+    pub(super) stale_millis: u32,
+    pub(super) made_at: u64,
     pub(super) shard_epoch: u32,
     pub(super) clear_epoch: u32,
     pub(super) group_word: u32,
@@ -111,7 +128,8 @@ impl Store {
     }
 
     /// Stores what was fetched from below, if the key did not change since `token` was taken and
-    /// has no live record. Does not raise the stamp.
+    /// has no live record that is as good: a record that is not stale takes the place of one that
+    /// is. Does not raise the stamp.
     pub fn fill(
         &self,
         hash: KeyHash,
@@ -141,7 +159,7 @@ impl Store {
         self.remove(&Wait::new(self.lock_wait), hash.0)
     }
 
-    fn try_put(
+    pub(super) fn try_put(
         &self,
         wait: &Wait,
         hash: u64,
@@ -167,7 +185,7 @@ impl Store {
                 stamp
             },
             expect,
-            false,
+            None,
         )
     }
 
@@ -183,9 +201,16 @@ impl Store {
             if !self.is_current(hash, token) {
                 return StoreFill::Refused;
             }
+            let now = self.clock.boot();
+            let is_fresh = !record.is_stale(now);
             match self.lookup(hash, key) {
-                Ok(Some(found)) => return StoreFill::Adopted(found),
-                Ok(None) => {}
+                Ok(Some(found))
+                    if !is_fresh
+                        || !found.is_stale(now) && !is_replaced(found.made_at, record.replaces) =>
+                {
+                    return StoreFill::Adopted(found);
+                }
+                Ok(_) => {}
                 Err(_) => return StoreFill::Dropped(Dropped::Io),
             }
             let wait = Wait::new(self.lock_wait);
@@ -201,7 +226,7 @@ impl Store {
                     }
                 },
                 Some(token),
-                true,
+                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any }),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,
@@ -217,8 +242,8 @@ impl Store {
 
     /// Writes a record and runs `publish` with its draft and position, all under the mutex.
     ///
-    /// `expect` must be current there; `only_absent` demands that the key has no live record.
-    /// Both are `Raced` otherwise.
+    /// `expect` must be current there, and the key must have no live record of the kind
+    /// `unless`. Both are `Raced` otherwise.
     #[allow(clippy::too_many_arguments)]
     fn store_record<T>(
         &self,
@@ -228,16 +253,20 @@ impl Store {
         record: &NewRecord<'_>,
         publish: impl Fn(&Draft<'_>, u64) -> T,
         expect: Option<StoreToken>,
-        only_absent: bool,
+        unless: Option<Live>,
     ) -> Result<T, Dropped> {
         if self.is_parked() {
             return Err(Dropped::Parked);
         }
         let value_bytes = record.value.len() as u64;
-        if key.len() > self.geometry.max_key_bytes() || value_bytes > self.geometry.max_value_bytes
-        {
+        let is_too_large = key.len() > self.geometry.max_key_bytes()
+            || value_bytes > self.geometry.max_value_bytes
+            || record.head.len() > MAX_HEAD_BYTES
+            || !record.head.len().is_multiple_of(8);
+        if is_too_large {
             return Err(Dropped::TooLarge);
         }
+        let (expires_at, stale_millis) = record.span();
         self.fetch_for_change(hash);
         let shard = self.geometry.shard_of(hash);
         let mut draft = Draft {
@@ -246,22 +275,26 @@ impl Store {
             hash,
             key,
             value: record.value,
-            value_sum: 0,
-            expires_at: record.expires_at.0,
+            head: record.head,
+            body_sum: 0,
+            expires_at: expires_at.0,
+            stale_millis,
+            made_at: record.made_at.0,
             shard_epoch: 0,
             clear_epoch: 0,
             group_word: 0,
         };
-        let remaining = (record.expires_at != Millis::NEVER)
-            .then(|| record.expires_at.0.saturating_sub(self.clock.boot().0));
+        let remaining =
+            (expires_at != Millis::NEVER).then(|| expires_at.0.saturating_sub(self.clock.boot().0));
         let class = self.geometry.class_of(remaining);
         let mut manifest = Vec::new();
-        if record_bytes(key.len(), value_bytes) > self.geometry.largest_record() {
+        if record_bytes(key.len(), record.head.len(), value_bytes) > self.geometry.largest_record()
+        {
             manifest = self.write_extents(wait, shard, class, &draft)?;
             draft = Draft { kind: Kind::Manifest, value: &manifest, ..draft };
         }
-        let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
-        draft.value_sum = layout::value_sum(draft.value);
+        let bytes = record_bytes(draft.key.len(), draft.head.len(), draft.value.len() as u64);
+        draft.body_sum = layout::body_sum_of(draft.head, draft.value);
         // Also where no tier below is in use: it may come in later, and judges this record too.
         let group_word = self.group_word(key).0;
         _ = self.is_below_in_use();
@@ -280,7 +313,9 @@ impl Store {
                 draft.clear_epoch = token.clear_epoch;
                 draft.group_word = token.group_word;
             }
-            if only_absent && self.has_live(hash, key)? {
+            if let Some(live) = unless
+                && self.has_live(hash, key, live)?
+            {
                 return Err(Dropped::Raced.into());
             }
             let (segment, _) = self.active_segment(shard, class, bytes)?;
@@ -325,7 +360,7 @@ impl Store {
     }
 
     /// Empties the key's slots and raises its stamp, with the mutex or without it.
-    fn remove(&self, wait: &Wait, hash: u64) -> u32 {
+    pub(super) fn remove(&self, wait: &Wait, hash: u64) -> u32 {
         let shard = self.geometry.shard_of(hash);
         let stamp_index = self.geometry.stamp_of(hash);
         let Ok(_guard) = self.lock_shard(shard, wait) else {
@@ -347,11 +382,11 @@ impl Store {
     }
 
     /// True where a slot leads to a live record of this key; its value is not looked at.
-    fn has_live(&self, hash: u64, key: &[u8]) -> Result<bool, Failure> {
+    fn has_live(&self, hash: u64, key: &[u8], which: Live) -> Result<bool, Failure> {
         for slot in self.set(self.geometry.set_of(hash)) {
             let mut word = Slot(slot.load(Ordering::Acquire));
             while word.has_tag_of(hash) {
-                if self.names_live(word, hash, key)? {
+                if self.names_live(word, hash, key, which)? {
                     return Ok(true);
                 }
                 // The evictor may have moved the record under the look at it.
@@ -365,7 +400,7 @@ impl Store {
         Ok(false)
     }
 
-    fn names_live(&self, word: Slot, hash: u64, key: &[u8]) -> Result<bool, Failure> {
+    fn names_live(&self, word: Slot, hash: u64, key: &[u8], which: Live) -> Result<bool, Failure> {
         let Some((segment, left)) = self.geometry.locate(word.position()) else {
             return Ok(false);
         };
@@ -384,7 +419,13 @@ impl Store {
             && header.key_bytes as usize == key.len()
             && shard.is_current(&header, self.state.clear_epoch())
             && self.state.is_group_current(GroupWord(header.group_word))
-            && !self.has_expired(&header);
+            && !self.has_expired(&header)
+            && match which {
+                Live::Any => true,
+                Live::FreshAt(now, replaces) => {
+                    !header.is_stale(now) && !is_replaced(Millis(header.made_at), replaces)
+                }
+            };
         Ok(is_live && opened.key_is(key).map_err(failed)?)
     }
 
@@ -472,7 +513,7 @@ impl Store {
     ) -> Result<u64, Failure> {
         let entry = self.segment(segment);
         let used = entry.used.load(Ordering::Relaxed);
-        let bytes = record_bytes(draft.key.len(), draft.value.len() as u64);
+        let bytes = record_bytes(draft.key.len(), draft.head.len(), draft.value.len() as u64);
         let end = u64::from(used) + bytes;
         debug_assert!(bytes >= RECORD_HEADER_BYTES);
         if end > u64::from(self.geometry.segment_bytes) {
@@ -488,12 +529,15 @@ impl Store {
             kind: draft.kind,
             format: draft.format,
             key_bytes: draft.key.len() as u32,
+            head_words: (draft.head.len() / 8) as u8,
             value_bytes: draft.value.len() as u32,
+            stale_millis: draft.stale_millis,
             hash: draft.hash,
             generation: entry.generation.load(Ordering::Relaxed),
             version,
             group_word: draft.group_word,
             expires_at: draft.expires_at,
+            made_at: draft.made_at,
             shard_epoch: draft.shard_epoch,
             clear_epoch: draft.clear_epoch,
         };
@@ -503,8 +547,9 @@ impl Store {
             self.present.reach(&self.mapping, segment, begin, end as u32, most);
         }
         let position = begin + u64::from(used);
-        let words = header.to_words(draft.value_sum);
-        if let Err(error) = self.media().write(position, &words, draft.key, draft.value) {
+        let words = header.to_words(draft.body_sum);
+        let parts = [draft.key, draft.head, draft.value];
+        if let Err(error) = self.media().write(position, &words, parts) {
             self.io_failed(&error);
             // What was written of it is not trusted to be there: go on in another segment.
             entry.seal(owner);

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "redis")]
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Fill, Record, Tier, Usage};
+use super::{Extras, Fill, Record, Tier, Usage};
 use crate::{
     clock::{Clock, Millis},
     codec::Format,
@@ -126,18 +126,22 @@ impl SharedTier {
         }
     }
 
-    /// Keeps a record fetched from below or loaded, unless the key changed since the mark.
+    /// Keeps a record fetched from below or loaded, unless the key changed since the mark. It takes
+    /// the place of what is stale, or at least `over` old.
     pub(crate) fn fill_marked(
         &self,
         mark: SharedMark,
         key: &[u8],
         record: &Record,
+        over: Option<Duration>,
     ) -> Result<Fill> {
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(Fill::Dropped);
         }
-        let new = self.new_record(record);
+        let head = head_of(record);
+        let replaces = over.map_or(Millis(0), |over| self.clock.boot().before(over));
+        let new = NewRecord { replaces, ..self.new_record(record, &head) };
         Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
             StoreFill::Adopted(record) => Fill::Adopted(self.record(record)?),
@@ -159,13 +163,14 @@ impl SharedTier {
         alone: bool,
     ) -> Changed {
         let expected = alone.then_some(mark.token);
+        let head = head_of(record);
         self.store.change(|view| {
             if !mark.is_of(view) {
                 // Nothing is known of what changed in this store since the mark.
                 let stamp = view.store().delete(view.store().hash(key), key);
                 return Changed { stamp, keep: false };
             }
-            let put = view.store().put(mark.hash, key, self.new_record(record), expected);
+            let put = view.store().put(mark.hash, key, self.new_record(record, &head), expected);
             let (stamp, raced) = match put {
                 Put::Stored { stamp } => (stamp, false),
                 Put::Removed { stamp, why } => (stamp, why == Dropped::Raced),
@@ -179,6 +184,13 @@ impl SharedTier {
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
     pub(crate) fn delete(&self, key: &[u8]) {
         self.store.change(|view| view.store().delete(view.store().hash(key), key));
+    }
+
+    /// Makes what the key has stale, or removes it where it may not be served stale, and raises its
+    /// stamp. Never fails, bounded as [`delete`](Self::delete).
+    #[allow(dead_code)]
+    pub(crate) fn expire(&self, key: &[u8]) {
+        self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
 
     /// Removes everything. Never fails.
@@ -249,9 +261,20 @@ impl SharedTier {
         }
     }
 
-    fn new_record<'a>(&self, record: &'a Record) -> NewRecord<'a> {
-        let expires_at = record.ttl.map_or(Millis::NEVER, |ttl| self.clock.boot().after(ttl));
-        NewRecord { value: &record.value, format: record.format as u8, expires_at }
+    fn new_record<'a>(&self, record: &'a Record, head: &'a [u8]) -> NewRecord<'a> {
+        let now = self.clock.boot();
+        let expires_at = record.ttl.map_or(Millis::NEVER, |ttl| now.after(ttl));
+        NewRecord {
+            stale: record.stale,
+            // Made before this host began to count: not known.
+            made_at: record
+                .age
+                .map(|age| now.before(age))
+                .filter(|at| at.0 > 0)
+                .unwrap_or(Millis::NEVER),
+            head,
+            ..NewRecord::new(&record.value, record.format as u8, expires_at)
+        }
     }
 
     fn record(&self, found: StoreRecord) -> Result<Record> {
@@ -262,9 +285,20 @@ impl SharedTier {
             )
             .in_tier(TierKind::Shared)
         })?;
-        let ttl = found.expires_at.remaining(self.clock.boot());
-        Ok(Record { age: None, ..Record::new(found.value, format, ttl) })
+        let now = self.clock.boot();
+        let age = (found.made_at != Millis::NEVER)
+            .then(|| Duration::from_millis(now.0.saturating_sub(found.made_at.0)));
+        Ok(Record {
+            stale: found.stale(),
+            age,
+            extras: Extras::from_head(found.head()).map(Arc::new),
+            ..Record::new(found.value, format, found.expires_at.remaining(now))
+        })
     }
+}
+
+fn head_of(record: &Record) -> Vec<u8> {
+    record.extras.as_deref().map_or(Vec::new(), Extras::to_head)
 }
 
 impl Tier for SharedTier {

@@ -84,7 +84,13 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn fill_marked(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Fill> {
+    pub(crate) fn fill_marked(
+        &self,
+        _: SharedMark,
+        _: &[u8],
+        _: &Record,
+        _: Option<Duration>,
+    ) -> Result<Fill> {
         match *self {}
     }
 
@@ -93,6 +99,11 @@ impl SharedTier {
     }
 
     pub(crate) fn delete(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn expire(&self, _: &[u8]) {
         match *self {}
     }
 

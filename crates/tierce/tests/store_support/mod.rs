@@ -44,7 +44,7 @@ pub(crate) fn open(options: &StoreOptions) -> Store {
 
 /// A record without an end.
 pub(crate) fn record(value: &[u8]) -> NewRecord<'_> {
-    NewRecord { value, format: 1, expires_at: Millis::NEVER }
+    NewRecord::new(value, 1, Millis::NEVER)
 }
 
 /// Puts, and demands that it was stored.

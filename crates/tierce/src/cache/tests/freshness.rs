@@ -21,8 +21,8 @@ use crate::{
     tiering::{TierKind, Tiering},
 };
 
-/// Where the tests of this file run: what a tier below L1 knows of staleness is its own business.
-const TIERINGS: [Tiering; 1] = [Tiering::L1];
+/// The tierings that need no server.
+const TIERINGS: [Tiering; 3] = [Tiering::L1, Tiering::L2, Tiering::L1L2];
 
 /// Fresh for 10 s; then stale for 5 s where somebody else loads, and for 20 s where loads fail.
 fn rules() -> Freshness {
@@ -490,4 +490,132 @@ fn a_read_of_many_tells_stale_absent_and_fresh_apart() {
     // The load of the absent key was a miss too.
     assert_eq!((stats.hits, stats.negative_hits, stats.misses), (2, 1, 2));
     assert_eq!(stats.tier(TierKind::Memory).unwrap().hits, 2);
+}
+
+#[test]
+fn what_is_expired_is_stale_at_once_and_stays_so_for_all_its_time() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = cache(&host, tiering);
+        cache.set("a", bytes("1")).unwrap();
+        host.time.advance(secs(1));
+        cache.expire("a").unwrap();
+        assert_eq!(cache.get("a"), None, "{tiering}");
+        let answer = cache.get_with("a", &stale()).unwrap();
+        assert_eq!((answer.value, answer.is_stale, answer.age), (bytes("1"), true, Some(secs(1))));
+        assert!(failing(&cache).unwrap().is_stale, "{tiering}");
+        host.time.advance(secs(19));
+        assert!(failing(&cache).unwrap().is_stale, "{tiering}");
+        host.time.advance(secs(1));
+        assert!(failing(&cache).is_err(), "stale for 20 s: {tiering}");
+        assert!(cache.get_with("a", &stale()).is_some(), "until its end: {tiering}");
+        host.time.advance(secs(9));
+        assert_eq!(cache.get_with("a", &stale()), None, "{tiering}");
+    }
+}
+
+#[test]
+fn what_has_no_stale_window_is_gone_when_it_is_expired() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = host.cache(tiering);
+        cache.set("a", bytes("1")).unwrap();
+        cache.expire("a").unwrap();
+        cache.expire("never there").unwrap();
+        assert_eq!(cache.get_with("a", &stale()), None, "{tiering}");
+    }
+}
+
+#[test]
+fn a_load_from_before_an_expiry_does_not_make_its_key_fresh() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = cache(&host, tiering);
+        cache.set("a", bytes("1")).unwrap();
+        host.time.advance(secs(11));
+        let loaded = cache.get_or_load("a", |_| {
+            cache.expire("a").unwrap();
+            io::Result::Ok(bytes("2"))
+        });
+        assert_eq!(loaded.unwrap(), bytes("2"), "its own caller");
+        assert_eq!(cache.get("a"), None, "{tiering}");
+        assert_eq!(cache.get_with("a", &stale()).unwrap().value, bytes("1"), "{tiering}");
+    }
+}
+
+#[test]
+fn who_comes_after_an_expiry_does_not_join_a_load_from_before_it() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = cache(&host, tiering);
+        cache.set("a", bytes("1")).unwrap();
+        host.time.advance(secs(11));
+        while_loading(&cache, Ok(bytes("2")), || {
+            cache.expire("a").unwrap();
+            let none = LoadOptions::new()
+                .freshness(Freshness::new().stale_while_revalidate(Duration::ZERO));
+            let load = |_: &[u8]| io::Result::Ok(bytes("3"));
+            let answer = cache.get_or_load_with("a", &none, load).unwrap();
+            assert_eq!((answer.value, answer.origin), (bytes("3"), Origin::Loaded), "{tiering}");
+        });
+        assert_eq!(cache.get("a"), Some(bytes("3")), "{tiering}");
+    }
+}
+
+#[test]
+fn an_expiry_by_another_process_is_seen_at_once() {
+    for tiering in [Tiering::L2, Tiering::L1L2] {
+        let host = Host::new();
+        let (one, other) = (cache(&host, tiering), cache(&host, tiering));
+        one.set("a", bytes("1")).unwrap();
+        assert_eq!(other.get("a"), Some(bytes("1")));
+        one.expire("a").unwrap();
+        assert_eq!(other.get("a"), None, "{tiering}");
+        assert!(failing(&other).unwrap().is_stale, "{tiering}");
+    }
+}
+
+#[test]
+fn what_another_process_refreshed_is_found_before_the_loader_is_asked() {
+    let host = Host::new();
+    let (one, other) = (cache(&host, Tiering::L1L2), cache(&host, Tiering::L1L2));
+    one.set("a", bytes("1")).unwrap();
+    assert_eq!(other.get("a"), Some(bytes("1")));
+    host.time.advance(secs(11));
+    one.get_or_load("a", |_| io::Result::Ok(bytes("2"))).unwrap();
+    let answer = failing(&other).unwrap();
+    assert_eq!((answer.value, answer.is_stale), (bytes("2"), false));
+    assert_eq!(answer.origin, Origin::Tier(TierKind::Shared));
+    // And it took the place of the stale copy.
+    assert_eq!(other.get_entry("a").unwrap().origin, Origin::Tier(TierKind::Memory));
+}
+
+#[test]
+fn while_another_process_refreshes_the_stale_value_serves() {
+    let host = Host::new();
+    let (one, other) = (cache(&host, Tiering::L1L2), cache(&host, Tiering::L1L2));
+    one.set("a", bytes("1")).unwrap();
+    host.time.advance(secs(11));
+    while_loading(&one, Ok(bytes("2")), || {
+        let answer = failing(&other).unwrap();
+        assert_eq!((answer.value, answer.is_stale), (bytes("1"), true));
+        assert_eq!((other.stats().loads, other.stats().stale_served), (0, 1));
+    });
+    assert_eq!(other.get("a"), Some(bytes("2")));
+}
+
+#[test]
+fn the_age_of_a_value_counts_from_where_it_was_made() {
+    let host = Host::new();
+    let (one, other) = (cache(&host, Tiering::L1L2), cache(&host, Tiering::L1L2));
+    one.get_or_load("a", |_| {
+        host.time.advance(secs(2));
+        io::Result::Ok(bytes("1"))
+    })
+    .unwrap();
+    host.time.advance(secs(3));
+    for origin in [TierKind::Shared, TierKind::Memory] {
+        let answer = other.get_entry("a").unwrap();
+        assert_eq!((answer.origin, answer.age), (Origin::Tier(origin), Some(secs(5))));
+    }
 }

@@ -4,7 +4,9 @@
 #![cfg(feature = "shared")]
 
 mod freshness;
+mod loading;
 mod loads;
+mod overtaken;
 mod races;
 mod retiering;
 mod verbs;
@@ -59,6 +61,15 @@ impl Host {
 /// A loader that fails.
 fn down(_: &[u8]) -> io::Result<Bytes> {
     Err(io::Error::other("origin is down"))
+}
+
+/// Waits for what another thread is about to do.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < secs(20), "{what}: not within 20 s");
+        std::thread::yield_now();
+    }
 }
 
 const fn secs(secs: u64) -> Duration {

@@ -183,8 +183,8 @@ impl Walk<'_> {
             ));
         }
         let Some(header) = RecordHeader::from_words(&words) else {
-            let (kind, reserved) = ((words[0] >> 16) as u8, words[1] >> 32);
-            return Err(format!("kind {kind}, reserved {reserved:#x}: no record of this version"));
+            let kind = (words[0] >> 16) as u8;
+            return Err(format!("kind {kind}: no record of this version"));
         };
         if header.generation != self.entry.generation {
             let (found, wanted) = (header.generation, self.entry.generation);
@@ -217,7 +217,7 @@ impl Walk<'_> {
             .find(|at| {
                 let words = bytes.words(*at as usize);
                 words[0] as u16 == RECORD_MAGIC
-                    && words[3] == self.entry.generation
+                    && RecordHeader::generation_of(&words) == self.entry.generation
                     && self
                         .header(bytes, *at, used - at)
                         .is_ok_and(|header| self.fault(bytes, *at, &header).is_none())
@@ -228,7 +228,7 @@ impl Walk<'_> {
     /// What is wrong with the bytes of a record whose header can be read.
     fn fault(&self, bytes: &Bytes, offset: u64, header: &RecordHeader) -> Option<String> {
         let words = bytes.words(offset as usize);
-        let made = layout::checksum(&words, layout::value_sum(value(bytes, offset, header)));
+        let made = layout::checksum(&words, layout::body_sum(body(bytes, offset, header)));
         if made != words[7] {
             return Some(format!(
                 "its checksum is {:#018x}, its bytes make {made:#018x}",
@@ -358,7 +358,7 @@ impl Walk<'_> {
                 return wrong(format!("piece {number} is not at byte {at}"));
             }
             sum = sum.saturating_add(piece.bytes);
-            records += record_bytes(0, piece.bytes);
+            records += record_bytes(0, 0, piece.bytes);
         }
         if sum != total {
             return wrong(format!("its pieces have {sum} bytes, the value has {total}"));
@@ -371,7 +371,8 @@ impl Walk<'_> {
     fn torn(&self, bytes: &Bytes, used: u64) -> Option<StoreFinding> {
         let words = bytes.words(used as usize);
         // Zeros are of generation 0; no header has a deadline of 0.
-        let is_begun = words[3] == self.entry.generation && words[5] != 0;
+        let is_begun =
+            RecordHeader::generation_of(&words) == self.entry.generation && words[5] != 0;
         is_begun.then(|| StoreFinding {
             severity: StoreSeverity::Torn,
             place: StorePlace::Record { segment: self.segment },
@@ -408,6 +409,12 @@ enum Pieces {
     /// One was evicted: readers take the value for a miss.
     Incomplete,
     Wrong(String),
+}
+
+/// Head and value of a record that lies within `bytes`.
+fn body<'a>(bytes: &'a Bytes, offset: u64, header: &RecordHeader) -> &'a [u8] {
+    let at = (offset + header.head_offset()) as usize;
+    bytes.0.get(at..at + header.body_bytes()).unwrap_or_default()
 }
 
 /// The value of a record that lies within `bytes`.

@@ -1,0 +1,346 @@
+//! Leading a load: the turn on this host, a last look at the tiers, the loader, and what it
+//! returns into the tiers.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Answer, Inner, Loaded, Origin,
+    answer::Content,
+    change::needs_bytes,
+    freshness::{Life, Rules},
+    load::{Call, Landing},
+    plan::Plan,
+    read::{Draft, Found, Marks},
+};
+use crate::{
+    Bytes,
+    error::{Error, ErrorKind, Result},
+    load::{Lead, LoadContext, LoadReason},
+    metrics::{CacheCounter, nanoseconds},
+    tier::{Extras, Fill, Record, Turn, Turns},
+    tiering::TierKind,
+};
+
+/// How long word that there is no value is kept which is to be kept for no time: just so that it
+/// takes the place of a stale value.
+const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
+
+/// What came of leading a load.
+enum Led<V> {
+    /// A tier has by now what the call may be given.
+    Found(Found<V>),
+    /// The loader's answer, and when it began.
+    Loaded(Option<V>, Instant),
+    /// Another process loads, and until then this serves.
+    Stale(Found<V>),
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Leads a load on this thread, and lands it.
+    pub(super) fn lead_here(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Answer<Option<V>>> {
+        let panicking = OnPanic(|| self.metrics.miss());
+        let led = self.lead(self.plan.load(), key, call, &lead, load);
+        std::mem::forget(panicking);
+        match led {
+            Ok(Led::Found(found)) => {
+                let made = found.age.and_then(|age| Instant::now().checked_sub(age));
+                lead.land(Ok(Landing::Done { value: found.value.clone(), made }));
+                self.count_hit(&found);
+                Ok(found.into_answer())
+            }
+            Ok(Led::Loaded(value, made)) => {
+                lead.land(Ok(Landing::Done { value: value.clone(), made: Some(made) }));
+                self.metrics.miss();
+                let age = Some(made.elapsed());
+                Ok(Answer { value, origin: Origin::Loaded, is_stale: false, age })
+            }
+            Ok(Led::Stale(found)) => {
+                lead.land(Ok(Landing::Elsewhere));
+                self.count_hit(&found);
+                Ok(found.into_answer())
+            }
+            Err(error) => {
+                lead.land(Err(error.clone()));
+                self.fall_back(key, call, call.rules.stale_if_error, error)
+            }
+        }
+    }
+
+    /// Leads a load on a thread of the cache, and lands it: for those who wait, or for nobody.
+    pub(super) fn lead_away(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) {
+        let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
+            Ok(Led::Found(found)) => {
+                let made = found.age.and_then(|age| Instant::now().checked_sub(age));
+                Ok(Landing::Done { value: found.value, made })
+            }
+            Ok(Led::Loaded(value, made)) => Ok(Landing::Done { value, made: Some(made) }),
+            Ok(Led::Stale(_)) => Ok(Landing::Elsewhere),
+            Err(error) => Err(error),
+        };
+        lead.land(landing);
+    }
+
+    /// Waits for its turn on this host, looks once more, then in L3, then loads.
+    fn lead(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        // Marks of this flight's own, and a second look under them: the flight before this one
+        // may have landed between our miss and our turn.
+        // So may the load of another process for which this one waited.
+        let serves_stale = call.while_revalidated().is_some();
+        let turns = self.turns(plan, key, call, serves_stale);
+        let (mut marks, _lease) = loop {
+            let turn = self.turn(turns.as_ref(), call)?;
+            let others_load = turns.as_ref().is_some_and(Turns::has_waited);
+            if others_load
+                && !matches!(turn, Turn::Mine(_))
+                && serves_stale
+                && let Some(stale) = call.while_revalidated()
+            {
+                return Ok(Led::Stale(stale.clone()));
+            }
+            let marks = self.marks(plan, key);
+            if let Some(found) = self.look_near(plan, key) {
+                if call.accepts(&found) {
+                    return Ok(Led::Found(found));
+                }
+                call.consider(found);
+            }
+            if let Some(found) = self.look_shared(plan, key, &marks) {
+                if call.accepts(&found) {
+                    return Ok(Led::Found(found));
+                }
+                call.consider(found);
+            }
+            match turn {
+                Turn::Mine(lease) => break (marks, Some(lease)),
+                Turn::Alone => break (marks, None),
+                Turn::Over => {}
+            }
+        };
+        let found = self.find_remote(plan, key, &mut marks);
+        if call.reason != Some(LoadReason::Ahead) {
+            // The loader has a histogram of its own.
+            self.read_ended(call.began);
+        }
+        if let Some(found) = found {
+            if call.accepts(&found) {
+                return Ok(Led::Found(found));
+            }
+            call.remote = Some((found.clone(), marks.judge()));
+            call.consider(found);
+        }
+        let is_current = |began| self.is_current(self.plan.load(), began);
+        if call.reason != Some(LoadReason::Asked)
+            && let Some(remembered) = self.failures.recall(key, is_current)
+        {
+            return Err(remembered.error);
+        }
+        let reason = call.reason.unwrap_or(match &call.best {
+            None => LoadReason::Miss,
+            Some(found) if found.is_fresh() => LoadReason::MaxAge,
+            Some(_) => LoadReason::Stale,
+        });
+        let (made, made_at) = (Instant::now(), self.clock.coarse());
+        let loaded = self.call_loader(key, call, lead, &marks, reason, load)?;
+        let cost = made.elapsed();
+        let Loaded { content, ttl, weight, validator } = loaded;
+        let (value, validator) = match content {
+            Content::Value(value) => (Some(value), validator.unwrap_or_default()),
+            Content::Absent => (None, Bytes::new()),
+            Content::NotModified => {
+                let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
+                (Some(value.clone()), validator.unwrap_or(known))
+            }
+        };
+        let life = self.life_of_loaded(call, value.is_some(), ttl);
+        let Some(life) = life else { return Ok(Led::Loaded(value, made)) };
+        if !lead.begin_filing() {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            return Ok(Led::Loaded(value, made));
+        }
+        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(made_at.0));
+        // What the call found too old must not outlive what it loaded in its stead.
+        let over = (reason != LoadReason::Miss).then_some(made_at);
+        let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
+        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
+        let value = self.keep(plan, key, draft, &marks)?;
+        Ok(Led::Loaded(value, made))
+    }
+
+    /// Runs the loader, and remembers whether it failed.
+    fn call_loader(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        marks: &Marks,
+        reason: LoadReason,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
+        let token = lead.token().until(call.rules.hard_timeout);
+        let mut context = LoadContext::new(key, reason, token);
+        if let Some((value, validator)) = call.known() {
+            context = context.with_stale(value, validator);
+        }
+        self.metrics.count(CacheCounter::Loads);
+        let failed = |error: &Error| {
+            self.metrics.count(CacheCounter::LoadFailures);
+            if let Some(backoff) = call.rules.failure_backoff {
+                self.failures.remember(key, marks.filed(), error, backoff);
+            }
+        };
+        let failure = OnPanic(|| {
+            failed(&Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked"));
+        });
+        let begin = Instant::now();
+        let at_work = lead.at_work();
+        let loaded = load(&context);
+        drop(at_work);
+        std::mem::forget(failure);
+        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
+        match &loaded {
+            Ok(_) => self.failures.forget(key),
+            Err(error) => failed(error),
+        }
+        loaded
+    }
+
+    /// How long a loaded value lives; `None` where it is not to be kept.
+    fn life_of_loaded(
+        &self,
+        call: &Call<'_, V>,
+        is_present: bool,
+        ttl: Option<Duration>,
+    ) -> Option<Life> {
+        let rules = &call.rules;
+        let rules = if is_present {
+            Rules { ttl: ttl.or(rules.ttl), ..*rules }
+        } else {
+            let mut ttl = ttl.unwrap_or(rules.negative_ttl);
+            if call.best.is_some() {
+                ttl = ttl.max(SHORTEST_NEGATIVE);
+            }
+            rules.without_windows(ttl)
+        };
+        (rules.ttl != Some(Duration::ZERO)).then(|| rules.life(&self.jitter))
+    }
+
+    /// The way to this call's turn to load, where the processes of the host take turns. One that has
+    /// a stale value to serve only asks whether another process loads.
+    fn turns(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        serves_stale: bool,
+    ) -> Option<Turns> {
+        let options = call.options;
+        if options.freshness.keeps_nothing() {
+            // What is not kept is of no use to others.
+            return None;
+        }
+        let patience =
+            if serves_stale { Duration::ZERO } else { options.wait.unwrap_or(self.load_wait) };
+        self.lowers.shared.in_force(plan)?.turns(key, patience)
+    }
+
+    fn turn<'a>(&self, turns: Option<&'a Turns>, call: &Call<'_, V>) -> Result<Turn<'a>> {
+        let Some(turns) = turns else { return Ok(Turn::Alone) };
+        let waited = turns.has_waited();
+        let turn = turns.ask(|| call.options.check.as_deref().map_or(Ok(()), |check| check()));
+        if !waited && turns.has_waited() {
+            self.metrics.count(CacheCounter::LoadWaits);
+        }
+        turn
+    }
+
+    /// Puts a loaded value into the tiers, lowest first, as far as the marks allow. Returns the
+    /// value that the tiers agree on: that of another process or host, where it was first.
+    pub(super) fn keep(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut draft: Draft<V>,
+        marks: &Marks,
+    ) -> Result<Option<V>> {
+        if !needs_bytes(plan) {
+            let value = draft.value.clone();
+            if !self.file(plan, key, draft, marks) {
+                self.metrics.count(CacheCounter::LoadsNotStored);
+            }
+            return Ok(value);
+        }
+        let change = self.begin_change(plan, key);
+        let record = match self.record(&draft) {
+            Ok(record) => Record { change: change.map_or(0, |change| change.number()), ..record },
+            Err(error) => {
+                self.end_change(plan, key, change);
+                return Err(error);
+            }
+        };
+        let filled = marks
+            .remote()
+            .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
+        draft.record = Some(record);
+        match filled {
+            Some(Fill::Refused) => {
+                self.metrics.count(CacheCounter::LoadsNotStored);
+                self.end_change(plan, key, change);
+                return Ok(draft.value);
+            }
+            Some(Fill::Adopted(theirs)) => {
+                if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
+                    draft = Draft { over: draft.over, ..theirs };
+                }
+            }
+            Some(Fill::Stored | Fill::Dropped) | None => {}
+        }
+        let kept = self.keep_above_remote(plan, key, draft, marks);
+        self.end_change(plan, key, change);
+        if kept.refused {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+        }
+        Ok(kept.value)
+    }
+}
+
+impl<V: Clone> Call<'_, V> {
+    /// The value that a load is to replace, and by what its loader knows it.
+    fn known(&self) -> Option<(&V, Bytes)> {
+        let best = self.best.as_ref()?;
+        let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
+        Some((best.value.as_ref()?, validator.unwrap_or_default()))
+    }
+}
+
+/// The error of a loader that keeps a value where there is none.
+fn nothing_to_keep() -> Error {
+    Error::new(ErrorKind::Loader, "the loader says not modified, and was given no value")
+}
+
+/// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
+struct OnPanic<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
