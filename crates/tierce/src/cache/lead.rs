@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Bytes,
+    clock::Millis,
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
     metrics::{CacheCounter, nanoseconds},
@@ -26,7 +27,7 @@ use crate::{
 const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
 
 /// What came of leading a load.
-enum Led<V> {
+pub(super) enum Led<V> {
     /// A tier has by now what the call may be given.
     Found(Found<V>),
     /// The loader's answer, and when it began.
@@ -47,6 +48,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let panicking = OnPanic(|| self.metrics.miss());
         let led = self.lead(self.plan.load(), key, call, &lead, load);
         std::mem::forget(panicking);
+        self.land(key, call, lead, led)
+    }
+
+    /// Lands a load, and says what its caller is given.
+    pub(super) fn land(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        led: Result<Led<V>>,
+    ) -> Result<Answer<Option<V>>> {
         match led {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| Instant::now().checked_sub(age));
@@ -117,17 +129,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Ok(Led::Stale(stale.clone()));
             }
             let marks = self.marks(plan, key);
-            if let Some(found) = self.look_near(plan, key) {
-                if call.accepts(&found) {
-                    return Ok(Led::Found(found));
-                }
-                call.consider(found);
-            }
-            if let Some(found) = self.look_shared(plan, key, &marks) {
-                if call.accepts(&found) {
-                    return Ok(Led::Found(found));
-                }
-                call.consider(found);
+            if let Some(found) = self.look_again(plan, key, call, &marks) {
+                return Ok(Led::Found(found));
             }
             match turn {
                 Turn::Mine(lease) => break (marks, Some(lease)),
@@ -135,32 +138,87 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Turn::Over => {}
             }
         };
-        let found = self.find_remote(plan, key, &mut marks);
+        if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
+            return Ok(Led::Found(found));
+        }
+        self.check_failures(key, call)?;
+        let reason = call.reason();
+        let began = self.begins();
+        let loaded = self.call_loader(key, call, lead, &marks, reason, load)?;
+        self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
+    }
+
+    /// A second look in L1 and L2, under marks of the load's own.
+    pub(super) fn look_again(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &Marks,
+    ) -> Option<Found<V>> {
+        for tier in [TierKind::Memory, TierKind::Shared] {
+            let found = match tier {
+                TierKind::Memory => self.look_near(plan, key),
+                _ => self.look_shared(plan, key, marks),
+            };
+            let Some(found) = found else { continue };
+            if call.accepts(&found) {
+                return Some(found);
+            }
+            call.consider(found);
+        }
+        None
+    }
+
+    /// The look in L3, which also gives the licence to fill it.
+    pub(super) fn look_in_remote(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        marks: &mut Marks,
+    ) -> Option<Found<V>> {
+        let found = self.find_remote(plan, key, marks);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
             self.read_ended(call.began);
         }
-        if let Some(found) = found {
-            if call.accepts(&found) {
-                return Ok(Led::Found(found));
-            }
-            call.remote = Some((found.clone(), marks.judge()));
-            call.consider(found);
+        let found = found?;
+        if call.accepts(&found) {
+            return Some(found);
         }
+        call.remote = Some((found.clone(), marks.judge()));
+        call.consider(found);
+        None
+    }
+
+    /// The begin of a load.
+    pub(super) fn begins(&self) -> Began {
+        Began { at: Instant::now(), coarse: self.clock.coarse() }
+    }
+
+    /// The remembered error where the key's loader is to be left alone.
+    pub(super) fn check_failures(&self, key: &[u8], call: &Call<'_, V>) -> Result<()> {
         let is_current = |began| self.is_current(self.plan.load(), began);
-        if call.reason != Some(LoadReason::Asked)
-            && let Some(remembered) = self.failures.recall(key, is_current)
-        {
-            return Err(remembered.error);
+        if call.reason == Some(LoadReason::Asked) {
+            return Ok(());
         }
-        let reason = call.reason.unwrap_or(match &call.best {
-            None => LoadReason::Miss,
-            Some(found) if found.is_fresh() => LoadReason::MaxAge,
-            Some(_) => LoadReason::Stale,
-        });
-        let (made, made_at) = (Instant::now(), self.clock.coarse());
-        let loaded = self.call_loader(key, call, lead, &marks, reason, load)?;
-        let cost = made.elapsed();
+        self.failures.recall(key, is_current).map_or(Ok(()), |remembered| Err(remembered.error))
+    }
+
+    /// Keeps what a loader returned, if its load was not overtaken.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn keep_loaded(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        marks: &Marks,
+        began: Began,
+        loaded: Loaded<V>,
+    ) -> Result<Led<V>> {
+        let (made, cost) = (began.at, began.at.elapsed());
         let Loaded { content, ttl, weight, validator } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
@@ -176,12 +234,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(Led::Loaded(value, made));
         }
-        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(made_at.0));
+        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
-        let over = (reason != LoadReason::Miss).then_some(made_at);
+        let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
         let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
-        let value = self.keep(plan, key, draft, &marks)?;
+        let value = self.keep(plan, key, draft, marks)?;
         Ok(Led::Loaded(value, made))
     }
 
@@ -201,12 +259,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             context = context.with_stale(value, validator);
         }
         self.metrics.count(CacheCounter::Loads);
-        let failed = |error: &Error| {
-            self.metrics.count(CacheCounter::LoadFailures);
-            if let Some(backoff) = call.rules.failure_backoff {
-                self.failures.remember(key, marks.filed(), error, backoff);
-            }
-        };
+        let failed = |error: &Error| self.load_failed(key, call, marks, error);
         let failure = OnPanic(|| {
             failed(&Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked"));
         });
@@ -221,6 +274,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Err(error) => failed(error),
         }
         loaded
+    }
+
+    /// Counts and remembers that a loader failed.
+    pub(super) fn load_failed(&self, key: &[u8], call: &Call<'_, V>, marks: &Marks, error: &Error) {
+        self.metrics.count(CacheCounter::LoadFailures);
+        if let Some(backoff) = call.rules.failure_backoff {
+            self.failures.remember(key, marks.filed(), error, backoff);
+        }
     }
 
     /// How long a loaded value lives; `None` where it is not to be kept.
@@ -323,12 +384,28 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 }
 
 impl<V: Clone> Call<'_, V> {
+    /// Why it loads.
+    pub(super) fn reason(&self) -> LoadReason {
+        self.reason.unwrap_or(match &self.best {
+            None => LoadReason::Miss,
+            Some(found) if found.is_fresh() => LoadReason::MaxAge,
+            Some(_) => LoadReason::Stale,
+        })
+    }
+
     /// The value that a load is to replace, and by what its loader knows it.
     fn known(&self) -> Option<(&V, Bytes)> {
         let best = self.best.as_ref()?;
         let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
         Some((best.value.as_ref()?, validator.unwrap_or_default()))
     }
+}
+
+/// When a load began, on two clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Began {
+    pub(super) at: Instant,
+    coarse: Millis,
 }
 
 /// The error of a loader that keeps a value where there is none.

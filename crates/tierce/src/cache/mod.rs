@@ -14,6 +14,7 @@
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
@@ -55,6 +56,7 @@ mod coherence;
 mod freshness;
 mod lead;
 mod load;
+mod load_many;
 mod loader;
 mod loading;
 mod lower;
@@ -354,6 +356,61 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         let load =
             |context: &LoadContext<'_, V>| load(context.key()).map(Into::into).map_err(failed);
         self.inner.get_or_load(key.as_ref(), options, load)
+    }
+
+    /// The values of `keys`, in their order; calls `load` once for all that are missing.
+    ///
+    /// `load` gets the missing keys and returns as many answers, in their order: values, or `None`
+    /// (or [`Loaded`]s) where there is none. Keys that other callers load already are not asked for:
+    /// this call waits for those loads after its own. Where one of them is given up, `load` is
+    /// called again.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// cache.set("user:7", Bytes::from("Ada"))?;
+    /// let found = cache.get_or_load_many(&["user:7", "user:8", "user:9"], |missing| {
+    ///     assert_eq!(missing, [b"user:8", b"user:9"]);
+    ///     std::io::Result::Ok(vec![Some(Bytes::from("Bob")), None])
+    /// })?;
+    /// assert_eq!(found, [Some(Bytes::from("Ada")), Some(Bytes::from("Bob")), None]);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first that a key had; as [`get_or_load`](Self::get_or_load), but for
+    /// [`ErrorKind::Absent`].
+    pub fn get_or_load_many<K, L, E, F>(&self, keys: &[K], load: F) -> Result<Vec<Option<V>>>
+    where
+        K: AsRef<[u8]>,
+        F: FnMut(&[&[u8]]) -> Result<Vec<L>, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answers = self.get_or_load_many_entries(keys, &LoadOptions::default(), load);
+        answers.into_iter().map(|answer| answer.map(|answer| answer.value)).collect()
+    }
+
+    /// As [`get_or_load_many`](Self::get_or_load_many), with options, and an answer of its own for
+    /// each key.
+    pub fn get_or_load_many_entries<K, L, E, F>(
+        &self,
+        keys: &[K],
+        options: &LoadOptions,
+        mut load: F,
+    ) -> Vec<Result<Answer<Option<V>>>>
+    where
+        K: AsRef<[u8]>,
+        F: FnMut(&[&[u8]]) -> Result<Vec<L>, E>,
+        L: Into<Loaded<V>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        self.inner.get_or_load_many(&keys, options, &mut |missing| {
+            let loaded = load(missing).map_err(failed)?;
+            Ok(loaded.into_iter().map(Into::into).collect())
+        })
     }
 
     /// Calls `load` whatever the tiers have, and puts what it returns in the place of that. Joins a

@@ -4,6 +4,7 @@
 #![cfg(feature = "shared")]
 
 mod freshness;
+mod load_many;
 mod loading;
 mod loads;
 mod overtaken;

@@ -1,0 +1,204 @@
+//! `get_or_load_many`: many keys, and one call of the loader for all of them that are missing.
+//!
+//! Each key has its marks, its flight and its turn on this host, as in a load of its own. A call
+//! first lands all the flights that it leads, and waits for those of others only then: so two calls
+//! that lead each other's keys do not wait for each other in a circle. It does not wait for other
+//! processes: what one of them is loading is loaded here too, and who is first decides the value.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
+
+use super::{
+    Answer, Inner, LoadOptions, Loaded, Origin,
+    change::{check_key, closed},
+    lead::Led,
+    load::{Call, Landing, Step},
+    many::{FoundMany, Sought},
+    plan::Plan,
+    read::{Found, Marks, is_young},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    load::{Entered, Joined, Lead},
+    metrics::{CacheCounter, nanoseconds},
+};
+
+/// What loads many keys.
+type LoadMany<'a, V> = dyn FnMut(&[&[u8]]) -> Result<Vec<Loaded<V>>> + 'a;
+
+/// The answer of each key so far.
+type Answers<V> = Vec<Option<Result<Answer<Option<V>>>>>;
+
+/// A key whose flight this call leads.
+struct Leading<'a, V> {
+    index: usize,
+    call: Call<'a, V>,
+    lead: Lead<Landing<V>>,
+    marks: Marks,
+}
+
+/// A key that another call loads.
+struct Awaited<'a, V> {
+    index: usize,
+    call: Call<'a, V>,
+    joined: Joined<Landing<V>>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn get_or_load_many(
+        &self,
+        keys: &[&[u8]],
+        options: &LoadOptions,
+        load: &mut LoadMany<'_, V>,
+    ) -> Vec<Result<Answer<Option<V>>>> {
+        let mut answers: Answers<V> = Vec::new();
+        answers.resize_with(keys.len(), || None);
+        if let Err(error) = options.freshness.check() {
+            return keys.iter().map(|_| Err(error.clone())).collect();
+        }
+        // Each key once: a second flight of it would wait for the first, which is ours.
+        let mut firsts = HashMap::with_capacity(keys.len());
+        let mut unique = Vec::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            if let Err(error) = check_key(key) {
+                answers[index] = Some(Err(error));
+            } else if let Entry::Vacant(first) = firsts.entry(*key) {
+                first.insert(index);
+                unique.push(index);
+            }
+        }
+        let mut missing = unique;
+        while !missing.is_empty() {
+            let plan = self.plan.load();
+            if !plan.open {
+                missing.drain(..).for_each(|index| answers[index] = Some(Err(closed())));
+                break;
+            }
+            missing = self.load_round(plan, keys, &missing, options, load, &mut answers);
+        }
+        for (index, key) in keys.iter().enumerate() {
+            if answers[index].is_none()
+                && let Some(first) = firsts.get(key)
+            {
+                answers[index] = answers[*first].clone();
+            }
+        }
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(closed()))).collect()
+    }
+
+    /// Looks for these keys, loads what nobody loads and waits for the rest; returns what is to be
+    /// begun anew.
+    fn load_round<'a>(
+        &self,
+        plan: Plan,
+        keys: &[&[u8]],
+        wanted: &[usize],
+        options: &'a LoadOptions,
+        load: &mut LoadMany<'_, V>,
+        answers: &mut Answers<V>,
+    ) -> Vec<usize> {
+        let names: Vec<&[u8]> = wanted.iter().map(|index| keys[*index]).collect();
+        let may_serve = |found: &Found<V>| found.is_fresh() && is_young(found.age, options.max_age);
+        let FoundMany { answers: found, sought } = self.find_many(plan, &names, &may_serve);
+        for (index, answer) in wanted.iter().zip(found) {
+            answers[*index] = answer.map(Ok);
+        }
+        let (mut led, mut awaited) = (Vec::new(), Vec::new());
+        for Sought { index: at, marks, best } in sought {
+            let index = wanted[at];
+            let call = Call::new(&self.rules, options, best);
+            let is_current = |began| self.is_current(self.plan.load(), began);
+            match self.flights.enter(keys[index], marks.filed(), is_current) {
+                Ok(Entered::Lead(lead)) => led.push((index, call, lead)),
+                Ok(Entered::Join(joined)) => awaited.push(Awaited { index, call, joined }),
+                Err(error) => answers[index] = Some(Err(error)),
+            }
+        }
+        self.lead_many(plan, keys, led, load, answers);
+        let mut again = Vec::new();
+        for Awaited { index, mut call, joined } in awaited {
+            match self.wait(keys[index], &mut call, &joined, Origin::Joined) {
+                Ok(Step::Answer(answer)) => answers[index] = Some(Ok(answer)),
+                // A lead that is dropped is handed to who comes next.
+                Ok(Step::Lead(_) | Step::Again) => again.push(index),
+                Err(error) => answers[index] = Some(Err(error)),
+            }
+        }
+        again
+    }
+
+    fn lead_many<'a>(
+        &self,
+        plan: Plan,
+        keys: &[&[u8]],
+        led: Vec<(usize, Call<'a, V>, Lead<Landing<V>>)>,
+        load: &mut LoadMany<'_, V>,
+        answers: &mut Answers<V>,
+    ) {
+        let turns: Vec<_> = led
+            .iter()
+            .map(|(index, ..)| {
+                let shared = self.lowers.shared.in_force(plan)?;
+                shared.turns(keys[*index], Duration::ZERO)
+            })
+            .collect();
+        // Held until all is kept: other processes wait for these loads.
+        let _leases: Vec<_> = turns.iter().flatten().map(|turns| turns.ask(|| Ok(()))).collect();
+        let mut missing: Vec<Leading<'a, V>> = Vec::with_capacity(led.len());
+        for (index, mut call, lead) in led {
+            let key = keys[index];
+            let mut marks = self.marks(plan, key);
+            let found = self
+                .look_again(plan, key, &mut call, &marks)
+                .or_else(|| self.look_in_remote(plan, key, &mut call, &mut marks));
+            let known = match found {
+                Some(found) => Some(Ok(Led::Found(found))),
+                None => self.check_failures(key, &call).err().map(Err),
+            };
+            match known {
+                Some(known) => answers[index] = Some(self.land(key, &call, lead, known)),
+                None => missing.push(Leading { index, call, lead, marks }),
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let names: Vec<&[u8]> = missing.iter().map(|it| keys[it.index]).collect();
+        let began = self.begins();
+        self.metrics.count(CacheCounter::Loads);
+        let loaded = load(&names);
+        self.metrics.load_latency.record(nanoseconds(began.at.elapsed()));
+        let loaded = loaded.and_then(|loaded| {
+            let (count, wanted) = (loaded.len(), names.len());
+            if count == wanted { Ok(loaded) } else { Err(wrong_count(count, wanted)) }
+        });
+        let loaded: Vec<Result<Loaded<V>>> = match loaded {
+            Ok(loaded) => loaded.into_iter().map(Ok).collect(),
+            Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (Leading { index, call, lead, marks }, loaded) in missing.into_iter().zip(loaded) {
+            let key = keys[index];
+            let led = match loaded {
+                Ok(loaded) => {
+                    self.failures.forget(key);
+                    self.keep_loaded(plan, key, &call, &lead, &marks, began, loaded)
+                }
+                Err(error) => {
+                    self.load_failed(key, &call, &marks, &error);
+                    Err(error)
+                }
+            };
+            answers[index] = Some(self.land(key, &call, lead, led));
+        }
+    }
+}
+
+/// The error of a loader that answers for fewer or more keys than it was asked.
+fn wrong_count(count: usize, wanted: usize) -> Error {
+    Error::new(
+        ErrorKind::Loader,
+        format!("the loader returned {count} answers for {wanted} keys: must be one for each"),
+    )
+}
