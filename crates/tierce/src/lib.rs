@@ -71,8 +71,8 @@ mod tiering;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES, Origin,
-    ReadOptions, SetOptions,
+    Advice, Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES,
+    Origin, ReadOptions, SetOptions,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]

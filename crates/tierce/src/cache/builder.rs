@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Cache, Freshness, Inner, Key,
+    asynchronous::Tasks,
     coherence::Coherence,
     freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
@@ -40,15 +41,15 @@ const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     service: String,
-    tiering: Tiering,
+    pub(super) tiering: Tiering,
     memory: Option<MemoryOptions>,
     shared: Option<tier::SharedOptions>,
     redis: Option<tier::RedisOptions>,
     breaker: BreakerOptions,
     freshness: Freshness,
     jitter_seed: Option<u64>,
-    load_wait: Duration,
-    load_threads: usize,
+    pub(super) load_wait: Duration,
+    pub(super) load_threads: usize,
     metrics_enabled: bool,
     clock: Clock,
 }
@@ -159,6 +160,23 @@ impl Builder {
         self
     }
 
+    /// What holds for calls without options.
+    pub(super) fn rules(&self) -> Rules {
+        self.freshness.over(&Rules::default())
+    }
+
+    /// How L1 and L2 follow L3, if there can be one.
+    pub(super) fn coherence(&self) -> Option<tier::Coherence> {
+        let redis = self.redis.clone().or_else(tier::default_redis_options);
+        redis.map(|options| options.how_coherent())
+    }
+
+    /// How long a process of the host waits for another one's load, if there can be an L2.
+    pub(super) fn load_lease(&self) -> Option<Duration> {
+        let shared = self.shared.clone().or_else(tier::default_shared_options);
+        shared.map(|options| options.lease())
+    }
+
     /// Builds a cache of [`Bytes`].
     ///
     /// A tier that cannot be opened now (no space, no server) is no error: the cache serves from
@@ -180,6 +198,7 @@ impl Builder {
         codec: impl Codec<V>,
     ) -> Result<Cache<V>> {
         self.freshness.check_alone()?;
+        let (rules, coherence) = (self.rules(), self.coherence());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
         let memory =
@@ -192,8 +211,7 @@ impl Builder {
         }
         let memory =
             MemoryCache::builder(memory).weigher(weigh).clock(self.clock.clone()).build()?;
-        let redis = self.redis.clone().or_else(tier::default_redis_options);
-        let coherence = Coherence::new(redis.map(|options| options.how_coherent()), &self.clock);
+        let coherence = Coherence::new(coherence, &self.clock);
         let lowers = Lowers {
             shared: Lower::new(
                 TierKind::Shared,
@@ -217,7 +235,7 @@ impl Builder {
         let inner = Arc::new_cyclic(|me| Inner {
             service: self.service,
             metrics_enabled: self.metrics_enabled,
-            rules: self.freshness.over(&Rules::default()),
+            rules,
             jitter: Jitter::new(self.jitter_seed),
             load_wait: self.load_wait,
             codec,
@@ -230,6 +248,7 @@ impl Builder {
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
             crew: Crew::new(self.load_threads),
+            tasks: Tasks::new(),
             metrics: Metrics::default(),
             clock: self.clock,
             me: me.clone(),

@@ -36,6 +36,24 @@ pub(super) enum Led<V> {
     Stale(Found<V>),
 }
 
+/// What came of the look at the tiers before the loader.
+pub(super) enum Approached<'t, V> {
+    /// An answer after all.
+    Led(Led<V>),
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
+    Ready(Marks, Turn<'t>),
+}
+
+/// What became of a loaded value.
+// One is made for a load, and moved once.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Drafted<V> {
+    /// It is for those who wait alone.
+    Nothing(Option<V>),
+    /// It goes into the tiers.
+    Draft(Draft<V>),
+}
+
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Leads a load on this thread, and lands it.
     pub(super) fn lead_here(
@@ -113,39 +131,51 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: &Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
+        let turns = self.turns(plan, key, call);
+        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+            Approached::Led(led) => return Ok(led),
+            Approached::Ready(marks, turn) => (marks, turn),
+        };
+        let began = self.begins();
+        let loaded = self.call_loader(key, call, lead, &marks, load)?;
+        self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
+    }
+
+    /// What comes before the loader: the turn on this host, and a last look at the tiers.
+    pub(super) fn approach<'t>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        turns: Option<&'t Turns>,
+    ) -> Result<Approached<'t, V>> {
         // Marks of this flight's own, and a second look under them: the flight before this one
         // may have landed between our miss and our turn.
         // So may the load of another process for which this one waited.
         let serves_stale = call.while_revalidated().is_some();
-        let turns = self.turns(plan, key, call, serves_stale);
-        let (mut marks, _lease) = loop {
-            let turn = self.turn(turns.as_ref(), call)?;
-            let others_load = turns.as_ref().is_some_and(Turns::has_waited);
+        let (mut marks, turn) = loop {
+            let turn = self.turn(turns, call)?;
+            let others_load = turns.is_some_and(Turns::has_waited);
             if others_load
                 && !matches!(turn, Turn::Mine(_))
                 && serves_stale
                 && let Some(stale) = call.while_revalidated()
             {
-                return Ok(Led::Stale(stale.clone()));
+                return Ok(Approached::Led(Led::Stale(stale.clone())));
             }
             let marks = self.marks(plan, key);
             if let Some(found) = self.look_again(plan, key, call, &marks) {
-                return Ok(Led::Found(found));
+                return Ok(Approached::Led(Led::Found(found)));
             }
-            match turn {
-                Turn::Mine(lease) => break (marks, Some(lease)),
-                Turn::Alone => break (marks, None),
-                Turn::Over => {}
+            if !matches!(turn, Turn::Over) {
+                break (marks, turn);
             }
         };
         if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
-            return Ok(Led::Found(found));
+            return Ok(Approached::Led(Led::Found(found)));
         }
         self.check_failures(key, call)?;
-        let reason = call.reason();
-        let began = self.begins();
-        let loaded = self.call_loader(key, call, lead, &marks, reason, load)?;
-        self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
+        Ok(Approached::Ready(marks, turn))
     }
 
     /// A second look in L1 and L2, under marks of the load's own.
@@ -218,7 +248,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         began: Began,
         loaded: Loaded<V>,
     ) -> Result<Led<V>> {
-        let (made, cost) = (began.at, began.at.elapsed());
+        let made = began.at;
+        match self.draft(call, lead, began, loaded)? {
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, made)),
+            Drafted::Draft(draft) => Ok(Led::Loaded(self.keep(plan, key, draft, marks)?, made)),
+        }
+    }
+
+    /// Makes of what was loaded what goes into the tiers, if it is to be kept.
+    pub(super) fn draft(
+        &self,
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        began: Began,
+        loaded: Loaded<V>,
+    ) -> Result<Drafted<V>> {
+        let cost = began.at.elapsed();
         let Loaded { content, ttl, weight, validator } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
@@ -229,18 +274,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let life = self.life_of_loaded(call, value.is_some(), ttl);
-        let Some(life) = life else { return Ok(Led::Loaded(value, made)) };
+        let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
             self.metrics.count(CacheCounter::LoadsNotStored);
-            return Ok(Led::Loaded(value, made));
+            return Ok(Drafted::Nothing(value));
         }
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
         let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
         let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
-        let value = self.keep(plan, key, draft, marks)?;
-        Ok(Led::Loaded(value, made))
+        Ok(Drafted::Draft(draft))
     }
 
     /// Runs the loader, and remembers whether it failed.
@@ -250,28 +294,60 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         call: &Call<'_, V>,
         lead: &Lead<Landing<V>>,
         marks: &Marks,
-        reason: LoadReason,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Loaded<V>> {
-        let token = lead.token().until(call.rules.hard_timeout);
-        let mut context = LoadContext::new(key, reason, token);
-        if let Some((value, validator)) = call.known() {
-            context = context.with_stale(value, validator);
-        }
+        let context = self.context(key, call, lead);
         self.metrics.count(CacheCounter::Loads);
-        let failed = |error: &Error| self.load_failed(key, call, marks, error);
-        let failure = OnPanic(|| {
-            failed(&Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked"));
-        });
+        let failure = self.on_panic(key, call, marks);
         let begin = Instant::now();
         let at_work = lead.at_work();
         let loaded = load(&context);
         drop(at_work);
         std::mem::forget(failure);
+        self.load_ended(key, call, marks, begin, loaded)
+    }
+
+    /// What the loader is told.
+    pub(super) fn context<'c>(
+        &self,
+        key: &'c [u8],
+        call: &'c Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+    ) -> LoadContext<'c, V> {
+        let token = lead.token().until(call.rules.hard_timeout);
+        let context = LoadContext::new(key, call.reason(), token);
+        match call.known() {
+            Some((value, validator)) => context.with_stale(value, validator),
+            None => context,
+        }
+    }
+
+    /// Has a loader that panics count as failed; to be forgotten when it has returned.
+    pub(super) fn on_panic(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+    ) -> OnPanic<impl Fn()> {
+        OnPanic(move || {
+            let error = Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked");
+            self.load_failed(key, call, marks, &error);
+        })
+    }
+
+    /// Counts a loader that returned, and remembers whether it failed.
+    pub(super) fn load_ended(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        marks: &Marks,
+        begin: Instant,
+        loaded: Result<Loaded<V>>,
+    ) -> Result<Loaded<V>> {
         self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
         match &loaded {
             Ok(_) => self.failures.forget(key),
-            Err(error) => failed(error),
+            Err(error) => self.load_failed(key, call, marks, error),
         }
         loaded
     }
@@ -306,14 +382,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// The way to this call's turn to load, where the processes of the host take turns. One that has
     /// a stale value to serve only asks whether another process loads.
-    fn turns(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        call: &Call<'_, V>,
-        serves_stale: bool,
-    ) -> Option<Turns> {
+    pub(super) fn turns(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Option<Turns> {
         let options = call.options;
+        let serves_stale = call.while_revalidated().is_some();
         if options.freshness.keeps_nothing() {
             // What is not kept is of no use to others.
             return None;
@@ -414,7 +485,7 @@ fn nothing_to_keep() -> Error {
 }
 
 /// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.
-struct OnPanic<F: Fn()>(F);
+pub(super) struct OnPanic<F: Fn()>(pub(super) F);
 
 impl<F: Fn()> Drop for OnPanic<F> {
     fn drop(&mut self) {

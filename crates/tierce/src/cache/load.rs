@@ -97,6 +97,23 @@ impl LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// The same for a thread that nobody is to look up from.
+    pub(super) fn unchecked(&self) -> Self {
+        Self { check: None, ..self.clone() }
+    }
+
+    /// How long to wait for another's load, where that is said.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// The oldest value that is accepted.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.max_age
+    }
+}
+
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("LoadOptions")
@@ -145,6 +162,22 @@ pub(super) enum Step<V> {
     Lead(Lead<Landing<V>>),
     /// Begin anew.
     Again,
+}
+
+/// What a call does that L1 does not answer.
+pub(super) enum Way<V> {
+    /// L2 has what answers it, and it is counted.
+    Found(Found<V>),
+    Lead(Lead<Landing<V>>),
+    Join(Joined<Landing<V>>),
+}
+
+/// How long a call waits for another's load.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) span: Duration,
+    /// It has a stale value then, and leaves the load be.
+    is_soft: bool,
 }
 
 /// Who leads loads, on this thread or another.
@@ -328,42 +361,57 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut call: Call<'_, V>,
         mut leads: impl Leads<V>,
     ) -> Result<Answer<Option<V>>> {
-        check_key(key)?;
-        call.options.freshness.check()?;
-        if !plan.open {
-            return Err(closed());
-        }
-        self.listen(plan);
+        self.begin_call(plan, key, &call)?;
         loop {
-            let marks = self.marks(plan, key);
-            if let Some(found) = self.find_shared(plan, key, &marks) {
-                if call.accepts(&found) {
-                    self.read_ended(call.began);
-                    self.count_hit(&found);
+            let lead = match self.enter(plan, key, &mut call)? {
+                Way::Found(found) => {
                     leads.hit(self, plan, key, &found);
                     return Ok(found.into_answer());
                 }
-                call.consider(found);
-            }
-            let is_current = |began| self.is_current(self.plan.load(), began);
-            let lead = match self.flights.enter(key, marks.filed(), is_current)? {
-                Entered::Lead(lead) => lead,
-                Entered::Join(joined) => {
-                    match self.wait(key, &mut call, &joined, Origin::Joined)? {
-                        Step::Answer(answer) => return Ok(answer),
-                        Step::Lead(lead) => lead,
-                        Step::Again => {
-                            call.best = None;
-                            continue;
-                        }
+                Way::Lead(lead) => lead,
+                Way::Join(joined) => match self.wait(key, &mut call, &joined, Origin::Joined)? {
+                    Step::Answer(answer) => return Ok(answer),
+                    Step::Lead(lead) => lead,
+                    Step::Again => {
+                        call.best = None;
+                        continue;
                     }
-                }
+                },
             };
             if let Step::Answer(answer) = leads.lead(self, key, &mut call, lead)? {
                 return Ok(answer);
             }
             call.best = None;
         }
+    }
+
+    /// Refuses a call that cannot be carried out.
+    pub(super) fn begin_call(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Result<()> {
+        check_key(key)?;
+        call.options.freshness.check()?;
+        if !plan.open {
+            return Err(closed());
+        }
+        self.listen(plan);
+        Ok(())
+    }
+
+    /// Asks L2, then joins or leads a load.
+    pub(super) fn enter(&self, plan: Plan, key: &[u8], call: &mut Call<'_, V>) -> Result<Way<V>> {
+        let marks = self.marks(plan, key);
+        if let Some(found) = self.find_shared(plan, key, &marks) {
+            if call.accepts(&found) {
+                self.read_ended(call.began);
+                self.count_hit(&found);
+                return Ok(Way::Found(found));
+            }
+            call.consider(found);
+        }
+        let is_current = |began| self.is_current(self.plan.load(), began);
+        Ok(match self.flights.enter(key, marks.filed(), is_current)? {
+            Entered::Lead(lead) => Way::Lead(lead),
+            Entered::Join(joined) => Way::Join(joined),
+        })
     }
 
     /// Waits for a load that another thread leads, or takes a stale value where that is allowed.
@@ -374,24 +422,54 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Step<V>> {
+        let patience = match self.begin_wait(call, joined, origin) {
+            Ok(patience) => patience,
+            Err(answer) => return Ok(Step::Answer(answer)),
+        };
+        let outcome = joined.wait(patience.span, call.options.check.as_deref());
+        self.end_wait(key, call, joined, origin, patience, outcome)
+    }
+
+    /// How long a call waits for a load that another one leads.
+    ///
+    /// # Errors
+    /// No error: a stale value that answers it.
+    pub(super) fn begin_wait(
+        &self,
+        call: &mut Call<'_, V>,
+        joined: &Joined<Landing<V>>,
+        origin: Origin,
+    ) -> Result<Patience, Answer<Option<V>>> {
         if let Some(stale) = call.while_revalidated() {
             self.count_hit(stale);
-            return Ok(Step::Answer(stale.clone().into_answer()));
+            return Err(stale.clone().into_answer());
         }
         if origin == Origin::Joined && !std::mem::replace(&mut call.has_waited, true) {
             self.metrics.count(CacheCounter::LoadWaits);
         }
         let waited = call.began.elapsed();
-        let mut patience = call.options.wait.unwrap_or(self.load_wait).saturating_sub(waited);
+        let mut span = call.options.wait.unwrap_or(self.load_wait).saturating_sub(waited);
         if let Some(hard) = call.rules.hard_timeout {
-            patience = patience.min(hard.saturating_sub(joined.age()));
+            span = span.min(hard.saturating_sub(joined.age()));
         }
         let soft = call.rules.soft_timeout.map(|soft| soft.saturating_sub(waited));
-        let is_soft = soft.is_some_and(|soft| soft < patience) && call.if_slow().is_some();
+        let is_soft = soft.is_some_and(|soft| soft < span) && call.if_slow().is_some();
         if is_soft {
-            patience = soft.unwrap_or_default();
+            span = soft.unwrap_or_default();
         }
-        let outcome = joined.wait(patience, call.options.check.as_deref());
+        Ok(Patience { span, is_soft })
+    }
+
+    /// What a call does next whose wait has ended.
+    pub(super) fn end_wait(
+        &self,
+        key: &[u8],
+        call: &Call<'_, V>,
+        joined: &Joined<Landing<V>>,
+        origin: Origin,
+        patience: Patience,
+        outcome: Result<Waited<Landing<V>>>,
+    ) -> Result<Step<V>> {
         match outcome {
             Ok(Waited::Landed(Landing::Done { value, made })) if call.accepts_made(made) => {
                 self.metrics.miss();
@@ -402,11 +480,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Ok(Waited::Lead(lead)) => Ok(Step::Lead(lead)),
             Err(error) => {
                 let is_late = error.kind() == ErrorKind::Timeout;
-                if is_late && !is_soft {
+                if is_late && !patience.is_soft {
                     // A hung loader must not hold its key for ever: the next caller loads.
                     joined.overtake();
                 }
-                let window = if is_late && is_soft {
+                let window = if is_late && patience.is_soft {
                     call.rules.stale_window()
                 } else {
                     call.rules.stale_if_error

@@ -90,12 +90,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Looks for these keys, loads what nobody loads and waits for the rest; returns what is to be
     /// begun anew.
-    fn load_round<'a>(
+    fn load_round(
         &self,
         plan: Plan,
         keys: &[&[u8]],
         wanted: &[usize],
-        options: &'a LoadOptions,
+        options: &LoadOptions,
         load: &mut LoadMany<'_, V>,
         answers: &mut Answers<V>,
     ) -> Vec<usize> {
@@ -129,11 +129,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         again
     }
 
-    fn lead_many<'a>(
+    fn lead_many(
         &self,
         plan: Plan,
         keys: &[&[u8]],
-        led: Vec<(usize, Call<'a, V>, Lead<Landing<V>>)>,
+        led: Vec<(usize, Call<'_, V>, Lead<Landing<V>>)>,
         load: &mut LoadMany<'_, V>,
         answers: &mut Answers<V>,
     ) {
@@ -146,7 +146,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .collect();
         // Held until all is kept: other processes wait for these loads.
         let _leases: Vec<_> = turns.iter().flatten().map(|turns| turns.ask(|| Ok(()))).collect();
-        let mut missing: Vec<Leading<'a, V>> = Vec::with_capacity(led.len());
+        let mut missing: Vec<Leading<'_, V>> = Vec::with_capacity(led.len());
         for (index, mut call, lead) in led {
             let key = keys[index];
             let mut marks = self.marks(plan, key);

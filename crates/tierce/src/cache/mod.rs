@@ -3,6 +3,7 @@
 //! | file | answers |
 //! |---|---|
 //! | `builder.rs` | how a cache is set up |
+//! | `advice.rs` | which options are allowed and yet unwise |
 //! | `plan.rs` | which tiers are in force, in one atomic word |
 //! | `freshness.rs` | how long values are fresh, then stale |
 //! | `near.rs` | what an entry of L1 is |
@@ -16,6 +17,7 @@
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
+//! | `asynchronous.rs` | the same and more for tasks |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -45,7 +47,9 @@ use crate::{
     tiering::Tiering,
 };
 
+mod advice;
 mod answer;
+mod asynchronous;
 mod builder;
 mod change;
 #[cfg(feature = "redis")]
@@ -71,6 +75,7 @@ mod retier;
 #[cfg(test)]
 mod tests;
 
+pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
@@ -80,6 +85,7 @@ pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
 
+use asynchronous::Tasks;
 use coherence::Coherence;
 use freshness::{Jitter, Rules};
 use load::Landing;
@@ -137,6 +143,7 @@ struct Inner<V> {
     flights: Flights<Landing<V>>,
     failures: Failures,
     crew: Crew,
+    tasks: Tasks,
     metrics: Metrics,
     clock: Clock,
     /// For threads that go on when a call has returned, but not when the cache is gone.

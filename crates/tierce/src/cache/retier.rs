@@ -103,6 +103,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.flights.cancel_all();
             // Not waited for: a loader may hang.
             self.crew.close(Duration::ZERO);
+            self.tasks.close();
             self.lowers.redis.close();
             self.leave_post();
             self.lowers.shared.close();

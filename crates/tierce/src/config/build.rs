@@ -1,9 +1,12 @@
 //! From a configuration to a cache that is being set up.
 
+use std::time::Duration;
+
 use super::{Config, Source};
 use crate::{
-    cache::{Builder, Cache},
+    cache::{Builder, Cache, Freshness},
     error::Result,
+    load::RefreshAhead,
     memory::MemoryOptions,
     tiering::TierKind,
 };
@@ -19,16 +22,15 @@ impl Config {
     /// for a setting of a tier that this build lacks.
     pub fn builder(&self) -> Result<Builder> {
         self.check()?;
-        let mut builder = Cache::builder()
+        let builder = Cache::builder()
             .service(&self.service)
             .tiering(self.tiering)
             .metrics_enabled(self.exposes_metrics())
             .load_wait(self.load.wait)
+            .load_threads(usize::try_from(self.load.threads).unwrap_or(usize::MAX))
+            .freshness(self.freshness_options())
             .memory(self.memory_options());
-        if let Some(ttl) = self.default_ttl {
-            builder = builder.default_ttl(ttl);
-        }
-        builder = self.with_shared(builder)?;
+        let builder = self.with_shared(builder)?;
         self.with_redis(builder)
     }
 
@@ -44,6 +46,35 @@ impl Config {
             options = options.shards(usize::try_from(shards).unwrap_or(usize::MAX));
         }
         options
+    }
+
+    fn freshness_options(&self) -> Freshness {
+        type Setter = fn(Freshness, Duration) -> Freshness;
+        let section = &self.freshness;
+        let setters: [(Option<Duration>, Setter); 6] = [
+            (self.default_ttl, Freshness::ttl),
+            (section.stale_if_error, Freshness::stale_if_error),
+            (section.stale_while_revalidate, Freshness::stale_while_revalidate),
+            (section.negative_ttl, Freshness::negative_ttl),
+            (section.soft_timeout, Freshness::soft_timeout),
+            (section.hard_timeout, Freshness::hard_timeout),
+        ];
+        let mut freshness = Freshness::new();
+        for (span, set) in setters {
+            if let Some(span) = span {
+                freshness = set(freshness, span);
+            }
+        }
+        if let Some(percent) = section.ttl_jitter_percent {
+            freshness = freshness.ttl_jitter(percent as f64 / 100.0);
+        }
+        if let Some(percent) = section.refresh_ahead_percent {
+            freshness = freshness.refresh_ahead(RefreshAhead::After(percent as f64 / 100.0));
+        }
+        if let Some(first) = section.failure_backoff {
+            freshness = freshness.failure_backoff(first, section.longest_backoff(first));
+        }
+        freshness
     }
 
     /// True if the tiering has the tier or somebody set a key of its section.

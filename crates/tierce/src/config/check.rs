@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
             return Err(field.refuse(&value.to_string(), &place, &field.kind.rule()));
         }
     }
+    check_freshness(config)?;
     check_shared(config)?;
     check_coherence(config)?;
     check_seal(config)?;
@@ -30,6 +31,37 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_cluster(config)?;
     check_certificate(config)?;
     check_user(config)
+}
+
+fn check_freshness(config: &Config) -> Result<()> {
+    let freshness = &config.freshness;
+    if config.default_ttl.is_none() {
+        for (key, is_set) in [
+            ("freshness.stale_if_error", freshness.stale_if_error.is_some()),
+            ("freshness.stale_while_revalidate", freshness.stale_while_revalidate.is_some()),
+        ] {
+            if is_set {
+                let rule = "what has no time to live is never stale: both are needed";
+                return Err(conflict(config, key, "default_ttl", rule));
+            }
+        }
+    }
+    if let (Some(soft), Some(hard)) = (freshness.soft_timeout, freshness.hard_timeout)
+        && soft >= hard
+    {
+        let rule = "callers must leave before the load is told to stop";
+        return Err(conflict(config, "freshness.soft_timeout", "freshness.hard_timeout", rule));
+    }
+    let (first, most) = ("freshness.failure_backoff", "freshness.failure_backoff_most");
+    match (freshness.failure_backoff, freshness.failure_backoff_most) {
+        (Some(begin), Some(end)) if begin > end => {
+            Err(conflict(config, first, most, "the longest pause must not be below the first"))
+        }
+        (None, Some(_)) => {
+            Err(conflict(config, most, first, "without a first pause there is none"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_shared(config: &Config) -> Result<()> {

@@ -45,7 +45,8 @@ use std::{
 pub use fields::reference;
 pub use secret::Secret;
 pub use sections::{
-    DEFAULT_MEMORY_BYTES, Environment, LoadSection, MemorySection, RedisSection, SharedSection,
+    DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, LoadSection, MemorySection, RedisSection,
+    SharedSection,
 };
 
 use crate::{
@@ -151,6 +152,8 @@ pub struct Config {
     pub shared: SharedSection,
     /// `redis.*`: L3.
     pub redis: RedisSection,
+    /// `freshness.*`: how long entries are fresh, and when stale ones are served.
+    pub freshness: FreshnessSection,
     /// `load.*`: loading on a miss.
     pub load: LoadSection,
     /// Who set each key, and to what: a field that now differs was written by code.
@@ -168,6 +171,7 @@ impl Default for Config {
             memory: MemorySection::default(),
             shared: SharedSection::default(),
             redis: RedisSection::default(),
+            freshness: FreshnessSection::default(),
             load: LoadSection::default(),
             sources: BTreeMap::new(),
         }

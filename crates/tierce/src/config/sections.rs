@@ -218,15 +218,47 @@ impl Default for RedisSection {
     }
 }
 
+/// How long entries are fresh, and when stale ones are served; `default_ttl` belongs to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FreshnessSection {
+    /// `freshness.ttl_jitter_percent`: share of its time to live by which each entry ends earlier.
+    pub ttl_jitter_percent: Option<u64>,
+    /// `freshness.stale_if_error`: how long an entry is served after its time where loading fails.
+    pub stale_if_error: Option<Duration>,
+    /// `freshness.stale_while_revalidate`: how long, while it is loaded.
+    pub stale_while_revalidate: Option<Duration>,
+    /// `freshness.negative_ttl`: how long it is remembered that there is no value.
+    pub negative_ttl: Option<Duration>,
+    /// `freshness.refresh_ahead_percent`: share of its time after which a hit has it loaded anew.
+    pub refresh_ahead_percent: Option<u64>,
+    /// `freshness.soft_timeout`: how long a caller waits before it takes a stale value.
+    pub soft_timeout: Option<Duration>,
+    /// `freshness.hard_timeout`: how long a load may take.
+    pub hard_timeout: Option<Duration>,
+    /// `freshness.failure_backoff`: the first pause after a failed load.
+    pub failure_backoff: Option<Duration>,
+    /// `freshness.failure_backoff_most`: the longest.
+    pub failure_backoff_most: Option<Duration>,
+}
+
+impl FreshnessSection {
+    /// The longest pause after a failed load where the first one is this.
+    pub(super) fn longest_backoff(&self, first: Duration) -> Duration {
+        self.failure_backoff_most.unwrap_or(first.saturating_mul(30))
+    }
+}
+
 /// Loading on a miss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadSection {
     /// `load.wait`: longest wait for a load that another caller has begun.
     pub wait: Duration,
+    /// `load.threads`: threads that load in the background at most.
+    pub threads: u64,
 }
 
 impl Default for LoadSection {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(30) }
+        Self { wait: Duration::from_secs(30), threads: 4 }
     }
 }

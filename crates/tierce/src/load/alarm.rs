@@ -95,6 +95,11 @@ impl Alarms {
         Alarm { shared, key: Some(key) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
     /// Ends the thread; all alarms ring.
     pub(crate) fn close(&self, patience: Duration) -> bool {
         self.shared.close();

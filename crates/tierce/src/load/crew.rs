@@ -86,7 +86,7 @@ struct State {
     next_number: u64,
     /// Threads that run or are about to.
     threads: usize,
-    /// How many of them wait for a job.
+    /// How many of them run no job: they wait for one, or have just been started for one.
     idle: usize,
     closed: bool,
 }
@@ -140,12 +140,13 @@ impl Crew {
             drop(state);
             return Err(Refused::Closed(job));
         }
-        let is_short = state.idle <= state.queue.len();
-        let starts = is_short && state.threads < shared.max_threads;
-        if state.queue.len() >= shared.max_queued + state.idle || shared.max_threads == 0 {
+        let queued = state.queue.len();
+        let unstarted = shared.max_threads - state.threads;
+        if shared.max_threads == 0 || queued >= shared.max_queued + state.idle + unstarted {
             drop(state);
             return Err(Refused::Full(job));
         }
+        let starts = state.idle <= queued && unstarted > 0;
         let (number, generation) = (state.next_number, state.generation);
         state.next_number += 1;
         state.queue.push_back((number, job));
@@ -155,6 +156,7 @@ impl Crew {
             return Ok(());
         }
         state.threads += 1;
+        state.idle += 1;
         drop(state);
         let theirs = Arc::clone(shared);
         let thread = thread::Builder::new().name(shared.name.into());
@@ -163,6 +165,7 @@ impl Crew {
         }
         let mut state = shared.lock();
         state.threads -= 1;
+        state.idle -= 1;
         if state.threads > 0 {
             // Another one will come to it.
             return Ok(());
@@ -198,6 +201,11 @@ impl Crew {
     /// Jobs that panicked.
     pub(crate) fn panics(&self) -> u64 {
         self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.lock().threads
     }
 
     /// Threads that run, and jobs that wait for one.
@@ -251,18 +259,20 @@ impl Shared {
     /// What a thread does.
     fn work(&self, generation: u32) {
         MINE.set(std::ptr::from_ref(self).addr());
-        while let Some(job) = self.next(generation) {
+        while let Some(job) = self.next() {
             self.contain(job);
+            if sync::generation() != generation {
+                // The job forked, and this is the child: the crew there knows nothing of this
+                // thread.
+                return;
+            }
+            self.lock().idle += 1;
         }
     }
 
     /// The next job; `None` where the thread is to end.
-    fn next(&self, generation: u32) -> Option<Job> {
+    fn next(&self) -> Option<Job> {
         let mut idle_until = None;
-        if sync::generation() != generation {
-            // A job forked, and this is the child: the crew there knows nothing of this thread.
-            return None;
-        }
         let mut state = self.lock();
         let job = loop {
             if let Some((_, job)) = state.queue.pop_front() {
@@ -272,10 +282,9 @@ impl Shared {
             if state.closed || Instant::now() >= until {
                 break None;
             }
-            state.idle += 1;
             self.called.wait_until(&mut state, until);
-            state.idle -= 1;
         };
+        state.idle -= 1;
         if job.is_none() {
             state.threads -= 1;
             drop(state);

@@ -80,6 +80,24 @@ fn a_full_queue_gives_the_job_back() {
 }
 
 #[test]
+fn a_crew_without_a_queue_takes_as_many_jobs_as_it_may_have_threads() {
+    let crew = crew(3, 0);
+    for _ in 0..20 {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let spawn = || {
+            let held = Arc::clone(&held);
+            crew.spawn(move || _ = held.lock().unwrap().recv()).is_ok()
+        };
+        assert!(spawn() && spawn() && spawn());
+        assert!(!spawn());
+        drop(release);
+        until(|| crew.shared.lock().idle == 3 && crew.counts() == (3, 0));
+    }
+    assert_eq!(crew.counts(), (3, 0));
+}
+
+#[test]
 fn a_thread_that_found_nothing_to_do_ends_and_the_next_job_starts_one() {
     let crew = Crew::named(NAME, 2, 10, Duration::from_millis(5));
     for _ in 0..3 {

@@ -43,42 +43,65 @@ pub(crate) struct Report<T> {
 }
 
 impl Crew {
-    /// Has a thread do `work` soon, for a task that waits for it.
-    ///
-    /// # Errors
-    /// As [`spawn`](Self::spawn). The work is dropped then.
-    pub(crate) fn run<T: Send + 'static>(
+    /// Has a thread do `work` soon, for a task that waits for it. Where no thread is to be had it is
+    /// done here and now.
+    pub(crate) fn run_or_here<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Errand<T>, Refused> {
-        self.run_until_reported(|report| {
-            let outcome = catch_unwind(AssertUnwindSafe(work));
-            report.end(outcome.map_or_else(Outcome::Panicked, Outcome::Value));
-        })
+    ) -> Errand<T> {
+        self.run_or_here_until_reported(|report| report.run(work))
     }
 
     /// The same for work that goes on after it has reported.
+    pub(crate) fn run_or_here_until_reported<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Report<T>) + Send + 'static,
+    ) -> Errand<T> {
+        let (errand, job) = errand(work);
+        match self.spawn(job) {
+            Ok(()) => {}
+            Err(Refused::Full(job) | Refused::NoThread(job)) => job(),
+            Err(Refused::Closed(job)) => drop(job),
+        }
+        errand
+    }
+
+    /// The same, where a crew that cannot take it is to refuse it.
     ///
     /// # Errors
-    /// As [`spawn`](Self::spawn). The work is dropped then.
+    /// As [`spawn`](Self::spawn). The job is of no use any more.
     pub(crate) fn run_until_reported<T: Send + 'static>(
         &self,
         work: impl FnOnce(Report<T>) + Send + 'static,
     ) -> Result<Errand<T>, Refused> {
-        let state = Arc::new(Mutex::new(State::Waits(None)));
-        let report = Report { state: Arc::clone(&state), is_done: false };
-        self.spawn(move || {
-            if report.is_wanted() {
-                work(report);
-            }
-        })?;
-        Ok(Errand { state })
+        let (errand, job) = errand(work);
+        self.spawn(job)?;
+        Ok(errand)
     }
+}
+
+/// The two ends of an errand; the crew's is a job.
+fn errand<T: Send + 'static>(
+    work: impl FnOnce(Report<T>) + Send + 'static,
+) -> (Errand<T>, impl FnOnce() + Send + 'static) {
+    let state = Arc::new(Mutex::new(State::Waits(None)));
+    let report = Report { state: Arc::clone(&state), is_done: false };
+    let job = move || {
+        if report.is_wanted() {
+            work(report);
+        }
+    };
+    (Errand { state }, job)
 }
 
 impl<T> Report<T> {
     fn is_wanted(&self) -> bool {
         matches!(*self.state.lock(), State::Waits(_))
+    }
+
+    fn run(self, work: impl FnOnce() -> T) {
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        self.end(outcome.map_or_else(Outcome::Panicked, Outcome::Value));
     }
 
     /// The work is done. False if nobody waits for it any more.
@@ -205,8 +228,9 @@ mod tests {
     #[test]
     fn a_task_gets_what_its_work_returned_and_its_panic() {
         let crew = Crew::new(2);
-        assert_eq!(block_on(crew.run(|| 7).ok().unwrap()), Some(7));
-        let bad = crew.run(|| panic!("the work's own")).ok().unwrap();
+        assert_eq!(block_on(crew.run_or_here(|| 7)), Some(7));
+        assert_eq!(block_on(Crew::new(0).run_or_here(|| 7)), Some(7), "here");
+        let bad = crew.run_or_here(|| panic!("the work's own"));
         let caught = catch_unwind(AssertUnwindSafe(|| block_on::<Option<()>>(bad)));
         assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "the work's own");
         assert_eq!(crew.panics(), 0, "it is the task's");
@@ -217,8 +241,8 @@ mod tests {
         let (crew, ran) = (Crew::new(1), Arc::new(AtomicU32::new(0)));
         let release = held(&crew);
         let theirs = Arc::clone(&ran);
-        drop(crew.run(move || theirs.fetch_add(1, Ordering::Relaxed)).ok().unwrap());
-        let last = crew.run(|| ()).ok().unwrap();
+        drop(crew.run_or_here(move || theirs.fetch_add(1, Ordering::Relaxed)));
+        let last = crew.run_or_here(|| ());
         drop(release);
         assert_eq!(block_on(last), Some(()));
         assert_eq!(ran.load(Ordering::Relaxed), 0);
@@ -231,7 +255,7 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let theirs = Arc::clone(&mark);
-        let errand = crew.run(move || {
+        let errand = crew.run_or_here(move || {
             begun.send(()).unwrap();
             _ = held.recv();
             theirs
@@ -266,10 +290,10 @@ mod tests {
     fn a_task_is_told_when_its_work_will_not_be_done() {
         let crew = Crew::new(1);
         let release = held(&crew);
-        let queued = crew.run(|| 7).ok().unwrap();
+        let queued = crew.run_or_here(|| 7);
         crew.close(Duration::ZERO);
         assert_eq!(block_on(queued), None);
         drop(release);
-        assert!(crew.run(|| 7).is_err());
+        assert_eq!(block_on(crew.run_or_here(|| 7)), None);
     }
 }

@@ -76,6 +76,11 @@ impl Backoff {
         Ok(Self { first, most })
     }
 
+    /// The first wait.
+    pub(crate) fn first(self) -> Duration {
+        self.first
+    }
+
     /// The wait after so many failures in a row, without jitter.
     fn after(self, failures: u32) -> Duration {
         // Beyond 2^31 the longest wait was reached, whatever the first is.

@@ -111,6 +111,11 @@ impl StoreOptions {
         self
     }
 
+    /// What [`load_lease`](Self::load_lease) set.
+    pub(crate) fn lease(&self) -> Duration {
+        self.load_lease
+    }
+
     /// Sets a number for the layout of the application's values. Default: 0. A store of another
     /// schema is started empty, or refused while other processes have it open.
     #[must_use]

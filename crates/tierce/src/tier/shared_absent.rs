@@ -10,6 +10,12 @@ use crate::{clock::Clock, error::Result, metrics::EvictionStats, shared_stamp::S
 #[derive(Clone, Debug)]
 pub(crate) enum SharedOptions {}
 
+impl SharedOptions {
+    pub(crate) fn lease(&self) -> Duration {
+        match *self {}
+    }
+}
+
 /// A tier that is not built in.
 #[derive(Debug)]
 pub(crate) enum SharedTier {}

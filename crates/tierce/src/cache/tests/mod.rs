@@ -10,6 +10,7 @@ mod loads;
 mod overtaken;
 mod races;
 mod retiering;
+mod tasks;
 mod verbs;
 
 use std::{io, time::Duration};

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `files` | files of each syntax, and what is no configuration |
 //! | `environment` | which variables are read, and which are told to be wrong |
+//! | `freshness` | how long entries are fresh and stale |
 //! | `secrets` | from where secrets come, and that nothing shows them |
 
 mod environment;
 mod files;
+mod freshness;
 mod secrets;
 
 use std::fs;
@@ -76,6 +78,9 @@ fn sample(key: &str) -> &'static str {
         "memory.policy" => "lru",
         "redis.port" => "6380",
         "shared.lock_wait" | "shared.load_lease" => "0ms",
+        "load.threads" => "8",
+        key if key.ends_with("_percent") => "50",
+        key if key.starts_with("freshness.") => "90s",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",
         _ => "5000",
     }
@@ -110,6 +115,12 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
             "redis.nodes" => &[("redis.cluster", "CACHE_REDIS_CLUSTER", "true")],
             "redis.tls_certificate" => &[("redis.tls_key", "CACHE_REDIS_TLS_KEY", "/k")],
             "redis.tls_key" => &[("redis.tls_certificate", "CACHE_REDIS_TLS_CERTIFICATE", "/c")],
+            "freshness.stale_if_error" | "freshness.stale_while_revalidate" => {
+                &[("default_ttl", "CACHE_DEFAULT_TTL", "60s")]
+            }
+            "freshness.failure_backoff_most" => {
+                &[("freshness.failure_backoff", "CACHE_FRESHNESS_FAILURE_BACKOFF", "1s")]
+            }
             "redis.sentinels" => &[master],
             "redis.sentinel_master" => &[sentinels],
             "redis.sentinel_password" => &[sentinels, master],
