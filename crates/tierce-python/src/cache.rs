@@ -7,16 +7,23 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyTuple, PyType},
 };
-use tierce::{Cache, LoadOptions, SetOptions, Tiering, config::Config};
+use tierce::{
+    Advice, Cache, Clock, Freshness, LoadOptions, ReadOptions, SetOptions, Tiering, config::Config,
+};
 
 use crate::{
+    cached::{PyCached, PyDecorator},
+    clock::PyManualClock,
     codec::ValueCodec,
+    entry::PyEntry,
     error::exception,
     held::{Value, Weighing, scope},
     key::key_bytes,
-    load::{get_or_load, put_if_absent, watchful},
+    load::{Callee, Came, Wanted, load, load_many, watchful},
+    loading::{PyLoading, take_default},
     options::{configuration, duration},
     report,
+    words::{Takes, Words, configured},
 };
 
 /// A cache in up to three tiers: this process, this host, Redis.
@@ -54,6 +61,32 @@ use crate::{
 ///     read in its place. Without it, the environment is read.
 /// options : dict, optional
 ///     Further settings by their names in a file, such as {"redis.read_timeout": "20ms"}.
+/// clock : ManualClock, optional
+///     For tests: the clock by which values become stale.
+/// ttl_jitter : float, default 0
+///     By which part of it a `ttl` is shortened at most, from 0 to 1: each value by another, so
+///     that what was stored together does not end together.
+/// no_ttl : bool, default False
+///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
+/// stale_if_error : float, timedelta or str, default 0
+///     How long after its `ttl` a value is served where loading it anew fails.
+/// stale_while_revalidate : float, timedelta or str, default 0
+///     How long after its `ttl` a value is served while it is loaded anew behind the callers.
+/// negative_ttl : float, timedelta or str, default 0
+///     How long it is remembered that a loader found no value (`ABSENT`).
+/// refresh_ahead : float, XFetch or False, default False
+///     From which share of the `ttl` on a hit of `get_or_load` has its value loaded anew while
+///     it is served, above 0 and below 1; or by lot (`XFetch`).
+/// soft_timeout : float, timedelta or str, optional
+///     How long a caller waits for a load before it takes a stale value, where one of the stale
+///     windows allows it; the load goes on in a thread of the cache.
+/// hard_timeout : float, timedelta or str, optional
+///     How long a load may take: then its callers leave, with a stale value if they may have it,
+///     the loader is told (`LoadContext.is_cancelled`), and the next caller loads anew.
+/// failure_backoff : tuple of two spans, optional
+///     For how long a key is not loaded after its loader failed: the first span, then twice as
+///     long with each failure, at most the second. Until then callers get a stale value if they
+///     may have it, else the exception again. Without it, failures are not remembered.
 ///
 /// Raises
 /// ------
@@ -72,6 +105,11 @@ use crate::{
 /// value. What comes back from there is a copy.
 ///
 /// A tier that fails costs a miss, never an exception; `health` tells.
+///
+/// A value is fresh for its `ttl`, then stale for its stale window (the longer one of
+/// `stale_if_error` and `stale_while_revalidate`), then gone. `get` serves fresh values alone.
+/// What a call does not say is as the cache has it. A loader that goes on in a thread of the
+/// cache sees neither the caller's context variables nor its `threading.local`.
 ///
 /// All methods may be called from any thread. The cache may be made before a fork and used in
 /// the children.
@@ -94,6 +132,9 @@ pub(crate) struct PyCache {
     /// What every load begins with.
     load_options: LoadOptions,
     weighing: Weighing,
+    /// True if hits of loads may have their value loaded anew.
+    refreshes_ahead: bool,
+    advice: Vec<Advice>,
 }
 
 #[pymethods]
@@ -101,7 +142,12 @@ impl PyCache {
     #[new]
     #[pyo3(signature = (*, tiering=None, max_entries=None, max_bytes=None, ttl=None, name=None,
         shared_directory=None, shared_max_entries=None, shared_max_bytes=None, redis=None,
-        service=None, config_file=None, environ=None, options=None))]
+        service=None, config_file=None, environ=None, options=None, clock=None, **freshness),
+        text_signature = "(*, tiering=None, max_entries=None, max_bytes=None, ttl=None, name=None, \
+        shared_directory=None, shared_max_entries=None, shared_max_bytes=None, redis=None, \
+        service=None, config_file=None, environ=None, options=None, clock=None, no_ttl=None, \
+        ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, \
+        refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -118,6 +164,8 @@ impl PyCache {
         config_file: Option<PathBuf>,
         environ: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
+        clock: Option<&Bound<'_, PyManualClock>>,
+        freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let keywords = [
             ("tiering", tiering),
@@ -132,7 +180,11 @@ impl PyCache {
             ("service", service),
         ];
         let config = configuration(py, config_file, environ, &keywords, options)?;
-        Self::build(py, config)
+        let (base, refreshes_ahead) = configured(&config);
+        let mut words = Words::read("Cache", Takes::Defaults, &base, freshness)?;
+        words.refreshes_ahead.get_or_insert(refreshes_ahead);
+        let clock = clock.map_or_else(Clock::system, |clock| clock.get().clock());
+        Self::build(py, config, words, clock)
     }
 
     /// Make a cache from the environment alone: `Cache()`, said aloud.
@@ -149,7 +201,7 @@ impl PyCache {
     #[classmethod]
     fn from_env(cls: &Bound<'_, PyType>) -> PyResult<Self> {
         let config = configuration(cls.py(), None, None, &[], None)?;
-        Self::build(cls.py(), config)
+        Self::plain(cls.py(), config)
     }
 
     /// Make a cache from a file in YAML, TOML or JSON, and the environment over it.
@@ -189,7 +241,7 @@ impl PyCache {
         environ: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let config = configuration(cls.py(), Some(path), environ, &[], None)?;
-        Self::build(cls.py(), config)
+        Self::plain(cls.py(), config)
     }
 
     /// Return the value of `key`, or `default` if no tier has it.
@@ -199,6 +251,11 @@ impl PyCache {
     /// key : str or bytes
     /// default : object, default None
     ///     None is a value like any other: tell a miss from it by a default of your own.
+    /// allow_stale : bool, default False
+    ///     True accepts a value in its stale window, where no tier has a fresh one.
+    /// max_age : float, timedelta or str, optional
+    ///     How long ago the value may have been set, or its load begun, at most. One whose age is
+    ///     not known is too old.
     ///
     /// Returns
     /// -------
@@ -214,17 +271,63 @@ impl PyCache {
     /// >>> cache.set("user:7", "Ada")
     /// >>> cache.get(b"user:7")
     /// 'Ada'
-    #[pyo3(signature = (key, default=None))]
+    #[pyo3(
+        signature = (key, default=None, **accepts),
+        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None)"
+    )]
     fn get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
+        accepts: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        match self.find(py, key_bytes(key)?) {
-            Some(object) => Ok(object),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let found = match accepts {
+            None => self.find(py, name),
+            Some(_) => {
+                self.came(py, name, "get", accepts)?.map(|came| came.value(py, None)).transpose()?
+            }
+        };
+        Ok(found.unwrap_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py))))
+    }
+
+    /// Return the value of `key` with where it came from and its age; None if no tier has it.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// allow_stale : bool, default False
+    ///     As for `get`.
+    /// max_age : float, timedelta or str, optional
+    ///     As for `get`.
+    ///
+    /// Returns
+    /// -------
+    /// Entry or None
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> clock = tierce.ManualClock()
+    /// >>> cache = tierce.Cache(ttl=60, stale_if_error=600, clock=clock)
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> clock.advance(70)
+    /// >>> cache.get_entry("user:7") is None
+    /// True
+    /// >>> entry = cache.get_entry("user:7", allow_stale=True)
+    /// >>> entry.value, entry.origin, entry.is_stale, entry.age
+    /// ('Ada', 'L1', True, 70.0)
+    #[pyo3(
+        signature = (key, **accepts),
+        text_signature = "($self, key, *, allow_stale=None, max_age=None)"
+    )]
+    fn get_entry<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        accepts: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<PyEntry>> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        self.came(py, name, "get_entry", accepts)?.map(|came| came.entry(py, None)).transpose()
     }
 
     /// Return the values of many keys, as a dict of those that a tier has.
@@ -280,6 +383,8 @@ impl PyCache {
     ///     Anything in tiering "L1"; see the class for what L2 and L3 take.
     /// ttl : float, timedelta or str, optional
     ///     How long the value is fresh, in place of the cache's own `ttl`. Zero removes the key.
+    /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate : optional
+    ///     In place of the cache's own; see the class.
     ///
     /// Raises
     /// ------
@@ -297,16 +402,29 @@ impl PyCache {
     /// >>> cache.set("token", "s3cret", ttl=datetime.timedelta(minutes=5))
     /// >>> cache.set("token", "s3cret", ttl="5m")
     /// >>> cache.set("token", "s3cret", ttl=300)
-    #[pyo3(signature = (key, value, ttl=None))]
+    #[pyo3(
+        signature = (key, value, ttl=None, **freshness),
+        text_signature = "($self, key, value, ttl=None, *, no_ttl=None, ttl_jitter=None, \
+            stale_if_error=None, stale_while_revalidate=None)"
+    )]
     fn set(
         &self,
         key: &Bound<'_, PyAny>,
         value: Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
+        freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let mut options = SetOptions::new();
         if let Some(ttl) = ttl {
             options = options.ttl(duration(ttl, "ttl")?);
+        }
+        if freshness.is_some() {
+            let mut base = Freshness::new();
+            if let Some(ttl) = ttl {
+                base = base.ttl(duration(ttl, "ttl")?);
+            }
+            options =
+                options.freshness(Words::read("set", Takes::Set, &base, freshness)?.freshness);
         }
         self.put(key, value, &options)
     }
@@ -337,6 +455,59 @@ impl PyCache {
         self.change(key.py(), || self.core.delete(name))
     }
 
+    /// Remove many keys from all tiers, each as `delete` does.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"], cache["user:8"] = "Ada", "Grace"
+    /// >>> cache.delete_many(["user:7", "user:9"])
+    /// >>> "user:7" in cache, "user:8" in cache
+    /// (False, True)
+    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
+        self.change(py, || self.core.delete_many(&names))
+    }
+
+    /// End the time to live of what `key` has, in all tiers: from now on it is stale.
+    ///
+    /// It is served where its stale window allows, and replaced by the next load; where it has
+    /// none, it is gone. A load under way does not make the key fresh: it began before.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(ttl=60, stale_if_error=600)
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.expire("user:7")
+    /// >>> cache.get("user:7"), cache.get("user:7", allow_stale=True)
+    /// (None, 'Ada')
+    fn expire(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = key_bytes(key)?;
+        self.change(key.py(), || self.core.expire(name))
+    }
+
     /// Remove all entries of this cache from all tiers, for all processes and hosts.
     ///
     /// Raises
@@ -362,9 +533,22 @@ impl PyCache {
     /// ----------
     /// key : str or bytes
     /// load : callable
-    ///     Called without arguments. It may use the cache for other keys.
+    ///     Called without arguments, or with a LoadContext (`with_context`). It returns the value,
+    ///     or a `Loaded` with a time to live of its own, or `ABSENT`. It may use the cache for
+    ///     other keys.
+    /// default : object, optional
+    ///     Returned where `load` says that there is no value; without it that is an AbsentError.
     /// ttl : float, timedelta or str, optional
     ///     How long the loaded value is fresh. Zero hands it to those who wait and keeps nothing.
+    /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     In place of the cache's own; see the class.
+    /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    /// max_age : float, timedelta or str, optional
+    ///     How long ago the value may have been set, or its load begun, at most; what is older, or
+    ///     of an age that is not known, is loaded anew. Zero always loads.
+    /// with_context : bool, default False
+    ///     True calls `load` with a LoadContext.
     ///
     /// Returns
     /// -------
@@ -376,10 +560,12 @@ impl PyCache {
     ///     What `load` raises is raised here, and by all threads that wait for that call of
     ///     `load`: the same object. Nothing is kept. A KeyboardInterrupt or SystemExit is raised
     ///     in the thread that ran `load` alone; those who waited load anew.
-    /// ReentrantLoadError
-    ///     `load` asked for the key that it is loading.
+    /// AbsentError
+    ///     `load` says that there is no value, now or within `negative_ttl`.
     /// TimeoutError
-    ///     Another thread's `load` took longer than the setting `load.wait` (30 s).
+    ///     Another thread's load took longer than `load.wait`, or any longer than `hard_timeout`.
+    /// ReentrantLoadError
+    ///     `load` asked for its own key.
     /// CodecError
     ///     What `load` returned would not come back from L2 or L3 as it is.
     /// ClosedError
@@ -389,33 +575,283 @@ impl PyCache {
     /// --------
     /// >>> import tierce
     /// >>> cache = tierce.Cache()
-    /// >>> cache.get_or_load("user:7", lambda: "Ada")
+    /// >>> cache.get_or_load("user:7", lambda: "Ada", ttl="10m", stale_if_error="1h")
     /// 'Ada'
     /// >>> cache.get_or_load("user:7", lambda: "Grace")
     /// 'Ada'
-    #[pyo3(signature = (key, load, *, ttl=None))]
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
     fn get_or_load<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         load: &Bound<'py, PyAny>,
-        ttl: Option<&Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        let name = key_bytes(key)?;
-        if let Some(value) = self.core.get_near(name) {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        if freshness.is_none()
+            && !self.refreshes_ahead
+            && let Some(value) = self.core.get_near(name)
+        {
             return Ok(value.object(py));
         }
-        let mut options = self.load_options.clone();
-        if let Some(ttl) = ttl {
-            options = options.ttl(duration(ttl, "ttl")?);
+        let (words, default) = self.load_words("get_or_load", freshness)?;
+        if let Some(object) = self.near(py, name, &words) {
+            return Ok(object);
         }
-        if !load.is_callable() {
-            return Err(PyTypeError::new_err(format!(
-                "load must be callable without arguments, not {}",
-                crate::key::type_name(load)
-            )));
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::Any)?.value(py, default.as_ref())
+    }
+
+    /// Return the value of `key` with where it came from; on a miss call `load`.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `get_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// Entry
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> entry = cache.get_or_load_entry("user:7", lambda: "Ada")
+    /// >>> entry.value, entry.origin
+    /// ('Ada', 'loaded')
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn get_or_load_entry(
+        &self,
+        key: &Bound<'_, PyAny>,
+        load: &Bound<'_, PyAny>,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyEntry> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let (words, default) = self.load_words("get_or_load_entry", freshness)?;
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::Any)?.entry(py, default.as_ref())
+    }
+
+    /// Call `load` whatever the tiers have, and put what it returns in the place of that.
+    ///
+    /// Nothing stale is served where the load fails. Who comes while another thread refreshes the
+    /// key, and asked before that began, joins it.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `get_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.refresh("user:7", lambda: "Grace")
+    /// 'Grace'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn refresh<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let (words, default) = self.load_words("refresh", freshness)?;
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::New)?.value(py, default.as_ref())
+    }
+
+    /// Return the values of many keys; what is missing is loaded by one call of `load`.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///     A key may come more than once.
+    /// load : callable
+    ///     Called with a list of the keys that are missing, as they were given. It returns a dict
+    ///     of their values; a key that is not in it has none. A value may be a `Loaded`.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     The values by the keys as they were given, in that order. A key without a value is not
+    ///     in it.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`, of the first key that failed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.get_or_load_many(["user:7", "user:8", "user:9"], lambda keys: {"user:8": "Grace"})
+    /// {'user:7': 'Ada', 'user:8': 'Grace'}
+    #[pyo3(
+        signature = (keys, load, **freshness),
+        text_signature = "($self, keys, load, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn get_or_load_many<'py>(
+        &self,
+        keys: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let words = Words::read("get_or_load_many", Takes::Load, &Freshness::new(), freshness)?;
+        load_many(py, &self.core, &keys, &self.options(&words), load, self.weighing)
+    }
+
+    /// Bind a loader to this cache, for many keys and calls.
+    ///
+    /// Parameters
+    /// ----------
+    /// load : callable
+    ///     Called with a LoadContext, whose `key` says what to load; it returns what a loader of
+    ///     `get_or_load` does.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Loading
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     An option is out of its range.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> names = cache.loading(lambda context: f"name of {context.text}", ttl="10m")
+    /// >>> names.get("user:7")
+    /// 'name of user:7'
+    #[pyo3(
+        signature = (load, **freshness),
+        text_signature = "($self, load, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn loading(
+        slf: Bound<'_, Self>,
+        load: &Bound<'_, PyAny>,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyLoading> {
+        let words = Words::read("loading", Takes::Load, &Freshness::new(), freshness)?;
+        PyLoading::new(slf.unbind(), load, words)
+    }
+
+    /// Make a function remember its results here: a decorator, with or without arguments.
+    ///
+    /// One call for all threads (and processes, above L2) that call with equal arguments at a
+    /// time; what the function raises is raised to all of them.
+    ///
+    /// Parameters
+    /// ----------
+    /// function : callable, optional
+    ///     The function; without it, `cached` returns the decorator.
+    /// key : str or callable, optional
+    ///     How the key is made. A pattern such as "user/:id" names parameters of the function,
+    ///     which must be str or int; others do not count. A callable gets the arguments and
+    ///     returns the key. Without it, the key is made of the function's name and all arguments,
+    ///     which must be str, bytes, int, float, bool, None, or tuples of those; an argument given
+    ///     by name or left to its default makes the same key as one given by place.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Cached
+    ///     Called like the function. Where the function returns `ABSENT`, the caller gets None.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> @cache.cached(key="user/:id", ttl="10m", stale_if_error="1h")
+    /// ... def user(id: int) -> dict[str, int]:
+    /// ...     print("loading")
+    /// ...     return {"id": id}
+    /// >>> user(7), user(id=7)
+    /// loading
+    /// ({'id': 7}, {'id': 7})
+    /// >>> cache["user/7"]
+    /// {'id': 7}
+    /// >>> user.delete(7)
+    /// >>> "user/7" in cache
+    /// False
+    #[pyo3(
+        signature = (function=None, /, *, key=None, **freshness),
+        text_signature = "($self, function=None, /, *, key=None, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn cached<'py>(
+        slf: Bound<'py, Self>,
+        function: Option<&Bound<'py, PyAny>>,
+        key: Option<Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let words = Words::read("cached", Takes::Load, &Freshness::new(), freshness)?;
+        let decorator = PyDecorator::new(slf.unbind(), key.map(Bound::unbind), words);
+        match function {
+            Some(function) => PyCached::decorate(function, &decorator),
+            None => Ok(Bound::new(py, decorator)?.into_any()),
         }
-        get_or_load(&self.core, name, &options, load, self.weighing)
     }
 
     /// Remove `key` and return its value.
@@ -500,8 +936,8 @@ impl PyCache {
             return Ok(object);
         }
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let default = Value::new(default, self.weighing);
-        put_if_absent(py, &self.core, name, &self.load_options, &default)
+        let default = Callee::ready(Value::new(default, self.weighing));
+        self.load(py, name, &Words::default(), default, Wanted::Any)?.value(py, None)
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -533,6 +969,23 @@ impl PyCache {
     #[getter]
     fn tiering(&self) -> &'static str {
         self.core.tiering().name()
+    }
+
+    /// Return what in the options is allowed and yet unsafe, or of no use.
+    ///
+    /// Returns
+    /// -------
+    /// list of tuple
+    ///     A code, the same in all versions, and a sentence for each; nothing where all is well.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(soft_timeout=0.1, ttl=60)
+    /// >>> [code for code, sentence in cache.advice()]
+    /// ['soft_timeout_without_stale']
+    fn advice(&self) -> Vec<(&'static str, String)> {
+        self.advice.iter().map(|advice| (advice.code, advice.message.clone())).collect()
     }
 
     /// Put other tiers in force while the cache is in use.
@@ -665,15 +1118,103 @@ impl PyCache {
 }
 
 impl PyCache {
-    fn build(py: Python<'_>, config: Config) -> PyResult<Self> {
+    fn plain(py: Python<'_>, config: Config) -> PyResult<Self> {
+        let (freshness, refreshes_ahead) = configured(&config);
+        let refreshes_ahead = Some(refreshes_ahead);
+        let words = Words { freshness, refreshes_ahead, ..Words::default() };
+        Self::build(py, config, words, Clock::system())
+    }
+
+    fn build(py: Python<'_>, config: Config, words: Words, clock: Clock) -> PyResult<Self> {
         let weighing = match config.memory.bound_bytes() {
             Some(_) => Weighing::Estimate,
             None => Weighing::LeaveOut,
         };
         // Opening L2 makes and maps a file.
-        let core = py.detach(|| config.builder()?.build_with(ValueCodec(weighing)));
-        let core = core.map_err(|error| exception(py, &error))?;
-        Ok(Self { core, load_options: watchful(), weighing })
+        let core = py.detach(|| {
+            let builder = config.builder()?.freshness(words.freshness).clock(clock);
+            let advice = builder.advice();
+            Ok((builder.build_with(ValueCodec(weighing))?, advice))
+        });
+        let (core, advice) = core.map_err(|error| exception(py, &error))?;
+        let refreshes_ahead = words.refreshes_ahead.unwrap_or(false);
+        Ok(Self { core, load_options: watchful(), weighing, refreshes_ahead, advice })
+    }
+
+    /// What the keywords of a load say, and its `default`.
+    fn load_words<'py>(
+        &self,
+        call: &str,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Words, Option<Bound<'py, PyAny>>)> {
+        let default = keywords.map(take_default).transpose()?.flatten();
+        Ok((Words::read(call, Takes::Load, &Freshness::new(), keywords)?, default))
+    }
+
+    /// The options of a load.
+    fn options(&self, words: &Words) -> LoadOptions {
+        let options = self.load_options.clone().freshness(words.freshness.clone());
+        match words.max_age {
+            Some(age) => options.max_age(age),
+            None => options,
+        }
+    }
+
+    /// The value, where L1 has one that needs no more looks at it.
+    #[inline]
+    pub(crate) fn near<'py>(
+        &self,
+        py: Python<'py>,
+        name: &[u8],
+        words: &Words,
+    ) -> Option<Bound<'py, PyAny>> {
+        if words.max_age.is_some() || words.refreshes_ahead.unwrap_or(self.refreshes_ahead) {
+            return None;
+        }
+        self.core.get_near(name).map(|value| value.object(py))
+    }
+
+    /// Loads, where no tier has what the words accept.
+    pub(crate) fn load(
+        &self,
+        py: Python<'_>,
+        name: &[u8],
+        words: &Words,
+        callee: Callee,
+        wanted: Wanted,
+    ) -> PyResult<Came> {
+        load(py, &self.core, name, &self.options(words), callee, self.weighing, wanted)
+    }
+
+    /// Removes a key.
+    pub(crate) fn remove(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
+        self.change(py, || self.core.delete(name))
+    }
+
+    /// Makes a key stale.
+    pub(crate) fn make_stale(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
+        self.change(py, || self.core.expire(name))
+    }
+
+    /// What a read that says what it accepts finds.
+    fn came(
+        &self,
+        py: Python<'_>,
+        name: &[u8],
+        call: &str,
+        accepts: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Option<Came>> {
+        let words = Words::read(call, Takes::Read, &Freshness::new(), accepts)?;
+        let mut options = ReadOptions::new().allow_stale(words.allow_stale);
+        if let Some(age) = words.max_age {
+            options = options.max_age(age);
+        }
+        let answer = if self.is_memory_only() {
+            self.core.get_with(name, &options)
+        } else {
+            scope(py, || py.detach(|| self.core.get_with(name, &options)))
+        };
+        Ok(answer.map(Came::from))
     }
 
     /// The value from the fastest tier that has it.
