@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import (
     TypeVar,
     final,
     overload,
+    type_check_only,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Cache",
     "Cached",
     "Entry",
+    "Keyspace",
     "LoadContext",
     "Loaded",
     "Loading",
@@ -39,6 +41,7 @@ _Q = ParamSpec("_Q")
 _K = TypeVar("_K", bound=str | bytes)
 _Key: TypeAlias = str | bytes
 _Span: TypeAlias = float | timedelta | str
+_Part: TypeAlias = str | int
 _Path: TypeAlias = str | PathLike[str]
 _Ahead: TypeAlias = float | XFetch | Literal[False]
 
@@ -119,6 +122,22 @@ class Loading(Generic[_V]):
     def refresh(self, key: _Key) -> Entry[_V]: ...
 
 @final
+class Keyspace(Generic[_V]):
+    @property
+    def cache(self) -> Cache[_V]: ...
+    @property
+    def pattern(self) -> str: ...
+    def key(self, *values: _Part, **named: _Part) -> bytes: ...
+    def get(self, *values: _Part, **named: Any) -> _V | Any: ...
+    def get_entry(self, *values: _Part, **named: Any) -> Entry[_V] | None: ...
+    def set(self, *values: Any, **named: Any) -> None: ...
+    def delete(self, *values: _Part, **named: _Part) -> None: ...
+    def expire(self, *values: _Part, **named: _Part) -> None: ...
+    def get_or_load(self, *values: Any, **named: Any) -> _V: ...
+    def refresh(self, *values: Any, **named: Any) -> _V: ...
+    def aget_or_load(self, *values: Any, **named: Any) -> Coroutine[Any, Any, _V]: ...
+
+@final
 class Cached(Generic[_P, _R_co]):
     __name__: str
     __qualname__: str
@@ -147,9 +166,65 @@ class _BoundCached(Generic[_P, _R_co]):
     def key(self, *arguments: _P.args, **keywords: _P.kwargs) -> bytes: ...
     def __getattr__(self, name: str, /) -> Any: ...
 
+@type_check_only
+class _AsyncCached(Generic[_P, _R_co]):
+    __name__: str
+    __qualname__: str
+    @property
+    def __wrapped__(self) -> Callable[_P, Coroutine[Any, Any, _R_co]]: ...
+    @property
+    def cache(self) -> Cache[Any]: ...
+    def __call__(
+        self, *arguments: _P.args, **keywords: _P.kwargs
+    ) -> Coroutine[Any, Any, _R_co]: ...
+    def refresh(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, _R_co]: ...
+    def expire(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, None]: ...
+    def delete(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, None]: ...
+    def key(self, *arguments: _P.args, **keywords: _P.kwargs) -> bytes: ...
+    @overload
+    def __get__(
+        self, instance: None, owner: type[Any] | None = None, /
+    ) -> _AsyncCached[_P, _R_co]: ...
+    @overload
+    def __get__(
+        self: _AsyncCached[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _AsyncCached[_Q, _R]: ...
+
 @final
 class _Decorator:
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> _AsyncCached[_P, _R]: ...
+    @overload
     def __call__(self, function: Callable[_P, _R], /) -> Cached[_P, _R]: ...
+
+@final
+class _Bell:
+    def __new__(cls) -> _Bell: ...
+    def fileno(self) -> int: ...
+    def take(self) -> list[int]: ...
+
+@final
+class _Operation:
+    @property
+    def number(self) -> int: ...
+    @property
+    def key(self) -> bytes: ...
+    def poll(self, bell: _Bell) -> bool | LoadContext: ...
+    def loaded(self, answer: Any) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
+    def outcome(self) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class _Ready:
+    def __await__(self) -> _Ready: ...
+    def __iter__(self) -> _Ready: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, *error: Any) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class Cache(Generic[_V]):
@@ -478,6 +553,193 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
     ) -> dict[_K, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, Entry[_V]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, Entry[_V]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
+    @overload
+    def aget(
+        self,
+        key: _Key,
+        default: None = None,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> Coroutine[Any, Any, _V | None]: ...
+    @overload
+    def aget(
+        self,
+        key: _Key,
+        default: _V | _T,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    def aset(
+        self,
+        key: _Key,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def adelete(self, key: _Key) -> Coroutine[Any, Any, None]: ...
+    def aexpire(self, key: _Key) -> Coroutine[Any, Any, None]: ...
     def loading(
         self,
         load: Callable[[LoadContext], _V | Loaded[_V]],
@@ -494,6 +756,25 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
     ) -> Loading[_V]: ...
+    def keyspace(
+        self,
+        pattern: str,
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+    ) -> Keyspace[_V]: ...
+    @overload
+    def cached(  # type: ignore[overload-overlap]
+        self, function: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> _AsyncCached[_P, _R]: ...
     @overload
     def cached(self, function: Callable[_P, _R], /) -> Cached[_P, _R]: ...
     @overload

@@ -8,7 +8,8 @@ use pyo3::{
     types::{PyDict, PyTuple, PyType},
 };
 use tierce::{
-    Advice, Cache, Clock, Freshness, LoadOptions, ReadOptions, SetOptions, Tiering, config::Config,
+    Advice, Cache, Clock, Freshness, LoadOptions, ReadOptions, SetOptions, TierKind, Tiering,
+    config::Config,
 };
 
 use crate::{
@@ -19,10 +20,12 @@ use crate::{
     error::exception,
     held::{Value, Weighing, scope},
     key::key_bytes,
+    keyspace::PyKeyspace,
     load::{Callee, Came, Wanted, load, load_many, watchful},
     loading::{PyLoading, take_default},
     options::{configuration, duration},
     report,
+    tasks::{Answers, PyOperation, PyReady, module},
     words::{Takes, Words, configured},
 };
 
@@ -426,7 +429,7 @@ impl PyCache {
             options =
                 options.freshness(Words::read("set", Takes::Set, &base, freshness)?.freshness);
         }
-        self.put(key, value, &options)
+        self.put(key_bytes(key)?, value, &options)
     }
 
     /// Remove `key` from all tiers; a key that is not there is fine.
@@ -747,6 +750,261 @@ impl PyCache {
         load_many(py, &self.core, &keys, &self.options(&words), load, self.weighing)
     }
 
+    /// As `get_or_load`, for an asyncio task and with a loader that is a coroutine function.
+    ///
+    /// One load for all tasks and threads that wait for the key, in whatever event loop. A hit in
+    /// L1 is there without a round of the loop; nothing here blocks it: what would is done by
+    /// threads of the cache. A task that is cancelled hands its load over to another that waits.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     Returns an awaitable (is a coroutine function), else as for `get_or_load`, and so are
+    ///     the keywords. It runs as a task of its own, which is cancelled where nobody wants its
+    ///     value any more.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for the value.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Notes
+    /// -----
+    /// What is stale is refreshed by a task that waits: `stale_while_revalidate`, `soft_timeout`
+    /// serve those who come while it loads, and `refresh_ahead` does nothing.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def load():
+    /// ...     await asyncio.sleep(0.001)
+    /// ...     return "Ada"
+    /// >>> async def main():
+    /// ...     return await cache.aget_or_load("user:7", load, ttl="10m")
+    /// >>> asyncio.run(main())
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn aget_or_load<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name, this) = (key.py(), key_bytes(key)?, slf.get());
+        let (mut words, default) = this.load_words("aget_or_load", freshness)?;
+        words.refreshes_ahead = Some(false);
+        if let Some(object) = this.near(py, name, &words) {
+            return PyReady::with(object);
+        }
+        let operation = this.operation(name, &words, false, default);
+        operation.driven(slf.as_any(), load, words.with_context)
+    }
+
+    /// As `aget_or_load`, with where the value came from.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `aget_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for an Entry.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def load():
+    /// ...     return "Ada"
+    /// >>> async def main():
+    /// ...     return await cache.aget_or_load_entry("user:7", load)
+    /// >>> asyncio.run(main()).origin
+    /// 'loaded'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn aget_or_load_entry<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (name, this) = (key_bytes(key)?, slf.get());
+        let (words, default) = this.load_words("aget_or_load_entry", freshness)?;
+        let operation = this.operation(name, &words, true, default);
+        operation.driven(slf.as_any(), load, words.with_context)
+    }
+
+    /// As `get`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// default : object, default None
+    ///     As for `get`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for the value.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def main():
+    /// ...     await cache.aset("user:7", "Ada", ttl=60)
+    /// ...     return await cache.aget("user:7")
+    /// >>> asyncio.run(main())
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, default=None, **accepts),
+        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None)"
+    )]
+    fn aget<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        accepts: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (key.py(), slf.get());
+        if accepts.is_none()
+            && let Some(value) = this.core.get_near(key_bytes(key)?)
+        {
+            return PyReady::with(value.object(py));
+        }
+        this.aside(slf, "get", PyTuple::new(py, [Some(key.clone()), default])?, accepts)
+    }
+
+    /// As `set`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// value : object
+    /// ttl : float, timedelta or str, optional
+    ///     As for `set`, and so are the other keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have set the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `set`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> asyncio.run(cache.aset("user:7", "Ada"))
+    /// >>> cache["user:7"]
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, value, ttl=None, **freshness),
+        text_signature = "($self, key, value, ttl=None, *, no_ttl=None, ttl_jitter=None, \
+            stale_if_error=None, stale_while_revalidate=None)"
+    )]
+    fn aset<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = [Some(key.clone()), Some(value.clone()), ttl];
+        slf.get().aside(slf, "set", PyTuple::new(key.py(), arguments)?, freshness)
+    }
+
+    /// As `delete`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have removed the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `delete`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> asyncio.run(cache.adelete("user:7"))
+    /// >>> len(cache)
+    /// 0
+    fn adelete<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "delete", PyTuple::new(key.py(), [key])?, None)
+    }
+
+    /// As `expire`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have expired the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `expire`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> asyncio.run(cache.aexpire("user:7"))
+    /// >>> "user:7" in cache
+    /// False
+    fn aexpire<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "expire", PyTuple::new(key.py(), [key])?, None)
+    }
+
     /// Bind a loader to this cache, for many keys and calls.
     ///
     /// Parameters
@@ -789,6 +1047,51 @@ impl PyCache {
     ) -> PyResult<PyLoading> {
         let words = Words::read("loading", Takes::Load, &Freshness::new(), freshness)?;
         PyLoading::new(slf.unbind(), load, words)
+    }
+
+    /// Return the keys of one shape, with defaults of their own.
+    ///
+    /// Parameters
+    /// ----------
+    /// pattern : str
+    ///     Segments between slashes, of which those that begin with a colon are filled in by each
+    ///     call: "user/:id/posts/:post".
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     In place of the cache's own; see the class.
+    /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Keyspace
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     The pattern is none, or names a place as a keyword is named.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> users = cache.keyspace("user/:id", ttl=60)
+    /// >>> users.set(7, "Ada")
+    /// >>> cache["user/7"]
+    /// 'Ada'
+    #[pyo3(
+        signature = (pattern, **freshness),
+        text_signature = "($self, pattern, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn keyspace(
+        slf: Bound<'_, Self>,
+        pattern: &str,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyKeyspace> {
+        let words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
+        PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, words)
     }
 
     /// Make a function remember its results here: a decorator, with or without arguments.
@@ -945,7 +1248,7 @@ impl PyCache {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.put(key, value, &SetOptions::new())
+        self.put(key_bytes(key)?, value, &SetOptions::new())
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -1186,18 +1489,35 @@ impl PyCache {
         load(py, &self.core, name, &self.options(words), callee, self.weighing, wanted)
     }
 
-    /// Removes a key.
-    pub(crate) fn remove(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
-        self.change(py, || self.core.delete(name))
+    /// A load for a task.
+    pub(crate) fn operation(
+        &self,
+        name: &[u8],
+        words: &Words,
+        wants_entry: bool,
+        default: Option<Bound<'_, PyAny>>,
+    ) -> PyOperation {
+        let (weighing, detaches) = (self.weighing, !self.is_memory_only());
+        let default = default.map(Bound::unbind);
+        let answers = Answers { weighing, detaches, wants_entry, default };
+        PyOperation::new(&self.core, name, self.options(words), answers)
     }
 
-    /// Makes a key stale.
-    pub(crate) fn make_stale(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
-        self.change(py, || self.core.expire(name))
+    /// Another method of this class, as a coroutine: in a thread where L3 is in force.
+    pub(crate) fn aside<'py>(
+        &self,
+        slf: &Bound<'py, Self>,
+        method: &str,
+        arguments: Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let is_far = self.core.tiering().has(TierKind::Redis);
+        let call = slf.getattr(method)?;
+        module(slf.py())?.getattr("aside")?.call1((is_far, call, arguments, keywords))
     }
 
     /// What a read that says what it accepts finds.
-    fn came(
+    pub(crate) fn came(
         &self,
         py: Python<'_>,
         name: &[u8],
@@ -1219,7 +1539,7 @@ impl PyCache {
 
     /// The value from the fastest tier that has it.
     #[inline]
-    fn find<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn find<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
         if let Some(value) = self.core.get_near(key) {
             return Some(value.object(py));
         }
@@ -1235,14 +1555,13 @@ impl PyCache {
         value.map(|value| value.object(py))
     }
 
-    fn put(
+    pub(crate) fn put(
         &self,
-        key: &Bound<'_, PyAny>,
+        name: &[u8],
         value: Bound<'_, PyAny>,
         options: &SetOptions,
     ) -> PyResult<()> {
-        let py = key.py();
-        let name = key_bytes(key)?;
+        let py = value.py();
         let value = Value::new(value, self.weighing);
         self.change(py, || self.core.set_with(name, value, options))
     }

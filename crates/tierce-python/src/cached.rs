@@ -1,6 +1,6 @@
 //! `@cache.cached`: functions that remember their results.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use pyo3::{
     exceptions::{PyAttributeError, PyTypeError},
@@ -13,6 +13,7 @@ use crate::{
     cache::PyCache,
     key::type_name,
     load::{Callee, Wanted},
+    tasks::PyReady,
     words::Words,
 };
 
@@ -45,7 +46,8 @@ impl PyDecorator {
 /// A function that remembers its results in a cache: made by `Cache.cached`.
 ///
 /// It is called as the function is, and is a method where the function would be one. The function
-/// itself is `__wrapped__`.
+/// itself is `__wrapped__`. Where that is a coroutine function, a call, `refresh`, `expire` and
+/// `delete` are to be awaited.
 ///
 /// Examples
 /// --------
@@ -62,6 +64,8 @@ pub(crate) struct PyCached {
     function: Py<PyAny>,
     rule: KeyRule,
     words: Words,
+    /// True for a coroutine function.
+    is_async: bool,
 }
 
 thread_local! {
@@ -85,7 +89,10 @@ impl PyCached {
             )));
         }
         let rule = KeyRule::new(function, decorator.key.as_ref().map(|key| key.bind(py)))?;
+        let inspect = py.import("inspect")?;
+        let is_async = inspect.call_method1("iscoroutinefunction", (function,))?.is_truthy()?;
         let cached = Self {
+            is_async,
             cache: decorator.cache.clone_ref(py),
             function: function.clone().unbind(),
             rule,
@@ -126,11 +133,54 @@ impl PyCached {
             if wanted == Wanted::Any
                 && let Some(object) = cache.near(py, name, &self.words)
             {
-                return Ok(object);
+                return if self.is_async { PyReady::with(object) } else { Ok(object) };
+            }
+            if self.is_async {
+                return self.awaited(name, arguments, keywords, wanted);
             }
             let callee = Callee::with(&self.function, arguments, keywords);
             let none = py.None().into_bound(py);
             cache.load(py, name, &self.words, callee, wanted)?.value(py, Some(&none))
+        })
+    }
+
+    /// The coroutine of a call.
+    fn awaited<'py>(
+        &self,
+        name: &[u8],
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+        wanted: Wanted,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let mut words = self.words.clone();
+        if wanted == Wanted::New {
+            words.max_age = Some(Duration::ZERO);
+        }
+        let function = std::iter::once(self.function.bind(py).clone());
+        let partial = PyTuple::new(py, function.chain(arguments.iter()).collect::<Vec<_>>())?;
+        let load = py.import("functools")?.getattr("partial")?.call(partial, keywords)?;
+        let none = py.None().into_bound(py);
+        let operation = self.cache.get().operation(name, &words, false, Some(none));
+        operation.driven(self.cache.bind(py).as_any(), &load, false)
+    }
+
+    /// Changes the key of a call: `method` of the cache.
+    fn change<'py>(
+        &self,
+        method: &str,
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let cache = self.cache.bind(py);
+        self.with_key(arguments, keywords, |name| {
+            let key = PyTuple::new(py, [PyBytes::new(py, name)])?;
+            if self.is_async {
+                cache.get().aside(cache, method, key, None)
+            } else {
+                cache.getattr(method)?.call1(key)
+            }
         })
     }
 }
@@ -205,13 +255,12 @@ impl PyCached {
     /// >>> len(cache)
     /// 0
     #[pyo3(signature = (*arguments, **keywords))]
-    fn expire(
+    fn expire<'py>(
         &self,
-        arguments: &Bound<'_, PyTuple>,
-        keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let py = arguments.py();
-        self.with_key(arguments, keywords, |name| self.cache.get().make_stale(py, name))
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.change("expire", arguments, keywords)
     }
 
     /// Forget the result for these arguments, as `Cache.delete` does.
@@ -236,13 +285,12 @@ impl PyCached {
     /// >>> len(cache)
     /// 0
     #[pyo3(signature = (*arguments, **keywords))]
-    fn delete(
+    fn delete<'py>(
         &self,
-        arguments: &Bound<'_, PyTuple>,
-        keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let py = arguments.py();
-        self.with_key(arguments, keywords, |name| self.cache.get().remove(py, name))
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.change("delete", arguments, keywords)
     }
 
     /// Return the key of the result for these arguments.
@@ -337,20 +385,20 @@ impl PyBoundCached {
     }
 
     #[pyo3(signature = (*arguments, **keywords))]
-    fn expire(
+    fn expire<'py>(
         &self,
-        arguments: &Bound<'_, PyTuple>,
-        keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.cached.get().expire(&self.arguments(arguments)?, keywords)
     }
 
     #[pyo3(signature = (*arguments, **keywords))]
-    fn delete(
+    fn delete<'py>(
         &self,
-        arguments: &Bound<'_, PyTuple>,
-        keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.cached.get().delete(&self.arguments(arguments)?, keywords)
     }
 

@@ -11,7 +11,8 @@
 //! | `call.rs` | how a loader is called in a thread that may be ended |
 //! | `entry.rs` | a value with where it came from |
 //! | `cached.rs`, `arguments.rs` | functions that remember their results, and the keys of calls |
-//! | `pattern.rs` | keys of one shape |
+//! | `tasks.rs` | what asyncio tasks wait for |
+//! | `keyspace.rs`, `pattern.rs` | keys of one shape |
 //! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
@@ -43,12 +44,14 @@ mod error;
 mod held;
 mod json;
 mod key;
+mod keyspace;
 mod load;
 mod loaded;
 mod loading;
 mod options;
 mod pattern;
 mod report;
+mod tasks;
 mod weight;
 mod words;
 
@@ -63,8 +66,10 @@ mod _tierce {
         cached::{PyBoundCached, PyCached, PyDecorator},
         clock::PyManualClock,
         entry::PyEntry,
+        keyspace::PyKeyspace,
         loaded::{PyLoadContext, PyLoaded},
         loading::PyLoading,
+        tasks::{PyBell, PyOperation, PyReady},
         words::PyXFetch,
     };
 

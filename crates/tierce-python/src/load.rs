@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// What a loader raised, on its way through the core.
-enum Raised {
+pub(crate) enum Raised {
     Exception {
         exception: Parked,
         traceback: Option<Parked>,
@@ -120,10 +120,7 @@ impl Callee {
     /// TypeError for what cannot be called.
     pub(crate) fn new(load: &Bound<'_, PyAny>, with_context: bool) -> PyResult<Self> {
         if !load.is_callable() {
-            return Err(PyTypeError::new_err(format!(
-                "load must be callable, not {}",
-                type_name(load)
-            )));
+            return Err(not_callable(load));
         }
         let load = Parked::new(load.clone().unbind());
         Ok(Self(Arc::new(if with_context { How::WithContext(load) } else { How::Plain(load) })))
@@ -170,6 +167,11 @@ impl Callee {
     }
 }
 
+/// What to raise for a loader that is none.
+pub(crate) fn not_callable(load: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("load must be callable, not {}", type_name(load)))
+}
+
 /// The loader of one call.
 struct CallLoader {
     callee: Callee,
@@ -205,7 +207,7 @@ impl CallLoader {
 }
 
 /// An exception for all who wait.
-fn raised(py: Python<'_>, error: &PyErr) -> Raised {
+pub(crate) fn raised(py: Python<'_>, error: &PyErr) -> Raised {
     let traceback = error.traceback(py).map(|it| Parked::new(it.into_any().unbind()));
     let exception = Parked::new(error.value(py).clone().unbind().into_any());
     Raised::Exception { exception, traceback }

@@ -41,6 +41,20 @@ pub(crate) struct Words {
     pub(crate) refreshes_ahead: Option<bool>,
 }
 
+/// The keywords that say how long values are fresh.
+const FRESHNESS: [&str; 10] = [
+    "ttl",
+    "no_ttl",
+    "ttl_jitter",
+    "stale_if_error",
+    "stale_while_revalidate",
+    "negative_ttl",
+    "refresh_ahead",
+    "soft_timeout",
+    "hard_timeout",
+    "failure_backoff",
+];
+
 impl Words {
     /// Those of `base`, and over them what the keywords say.
     ///
@@ -65,14 +79,19 @@ impl Words {
         Ok(words)
     }
 
+    /// True for a name that some call takes as a keyword.
+    pub(crate) fn is_word(name: &str) -> bool {
+        const OTHERS: [&str; 5] = ["default", "max_age", "with_context", "allow_stale", "tags"];
+        OTHERS.contains(&name) || FRESHNESS.contains(&name)
+    }
+
     /// Takes one keyword; false if there is none of that name.
     fn take(&mut self, takes: Takes, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let loads = matches!(takes, Takes::Load | Takes::Defaults);
         let keeps = loads || takes == Takes::Set;
         let is_taken = match name {
             "ttl" | "no_ttl" | "ttl_jitter" | "stale_if_error" | "stale_while_revalidate" => keeps,
-            "negative_ttl" | "refresh_ahead" | "soft_timeout" | "hard_timeout"
-            | "failure_backoff" => loads,
+            name if FRESHNESS.contains(&name) => loads,
             "max_age" => matches!(takes, Takes::Load | Takes::Read),
             "with_context" => takes == Takes::Load,
             "allow_stale" => takes == Takes::Read,
