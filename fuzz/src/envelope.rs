@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::{
     codec::{
         Compression, Format,
-        envelope::{Envelope, HEAD_BYTES, Opened, START_BYTES, SealKeys, change_of},
+        envelope::{Aside, Envelope, HEAD_BYTES, Opened, START_BYTES, SealKeys, change_of},
     },
     source::Source,
 };
@@ -66,10 +66,11 @@ fn one(source: &mut Source<'_>, envelopes: &[Envelope], head: &[u8]) {
     let writer = source.below(envelopes.len() as u64) as usize;
     let key = bytes(source, 20);
     let value = value(source);
-    let format = source.one_of(&[Format::Raw, Format::Text, Format::Json]);
+    let format = source.one_of(&[Format::Raw, Format::Text, Format::Json, Format::Absent]);
     let change = source.below(1 << 16);
+    let aside = aside(source);
     let body = envelopes[writer]
-        .seal(&key, &value, format, change)
+        .seal(&key, &value, format, change, &aside)
         .unwrap_or_else(|error| panic!("{error}"));
     let sound = [head, &body].concat();
     assert_eq!(change_of(&sound[..START_BYTES]), Some(change));
@@ -92,11 +93,15 @@ fn one(source: &mut Source<'_>, envelopes: &[Envelope], head: &[u8]) {
     match found {
         Ok(opened) if is_sound => {
             assert!(may_open, "opened without its key");
-            let expected = Opened { epoch: 1234, format, change, value: value.into() };
+            let value = value.into();
+            let is_expired = false;
+            let expected = Opened { epoch: 1234, is_expired, format, change, value, aside };
             assert_eq!(opened, expected);
         }
         Ok(opened) => {
             assert!(opened.value.len() <= BOUND, "{} bytes", opened.value.len());
+            let aside = &opened.aside;
+            assert!(aside.tags.len() <= 128 && aside.validator.len() <= 1024);
             assert!(knows_checksum, "damage passed: {opened:?}");
             assert!(reads == 0, "a forged record passed: {opened:?}");
         }
@@ -106,6 +111,23 @@ fn one(source: &mut Source<'_>, envelopes: &[Envelope], head: &[u8]) {
 
 fn bytes(source: &mut Source<'_>, most: u64) -> Vec<u8> {
     (0..source.below(most + 1)).map(|_| source.below(256) as u8).collect()
+}
+
+/// What the record says beside its value: mostly nothing.
+fn aside(source: &mut Source<'_>) -> Aside {
+    let mut aside = Aside::default();
+    if source.once_in(2) {
+        aside.life_millis = source.below(1 << 16);
+        aside.stale_millis = source.one_of(&[0, 1, 1 << 40]);
+    }
+    if source.once_in(4) {
+        aside.tags = (0..=source.below(4)).map(|_| source.below(1 << 32) as u32).collect();
+        aside.known = [source.below(9), source.below(9)];
+    }
+    if source.once_in(4) {
+        aside.validator = bytes(source, 30).into();
+    }
+    aside
 }
 
 /// A value of noise, of repetition, or of both.
@@ -141,7 +163,9 @@ fn damage(source: &mut Source<'_>, record: &mut Vec<u8>) {
             // Version, format, flags, lengths, and the length of the inflated value.
             let at = HEAD_BYTES + 4 + source.below(24) as usize;
             if let Some(byte) = record.get_mut(at) {
-                *byte = source.one_of(&[0, 1, 2, 3, 0x10, 0x11, 0x12, 0x20, 0x7f, 0x80, 0xff]);
+                *byte = source.one_of(&[
+                    0, 1, 2, 3, 0x10, 0x11, 0x12, 0x20, 0x30, 0x60, 0x70, 0x7f, 0x80, 0xff,
+                ]);
             }
         }
         6 => {

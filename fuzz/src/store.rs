@@ -102,6 +102,11 @@ fn value_of(number: u64, version: u64, bytes: usize) -> Vec<u8> {
     value
 }
 
+/// The head of the record with this version; none in every other one.
+fn head_of(version: u64) -> Vec<u8> {
+    version.to_le_bytes().repeat((version % 2 * (version / 2 % 255 + 1)) as usize)
+}
+
 /// The version that a value of this key names, if it is one from end to end.
 fn version_of(number: u64, value: &[u8]) -> Option<u64> {
     let word = |at: usize| Some(u64::from_le_bytes(value.get(at..at + 8)?.try_into().ok()?));
@@ -121,7 +126,8 @@ impl World {
                 let token = self.store.token(self.store.hash(&key_of(number)));
                 self.tokens.push((number, token));
             }
-            78..86 => self.fill(source),
+            78..85 => self.fill(source),
+            85 => self.expire(number),
             86..90 => self.time.advance(Duration::from_millis(source.below(3000))),
             90 => {
                 self.store.clear();
@@ -149,6 +155,12 @@ impl World {
     fn get(&mut self, number: u64) {
         let key = key_of(number);
         let found = self.store.get(self.store.hash(&key), &key).expect("a file of full length");
+        if let Some(found) = &found
+            && !found.head().is_empty()
+        {
+            let version = version_of(number, &found.value).expect("a right value of the key");
+            assert_eq!(found.head(), head_of(version), "the head of another record");
+        }
         self.judge(number, found.as_ref().map(|found| (&found.value[..], found.expires_at)));
     }
 
@@ -167,7 +179,13 @@ impl World {
         let hash = self.store.hash(&key);
         let before = self.store.token(hash);
         let expect = source.once_in(2).then_some(before);
-        let record = NewRecord::new(&value, 0, expires_at);
+        let head = head_of(self.version);
+        let record = NewRecord {
+            stale: Duration::from_millis(source.below(10_000)),
+            made_at: self.clock.boot(),
+            head: &head,
+            ..NewRecord::new(&value, 0, expires_at)
+        };
         match self.store.put(hash, &key, record, expect) {
             Put::Stored { stamp } => {
                 assert_ne!(stamp, before.stamp);
@@ -177,6 +195,21 @@ impl World {
                 assert!(self.is_damaged, "a put of {} bytes was dropped: {why:?}", value.len());
                 self.model.remove(&number);
             }
+        }
+    }
+
+    /// Ends the freshness of a key: its record stays until its end, or is gone.
+    fn expire(&mut self, number: u64) {
+        let key = key_of(number);
+        let hash = self.store.hash(&key);
+        let before = self.store.token(hash).stamp;
+        assert_ne!(self.store.expire(hash, &key), before);
+        let found = self.store.get(hash, &key).expect("a file of full length");
+        if let Some(found) = &found {
+            assert!(found.is_stale(self.clock.boot()), "key {number} is fresh after it expired");
+            self.judge(number, Some((&found.value, found.expires_at)));
+        } else {
+            self.model.remove(&number);
         }
     }
 

@@ -15,8 +15,8 @@ use std::{
 };
 
 use tierce::{
-    Bytes, Cache, ErrorKind, LoadOptions, MemoryOptions, Origin, RedisOptions, StoreOptions,
-    TierKind, Tiering,
+    Bytes, Cache, ErrorKind, Freshness, LoadContext, LoadOptions, LoadReason, MemoryOptions,
+    Origin, RedisOptions, SetOptions, StoreOptions, TierKind, Tiering,
 };
 use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
@@ -262,6 +262,30 @@ fn threads() -> usize {
     let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let names = names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     names.filter(|name| name.starts_with("tierce-task") || name.starts_with("tierce-turn")).count()
+}
+
+#[test]
+fn a_task_whose_load_fails_is_given_what_l3_has_stale() {
+    let (redis, folder) = (Redis::start(), store_folder());
+    let window = Duration::from_secs(60);
+    let freshness = Freshness::new().ttl(Duration::from_millis(30)).stale_if_error(window);
+    for tiering in [Tiering::L3, Tiering::L1L3, Tiering::L1L2L3] {
+        let cache = local(folder.path(), &redis, tiering);
+        let options = SetOptions::new().freshness(freshness.clone());
+        cache.set_with("a", "stale".into(), &options).unwrap();
+        let (name, runtime) = runtimes().into_iter().next().unwrap();
+        runtime.block_on(async {
+            sleep(Duration::from_millis(50)).await;
+            let options = LoadOptions::new().freshness(freshness.clone());
+            let fails = |context: LoadContext<'static, Bytes>| async move {
+                assert_eq!(context.stale().unwrap(), "stale");
+                assert_eq!(context.reason(), LoadReason::Stale);
+                Load::Err(io::Error::other("down"))
+            };
+            let answer = cache.get_or_load_async("a", &options, fails).await.unwrap();
+            assert_eq!((answer.value, answer.is_stale), ("stale".into(), true), "{name} {tiering}");
+        });
+    }
 }
 
 #[test]

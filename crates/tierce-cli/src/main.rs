@@ -4,6 +4,7 @@
 //! and returns what to exit with. Exit codes: 0 done, 1 an error or a failed check, 2 wrong
 //! arguments (by clap).
 
+mod alerts;
 mod config;
 mod demo;
 mod inspect;
@@ -14,6 +15,8 @@ mod plot;
 mod quantity;
 mod replay;
 mod report;
+mod rollout;
+mod slo;
 mod table;
 mod target;
 mod top;
@@ -41,6 +44,12 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Shows who uses a store at the moment, and how: rates, hit ratios, occupancy.
     Top(top::Arguments),
+    /// Prints the objectives that are shipped, or how a running cache meets them.
+    Slo(slo::Arguments),
+    /// Checks a file of alerts, or turns it into rules of Prometheus.
+    Alerts(alerts::Arguments),
+    /// Prints a rollout plan; shows a rollout, moves it or takes it back by its journal.
+    Rollout(rollout::Arguments),
     /// Shows the cache at work, in under a minute: a slow origin, four processes, kills, outages.
     Demo(demo::Arguments),
     /// One worker process of a demo.
@@ -58,6 +67,9 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
         Command::Top(arguments) => top::run(&arguments, &mut out),
+        Command::Slo(arguments) => slo::run(&arguments, &mut out),
+        Command::Alerts(arguments) => alerts::run(&arguments, &mut out),
+        Command::Rollout(arguments) => rollout::run(&arguments, &mut out),
         Command::Demo(arguments) => demo::run(&arguments, &mut out),
         Command::DemoWorker(arguments) => demo::run_worker(&arguments, &mut out),
         Command::DemoChild(arguments) => demo::become_child(&arguments),

@@ -145,7 +145,7 @@ fn the_text_names_what_there_is() {
     let out = succeed(&mut inspect(&file, &["--check"]));
     let process = user.process().to_string();
     holds(&out, &[&*file.to_string_lossy(), ": a store, in use", "alive", &process]);
-    holds(&out, &["format      2.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
+    holds(&out, &["format      3.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
     holds(&out, &["records: ", " right, 0 wrong", "for ever", "under 10 min", "sealed"]);
     user.kill();
     let out = succeed(&mut inspect(&file, &[]));
@@ -426,7 +426,7 @@ fn any_flip_of_the_header_is_refused_with_value_and_rule() {
         text
     };
     holds(&refused(200, b"x"), &["l2.data: has damaged header: its checksum is 0x", "make 0x"]);
-    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 2 only"]);
+    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 3 only"]);
     holds(&refused(8, &0_u32.to_ne_bytes()), &["has format version 0.0", "made by tierce 0."]);
     holds(&refused(0, b"SQLite f"), &["begins with \"SQLite f\"", "begins with \"tierceL2\""]);
     let swapped = 0x0102_0304_0506_0708_u64.swap_bytes().to_ne_bytes();

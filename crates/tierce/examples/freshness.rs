@@ -5,6 +5,9 @@
 //! cargo run -p tierce --example freshness
 //! ```
 
+// An example speaks to whoever runs it, and stops at what it does not expect.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::{
     io,
     sync::{

@@ -44,7 +44,7 @@ pub mod config;
 mod error;
 mod event;
 mod group_word;
-mod guard;
+pub mod guard;
 mod invalidation;
 #[cfg(any(feature = "shared", feature = "redis"))]
 mod key;
@@ -67,12 +67,16 @@ mod sync;
 #[cfg_attr(not(all(feature = "shared", feature = "redis")), allow(dead_code))]
 mod tier;
 mod tiering;
+// Named as `config::units` where that is built in.
+#[doc(hidden)]
+#[cfg_attr(not(feature = "config"), allow(dead_code))]
+pub mod units;
 
 pub use bytes::Bytes;
 
 pub use cache::{
-    Advice, Answer, Builder, Cache, Freshness, LoadOptions, Loaded, Loader, Loading, MAX_KEY_BYTES,
-    Origin, ReadOptions, SetOptions,
+    Advice, Answer, Builder, Cache, Countable, Event, Freshness, LoadOptions, Loaded, Loader,
+    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]
@@ -92,7 +96,7 @@ pub use memory::{
 };
 pub use metrics::{
     BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, Stats, TierStats,
-    to_prometheus,
+    WindowStats, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::BreakerOptions;

@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 11] = [
         "prefetch",
         "pages",
         "random",
+        "units",
     ],
     &["policy"],
     &["memory", "store"],

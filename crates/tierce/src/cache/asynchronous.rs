@@ -253,7 +253,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         });
         if let Some(found) = found {
             self.listen(plan);
-            self.count_hit(&found);
+            self.count_hit(key, &found);
             return found.into_answer().present();
         }
         let inner = self.me.upgrade()?;
@@ -288,7 +288,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             && found.is_fresh()
             && is_young(found.age, options.oldest())
         {
-            self.count_hit(found);
+            self.count_hit(key, found);
             return Ok(found.clone().into_answer());
         }
         if plan.has(TierKind::Memory) {
@@ -318,7 +318,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         call: &mut Call<'_, V>,
         mut joined: Joined<Landing<V>>,
     ) -> Result<Step<V>> {
-        let patience = match self.begin_wait(call, &joined, Origin::Joined) {
+        let patience = match self.begin_wait(key, call, &joined, Origin::Joined) {
             Ok(patience) => patience,
             Err(answer) => return Ok(Step::Answer(answer)),
         };
@@ -427,7 +427,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut loading = pin!(async { load(context).await });
         let poll = |context: &mut Context<'_>| {
             let failure = self.on_panic(key, call, marks);
-            let missing = OnPanic(|| self.metrics.miss());
+            let missing = OnPanic(|| self.count_miss(key));
             let at_work = lead.at_work();
             let polled = loading.as_mut().poll(context);
             drop(at_work);

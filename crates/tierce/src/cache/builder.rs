@@ -8,6 +8,7 @@ use super::{
     Cache, Freshness, Inner, Key,
     asynchronous::Tasks,
     coherence::Coherence,
+    events::Events,
     freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     near::Near,
@@ -209,8 +210,12 @@ impl Builder {
                 "memory.ttl: is for a MemoryCache alone; a cache of tiers has default_ttl",
             ));
         }
-        let memory =
-            MemoryCache::builder(memory).weigher(weigh).clock(self.clock.clone()).build()?;
+        let events = Events::new();
+        let memory = MemoryCache::builder(memory)
+            .weigher(weigh)
+            .listener_while(Arc::clone(events.is_heard_near()), events.on_leaving())
+            .clock(self.clock.clone())
+            .build()?;
         let coherence = Coherence::new(coherence, &self.clock);
         let lowers = Lowers {
             shared: Lower::new(
@@ -249,7 +254,8 @@ impl Builder {
             failures: Failures::new(&self.clock),
             crew: Crew::new(self.load_threads),
             tasks: Tasks::new(),
-            metrics: Metrics::default(),
+            events,
+            metrics: Metrics::new(self.clock.clone()),
             clock: self.clock,
             me: me.clone(),
         });

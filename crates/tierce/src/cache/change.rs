@@ -12,7 +12,11 @@
 use std::{cell::RefCell, time::Duration};
 
 use super::{
-    Freshness, Inner, MAX_KEY_BYTES, Near, lower::REPLAYS_PER_CHANGE, plan::Plan, read::Draft,
+    Event, Freshness, Inner, MAX_KEY_BYTES, Near,
+    freshness::Rules,
+    lower::REPLAYS_PER_CHANGE,
+    plan::Plan,
+    read::{Draft, Marks},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -58,6 +62,26 @@ impl SetOptions {
         self
     }
 
+    /// What is wrong with these options.
+    pub(super) fn check(&self) -> Result<()> {
+        self.freshness.check()
+    }
+
+    /// True where nothing is to be kept.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.freshness.keeps_nothing()
+    }
+
+    /// True where they name a time to live, or none for ever.
+    pub(super) fn sets_ttl(&self) -> bool {
+        self.freshness.sets_ttl()
+    }
+
+    /// What holds, where `rules` do unless these options say otherwise.
+    pub(super) fn over(&self, rules: &Rules) -> Rules {
+        self.freshness.over(rules)
+    }
+
     /// Sets how long the value is fresh, and how long after that it may be served as stale.
     /// Replaces what was set so far.
     #[must_use]
@@ -73,7 +97,7 @@ thread_local! {
 }
 
 /// A change under way. Holds the plan, unless a change around it on the same thread does.
-struct Changing<'a> {
+pub(super) struct Changing<'a> {
     _guard: Option<SharedGuard<'a>>,
 }
 
@@ -109,12 +133,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.listen(plan);
             let change = self.begin_change(plan, key);
-            if let (Some(record), Some(change)) = (&mut draft.record, change) {
-                record.change = change.number();
+            if let Some(record) = &mut draft.record {
+                record.change = Self::number_of(change);
             }
             self.put(plan, key, draft);
             self.end_change(plan, key, change);
             self.overtake(key);
+            self.events.tell(|| Event::Set { key: key.into() });
             return Ok(());
         }
     }
@@ -144,6 +169,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.drop_near(key);
             self.overtake(key);
             self.made(plan, key, made);
+            self.events.tell(|| Event::Delete { key: (*key).into() });
         }
         Ok(())
     }
@@ -160,7 +186,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let mut made = None;
         self.change_remote(plan, key, |tier| {
-            made = tier.delete(key)?;
+            made = tier.expire(key)?;
             Ok(())
         });
         match self.lowers.shared.opened() {
@@ -178,6 +204,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.overtake(key);
         self.made(plan, key, made);
+        self.events.tell(|| Event::Expire { key: key.into() });
         Ok(())
     }
 
@@ -196,20 +223,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.memory.clear();
         self.flights.detach_all();
         self.failures.forget_all();
+        self.events.tell(|| Event::Clear {});
         Ok(())
     }
 
     fn put(&self, plan: Plan, key: &[u8], draft: Draft<V>) {
         let marks = self.marks(plan, key);
-        let over_remote = plan.has(TierKind::Redis);
         let mut made = None;
         if let Some(record) = &draft.record {
-            for tier in [TierKind::Shared, TierKind::Redis] {
-                if plan.has(tier) {
-                    let bytes = record.value.len() as u64;
-                    self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
-                }
-            }
+            self.count_bytes_in(plan, record);
             self.change_remote(plan, key, |tier| {
                 made = match tier.write(key, record) {
                     // It does not keep this value: then it must not keep the old one either.
@@ -225,7 +247,31 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // No tier below L1 is in force: `change_remote` only notes.
             self.change_remote(plan, key, |tier| tier.remove(key));
         }
-        let life = self.life_above(plan, draft.life, &marks);
+        self.put_above(plan, key, draft, &marks, made);
+    }
+
+    /// Counts what a change writes into L2 and L3.
+    pub(super) fn count_bytes_in(&self, plan: Plan, record: &Record) {
+        for tier in [TierKind::Shared, TierKind::Redis] {
+            if plan.has(tier) {
+                let bytes = record.value.len() as u64;
+                self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
+            }
+        }
+    }
+
+    /// Puts into L2 and L1 what L3 was given, or was to be given, after the marks were taken.
+    /// `made` is the stamp that L3 gave the change.
+    pub(super) fn put_above(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        draft: Draft<V>,
+        marks: &Marks,
+        made: Option<u64>,
+    ) {
+        let over_remote = plan.has(TierKind::Redis);
+        let life = self.life_above(plan, draft.life, marks);
         let near = match (marks.shared(), self.lowers.shared.in_force(plan), &draft.record) {
             (Some(mark), Some(tier), Some(record)) => {
                 let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
@@ -238,32 +284,50 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     Some(tier) => tier.delete(key),
                     None => self.lowers.shared.note(key),
                 }
-                let word = match marks.filed() {
-                    Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
-                };
-                Some(Filed::Private { era: plan.era, word })
+                Some(marks.filed_private(plan))
             }
         };
         match near {
-            Some(filed) if plan.has(TierKind::Memory) => {
-                let draft = Draft { life, ..draft };
-                let (near, ttl) = self.near(draft, filed, self.clock.coarse());
-                let private = matches!(filed, Filed::Private { .. });
-                let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
-                    let alone = !(private && over_remote)
-                        || self.stamps.is_current(marks.local()) && self.is_unvoided(filed);
-                    if alone {
-                        self.stamps.raise(marks.local());
-                    }
-                    alone
-                });
-                if inserted != Inserted::Stored {
-                    self.drop_near(key);
-                }
+            Some(filed) => {
+                self.file_changed(plan, key, Draft { life, ..draft }, filed, marks, over_remote);
             }
-            _ => self.drop_near(key),
+            None => self.drop_near(key),
         }
         self.made(plan, key, made);
+    }
+
+    /// Files in L1 what a change gave the tiers below, or removes what L1 has. Returns whether it
+    /// was filed.
+    ///
+    /// With `alone`, what no store judges is kept only if no other change of the key came since the
+    /// marks were taken.
+    pub(super) fn file_changed(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        draft: Draft<V>,
+        filed: Filed,
+        marks: &Marks,
+        alone: bool,
+    ) -> bool {
+        if !plan.has(TierKind::Memory) {
+            self.drop_near(key);
+            return false;
+        }
+        let (near, ttl) = self.near(draft, filed, self.clock.coarse());
+        let private = matches!(filed, Filed::Private { .. });
+        let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
+            let keep = !(private && alone)
+                || self.stamps.is_current(marks.local()) && self.is_unvoided(filed);
+            if keep {
+                self.stamps.raise(marks.local());
+            }
+            keep
+        });
+        if inserted != Inserted::Stored {
+            self.drop_near(key);
+        }
+        inserted == Inserted::Stored
     }
 
     /// Has nobody join a load of the key from before a change of it, nor hear of one that failed.
@@ -276,7 +340,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ///
     /// A value that the change drops may change the cache in its `Drop`: the thread must then not
     /// queue behind a `retier` that waits for it.
-    fn changing(&self) -> Changing<'_> {
+    pub(super) fn changing(&self) -> Changing<'_> {
         let cache = std::ptr::from_ref(&self.changes) as usize;
         let nested = CHANGES.with_borrow_mut(|caches| {
             let nested = caches.contains(&cache);

@@ -156,6 +156,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
     }
 
+    /// The number of a change, for its record; 0 where L3 may draw any.
+    pub(super) fn number_of(change: Option<Change>) -> u64 {
+        change.map_or(0, |change| change.number())
+    }
+
     /// The change is done with the tiers above L3.
     pub(super) fn end_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
         if let Some(change) = change {

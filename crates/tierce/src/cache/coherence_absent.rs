@@ -20,12 +20,6 @@ impl Coherence {
     }
 }
 
-impl Change {
-    pub(super) fn number(self) -> u64 {
-        0
-    }
-}
-
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     #[inline]
     pub(super) fn follows(&self, _tiering: Tiering) -> bool {
@@ -41,6 +35,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn begin_change(&self, _plan: Plan, _key: &[u8]) -> Option<Change> {
         None
+    }
+
+    pub(super) fn number_of(_change: Option<Change>) -> u64 {
+        0
     }
 
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}

@@ -227,6 +227,11 @@ impl Freshness {
         }
     }
 
+    /// True where a time to live is set, or none for ever.
+    pub(super) fn sets_ttl(&self) -> bool {
+        self.ttl.is_some()
+    }
+
     /// True where nothing is to be kept.
     pub(super) fn keeps_nothing(&self) -> bool {
         self.ttl == Some(Some(Duration::ZERO))
@@ -234,16 +239,27 @@ impl Freshness {
 
     /// These options, and `others` for what they do not say.
     pub(super) fn or(self, others: &Self) -> Self {
+        let Self {
+            ttl,
+            ttl_jitter,
+            stale_if_error,
+            stale_while_revalidate,
+            negative_ttl,
+            refresh_ahead,
+            soft_timeout,
+            hard_timeout,
+            failure_backoff,
+        } = self;
         Self {
-            ttl: self.ttl.or(others.ttl),
-            ttl_jitter: self.ttl_jitter.or(others.ttl_jitter),
-            stale_if_error: self.stale_if_error.or(others.stale_if_error),
-            stale_while_revalidate: self.stale_while_revalidate.or(others.stale_while_revalidate),
-            negative_ttl: self.negative_ttl.or(others.negative_ttl),
-            refresh_ahead: self.refresh_ahead.or(others.refresh_ahead),
-            soft_timeout: self.soft_timeout.or(others.soft_timeout),
-            hard_timeout: self.hard_timeout.or(others.hard_timeout),
-            failure_backoff: self.failure_backoff.or(others.failure_backoff),
+            ttl: ttl.or(others.ttl),
+            ttl_jitter: ttl_jitter.or(others.ttl_jitter),
+            stale_if_error: stale_if_error.or(others.stale_if_error),
+            stale_while_revalidate: stale_while_revalidate.or(others.stale_while_revalidate),
+            negative_ttl: negative_ttl.or(others.negative_ttl),
+            refresh_ahead: refresh_ahead.or(others.refresh_ahead),
+            soft_timeout: soft_timeout.or(others.soft_timeout),
+            hard_timeout: hard_timeout.or(others.hard_timeout),
+            failure_backoff: failure_backoff.or(others.failure_backoff),
         }
     }
 
@@ -303,7 +319,12 @@ impl Rules {
     /// The life of a value that is made now.
     pub(super) fn life(&self, jitter: &Jitter) -> Life {
         let Some(ttl) = self.ttl else { return Life::ENDLESS };
-        let fresh = jitter.shorten(ttl, self.ttl_jitter);
+        self.lasting(Some(jitter.shorten(ttl, self.ttl_jitter)))
+    }
+
+    /// The life of a value that is fresh for so long from now; `None` for ever.
+    pub(super) fn lasting(&self, fresh: Option<Duration>) -> Life {
+        let Some(fresh) = fresh else { return Life::ENDLESS };
         let stale = self.stale_window();
         match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
             Some(end) => Life { ttl: Some(end), stale },
@@ -323,6 +344,11 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) const ENDLESS: Self = Self { ttl: None, stale: Duration::ZERO };
+
+    /// How long it will still be fresh; `None` for ever.
+    pub(super) fn fresh_left(self) -> Option<Duration> {
+        self.ttl.map(|ttl| ttl.saturating_sub(self.stale))
+    }
 
     /// How long it has been stale, or `None` while it is fresh.
     pub(super) fn stale_for(self) -> Option<Duration> {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Answer, Inner, Loaded, Origin,
+    Answer, Event, Inner, Loaded, Origin,
     answer::Content,
     change::needs_bytes,
     freshness::{Life, Rules},
@@ -63,7 +63,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Answer<Option<V>>> {
-        let panicking = OnPanic(|| self.metrics.miss());
+        let panicking = OnPanic(|| self.count_miss(key));
         let led = self.lead(self.plan.load(), key, call, &lead, load);
         std::mem::forget(panicking);
         self.land(key, call, lead, led)
@@ -81,18 +81,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| Instant::now().checked_sub(age));
                 lead.land(Ok(Landing::Done { value: found.value.clone(), made }));
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 Ok(found.into_answer())
             }
             Ok(Led::Loaded(value, made)) => {
                 lead.land(Ok(Landing::Done { value: value.clone(), made: Some(made) }));
-                self.metrics.miss();
+                self.count_miss(key);
                 let age = Some(made.elapsed());
                 Ok(Answer { value, origin: Origin::Loaded, is_stale: false, age })
             }
             Ok(Led::Stale(found)) => {
                 lead.land(Ok(Landing::Elsewhere));
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 Ok(found.into_answer())
             }
             Err(error) => {
@@ -335,6 +335,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         })
     }
 
+    fn tell_load(&self, key: &[u8], call: &Call<'_, V>, took: Duration, error: Option<&Error>) {
+        let (reason, error) = (call.reason(), error.cloned());
+        self.events.tell(|| Event::Load { key: key.into(), reason, took, error });
+    }
+
     /// Counts a loader that returned, and remembers whether it failed.
     pub(super) fn load_ended(
         &self,
@@ -344,7 +349,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         begin: Instant,
         loaded: Result<Loaded<V>>,
     ) -> Result<Loaded<V>> {
-        self.metrics.load_latency.record(nanoseconds(begin.elapsed()));
+        let took = begin.elapsed();
+        self.metrics.load_latency.record(nanoseconds(took));
+        let error = loaded.as_ref().err();
+        self.tell_load(key, call, took, error);
         match &loaded {
             Ok(_) => self.failures.forget(key),
             Err(error) => self.load_failed(key, call, marks, error),
@@ -422,7 +430,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let change = self.begin_change(plan, key);
         let record = match self.record(&draft) {
-            Ok(record) => Record { change: change.map_or(0, |change| change.number()), ..record },
+            Ok(record) => Record { change: Self::number_of(change), ..record },
             Err(error) => {
                 self.end_change(plan, key, change);
                 return Err(error);

@@ -340,7 +340,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Answer<Option<V>>> {
         match near {
             Some(found) if found.is_fresh() && is_young(found.age, options.max_age) => {
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 Ok(found.into_answer())
             }
             near => {
@@ -402,7 +402,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(found) = self.find_shared(plan, key, &marks) {
             if call.accepts(&found) {
                 self.read_ended(call.began);
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 return Ok(Way::Found(found));
             }
             call.consider(found);
@@ -422,7 +422,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Step<V>> {
-        let patience = match self.begin_wait(call, joined, origin) {
+        let patience = match self.begin_wait(key, call, joined, origin) {
             Ok(patience) => patience,
             Err(answer) => return Ok(Step::Answer(answer)),
         };
@@ -436,12 +436,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// No error: a stale value that answers it.
     pub(super) fn begin_wait(
         &self,
+        key: &[u8],
         call: &mut Call<'_, V>,
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Patience, Answer<Option<V>>> {
         if let Some(stale) = call.while_revalidated() {
-            self.count_hit(stale);
+            self.count_hit(key, stale);
             return Err(stale.clone().into_answer());
         }
         if origin == Origin::Joined && !std::mem::replace(&mut call.has_waited, true) {
@@ -472,7 +473,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Step<V>> {
         match outcome {
             Ok(Waited::Landed(Landing::Done { value, made })) if call.accepts_made(made) => {
-                self.metrics.miss();
+                self.count_miss(key);
                 let age = made.map(|made| made.elapsed());
                 Ok(Step::Answer(Answer { value, origin, is_stale: false, age }))
             }
@@ -507,7 +508,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             ErrorKind::Loader | ErrorKind::LoaderPanicked | ErrorKind::Timeout
         );
         if !is_failed_load || window.is_zero() {
-            self.metrics.miss();
+            self.count_miss(key);
             return Err(error);
         }
         // What was stale before the load may have been deleted since, or set anew.
@@ -524,11 +525,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         match found.or_else(remote).filter(|found| call.tolerates(found, window)) {
             Some(found) => {
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 Ok(found.into_answer())
             }
             None => {
-                self.metrics.miss();
+                self.count_miss(key);
                 Err(error)
             }
         }

@@ -193,7 +193,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         match near {
             Some(found) if found.is_fresh() && is_young(found.age, options.max_age) => {
                 self.timed_near(plan, begin);
-                self.count_hit(&found);
+                self.count_hit(key, &found);
                 self.refresh_ahead(plan, key, &found, &leads);
                 Ok(found.into_answer())
             }

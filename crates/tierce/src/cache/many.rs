@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::{
-    Answer, Inner, MAX_KEY_BYTES, ReadOptions,
+    Answer, Event, Inner, MAX_KEY_BYTES, ReadOptions,
     change::needs_bytes,
     plan::Plan,
     read::{Found, Marks, is_young},
@@ -41,11 +41,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 |found: &Found<V>| options.allow_stale && is_young(found.age, options.max_age);
             match best.filter(is_allowed) {
                 Some(found) => {
-                    self.count_hit(&found);
+                    self.count_hit(keys[index], &found);
                     answers[index] = Some(found.into_answer());
                 }
                 // A key that no tier can have is no miss, as in `get`.
-                None if keys[index].len() <= MAX_KEY_BYTES => self.metrics.miss(),
+                None if keys[index].len() <= MAX_KEY_BYTES => self.count_miss(keys[index]),
                 None => {}
             }
         }
@@ -85,7 +85,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     return true;
                 }
                 let found = self.find_shared(plan, keys[it.index], &it.marks);
-                !self.settle_sought(it, found, may_serve, &mut answers)
+                !self.settle_sought(keys[it.index], it, found, may_serve, &mut answers)
             });
             self.find_many_remote(plan, keys, &mut sought, may_serve, &mut answers);
             sought.retain(|it| answers[it.index].is_none());
@@ -97,6 +97,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Answers for a key if what was found may be served; true if so.
     fn settle_sought(
         &self,
+        key: &[u8],
         sought: &mut Sought<V>,
         found: Option<Found<V>>,
         may_serve: &dyn Fn(&Found<V>) -> bool,
@@ -105,7 +106,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Some(found) = found else { return false };
         let is_answer = may_serve(&found);
         if is_answer {
-            self.count_hit(&found);
+            self.count_hit(key, &found);
             answers[sought.index] = Some(found.into_answer());
         } else {
             sought.best = Some(found.or_fresher(sought.best.take()));
@@ -139,7 +140,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if found.value.is_some() {
                     values += 1;
                 } else {
-                    self.count_hit(&found);
+                    self.count_hit(keys[index], &found);
                 }
                 answers[index] = Some(found.into_answer());
             }
@@ -147,6 +148,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let memory = self.metrics.tier(TierKind::Memory);
         if values > 0 {
             self.metrics.hits(TierKind::Memory, values);
+            // Not within the look, whose pin is not to wait for a lock.
+            for (key, answer) in keys.iter().zip(&*answers) {
+                if answer.as_ref().is_some_and(|answer| answer.value.is_some()) {
+                    let tier = TierKind::Memory;
+                    self.events.tell(|| Event::Hit { key: (*key).into(), tier });
+                }
+            }
         }
         memory.add(TierCounter::Misses, keys.len() as u64 - hits);
         if let Some(begin) = begin.filter(|_| hits > 0) {
@@ -186,7 +194,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut found = found.into_iter();
         for it in asked {
             let found = self.bring_up(plan, keys[it.index], found.next().flatten(), &it.marks);
-            self.settle_sought(it, found, may_serve, answers);
+            self.settle_sought(keys[it.index], it, found, may_serve, answers);
         }
     }
 }

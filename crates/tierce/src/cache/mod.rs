@@ -13,11 +13,13 @@
 //! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
+//! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `asynchronous.rs` | the same and more for tasks |
+//! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -57,6 +59,7 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod events;
 mod freshness;
 mod lead;
 mod load;
@@ -74,19 +77,23 @@ mod report;
 mod retier;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub use change::SetOptions;
+pub use events::Event;
 pub use freshness::Freshness;
 pub use load::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
+pub use update::{Countable, Version};
 
 use asynchronous::Tasks;
 use coherence::Coherence;
+use events::Events;
 use freshness::{Jitter, Rules};
 use load::Landing;
 use loader::failed;
@@ -144,6 +151,7 @@ struct Inner<V> {
     failures: Failures,
     crew: Crew,
     tasks: Tasks,
+    events: Events,
     metrics: Metrics,
     clock: Clock,
     /// For threads that go on when a call has returned, but not when the cache is gone.

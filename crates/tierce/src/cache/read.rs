@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Inner, MAX_KEY_BYTES, Near, Origin, ReadOptions, change::needs_bytes, freshness::Life,
-    plan::Plan,
+    Answer, Event, Inner, MAX_KEY_BYTES, Near, Origin, ReadOptions, change::needs_bytes,
+    freshness::Life, plan::Plan,
 };
 use crate::{
     clock::Millis,
@@ -24,11 +24,13 @@ use crate::{
     invalidation::{Filed, LocalMark},
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    shared_stamp::SharedStamp,
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
 
 /// What was known of a key's changes before its value was looked for below L1.
+#[derive(Clone, Debug)]
 pub(super) struct Marks {
     local: LocalMark,
     filed: Filed,
@@ -163,7 +165,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let begin = Sampler::tick().then(Instant::now);
         let near = if is_there { self.look_near(plan, key) } else { None };
         if let Some(found) = near.as_ref().filter(|found| found.is_fresh() && may_serve(found)) {
-            self.count_hit(found);
+            self.count_hit(key, found);
             self.timed_near(plan, begin);
             return near.map(Found::into_answer);
         }
@@ -180,23 +182,39 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let answer = best.filter(may_serve);
         match &answer {
-            Some(found) => self.count_hit(found),
-            None if key.len() <= MAX_KEY_BYTES => self.metrics.miss(),
+            Some(found) => self.count_hit(key, found),
+            None if key.len() <= MAX_KEY_BYTES => self.count_miss(key),
             None => {}
         }
         answer.map(Found::into_answer)
     }
 
     /// Counts a read that this answered.
-    pub(super) fn count_hit(&self, found: &Found<V>) {
+    pub(super) fn count_hit(&self, key: &[u8], found: &Found<V>) {
+        let tier = found.tier;
         if found.stale_for.is_some() {
+            self.events.tell(|| Event::Stale { key: key.into(), tier });
             self.metrics.tier(found.tier).count(TierCounter::Stale);
             return;
         }
+        self.events.tell(|| Event::Hit { key: key.into(), tier });
         self.metrics.hit(found.tier);
         if found.value.is_none() {
             self.metrics.count(CacheCounter::NegativeHits);
         }
+    }
+
+    /// Counts a read that no tier answered.
+    pub(super) fn count_miss(&self, key: &[u8]) {
+        self.events.tell(|| Event::Miss { key: key.into() });
+        self.metrics.miss();
+    }
+
+    /// Counts a read that L1 answered by a fresh value.
+    #[inline]
+    fn count_near(&self, key: &[u8]) {
+        self.events.tell(|| Event::Hit { key: key.into(), tier: TierKind::Memory });
+        self.metrics.hit(TierKind::Memory);
     }
 
     /// Records how long a read took that L1 did not answer.
@@ -212,7 +230,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let glance = self.glance(plan, key);
         match &glance {
             Glance::Value(_) => {
-                self.metrics.hit(TierKind::Memory);
+                self.count_near(key);
                 self.timed_near(plan, begin);
             }
             Glance::Other => {}
@@ -239,7 +257,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let plan = self.plan.load();
         let Glance::Value(value) = self.glance(plan, key) else { return None };
         self.listen(plan);
-        self.metrics.hit(TierKind::Memory);
+        self.count_near(key);
         Some(value)
     }
 
@@ -544,6 +562,14 @@ impl Marks {
 
     pub(super) fn filed(&self) -> Filed {
         self.filed
+    }
+
+    /// The mark of an entry of L1 that no store judges.
+    pub(super) fn filed_private(&self, plan: Plan) -> Filed {
+        let word = match self.filed {
+            Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
+        };
+        Filed::Private { era: plan.era, word }
     }
 
     pub(super) fn remote(&self) -> Option<Token> {

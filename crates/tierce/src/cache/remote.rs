@@ -60,10 +60,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         ask: impl FnOnce(&Remote) -> Result<()>,
     ) {
         if !self.lowers.redis.change(plan, &self.metrics, key, ask) {
-            match self.lowers.shared.opened() {
-                Some(shared) => shared.doubt_below(key),
-                None => self.lowers.redis.note(key),
-            }
+            self.doubt_remote(key);
+        }
+    }
+
+    /// Sees to it that nobody asks L3 about a key until it was removed there. To be called before
+    /// the key's stamp is raised.
+    pub(super) fn doubt_remote(&self, key: &[u8]) {
+        match self.lowers.shared.opened() {
+            Some(shared) => shared.doubt_below(key),
+            None => self.lowers.redis.note(key),
         }
     }
 

@@ -2,7 +2,12 @@
 
 use super::{Cache, Inner};
 use crate::{
-    metrics::{EvictionStats, Keyspaces, Stats},
+    clock::Millis,
+    metrics::{
+        EvictionStats, Keyspaces, Stats,
+        windows::{State, Windows},
+    },
+    sync::MutexGuard,
     tier::{Tier, Usage},
     tiering::TierKind,
 };
@@ -64,6 +69,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// What came when, as of now.
+    pub(crate) fn windows(&self) -> MutexGuard<'_, Windows> {
+        let inner = &self.inner;
+        let (usage, left) = inner.memory_usage();
+        let shared = inner.lowers.shared.opened().map(|shared| shared.evictions());
+        let forced = |left: EvictionStats| left.size.saturating_add(left.bytes);
+        let state = State {
+            bytes: usage.bytes,
+            bytes_limit: usage.max_bytes.unwrap_or(0),
+            resident: 0,
+            available: self.tiering().tiers().all(|tier| inner.trouble(tier).is_none()),
+        };
+        inner.metrics.windows(state, forced(left).saturating_add(shared.map_or(0, forced)))
+    }
+
+    /// The time by which windows go.
+    pub(crate) fn now(&self) -> Millis {
+        self.inner.metrics.now()
+    }
+
     /// The name given to the builder.
     pub(crate) fn service(&self) -> &str {
         &self.inner.service

@@ -7,7 +7,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{Inner, change::closed, plan::Plan};
+use super::{Event, Inner, change::closed, plan::Plan};
 use crate::{
     error::Result,
     tiering::{TierKind, Tiering},
@@ -38,6 +38,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.plan.store(plan);
         drop(exclusive);
+        let from = before.tiering;
+        self.events.tell(|| Event::Retier { from, to: tiering });
         if leaves(TierKind::Memory) {
             self.memory.clear();
         }
@@ -104,6 +106,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Not waited for: a loader may hang.
             self.crew.close(Duration::ZERO);
             self.tasks.close();
+            self.events.close();
             self.lowers.redis.close();
             self.leave_post();
             self.lowers.shared.close();

@@ -12,7 +12,6 @@
 //! | `fields.rs` | which keys there are |
 //! | `names.rs` | which legal name is nearest to one that does not exist |
 //! | `value.rs` | which values a key takes |
-//! | `units.rs` | how spans, sizes, percentages and flags are spelled |
 //! | `environment.rs` | which variables are read |
 //! | `document.rs` | how YAML, TOML and JSON become entries |
 //! | `blocks.rs` | what of the phased deployment plan's blocks is understood |
@@ -29,7 +28,6 @@ mod fields;
 mod names;
 mod secret;
 mod sections;
-pub mod units;
 mod value;
 
 use std::{
@@ -42,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+pub use crate::units;
 pub use fields::reference;
 pub use secret::Secret;
 pub use sections::{

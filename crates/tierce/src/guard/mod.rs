@@ -1,5 +1,41 @@
-//! What judges a running cache from outside: the health document.
+//! What judges a running cache: health, windows, objectives, alerts.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `health` | the health document |
+//! | `window` | [`Cache::window`](crate::Cache::window) |
+//! | `measure` | what can be judged, under which names and in which units |
+//! | `condition` | `error_rate > 1%`: how conditions are written and when they hold |
+//! | `hold` | when a condition has held for long enough |
+//! | `alert` | alerts, who is told of them, and the same as rules of Prometheus |
+//! | `rollout` | a change of tiering by shares, watched, and taken back by itself |
+//! | `slo` | objectives by environment, budgets, and how fast they are spent |
+//!
+//! | `serve` | health, metrics and the guard over HTTP |
+//! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
+//!
+//! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
 
+pub mod alert;
+mod condition;
 mod health;
+mod hold;
+mod keeper;
+mod measure;
+pub mod rollout;
+#[cfg(feature = "serve")]
+mod serve;
+mod slo;
+mod window;
+#[cfg(feature = "config")]
+mod yaml;
 
+pub use alert::{AlertChange, AlertRule, Alerts, Severity};
+pub use condition::{Comparison, Condition};
 pub use health::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
+pub use hold::HoldState;
+pub use keeper::{Guard, GuardBuilder};
+pub use measure::{Measure, View};
+#[cfg(feature = "serve")]
+pub use serve::{ServeOptions, Served};
+pub use slo::{BurnRate, BurnSeverity, Objective, Objectives, SloLine, SloReport};

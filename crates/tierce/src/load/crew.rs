@@ -199,6 +199,7 @@ impl Crew {
     }
 
     /// Jobs that panicked.
+    #[cfg(test)]
     pub(crate) fn panics(&self) -> u64 {
         self.shared.panics.load(Ordering::Relaxed)
     }

@@ -94,7 +94,8 @@ impl Backoff {
 pub(crate) struct Remembered {
     /// The loader's error; its message says that it is remembered.
     pub(crate) error: Error,
-    /// What is left of the wait.
+    /// What is left of the wait; the message of the error has it too.
+    #[allow(dead_code)]
     pub(crate) wait: Duration,
 }
 
@@ -259,6 +260,7 @@ impl Failures {
     }
 
     /// How many failures are remembered.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }

@@ -10,9 +10,6 @@
 //! | `alarm.rs` | what wakes a task at its deadline |
 //! | `failures.rs` | for how long a loader that failed is left alone |
 
-// The cache uses what its build has use for.
-#![allow(dead_code, unused_imports)]
-
 mod ahead;
 mod alarm;
 mod context;
@@ -25,9 +22,9 @@ pub(crate) mod testing;
 
 pub(crate) use ahead::draw;
 pub(crate) use alarm::{Alarm, Alarms};
-pub(crate) use crew::{Crew, DEFAULT_THREADS, Job, Refused};
-pub(crate) use errand::{Errand, Held, Hold, Report, hold};
-pub(crate) use failures::{Backoff, Failures, Remembered};
+pub(crate) use crew::{Crew, DEFAULT_THREADS, Refused};
+pub(crate) use errand::{Errand, Hold, Report, hold};
+pub(crate) use failures::{Backoff, Failures};
 pub(crate) use flight::{Entered, Flights, Joined, Lead, Waited, took_too_long};
 
 pub use ahead::RefreshAhead;

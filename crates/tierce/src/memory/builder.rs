@@ -1,10 +1,13 @@
 //! [`MemoryBuilder`]: the parts of a cache that are code.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use super::{
     cache::{MemoryCache, Weigher},
-    departures::Listener,
+    departures::{Heard, Listener},
     hasher::RandomState,
     options::MemoryOptions,
     statistics::RemovalCause,
@@ -37,6 +40,7 @@ pub struct MemoryBuilder<K, V, S = RandomState> {
     pub(super) options: MemoryOptions,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) listener: Option<Listener<K, V>>,
+    pub(super) heard: Heard,
     pub(super) hasher: S,
     pub(super) clock: Clock,
 }
@@ -47,6 +51,7 @@ impl<K, V> MemoryBuilder<K, V> {
             options,
             weigher: None,
             listener: None,
+            heard: None,
             hasher: RandomState::default(),
             clock: Clock::system(),
         }
@@ -74,12 +79,23 @@ impl<K, V, S> MemoryBuilder<K, V, S> {
         self
     }
 
+    /// As [`listener`](Self::listener), for one that wants to be told only while the flag is set;
+    /// while it is not, it costs nothing.
+    pub(crate) fn listener_while(
+        mut self,
+        heard: Arc<AtomicBool>,
+        listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
+    ) -> Self {
+        self.heard = Some(heard);
+        self.listener(listener)
+    }
+
     /// Sets the hasher. Default: a fast one with a random seed for each cache.
     ///
     /// Who can choose keys can choose colliding ones, unless the hasher has a random seed.
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> MemoryBuilder<K, V, H> {
-        let Self { options, weigher, listener, clock, .. } = self;
-        MemoryBuilder { options, weigher, listener, hasher, clock }
+        let Self { options, weigher, listener, heard, clock, .. } = self;
+        MemoryBuilder { options, weigher, listener, heard, hasher, clock }
     }
 
     /// Sets the clock of times to live. Default: [`Clock::system`].

@@ -164,7 +164,7 @@ impl<K: Hash + Eq, V> MemoryCache<K, V> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     pub(super) fn build(parts: MemoryBuilder<K, V, S>) -> Result<Self> {
-        let MemoryBuilder { options, weigher, listener, hasher, clock } = parts;
+        let MemoryBuilder { options, weigher, listener, heard, hasher, clock } = parts;
         let count = options.check()?;
         let time_to_idle = options.time_to_idle.map(|idle| Millis(0).after(idle).0);
         let mut roots = Vec::with_capacity(count);
@@ -195,7 +195,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             time_to_idle,
             near: AtomicU32::new(near.0),
             tells_reads: options.policy.wants_hits(),
-            exit: Exit { listener, panics: Default::default() },
+            exit: Exit { listener, heard, panics: Default::default() },
             largest_share: options.largest_share,
             bounds: Mutex::new(options.bounds),
             resizing: Mutex::new(()),

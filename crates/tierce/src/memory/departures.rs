@@ -9,7 +9,10 @@ use std::{
     mem::{self, ManuallyDrop},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use super::{limbo::Advance, place::Place, shard::Room, statistics::RemovalCause};
@@ -18,11 +21,23 @@ use crate::sync::epoch::{self, Pin};
 /// Is told of every entry that leaves, and why.
 pub(super) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 
+/// Is there anybody to be told? `None`: always, if there is a listener.
+pub(super) type Heard = Option<Arc<AtomicBool>>;
+
 /// What a cache does with what leaves it.
 pub(super) struct Exit<K, V> {
     pub(super) listener: Option<Listener<K, V>>,
+    pub(super) heard: Heard,
     /// `Drop`s and listeners that panicked.
     pub(super) panics: AtomicU64,
+}
+
+impl<K, V> Exit<K, V> {
+    #[inline(always)]
+    fn tells(&self) -> bool {
+        self.listener.is_some()
+            && self.heard.as_ref().is_none_or(|heard| heard.load(Ordering::Relaxed))
+    }
 }
 
 /// What left in one call. One entry, the usual number, needs no allocation.
@@ -48,7 +63,7 @@ impl<'a, K, V> Departures<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(exit: &'a Exit<K, V>) -> Self {
         let others = ManuallyDrop::new(None);
-        Self { exit, first: None, tells: exit.listener.is_some(), advance: Advance::No, others }
+        Self { exit, first: None, tells: exit.tells(), advance: Advance::No, others }
     }
 
     /// Of a call of which the listener does not hear.

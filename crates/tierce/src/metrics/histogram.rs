@@ -22,13 +22,13 @@ use std::{
 use super::snapshot::{LatencyCount, LatencySummary};
 use crate::sync;
 
-const SUB_BUCKETS: usize = 64;
+pub(super) const SUB_BUCKETS: usize = 64;
 const SUB_BITS: u32 = SUB_BUCKETS.ilog2();
 
 /// Longer spans count as this long: one hour.
 const MAX_NANOSECONDS: u64 = 3_600_000_000_000;
 
-const OCTAVES: usize = octave_of(MAX_NANOSECONDS) + 1;
+pub(super) const OCTAVES: usize = octave_of(MAX_NANOSECONDS) + 1;
 
 /// Limits at which values are counted exactly, in nanoseconds: powers of two times 250 ns for the
 /// memory tier, then every threshold that objectives and alerts name, then coarse ones.
@@ -72,7 +72,7 @@ const fn shift_of(octave: usize) -> u32 {
 }
 
 /// The middle of a bucket, in nanoseconds.
-fn middle_of(octave: usize, bucket: usize) -> u64 {
+pub(super) fn middle_of(octave: usize, bucket: usize) -> u64 {
     let first = if octave == 0 { bucket } else { SUB_BUCKETS + bucket } as u64;
     (first << shift_of(octave)) + (1 << shift_of(octave)) / 2
 }
@@ -151,10 +151,17 @@ impl Histogram {
 /// What a histogram held at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    octaves: Vec<Option<Box<[u64; SUB_BUCKETS]>>>,
-    between: [u64; THRESHOLDS.len() + 1],
-    sum: u64,
-    max: u64,
+    pub(super) octaves: Vec<Option<Box<[u64; SUB_BUCKETS]>>>,
+    pub(super) between: [u64; THRESHOLDS.len() + 1],
+    pub(super) sum: u64,
+    pub(super) max: u64,
+}
+
+impl Default for Snapshot {
+    /// No values.
+    fn default() -> Self {
+        Self { octaves: vec![None; OCTAVES], between: [0; THRESHOLDS.len() + 1], sum: 0, max: 0 }
+    }
 }
 
 impl Snapshot {

@@ -9,32 +9,50 @@
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
 //! | `prometheus` | the text format |
+//! | `windows` | what was counted in the last second to hour, with `delta` of histograms |
+//! | `window_stats` | [`WindowStats`]: a window as users see it |
+//! | `process` | processor time and memory of the process |
 //!
 //! Nothing here locks or allocates on the way, apart from the first value of an octave in a
 //! histogram. All accesses are relaxed: each number is right, two numbers read together may be
 //! some operations apart.
 
 mod counter;
+mod delta;
 mod histogram;
 mod keyspaces;
+mod process;
 mod prometheus;
 mod sampler;
 mod snapshot;
+mod window_stats;
+pub(crate) mod windows;
 
 pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
 pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
+pub(crate) use process::Process;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub use window_stats::WindowStats;
+use windows::{Counts, Event, Reading, State, Windows};
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use crate::{error::ErrorKind, tiering::TierKind};
+use crate::{
+    clock::{Clock, Millis},
+    error::ErrorKind,
+    sync::{Mutex, MutexGuard},
+    tiering::TierKind,
+};
 
 /// All kinds of errors, each at the index of its number.
 const ERROR_KINDS: [ErrorKind; 18] = [
@@ -164,10 +182,20 @@ pub(crate) struct Metrics {
     pub(crate) load_latency: Histogram,
     /// How long reads that went below L1 took, from the call to its return.
     pub(crate) operation_latency: Histogram,
+    /// What came when; nothing until somebody asks for it.
+    windows: OnceLock<Box<Mutex<Windows>>>,
+    clock: Clock,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Clock::system())
+    }
+}
+
+impl Metrics {
+    /// No counts yet; windows go by this clock.
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             tiers: Default::default(),
             counters: Counters::default(),
@@ -175,11 +203,75 @@ impl Default for Metrics {
             keyspaces: Keyspaces::default(),
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
+            windows: OnceLock::new(),
+            clock,
         }
     }
-}
 
-impl Metrics {
+    /// The time by which windows go.
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.coarse()
+    }
+
+    /// The windows, after a reading: the first call begins them.
+    pub(crate) fn windows(&self, state: State, evictions: u64) -> MutexGuard<'_, Windows> {
+        let windows = {
+            // A fork in the midst would leave the child to wait for whoever makes them.
+            let _whole = crate::sync::section();
+            self.windows.get_or_init(Box::default)
+        };
+        let now = self.now();
+        let mut windows = windows.lock();
+        if windows.latest() != Some(now) {
+            windows.tick(now, self.reading(state, evictions));
+        }
+        windows
+    }
+
+    /// All that windows count, since the cache was made.
+    fn reading(&self, state: State, evictions: u64) -> Reading {
+        let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
+        let tiers = |counter: TierCounter| {
+            let sums = self.tiers.iter().map(|tier| tier.counters.sum(counter as usize));
+            sums.fold(0, u64::saturating_add)
+        };
+        let errors = |tier: &TierMetrics, kind: Option<ErrorKind>| {
+            let kinds = tier.errors.iter().enumerate();
+            kinds
+                .filter(|(number, _)| kind.is_none_or(|kind| kind as usize == *number))
+                .map(|(_, count)| count.load(Ordering::Relaxed))
+                .fold(0, u64::saturating_add)
+        };
+        let all_errors = |kind| self.tiers.iter().map(|tier| errors(tier, kind)).sum::<u64>();
+        let hits = tiers(TierCounter::Hits);
+        let requests = hits
+            .saturating_add(tiers(TierCounter::Stale))
+            .saturating_add(sum(CacheCounter::Misses));
+        let below = &self.tiers[TierKind::Shared.index()..];
+        let asked = [TierCounter::Hits, TierCounter::Misses];
+        let asked = asked
+            .iter()
+            .flat_map(|counter| below.iter().map(|tier| tier.counters.sum(*counter as usize)));
+        let process = Process::now();
+        let mut latency = self.tier(TierKind::Memory).latency.snapshot();
+        latency.merge(&self.operation_latency.snapshot());
+        Reading {
+            counts: Counts::default()
+                .with(Event::Requests, requests)
+                .with(Event::Hits, hits)
+                .with(Event::Failures, sum(CacheCounter::LoadFailures))
+                .with(Event::Late, all_errors(Some(ErrorKind::Timeout)))
+                .with(Event::TierReads, asked.sum())
+                .with(Event::TierErrors, all_errors(None))
+                .with(Event::Loads, sum(CacheCounter::Loads))
+                .with(Event::Backfills, tiers(TierCounter::Backfills))
+                .with(Event::Evictions, evictions)
+                .with(Event::Processor, process.processor_millis),
+            latency,
+            state: State { resident: process.resident, ..state },
+        }
+    }
+
     /// The metrics of one tier.
     #[inline]
     pub(crate) fn tier(&self, kind: TierKind) -> &TierMetrics {

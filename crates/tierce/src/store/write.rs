@@ -127,6 +127,30 @@ impl Store {
         }
     }
 
+    /// Stores a record in place of whatever the key has, and raises the key's stamp, if `expect` is
+    /// still current: returns the value that the raise made. Waits as [`put`](Self::put) does.
+    ///
+    /// # Errors
+    /// [`Dropped::Raced`] where the key changed since, and every other reason for which nothing was
+    /// stored; the key has what it had.
+    pub fn put_if(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        record: NewRecord<'_>,
+        expect: StoreToken,
+    ) -> Result<u32, Dropped> {
+        let put = self.try_put(&Wait::new(self.lock_wait), hash.0, key, &record, Some(expect));
+        match put {
+            Ok(_) => {
+                self.count(Count::Puts);
+                self.keep_spare();
+            }
+            Err(why) => self.count(why.counter()),
+        }
+        put
+    }
+
     /// Stores what was fetched from below, if the key did not change since `token` was taken and
     /// has no live record that is as good: a record that is not stale takes the place of one that
     /// is. Does not raise the stamp.

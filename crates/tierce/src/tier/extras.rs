@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 /// The longest validator. A longer one is not kept: the next refresh is not conditional.
-pub(crate) const MAX_VALIDATOR_BYTES: usize = 1024;
+const MAX_VALIDATOR_BYTES: usize = 1024;
 
 /// What few records have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,10 +18,19 @@ pub(crate) struct Extras {
     pub validator: Bytes,
 }
 
+#[cfg(any(feature = "shared", feature = "redis"))]
 impl Extras {
+    /// `None` where there is nothing.
+    pub(super) fn of(validator: Bytes) -> Option<Self> {
+        (!validator.is_empty()).then_some(Self { validator })
+    }
+
     /// The validator as it is kept.
-    fn kept_validator(&self) -> &[u8] {
-        if self.validator.len() > MAX_VALIDATOR_BYTES { &[] } else { &self.validator }
+    pub(super) fn kept_validator(&self) -> Bytes {
+        if self.validator.len() > MAX_VALIDATOR_BYTES {
+            return Bytes::new();
+        }
+        self.validator.clone()
     }
 }
 
@@ -35,7 +44,7 @@ impl Extras {
         }
         let mut head = vec![0; 8];
         head[..2].copy_from_slice(&(validator.len() as u16).to_ne_bytes());
-        head.extend_from_slice(validator);
+        head.extend_from_slice(&validator);
         head.resize(head.len().next_multiple_of(8), 0);
         head
     }
@@ -44,6 +53,6 @@ impl Extras {
     pub(super) fn from_head(head: &[u8]) -> Option<Self> {
         let bytes = usize::from(u16::from_ne_bytes(head.get(..2)?.try_into().ok()?));
         let validator = Bytes::copy_from_slice(head.get(8..8 + bytes)?);
-        Some(Self { validator })
+        Self::of(validator)
     }
 }

@@ -7,7 +7,7 @@
 //! | call | who | may it overwrite | what it needs |
 //! |---|---|---|---|
 //! | [`write`](RemoteTier::write) | `set` | yes | nothing: the caller's word is newest |
-//! | [`fill`](RemoteTier::fill) | backfill, a loader's result | never: it adopts a live record | the [`Token`] of a read made before the value was fetched |
+//! | [`fill`](RemoteTier::fill) | backfill, a loader's result | only what is stale, or what the read found: it adopts another | the [`Token`] of a read made before the value was fetched |
 //! | [`remove`](Tier::remove) | `delete` | - | nothing |
 //!
 //! A token stands for "what this tier knew of the key's changes when it was read". Every write
@@ -80,7 +80,12 @@ impl Record {
 
 /// A licence to fill a tier, valid until the key changes there. Opaque outside its tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token(pub(crate) [u64; 2]);
+pub(crate) struct Token {
+    /// What the tier's words for changes were.
+    pub(crate) words: [u64; 2],
+    /// Which change made the record that the read found, 0 for none: a fill may take its place.
+    pub(crate) seen: u64,
+}
 
 /// What a read of one tier found.
 #[derive(Clone, Debug)]
@@ -104,6 +109,17 @@ pub(crate) enum Fill {
     Refused,
     /// The tier had no room or no time for it; nothing is known of the key's changes.
     Dropped,
+}
+
+/// What became of a write that was to replace one record only.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The record is in the tier now, with the stamp that the change gave the group of the key,
+    /// where the tier could give it one.
+    Done(Option<u64>),
+    /// Another record is there, or none; it stays.
+    Otherwise,
 }
 
 /// How full a tier is.
@@ -159,11 +175,16 @@ pub(crate) trait RemoteTier: Tier {
         keys.iter().map(|key| Ok(self.read(key)?.record)).collect()
     }
 
-    /// Keeps a record that was fetched from below or loaded, unless the key changed since.
+    /// Keeps a record that was fetched from below or loaded, unless the key changed since. It
+    /// takes the place of the record that the read of the token found.
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill>;
 
     /// [`remove`](Tier::remove), and as [`write`](Self::write) the stamp that it made.
     fn delete(&self, key: &[u8]) -> Result<Option<u64>>;
+
+    /// Makes the key's record stale, or removes it where it has no stale part. Errors and what is
+    /// returned as [`delete`](Self::delete).
+    fn expire(&self, key: &[u8]) -> Result<Option<u64>>;
 
     /// Replaces the key's record. Returns the stamp that the change gave the group of the key,
     /// where the tier could give it one.
@@ -171,6 +192,10 @@ pub(crate) trait RemoteTier: Tier {
     /// On an error the tier may hold the old record, the new one or none; the caller must treat
     /// the tier as unreliable for this key until a later change of it succeeds.
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>>;
+
+    /// As [`write`](Self::write) if the key's record is that of the change `expected`, `None` for no
+    /// record; as one step for all hosts.
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written>;
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;

@@ -181,6 +181,39 @@ impl SharedTier {
         })
     }
 
+    /// Replaces the record of the key that was marked and raises its stamp, unless it changed since:
+    /// `None` then. Returns the stamp that its own raise made.
+    ///
+    /// # Errors
+    /// Where the store does not take the record; the key has what it had.
+    pub(crate) fn change_if(
+        &self,
+        mark: SharedMark,
+        key: &[u8],
+        record: &Record,
+    ) -> Result<Option<u32>> {
+        let view = self.store.view();
+        if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
+            return Ok(None);
+        }
+        let head = head_of(record);
+        match view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token) {
+            Ok(stamp) => Ok(Some(stamp)),
+            Err(Dropped::Raced) => Ok(None),
+            Err(why) => {
+                let kind = match why {
+                    Dropped::TooLarge => ErrorKind::TooLarge,
+                    Dropped::NoRoom => ErrorKind::Full,
+                    Dropped::Busy => ErrorKind::Busy,
+                    _ => ErrorKind::Io,
+                };
+                let why = why.as_str();
+                Err(Error::new(kind, format!("the store did not take the record: {why}"))
+                    .in_tier(TierKind::Shared))
+            }
+        }
+    }
+
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
     pub(crate) fn delete(&self, key: &[u8]) {
         self.store.change(|view| view.store().delete(view.store().hash(key), key));
@@ -188,7 +221,6 @@ impl SharedTier {
 
     /// Makes what the key has stale, or removes it where it may not be served stale, and raises its
     /// stamp. Never fails, bounded as [`delete`](Self::delete).
-    #[allow(dead_code)]
     pub(crate) fn expire(&self, key: &[u8]) {
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }

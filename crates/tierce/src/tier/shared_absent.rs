@@ -104,11 +104,14 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn change_if(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Option<u32>> {
+        match *self {}
+    }
+
     pub(crate) fn delete(&self, _: &[u8]) {
         match *self {}
     }
 
-    #[allow(dead_code)]
     pub(crate) fn expire(&self, _: &[u8]) {
         match *self {}
     }

@@ -526,6 +526,8 @@ fn a_closed_cache_lets_its_tasks_go() {
         assert_eq!(block_on(load(&cache, "1")).unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(block_on(cache.get_async("a")), None);
         drop(hung);
+        let begin = Instant::now();
         until(|| !cache.inner.tasks.has_threads());
+        assert!(begin.elapsed() < Duration::from_secs(5), "threads stay until they are bored");
     }
 }

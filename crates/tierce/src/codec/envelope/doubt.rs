@@ -37,11 +37,13 @@ pub(crate) enum Doubt {
     Seal,
     /// What was compressed does not come to the length that the record states.
     Inflate,
+    /// What it says beside its value has no form that this version knows.
+    Aside,
 }
 
 impl Doubt {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Type,
         Self::Short,
         Self::Head,
@@ -58,6 +60,7 @@ impl Doubt {
         Self::Key,
         Self::Seal,
         Self::Inflate,
+        Self::Aside,
     ];
 
     /// The reason in lower case, for messages and metrics labels.
@@ -79,6 +82,7 @@ impl Doubt {
             Self::Key => "key",
             Self::Seal => "seal",
             Self::Inflate => "inflate",
+            Self::Aside => "aside",
         }
     }
 }

@@ -4,17 +4,22 @@
 //!
 //! ```text
 //!   0   epoch: 16 decimal digits, padded with zeros    the head, written by the script that
-//!  16   SHA-1 of these, first 16 hex digits            stores the record (tier/redis/scripts.rs)
+//!  16   SHA-1 of these, first 16 hex digits            stores the record (tier/redis/scripts.rs);
+//!                                                      of these and "expired" once it is stale
+//!                                                      before its time
 //!  ---------------------------------------------------------------------------------------------
 //!  32   magic 89 74 4c 33 ("\x89tL3")                  the body
 //!  36   version u8 = 1
 //!  37   format u8                                      see `Format`
-//!  38   flags u16                                      bits 0-3 compression, bit 4 sealed
+//!  38   flags u16                                      bits 0-3 compression, bit 4 sealed, bit 5
+//!                                                      aside, bit 6 has a stale part
 //!  40   key length u32
 //!  44   length u32 of the value as it is stored
 //!  48   change u64                                     drawn at random by who wrote the record
 //!  56   length u32 of the value inflated               only of a compressed one
+//!       length u32 of the aside                        only of one that has it
 //!       key id [4], salt [24]                          only of a sealed one
+//!       aside                                          what it says beside its value (`aside`)
 //!       key
 //!       value                                          compressed, then encrypted
 //!       tag [16]                                       only of a sealed one
@@ -30,16 +35,23 @@
 //! and with the bound on values, before using it, and names the first reason for doubt. The whole
 //! key is compared, so that another key's value never passes.
 //!
+//! Who makes a record stale before its time cannot seal it anew: that is a script in the server. So
+//! it is said by the head, in which the check of the epoch is another one. A reader of before takes
+//! such a record for a miss. Only a record with a stale part may be marked so, which the script
+//! reads from its flags; the others are removed.
+//!
 //! A seal covers all of the body before the tag, so nobody without the key of the seal can change
 //! a record or move it to another key of the cache. The head is the server's own: who may write
 //! there can bring an earlier record of the same key back, or remove it.
 //!
 //! | file | answers |
 //! |---|---|
+//! | `aside` | what a record says beside its value |
 //! | `doubt` | why bytes are no record |
 //! | `packing` | how values are made smaller |
 //! | `sealing` | how they are sealed |
 
+mod aside;
 mod doubt;
 mod packing;
 #[cfg_attr(not(feature = "seal"), path = "sealing_absent.rs")]
@@ -48,7 +60,7 @@ mod sealing;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub(crate) use self::{doubt::Doubt, sealing::SealKeys};
+pub(crate) use self::{aside::Aside, doubt::Doubt, sealing::SealKeys};
 use crate::{
     codec::{Compression, Format},
     error::{Error, ErrorKind, Result},
@@ -81,6 +93,18 @@ const COMPRESSION_FLAGS: u16 = 0x000f;
 
 /// The flag of a sealed record.
 const SEALED_FLAG: u16 = 0x0010;
+
+/// The flag of a record that says something beside its value.
+const ASIDE_FLAG: u16 = 0x0020;
+
+/// The flag of a record that is stale in the last part of its time.
+const STALE_FLAG: u16 = 0x0040;
+
+/// What the check of the epoch covers more in a record that is stale before its time.
+const EXPIRED: &str = "expired";
+
+/// Bytes of the length of what is said beside the value.
+const ASIDE_LENGTH_BYTES: usize = 4;
 
 /// Bytes of the length of an inflated value.
 const INFLATED_BYTES: usize = 4;
@@ -122,12 +146,16 @@ pub(crate) struct Envelope {
 pub(crate) struct Opened {
     /// The epoch under which the server took the record.
     pub(crate) epoch: u64,
+    /// True where it was made stale before its time.
+    pub(crate) is_expired: bool,
     /// How to read the value.
     pub(crate) format: Format,
     /// Which change made the record.
     pub(crate) change: u64,
     /// The value: a part of the bytes that were opened unless it was compressed.
     pub(crate) value: Bytes,
+    /// What it says beside its value.
+    pub(crate) aside: Aside,
 }
 
 impl Envelope {
@@ -143,12 +171,14 @@ impl Envelope {
         value: &[u8],
         format: Format,
         change: u64,
+        aside: &Aside,
     ) -> Result<Vec<u8>> {
         let inflated = length_of("value", value)?;
         let packed = self.packed(value);
         let compressed = packed.as_ref().map(|_| (self.compression, inflated));
         let salt = self.seal_keys.as_ref().map(SealKeys::draw).transpose()?;
-        let parts = Parts { key, value: packed.as_deref().unwrap_or(value), format, change };
+        let value = packed.as_deref().unwrap_or(value);
+        let parts = Parts { key, value, format, change, aside };
         self.assemble(&parts, compressed, salt)
     }
 
@@ -169,7 +199,12 @@ impl Envelope {
         salt: Option<([u8; KEY_ID_BYTES], [u8; SALT_BYTES])>,
     ) -> Result<Vec<u8>> {
         let compression = compressed.map_or(Compression::None, |(how, _)| how);
-        let flags = u16::from(compression as u8) | if salt.is_some() { SEALED_FLAG } else { 0 };
+        let aside = parts.aside.to_bytes();
+        let flag = |is_set: bool, flag: u16| if is_set { flag } else { 0 };
+        let flags = u16::from(compression as u8)
+            | flag(salt.is_some(), SEALED_FLAG)
+            | flag(!aside.is_empty(), ASIDE_FLAG)
+            | flag(parts.aside.stale_millis > 0, STALE_FLAG);
         let room = stored_bytes(parts.key.len(), parts.value.len()) - HEAD_BYTES;
         let mut body = Vec::with_capacity(room);
         body.extend_from_slice(&MAGIC);
@@ -181,10 +216,14 @@ impl Envelope {
         if let Some((_, inflated)) = compressed {
             body.extend_from_slice(&inflated.to_le_bytes());
         }
+        if !aside.is_empty() {
+            body.extend_from_slice(&length_of("aside", &aside)?.to_le_bytes());
+        }
         if let Some((id, salt)) = &salt {
             body.extend_from_slice(id);
             body.extend_from_slice(salt);
         }
+        body.extend_from_slice(&aside);
         body.extend_from_slice(parts.key);
         let value_at = body.len();
         body.extend_from_slice(parts.value);
@@ -213,7 +252,7 @@ impl Envelope {
             return Err(Doubt::Short);
         }
         let (head, body) = stored.split_at(HEAD_BYTES);
-        let epoch = read_head(head).ok_or(Doubt::Head)?;
+        let (epoch, is_expired) = read_head(head).ok_or(Doubt::Head)?;
         if body[..4] != MAGIC {
             return Err(Doubt::Magic);
         }
@@ -222,7 +261,7 @@ impl Envelope {
         }
         let format = Format::from_u8(body[5]).ok_or(Doubt::Format)?;
         let flags = u16::from_le_bytes([body[6], body[7]]);
-        if flags & !(COMPRESSION_FLAGS | SEALED_FLAG) != 0 {
+        if flags & !(COMPRESSION_FLAGS | SEALED_FLAG | ASIDE_FLAG | STALE_FLAG) != 0 {
             return Err(Doubt::Flags);
         }
         let compression = u8::try_from(flags & COMPRESSION_FLAGS).ok();
@@ -237,15 +276,23 @@ impl Envelope {
         };
 
         let is_compressed = compression != Compression::None;
-        let salt_at = FIXED_BYTES + if is_compressed { INFLATED_BYTES } else { 0 };
-        let key_at = salt_at + if keys.is_some() { KEY_ID_BYTES + SALT_BYTES } else { 0 };
+        let has_aside = flags & ASIDE_FLAG != 0;
+        let aside_length_at = FIXED_BYTES + if is_compressed { INFLATED_BYTES } else { 0 };
+        let salt_at = aside_length_at + if has_aside { ASIDE_LENGTH_BYTES } else { 0 };
+        let aside_at = salt_at + if keys.is_some() { KEY_ID_BYTES + SALT_BYTES } else { 0 };
         let end_bytes = CHECKSUM_BYTES + if keys.is_some() { TAG_BYTES } else { 0 };
         let length = |at: usize| {
             u64::from(u32::from_le_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]))
         };
+        // What is read here is there: the shortest body has room for both lengths.
+        let aside_bytes = if has_aside { length(aside_length_at) } else { 0 };
+        if aside_bytes > aside::MOST_BYTES as u64 {
+            return Err(Doubt::Aside);
+        }
+        let key_at = aside_at + aside_bytes as usize;
         let (key_bytes, value_bytes, change) =
             (length(8), length(12), length(16) | length(20) << 32);
-        // In u64 the sum of two u32 and small constants cannot wrap.
+        // In u64 the sum of two u32, small constants and the bounded length cannot wrap.
         if (key_at + end_bytes) as u64 + key_bytes + value_bytes != body.len() as u64 {
             return Err(Doubt::Length);
         }
@@ -262,6 +309,10 @@ impl Envelope {
         if &covered[key_at..value_at] != key {
             return Err(Doubt::Key);
         }
+        let aside = Aside::from_bytes(&covered[aside_at..key_at]).ok_or(Doubt::Aside)?;
+        if (aside.stale_millis > 0) != (flags & STALE_FLAG != 0) {
+            return Err(Doubt::Aside);
+        }
         let (bound, value_and_tag) = covered.split_at(value_at);
         let value_bytes = value_bytes as usize;
         let value = match keys {
@@ -270,7 +321,7 @@ impl Envelope {
                 stored.slice(at..at + value_bytes)
             }
             Some(keys) => {
-                let (id, salt) = bound[salt_at..key_at].split_at(KEY_ID_BYTES);
+                let (id, salt) = bound[salt_at..aside_at].split_at(KEY_ID_BYTES);
                 let id = id.try_into().map_err(|_| Doubt::Length)?;
                 let salt = salt.try_into().map_err(|_| Doubt::Length)?;
                 let mut value = value_and_tag.to_vec();
@@ -284,7 +335,7 @@ impl Envelope {
         } else {
             value
         };
-        Ok(Opened { epoch, format, change, value })
+        Ok(Opened { epoch, is_expired, format, change, value, aside })
     }
 }
 
@@ -295,11 +346,13 @@ struct Parts<'a> {
     value: &'a [u8],
     format: Format,
     change: u64,
+    aside: &'a Aside,
 }
 
 /// The bytes that the longest form of a record takes, head included.
 const fn stored_bytes(key_bytes: usize, value_bytes: usize) -> usize {
-    let sometimes = INFLATED_BYTES + KEY_ID_BYTES + SALT_BYTES + TAG_BYTES;
+    let seal = KEY_ID_BYTES + SALT_BYTES + TAG_BYTES;
+    let sometimes = INFLATED_BYTES + ASIDE_LENGTH_BYTES + aside::MOST_BYTES + seal;
     HEAD_BYTES + FIXED_BYTES + sometimes + key_bytes + value_bytes + CHECKSUM_BYTES
 }
 
@@ -313,25 +366,39 @@ fn length_of(what: &str, bytes: &[u8]) -> Result<u32> {
 }
 
 /// Which change made the stored value that begins with these bytes; `None` where they are too few
-/// or not the start of a record of this version. Nothing else of it is checked.
+/// or not the start of a record of this version, or where that was made stale since, which is a
+/// change of its own. Nothing else of it is checked.
 pub(crate) fn change_of(start: &[u8]) -> Option<u64> {
-    let body = start.get(HEAD_BYTES..START_BYTES)?;
+    let (head, body) = start.get(..START_BYTES)?.split_at(HEAD_BYTES);
+    if !matches!(read_head(head), Some((_, false))) {
+        return None;
+    }
     let change = body[FIXED_BYTES - 8..].try_into().ok()?;
     (body[..4] == MAGIC && body[4] == VERSION).then_some(u64::from_le_bytes(change))
 }
 
-/// The epoch of a head, or `None` unless its check is right.
-fn read_head(head: &[u8]) -> Option<u64> {
+/// The epoch of a head, and whether it says that the record is stale before its time; `None` unless
+/// its check is right.
+fn read_head(head: &[u8]) -> Option<(u64, bool)> {
     let (digits, check) = head.split_at(EPOCH_DIGITS);
-    let hash = sha1_smol::Sha1::from(digits).digest().bytes();
+    let mut hash = sha1_smol::Sha1::from(digits);
     let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let expected = hash.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
-    if !expected.take(CHECK_DIGITS).eq(check.iter().copied()) {
-        return None;
+    let is_check = |hash: &sha1_smol::Sha1| {
+        let hash = hash.digest().bytes();
+        let expected = hash.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
+        expected.take(CHECK_DIGITS).eq(check.iter().copied())
+    };
+    let is_expired = !is_check(&hash);
+    if is_expired {
+        hash.update(EXPIRED.as_bytes());
+        if !is_check(&hash) {
+            return None;
+        }
     }
-    digits.iter().try_fold(0_u64, |number, digit| {
+    let epoch = digits.iter().try_fold(0_u64, |number, digit| {
         digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
-    })
+    });
+    epoch.map(|epoch| (epoch, is_expired))
 }
 
 #[cfg(test)]

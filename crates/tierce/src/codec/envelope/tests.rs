@@ -4,7 +4,10 @@ mod golden;
 #[cfg(feature = "seal")]
 mod seals;
 
-use super::*;
+use super::{
+    aside::{MAX_TAGS, MAX_VALIDATOR_BYTES},
+    *,
+};
 
 const CHANGE: u64 = 0x0807_0605_0403_0201;
 const BOUND: usize = 1 << 20;
@@ -39,8 +42,35 @@ fn head(epoch: u64) -> Vec<u8> {
 
 fn stored_by(envelope: &Envelope, epoch: u64, key: &[u8], value: &[u8], format: Format) -> Vec<u8> {
     let mut stored = head(epoch);
-    stored.extend(envelope.seal(key, value, format, CHANGE).unwrap());
+    stored.extend(envelope.seal(key, value, format, CHANGE, &Aside::default()).unwrap());
     stored
+}
+
+fn some_aside() -> Aside {
+    Aside {
+        stale_millis: 60_000,
+        life_millis: 3_600_000,
+        known: [CHANGE, 12_345],
+        tags: vec![0xdead_beef, 7],
+        validator: Bytes::from_static(b"\"etag\""),
+    }
+}
+
+/// A few, of every form, the longest among them.
+fn asides() -> Vec<Aside> {
+    let nothing = Aside::default();
+    let tags: Vec<u32> = (0..MAX_TAGS as u32).collect();
+    let validator = Bytes::from(vec![7; MAX_VALIDATOR_BYTES]);
+    let longest = Aside { tags, validator: validator.clone(), ..some_aside() };
+    vec![
+        nothing.clone(),
+        Aside { life_millis: 1, ..nothing.clone() },
+        Aside { stale_millis: 1, life_millis: u64::MAX, ..nothing.clone() },
+        Aside { validator, ..nothing.clone() },
+        Aside { tags: vec![1], known: [2, 3], ..nothing },
+        some_aside(),
+        longest,
+    ]
 }
 
 fn stored(epoch: u64, key: &[u8], value: &[u8], format: Format) -> Vec<u8> {
@@ -53,7 +83,9 @@ fn open(stored: &[u8], key: &[u8]) -> Result<Opened, Doubt> {
 
 /// A record that states of its value what it likes.
 fn claimed(how: Compression, stated: u32, packed: &[u8]) -> Vec<u8> {
-    let parts = Parts { key: b"key", value: packed, format: Format::Raw, change: CHANGE };
+    let aside = Aside::default();
+    let (key, format) = (&b"key"[..], Format::Raw);
+    let parts = Parts { key, value: packed, format, change: CHANGE, aside: &aside };
     let body = plain().assemble(&parts, Some((how, stated)), None).unwrap();
     [head(7), body].concat()
 }
@@ -106,6 +138,69 @@ fn every_shape_of_key_and_value_comes_back() {
 }
 
 #[test]
+fn what_is_said_beside_the_value_comes_back() {
+    let text = repeating_text(900);
+    for envelope in forms() {
+        for aside in asides() {
+            let body = envelope.seal(b"key", &text, Format::Text, CHANGE, &aside).unwrap();
+            let stored = [head(7), body].concat();
+            assert!(stored.len() <= stored_bytes(3, 900));
+            assert_eq!(change_of(&stored), Some(CHANGE));
+            let opened = envelope.open(stored, b"key").unwrap();
+            assert_eq!((opened.aside, &opened.value[..]), (aside, &text[..]));
+        }
+    }
+}
+
+#[test]
+fn a_record_without_end_stale_part_tags_and_validator_has_no_byte_more() {
+    let with = |aside: &Aside| plain().seal(b"key", b"value", Format::Raw, 1, aside).unwrap().len();
+    let (none, life) = (with(&Aside::default()), Aside { life_millis: 7, ..Aside::default() });
+    assert_eq!(none, FIXED_BYTES + 3 + 5 + CHECKSUM_BYTES);
+    assert_eq!(with(&life), none + 20);
+}
+
+#[test]
+fn a_head_of_its_own_says_that_a_record_was_made_stale() {
+    let digits = format!("{:016}", 7);
+    let check = sha1_smol::Sha1::from(format!("{digits}expired")).digest().to_string();
+    let expired = (digits + &check[..16]).into_bytes();
+    for envelope in forms() {
+        let body = envelope.seal(b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
+        let fresh = [&head(7)[..], &body].concat();
+        let stale = [&expired[..], &body].concat();
+        assert!(!envelope.open(fresh, b"key").unwrap().is_expired);
+        // Whoever made it, this is a change of somebody else.
+        assert_eq!(change_of(&stale), None);
+        let opened = envelope.open(stale, b"key").unwrap();
+        assert_eq!((opened.epoch, opened.is_expired), (7, true));
+    }
+}
+
+#[test]
+fn what_is_said_beside_the_value_is_bounded_and_of_one_form() {
+    let body = plain().seal(b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
+    let good = [head(7), body].concat();
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut record = good.clone();
+        record[at..at + bytes.len()].copy_from_slice(bytes);
+        open(&with_checksum(record), b"key")
+    };
+    assert!(changed(0, b"").is_ok());
+    let at = START_BYTES + ASIDE_LENGTH_BYTES;
+    let most = aside::MOST_BYTES as u32;
+    assert_eq!(changed(START_BYTES, &(most + 1).to_le_bytes()), Err(Doubt::Aside));
+    assert_eq!(changed(START_BYTES, &most.to_le_bytes()), Err(Doubt::Length));
+    assert_eq!(changed(START_BYTES, &u32::MAX.to_le_bytes()), Err(Doubt::Aside));
+    // More tags than there may be, and than there are.
+    assert_eq!(changed(at + 16, &[MAX_TAGS as u8 + 1]), Err(Doubt::Aside));
+    assert_eq!(changed(at + 16, &[5]), Err(Doubt::Aside));
+    // The flags say that it has a stale part, which the server goes by.
+    assert_eq!(changed(at, &[0; 8]), Err(Doubt::Aside));
+    assert_eq!(changed(HEAD_BYTES + 6, &[0x20]), Err(Doubt::Aside));
+}
+
+#[test]
 fn another_keys_record_never_passes() {
     for envelope in forms() {
         let record = stored_by(&envelope, 7, b"ab", b"cd", Format::Raw);
@@ -129,7 +224,9 @@ fn each_doubt_has_its_reason() {
     assert_eq!(spoilt(33, b'T'), Err(Doubt::Magic));
     assert_eq!(spoilt(36, 2), Err(Doubt::Version));
     assert_eq!(spoilt(37, 200), Err(Doubt::Format));
-    assert_eq!(spoilt(38, 32), Err(Doubt::Flags));
+    assert_eq!(spoilt(38, 128), Err(Doubt::Flags));
+    // Its first bytes would be the length of what it does not have.
+    assert_eq!(spoilt(38, 32), Err(Doubt::Aside));
     assert_eq!(spoilt(39, 1), Err(Doubt::Flags));
     assert_eq!(spoilt(38, 15), Err(Doubt::Compression));
     assert_eq!(spoilt(38, 16), Err(Doubt::SealKey));
@@ -163,7 +260,7 @@ fn values_are_compressed_from_the_threshold_on_and_where_it_saves() {
     for envelope in forms() {
         let envelope = Envelope { compress_above: 2048, ..envelope };
         let is_compressed = |value: &[u8]| {
-            let body = envelope.seal(b"key", value, Format::Raw, 1).unwrap();
+            let body = envelope.seal(b"key", value, Format::Raw, 1, &Aside::default()).unwrap();
             body[6] & 0x0f == envelope.compression as u8 && body[6] & 0x0f != 0
         };
         let compresses = envelope.compression != Compression::None;
@@ -229,7 +326,8 @@ fn what_this_build_cannot_inflate_has_a_reason_of_its_own() {
 #[test]
 fn every_truncation_and_extension_is_refused() {
     for envelope in forms() {
-        let good = stored_by(&envelope, 7, b"key", &[9; 300], Format::Raw);
+        let body = envelope.seal(b"key", &[9; 300], Format::Raw, CHANGE, &some_aside()).unwrap();
+        let good = [head(7), body].concat();
         for length in 0..good.len() {
             assert!(envelope.open(good[..length].to_vec(), b"key").is_err(), "{length} bytes");
             let last = good[good.len() - length..].to_vec();
@@ -253,7 +351,9 @@ fn a_hundred_thousand_random_flips_never_pass() {
         let mut value = vec![0; random.usize(0..100)];
         random.fill(&mut value);
         value.resize(value.len() + random.usize(0..100), b'0');
-        let good = stored_by(envelope, random.u64(1..1 << 48), b"a key", &value, Format::Raw);
+        let aside = if random.bool() { some_aside() } else { Aside::default() };
+        let body = envelope.seal(b"a key", &value, Format::Raw, CHANGE, &aside).unwrap();
+        let good = [head(random.u64(1..1 << 48)), body].concat();
         let mut bad = good.clone();
         for _ in 0..random.usize(1..=4) {
             let bit = random.usize(0..bad.len() * 8);
@@ -277,7 +377,7 @@ fn random_bytes_never_panic_and_never_pass() {
         if random.bool() {
             // Past the first checks, so that lengths are reached.
             let mut start = [&head(random.u64(1..1 << 48))[..], b"\x89tL3\x01\0\0\0"].concat();
-            start[HEAD_BYTES + 6] = random.u8(..0x20);
+            start[HEAD_BYTES + 6] = random.u8(..0x80);
             bytes.splice(..bytes.len().min(start.len()), start);
         }
         let found = forms[round % forms.len()].open(bytes, b"key");

@@ -80,10 +80,10 @@ use self::{
 };
 pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
 use crate::{
-    codec::envelope::Doubt,
+    codec::envelope::{Aside, Doubt, Opened},
     error::{ErrorKind, Result},
-    key,
-    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage},
+    key, random,
+    tier::{ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
     tiering::TierKind,
 };
 
@@ -247,25 +247,81 @@ impl RedisTier {
         self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
     }
 
+    /// Runs the script that replaces a record, of which its last argument says which it may be.
+    fn write_over(&self, key: &[u8], record: &Record, expected: Bytes) -> Result<Written> {
+        self.check_size(record)?;
+        let ttl = match ttl_argument(record.ttl) {
+            Ok(ttl) => ttl,
+            Err(()) if expected.is_empty() => return self.delete(key).map(Written::Done),
+            Err(()) => return Ok(Written::Otherwise),
+        };
+        let call = self.write_call()?;
+        let names = self.names(key);
+        let body = self.seal(key, record)?;
+        let arguments = |link: &Link| {
+            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
+            let starts = [random_start(), random_start()];
+            let mut arguments = Vec::with_capacity(7);
+            arguments.extend(starts);
+            arguments.extend([body.clone(), ttl.clone(), not_after, expected.clone()]);
+            if link.may_change() {
+                let (_, reign) = link.reign();
+                let reign = reign.ok_or_else(keeper::replaced)?;
+                arguments.push(Bytes::copy_from_slice(reign.name()));
+            }
+            Ok(arguments)
+        };
+        let stripe = key::group(key);
+        let of_reign = self.reign_name(stripe).map(|reign| {
+            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
+            [reign, notice]
+        });
+        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
+        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
+        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
+        for _ in 0..2 {
+            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
+            let Value::Array(parts) = reply else { return Err(unexpected()) };
+            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
+                return Err(unexpected());
+            };
+            let (happened, server_millis) = (*happened, *server_millis);
+            if happened != 0 {
+                link.clock().heard(server_millis);
+                let stamp = stamp_of(stamp);
+                return Ok(if happened == 1 { Written::Done(stamp) } else { Written::Otherwise });
+            }
+            // In time by our clock and late by the server's: that one was set forward.
+            count(&self.common.counters.late_writes);
+            link.clock().forget();
+            link.clock().heard(server_millis);
+        }
+        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
+    }
+
     /// The body of the record, to which the server adds its head.
     fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
-        let body = envelope.seal(key, &record.value, record.format, record.change);
+        // Each record is told from every other by a number.
+        let change = if record.change == 0 { random::random().max(1) } else { record.change };
+        let body = envelope.seal(key, &record.value, record.format, change, &aside_of(record));
         body.map(Bytes::from).map_err(|error| error.in_tier(TierKind::Redis))
     }
 
-    /// The record in bytes found under the name of `key`, or `None` and a count.
+    /// What bytes found under the name of `key` say, or `None` and a count.
+    fn opened(&self, stored: Bytes, key: &[u8]) -> Option<Opened> {
+        let opened = self.common.settings.envelope.open(stored, key).and_then(|opened| {
+            // This version cannot tell whether they were removed since.
+            if opened.aside.tags.is_empty() { Ok(opened) } else { Err(Doubt::Aside) }
+        });
+        opened.map_err(|doubt| self.common.counters.count_doubt(doubt)).ok()
+    }
+
+    /// The record in bytes found under the name of `key`, and its epoch; or `None` and a count.
     fn open(&self, stored: Bytes, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
-        let opened = match self.common.settings.envelope.open(stored, key) {
-            Ok(opened) => opened,
-            Err(doubt) => {
-                self.common.counters.count_doubt(doubt);
-                return None;
-            }
-        };
+        let opened = self.opened(stored, key)?;
         let ttl = u64::try_from(pttl_millis).ok().map(Duration::from_millis);
-        let record = Record::new(opened.value, opened.format, ttl);
-        Some((opened.epoch, Record { age: None, change: opened.change, ..record }))
+        Some((opened.epoch, record_of(opened, ttl)))
     }
 }
 
@@ -289,8 +345,9 @@ impl RemoteTier for RedisTier {
                 Some(*written_under) == epoch && record.ttl != Some(Duration::ZERO)
             })
             .map(|(_, record)| record);
+        let seen = record.as_ref().map_or(0, |record| record.change);
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
-        let token = stamp.zip(epoch).map(|(stamp, epoch)| Token([stamp, epoch]));
+        let token = stamp.zip(epoch).map(|(stamp, epoch)| Token { words: [stamp, epoch], seen });
         Ok(Found { record, token })
     }
 
@@ -305,10 +362,15 @@ impl RemoteTier for RedisTier {
         let names = self.names(key);
         let stripe = key::group(key);
         let body = self.seal(key, record)?;
-        let [stamp, epoch] = token.0.map(|number| Bytes::from(number.to_string()));
+        let seen = match token.seen {
+            0 => Bytes::new(),
+            seen => Bytes::copy_from_slice(&seen.to_le_bytes()),
+        };
+        let [stamp, epoch] = token.words.map(|number| Bytes::from(number.to_string()));
         for most in [self.most_stored_bytes(key), 0] {
             let adopted = Bytes::from(most.to_string());
-            let arguments = [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted];
+            let arguments =
+                [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted, seen.clone()];
             let reply = match call.run(
                 stripe,
                 &scripts::FILL,
@@ -352,50 +414,28 @@ impl RemoteTier for RedisTier {
         Ok(stamp_of(&reply))
     }
 
-    fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
-        self.check_size(record)?;
-        let Ok(ttl) = ttl_argument(record.ttl) else { return self.delete(key) };
+    fn expire(&self, key: &[u8]) -> Result<Option<u64>> {
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = self.seal(key, record)?;
-        let arguments = |link: &Link| {
-            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
-            let starts = [random_start(), random_start()];
-            let mut arguments = Vec::with_capacity(6);
-            arguments.extend(starts);
-            arguments.extend([body.clone(), ttl.clone(), not_after]);
-            if link.may_change() {
-                let (_, reign) = link.reign();
-                let reign = reign.ok_or_else(keeper::replaced)?;
-                arguments.push(Bytes::copy_from_slice(reign.name()));
-            }
-            Ok(arguments)
-        };
-        let stripe = key::group(key);
-        let of_reign = self.reign_name(stripe).map(|reign| {
-            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
-            [reign, notice]
-        });
-        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
-        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
-        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
-        for _ in 0..2 {
-            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
-            let Value::Array(parts) = reply else { return Err(unexpected()) };
-            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
-                return Err(unexpected());
-            };
-            let (happened, server_millis) = (*happened, *server_millis);
-            if happened == 1 {
-                link.clock().heard(server_millis);
-                return Ok(stamp_of(stamp));
-            }
-            // In time by our clock and late by the server's: that one was set forward.
-            count(&self.common.counters.late_writes);
-            link.clock().forget();
-            link.clock().heard(server_millis);
+        let all: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+        let arguments = |_: &Link| Ok(vec![random_start()]);
+        let (reply, _) = call.run(key::group(key), &scripts::EXPIRE, &all, &arguments)?;
+        Ok(stamp_of(&reply))
+    }
+
+    fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
+        match self.write_over(key, record, Bytes::new())? {
+            Written::Done(stamp) => Ok(stamp),
+            Written::Otherwise => Err(unexpected()),
         }
-        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
+    }
+
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written> {
+        let expected = match expected {
+            Some(change) => Bytes::copy_from_slice(&change.to_le_bytes()),
+            None => Bytes::from_static(b"-"),
+        };
+        self.write_over(key, record, expected)
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {
@@ -446,6 +486,40 @@ impl Tier for RedisTier {
         if let Some(subscriber) = self.subscriber.existing() {
             subscriber.stop();
         }
+    }
+}
+
+/// What a record of L3 says beside its value.
+fn aside_of(record: &Record) -> Aside {
+    let millis = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000));
+    let ttl = record.ttl.filter(|ttl| *ttl <= LONGEST_TTL);
+    let (mut life_millis, mut stale_millis) = (0, 0);
+    if let Some(ttl) = ttl {
+        let age = record.age.unwrap_or(Duration::ZERO);
+        let is_known = record.age.is_some();
+        life_millis = if is_known { millis(ttl.saturating_add(age)).unwrap_or(0) } else { 0 };
+        stale_millis = millis(record.stale).unwrap_or(u64::MAX);
+    }
+    let validator = record.extras.as_deref().map(Extras::kept_validator).unwrap_or_default();
+    Aside { stale_millis, life_millis, validator, ..Aside::default() }
+}
+
+/// The record that was opened, with what is left of its time.
+fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
+    let Opened { is_expired, format, change, value, aside, .. } = opened;
+    let life = (aside.life_millis != 0).then(|| Duration::from_millis(aside.life_millis));
+    let stale = match ttl {
+        // All that is left.
+        Some(ttl) if is_expired => ttl,
+        Some(_) => Duration::from_millis(aside.stale_millis),
+        None => Duration::ZERO,
+    };
+    Record {
+        stale,
+        age: life.zip(ttl).map(|(life, left)| life.saturating_sub(left)),
+        extras: Extras::of(aside.validator).map(Arc::new),
+        change,
+        ..Record::new(value, format, ttl)
     }
 }
 

@@ -10,9 +10,11 @@
 //!
 //! - A record counts if it was written under the epoch that its stripe had at the moment of 1.
 //! - A stripe with the stamp of 1 in 3 had no change of a key between: the time to live of 2 is that
-//!   of the record of 1. What may have been replaced meanwhile is kept for [`MOMENT`] at most.
+//!   of the record of 1. What may have been replaced meanwhile is kept for [`MOMENT`] at most; one
+//!   with a stale part so counts as stale.
 //! - Where nothing is to be kept, the stamps, 2 and 3 are left out: a PTTL costs the server more
-//!   than the value itself.
+//!   than the value itself. What is stale from some time on is then asked for once more, with its
+//!   time.
 //!
 //! There is no token, since nothing is fetched from below; so a counter that is not there need not
 //! be started, and what it guards is a miss.
@@ -34,12 +36,13 @@ use super::{
     counters::Counters,
     link::unexpected,
     names,
-    read::{NO_SUCH_KEY, NO_TTL, doubt, pack},
+    read::{NO_SUCH_KEY, doubt, pack},
+    record_of,
     reply::{self, Element},
     request::Work,
 };
 use crate::{
-    codec::envelope::Doubt,
+    codec::envelope::{Doubt, Opened},
     error::Result,
     key,
     tier::{Record, redis::names::STRIPES},
@@ -85,6 +88,8 @@ enum Outcome {
     Read(Option<Record>),
     /// There was no room for it.
     LeftOut,
+    /// Its record is stale from some time on, and its time was not asked for.
+    Untimed,
 }
 
 /// While it lives, strings may be left out of replies.
@@ -110,6 +115,7 @@ impl RedisTier {
         let call = self.read_call()?;
         let mut records = vec![None; keys.len()];
         let mut left: Vec<usize> = (0..keys.len()).collect();
+        let mut untimed = Vec::new();
         let (mut was_full, mut was_too_much) = (false, false);
         while !left.is_empty() {
             let at_once = self.keys_at_once.load(Ordering::Relaxed);
@@ -126,6 +132,7 @@ impl RedisTier {
                 match outcome {
                     Outcome::Read(record) => records[*index] = record,
                     Outcome::LeftOut => left_out.push(*index),
+                    Outcome::Untimed => untimed.push(*index),
                 }
             }
             let read = fits - left_out.len();
@@ -145,6 +152,12 @@ impl RedisTier {
             // The values of the next call may be smaller.
             let at_once = self.keys_at_once.load(Ordering::Relaxed);
             self.keys_at_once.store((2 * at_once).min(MOST_KEYS), Ordering::Relaxed);
+        }
+        if !untimed.is_empty() {
+            let asked: Vec<&[u8]> = untimed.iter().map(|index| keys[*index]).collect();
+            for (index, record) in untimed.iter().zip(self.find_many(&asked, true)?) {
+                records[*index] = record;
+            }
         }
         Ok(records)
     }
@@ -283,9 +296,13 @@ impl RedisTier {
             };
             let ttl = times.as_ref().map_or(Some(None), |times| times.of(index, stripe));
             let opened = self.open_one_of_many(stored, keys[index]);
-            let record = opened.and_then(|(epoch, record)| {
+            if times.is_none() && opened.as_ref().is_some_and(may_be_stale) {
+                return Outcome::Untimed;
+            }
+            let record = opened.and_then(|opened| {
+                let epoch = opened.epoch;
                 // Without a time it is gone by now.
-                let record = Record { ttl: ttl?, ..record };
+                let record = record_of(opened, ttl?);
                 (Some(epoch) == counter(&epochs[stripe])).then_some(record)
             });
             Outcome::Read(record)
@@ -295,9 +312,13 @@ impl RedisTier {
 
     /// The record in bytes found under the name of `key`, or `None` and a count. A copy: a value
     /// must not keep those that came with it.
-    fn open_one_of_many(&self, stored: &[u8], key: &[u8]) -> Option<(u64, Record)> {
-        self.open(Bytes::copy_from_slice(stored), key, NO_TTL)
+    fn open_one_of_many(&self, stored: &[u8], key: &[u8]) -> Option<Opened> {
+        self.opened(Bytes::copy_from_slice(stored), key)
     }
+}
+
+fn may_be_stale(opened: &Opened) -> bool {
+    opened.is_expired || opened.aside.stale_millis > 0
 }
 
 /// Times to live, and whether they are those of what was found.

@@ -48,6 +48,10 @@ local function head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits), 1, 16)
 end
+local function expired_head(epoch)
+  local digits = string.rep('0', 16 - #epoch) .. epoch
+  return digits .. string.sub(redis.sha1hex(digits .. 'expired'), 1, 16)
+end
 local function begin_reign(reign, id, names, starts)
   if redis.pcall('GET', reign) == id then
     return nil
@@ -103,10 +107,11 @@ impl Script {
 }
 
 /// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
-/// ms or empty, the server's time in ms after which nothing must happen. Returns whether it
-/// happened, the server's time and the new stamp, if there is one.
+/// ms or empty, the server's time in ms after which nothing must happen, which record may be
+/// replaced: any (empty), none (`-`), or that of a change (8 bytes). Returns whether it happened (1;
+/// 0 too late; 2 another record is there), the server's time and the new stamp, if there is one.
 ///
-/// The last argument keeps a write whose caller gave up from landing later, over a newer one: it
+/// The time keeps a write whose caller gave up from landing later, over a newer one: it
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
 pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write("")));
 
@@ -115,7 +120,7 @@ pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write(
 pub(super) static WRITE_UNDER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&write(
         r"
-local begun = begin_reign(KEYS[4], ARGV[6], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
+local begun = begin_reign(KEYS[4], ARGV[7], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
 if begun then
   return begun
 end
@@ -135,6 +140,19 @@ end
         before,
         r"
 local epoch = counter(KEYS[3])
+if ARGV[6] ~= '' then
+  local start = redis.pcall('GETRANGE', KEYS[1], 0, 55)
+  local change = '-'
+  if epoch and type(start) == 'string' then
+    local present = string.sub(start, 1, 32)
+    if present == head(epoch) or present == expired_head(epoch) then
+      change = string.sub(start, 49, 56)
+    end
+  end
+  if change ~= ARGV[6] then
+    return {2, now, false}
+  end
+end
 local reply = {}
 if not epoch then
   epoch = ARGV[2]
@@ -167,9 +185,39 @@ return raise(KEYS[2], ARGV[1])
     )
 });
 
+/// Makes a record stale before its time, or removes it where its flags say that it has no stale
+/// part. Keys: data, stamp, epoch. Argument: start of the stamp. Returns the new stamp, if there is
+/// one.
+///
+/// The record keeps its time to live: only its head is written.
+pub(super) static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local epoch = counter(KEYS[3])
+local is_stale = false
+if epoch then
+  local start = redis.pcall('GETRANGE', KEYS[1], 0, 38)
+  if type(start) == 'string' and #start == 39 and string.sub(start, 33, 37) == '\137tL3\1'
+      and math.floor(string.byte(start, 39) / 64) % 2 == 1 then
+    local now = string.sub(start, 1, 32)
+    local expired = expired_head(epoch)
+    is_stale = now == expired
+      or now == head(epoch) and not refused(redis.pcall('SETRANGE', KEYS[1], 0, expired))
+  end
+end
+if not is_stale then
+  redis.call('UNLINK', KEYS[1])
+end
+return raise(KEYS[2], ARGV[1])
+",
+    )
+});
+
 /// Keeps a record unless its stripe changed. Keys: data, stamp, epoch. Arguments: stamp and epoch
 /// of the token, body, TTL in ms or empty, the most bytes that a live record may have to be
-/// adopted; 0 replaces one that is known to be damaged. Returns 0 refused, 1 stored, or 2 with the live record and its
+/// adopted (0 replaces one that is known to be damaged), the number of the change that made the
+/// record that may be replaced or nothing. One that was made stale before its time has another
+/// head, so it is in nobody's way. Returns 0 refused, 1 stored, or 2 with the live record and its
 /// TTL.
 pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -180,7 +228,8 @@ if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
 end
 local start = head(epoch)
 local live = stored(KEYS[1], ARGV[5])
-if live and string.sub(live, 1, #start) == start then
+local is_seen = #ARGV[6] == 8 and live and string.sub(live, 49, 56) == ARGV[6]
+if live and string.sub(live, 1, #start) == start and not is_seen then
   return {2, live, redis.call('PTTL', KEYS[1])}
 end
 local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
@@ -246,7 +295,7 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
 pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     let (write, begin_reign) =
         if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
-    [&READ, write, &REMOVE, &FILL, &CLEAR]
+    [&READ, write, &REMOVE, &EXPIRE, &FILL, &CLEAR]
         .into_iter()
         .chain(begin_reign)
         .map(|script| {

@@ -214,7 +214,7 @@ fn replica_takes_no_change_and_serves_reads() {
         tier.write(b"k", &record("w")).unwrap_err(),
         tier.remove(b"k").unwrap_err(),
         tier.clear().unwrap_err(),
-        tier.fill(b"none", &record("w"), Token(token.0)).err().unwrap_or_else(|| {
+        tier.fill(b"none", &record("w"), Token { ..token }).err().unwrap_or_else(|| {
             // Another stripe: refused by the token before anything is written.
             tier.write(b"none", &record("w")).unwrap_err()
         }),

@@ -8,6 +8,7 @@ mod process;
 #[cfg(feature = "tls")]
 mod secure;
 pub(super) mod server;
+mod spans;
 mod wire;
 
 use std::time::Duration;

@@ -31,14 +31,14 @@ const SIZE_UNITS: [(&str, u64); 13] = [
 ];
 
 /// What a span must look like.
-pub(super) const SPAN_RULE: &str =
+pub(crate) const SPAN_RULE: &str =
     "must be a whole number and a unit: ms, s, m, h or d, such as 90s or 10m";
 /// What a size must look like.
-pub(super) const SIZE_RULE: &str = "must be a whole number and a unit: B, KB, MB, GB or TB, such as 10MB (1 MB = 1 MiB = 1048576 B)";
+pub(crate) const SIZE_RULE: &str = "must be a whole number and a unit: B, KB, MB, GB or TB, such as 10MB (1 MB = 1 MiB = 1048576 B)";
 /// What a flag must look like.
-pub(super) const FLAG_RULE: &str = "must be true or false (or 1, 0, yes, no)";
+pub(crate) const FLAG_RULE: &str = "must be true or false (or 1, 0, yes, no)";
 /// What a percentage must look like.
-pub(super) const PERCENT_RULE: &str = "must be a percentage from 0% to 100%, such as 70% or 0.5%";
+pub(crate) const PERCENT_RULE: &str = "must be a percentage from 0% to 100%, such as 70% or 0.5%";
 
 /// Reads a span: `10ms`, `90s`, `10m`, `1h`, `2d`. One number, one unit, lower case.
 ///
@@ -88,7 +88,7 @@ pub fn parse_percent(text: &str) -> Result<f64, &'static str> {
 }
 
 /// Reads a whole number in decimal digits.
-pub(super) fn parse_count(text: &str) -> Option<u64> {
+pub(crate) fn parse_count(text: &str) -> Option<u64> {
     let text = text.trim();
     // `u64::from_str` also takes a plus sign.
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }

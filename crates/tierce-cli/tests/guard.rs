@@ -1,0 +1,104 @@
+//! `tierce slo`, `alerts` and `rollout`: what they print, and that they say what is wrong.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use tierce::{
+    Bytes, Cache,
+    guard::{Guard, Objectives, ServeOptions},
+};
+
+mod support;
+use support::{fail, holds, run, succeed, tierce};
+
+fn profile(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tierce/profiles").join(name)
+}
+
+#[test]
+fn objectives_are_printed_with_their_budgets() {
+    let table = succeed(&mut tierce(["slo", "--env", "production"]));
+    holds(&table, &["availability > 99.9%   0.1 %", "hit_rate > 80%          20 %"]);
+    assert!(succeed(&mut tierce(["slo"])).contains("staging-canary"));
+    holds(&fail(&mut tierce(["slo", "--env", "prodction"]), 1), &["must be one of staging"]);
+    let rules = succeed(&mut tierce(["slo", "--env", "staging", "--prometheus"]));
+    holds(&rules, &["slo:sli_error:ratio_rate5m", "TierceBudgetBurnsPage"]);
+}
+
+#[test]
+fn a_running_cache_is_judged_over_http() {
+    let cache = Cache::builder().build().unwrap();
+    let objectives = Objectives::new("mine", ["hit_rate > 50%"]).unwrap();
+    let guard = Arc::new(Guard::of(&cache).objectives(objectives).build().unwrap());
+    let served = guard.serve(&ServeOptions::new().address("127.0.0.1:0")).unwrap();
+    guard.round().unwrap();
+    let address = served.address().to_string();
+    holds(&succeed(&mut tierce(["slo", "--address", &address])), &["mine", "no data"]);
+    cache.set("a", Bytes::from("1")).unwrap();
+    cache.get("a");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    holds(&succeed(&mut tierce(["slo", "--address", &address])), &["100%", "green"]);
+    (0..9).for_each(|_| drop(cache.get("b")));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let (code, out, _) = run(&mut tierce(["slo", "--address", &address]));
+    assert_eq!(code, 1);
+    holds(&out, &["10%", "RED"]);
+    drop(served);
+    fail(&mut tierce(["slo", "--address", "127.0.0.1:1"]), 1);
+}
+
+#[test]
+fn files_of_alerts_are_checked_and_turned_into_rules() {
+    for name in ["cache-alerts.yaml", "phased-alerts.yaml"] {
+        let path = profile(name);
+        let mut command = tierce(["alerts", "check"]);
+        holds(&succeed(command.arg(&path)), &["error_rate > 1%", "critical"]);
+        let mut command = tierce(["alerts", "prometheus"]);
+        holds(
+            &succeed(command.arg(&path)),
+            &["record: tierce:error_rate:1m", "severity: critical"],
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alerts.yaml");
+    fs::write(&path, "alerts: [{name: A, condition: error_rate > 1, severity: info}]").unwrap();
+    let said = fail(tierce(["alerts", "check"]).arg(&path), 1);
+    holds(&said, &["alert \"A\"", "must be a percentage"]);
+}
+
+#[test]
+fn plans_are_printed_and_a_rollout_is_taken_back_by_its_journal() {
+    let encore = profile("encore-rollout.yaml");
+    let text = succeed(tierce(["rollout", "plan"]).arg(&encore));
+    holds(
+        &text,
+        &[
+            "step            10%  green for 30m, then 2d",
+            "back when     error_rate > 1%: immediate_rollback",
+            "setting       CACHE_ENCORE_MAX_ENTRIES=1000000",
+        ],
+    );
+    let text = succeed(tierce(["rollout", "plan", "--env", "staging"]).arg(&encore));
+    assert!(!text.contains("production-canary"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("rollout.jsonl");
+    let ask = |what: &str| {
+        let mut command = tierce(["rollout", "ask", what, "--by", "ada", "--plan"]);
+        command.arg(&encore).arg("--journal").arg(&journal);
+        command
+    };
+    let look = |what: &str| {
+        let mut command = tierce(["rollout", what, "--journal"]);
+        command.arg(&journal);
+        command
+    };
+    holds(&fail(&mut look("status"), 1), &["there is no such journal"]);
+    succeed(&mut ask("start"));
+    succeed(&mut ask("force"));
+    holds(&succeed(&mut look("status")), &["staging-canary", "10%", "running", "operator ada"]);
+    holds(&fail(&mut ask("start"), 1), &["it was started already"]);
+    succeed(&mut ask("rollback"));
+    holds(&succeed(&mut look("status")), &["rolled_back", "0%"]);
+    let history = succeed(&mut look("history"));
+    assert_eq!(history.lines().count(), 2 + 4, "{history}");
+}

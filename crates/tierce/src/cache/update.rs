@@ -1,0 +1,452 @@
+//! Changes that depend on what is there: `compare_and_set`, `set_if_absent`, `update`, `increment`.
+//!
+//! The lowest tier in force decides about a key, as it is the one that all who use the key share:
+//! L3 where there is one, else L2, else L1. What it has is looked at there, past the tiers above,
+//! and the change is made there only if that is still so:
+//!
+//! | decides | what was there is known by | so many changes meet it in vain |
+//! |---|---|---|
+//! | L3 | the number of the change that made the record, compared by the script that writes | those that were made to the very key |
+//! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
+//! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
+//!
+//! Then the change goes on upwards as any other. What the tier that decides does not answer is an
+//! error here, not a miss: nobody else could say what the key has.
+
+use std::time::Duration;
+
+use super::{
+    Cache, Event, Inner, SetOptions,
+    change::{check_key, closed, needs_bytes},
+    freshness::Life,
+    plan::Plan,
+    read::{Draft, Found, Marks},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    invalidation::Filed,
+    memory::Inserted,
+    shared_stamp::SharedStamp,
+    tier::Written,
+    tiering::TierKind,
+};
+
+/// How often `update` looks anew before it gives up: more often than all threads of a large machine
+/// meet each other.
+const TRIES: u32 = 1_000;
+
+/// What a key had when it was looked at, for [`Cache::compare_and_set`].
+///
+/// It holds until the key is changed, by whomever; a value that was loaded or brought up anew is a
+/// change as well.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Of its key, as L1 hashes it.
+    hash: u64,
+    basis: Basis,
+}
+
+#[derive(Clone, Debug)]
+enum Basis {
+    /// The change that made the record in L3; `None` without one.
+    Remote(Option<u64>),
+    Shared(Marks),
+    Near(Marks),
+}
+
+/// What the tier that decides has.
+struct Sight<V> {
+    /// `None` without a value that is fresh.
+    value: Option<V>,
+    /// How long that will be fresh; `None` for ever.
+    fresh_left: Option<Duration>,
+    version: Version,
+}
+
+/// Values that count.
+pub trait Countable: Sized {
+    /// The number, or `None` where the value is none.
+    fn to_number(&self) -> Option<i64>;
+
+    /// The value of a number.
+    fn from_number(number: i64) -> Self;
+}
+
+impl Countable for i64 {
+    fn to_number(&self) -> Option<i64> {
+        Some(*self)
+    }
+
+    fn from_number(number: i64) -> Self {
+        number
+    }
+}
+
+/// Decimal digits, as text.
+impl Countable for bytes::Bytes {
+    fn to_number(&self) -> Option<i64> {
+        std::str::from_utf8(self).ok()?.parse().ok()
+    }
+
+    fn from_number(number: i64) -> Self {
+        number.to_string().into()
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// What the tier that decides about `key` has of it (L3 where there is one, else L2, else L1),
+    /// and its version. Costs a round trip where that is L3.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Network`] (L3) or [`ErrorKind::Io`] (L2) where that tier does not answer; [`ErrorKind::TooLarge`] for the
+    /// key; [`ErrorKind::Closed`].
+    pub fn get_versioned(&self, key: impl AsRef<[u8]>) -> Result<(Option<V>, Version)> {
+        let sight = self.inner.sight(key.as_ref())?;
+        Ok((sight.value, sight.version))
+    }
+
+    /// Sets `key` as [`set_with`](Self::set_with) does if what it had when `version` was taken is
+    /// still there, as one step for all processes and hosts that share the key. Returns whether it
+    /// was set.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache, SetOptions};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// cache.set("a", Bytes::from("1"))?;
+    /// let (value, version) = cache.get_versioned("a")?;
+    /// assert_eq!(value.as_deref(), Some(&b"1"[..]));
+    /// let options = SetOptions::new();
+    /// assert!(cache.compare_and_set("a", &version, Bytes::from("2"), &options)?);
+    /// assert!(!cache.compare_and_set("a", &version, Bytes::from("3"), &options)?);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`set`](Self::set); [`ErrorKind::Busy`] where a lock of L2 was not free in time;
+    /// [`ErrorKind::Network`] or [`ErrorKind::Io`] where the tier that decides did not answer. Then
+    /// the value may have been set or not, and nobody is served what was there before.
+    pub fn compare_and_set(
+        &self,
+        key: impl AsRef<[u8]>,
+        version: &Version,
+        value: V,
+        options: &SetOptions,
+    ) -> Result<bool> {
+        let life = self.inner.life(options)?;
+        self.inner.set_on(key.as_ref(), version, value, life)
+    }
+
+    /// Sets `key` as [`set_with`](Self::set_with) does if it has no value, or a stale one. Returns
+    /// whether it was set.
+    ///
+    /// # Errors
+    /// As [`compare_and_set`](Self::compare_and_set).
+    pub fn set_if_absent(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: V,
+        options: &SetOptions,
+    ) -> Result<bool> {
+        let life = self.inner.life(options)?;
+        let changed = self.inner.update(key.as_ref(), |present, _| {
+            Ok(present.is_none().then(|| (value.clone(), life)))
+        });
+        changed.map(|changed| changed.is_some())
+    }
+
+    /// Sets `key` to what `change` makes of its value, as one step for all processes and hosts that
+    /// share the key, and returns the new value; `None` from `change` leaves all as it is.
+    ///
+    /// `change` runs with no lock held, again whenever somebody else was faster. A value keeps
+    /// what remains of its time to live unless `options` set one.
+    ///
+    /// # Errors
+    /// As [`compare_and_set`](Self::compare_and_set), and [`ErrorKind::Busy`] where others were
+    /// faster a thousand times.
+    pub fn update(
+        &self,
+        key: impl AsRef<[u8]>,
+        options: &SetOptions,
+        mut change: impl FnMut(Option<V>) -> Option<V>,
+    ) -> Result<Option<V>> {
+        let life = self.inner.life(options)?;
+        let rules = options.over(&self.inner.rules);
+        self.inner.update(key.as_ref(), |present, fresh_left| {
+            let keeps = present.is_some() && !options.sets_ttl();
+            let life = if keeps { rules.lasting(fresh_left) } else { life };
+            Ok(change(present).map(|value| (value, life)))
+        })
+    }
+}
+
+impl<V: Countable + Clone + Send + Sync + 'static> Cache<V> {
+    /// Adds `delta` to the number that `key` has (0 where it has none) as one step for all
+    /// processes and hosts that share the key, and returns the sum. A number keeps what remains of
+    /// its time to live.
+    ///
+    /// ```
+    /// use tierce::Cache;
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// assert_eq!(cache.increment("visits", 1)?, 1);
+    /// assert_eq!(cache.increment("visits", 41)?, 42);
+    /// assert_eq!(cache.get("visits").as_deref(), Some(&b"42"[..]));
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`update`](Self::update), and [`ErrorKind::Codec`] where the value is no number, or the
+    /// sum none of 64 bits; the value stays as it was.
+    pub fn increment(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64> {
+        let life = self.inner.life(&SetOptions::new())?;
+        let mut sum = 0;
+        self.inner.update(key.as_ref(), |present, fresh_left| {
+            let (before, life) = match present {
+                None => (0, life),
+                Some(value) => {
+                    let before = value.to_number().ok_or_else(|| no_number("the value is none"))?;
+                    (before, self.inner.rules.lasting(fresh_left))
+                }
+            };
+            sum = before
+                .checked_add(delta)
+                .ok_or_else(|| no_number(&format!("{before} + {delta} is beyond 64 bits")))?;
+            Ok(Some((V::from_number(sum), life)))
+        })?;
+        Ok(sum)
+    }
+}
+
+fn no_number(why: &str) -> Error {
+    Error::new(ErrorKind::Codec, format!("increment: {why}: must be a whole number of 64 bits"))
+}
+
+fn silent(kind: TierKind) -> Error {
+    let what = if kind == TierKind::Redis { ErrorKind::Network } else { ErrorKind::Io };
+    let rule = "decides what the key has, and does not answer";
+    Error::new(what, format!("{} {rule}", kind.label())).in_tier(kind)
+}
+
+/// The tier that decides about keys under this plan.
+fn decider(plan: Plan) -> TierKind {
+    let lowest_first = TierKind::ALL.into_iter().rev();
+    lowest_first.into_iter().find(|kind| plan.has(*kind)).unwrap_or(TierKind::Memory)
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    fn life(&self, options: &SetOptions) -> Result<Life> {
+        options.check()?;
+        if options.keeps_nothing() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "ttl = 0: must be above zero for a change that depends on what is there",
+            ));
+        }
+        Ok(options.over(&self.rules).life(&self.jitter))
+    }
+
+    /// Looks at a key where it is decided about.
+    fn sight(&self, key: &[u8]) -> Result<Sight<V>> {
+        check_key(key)?;
+        let plan = self.plan.load();
+        if !plan.open {
+            return Err(closed());
+        }
+        self.listen(plan);
+        let kind = decider(plan);
+        let mut marks = self.marks(plan, key);
+        if kind == TierKind::Memory {
+            // L1 raises a stamp before the value is there, and is read without its lock. Who takes
+            // the mark under the lock finds what was there when the stamp was raised, or later.
+            let take = || marks = self.marks(plan, key);
+            self.memory.remove_if_after(key, take, |_| false);
+        }
+        let record = match kind {
+            TierKind::Memory => {
+                let found = self.look_near(plan, key).filter(Found::is_fresh);
+                let fresh_left = found.as_ref().and_then(|found| found.fresh_left);
+                let value = found.and_then(|found| found.value);
+                return Ok(Sight {
+                    value,
+                    fresh_left,
+                    version: self.version(key, Basis::Near(marks)),
+                });
+            }
+            TierKind::Shared => {
+                let tier = self.lowers.shared.in_force(plan);
+                let mark = marks.shared();
+                let (Some(_), Some(mark)) = (tier, mark) else { return Err(silent(kind)) };
+                let lower = &self.lowers.shared;
+                lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key))
+            }
+            TierKind::Redis => {
+                let found = self.ask_remote(plan, key, |tier| tier.read(key));
+                found.map(|found| found.record)
+            }
+        };
+        let record = record.ok_or_else(|| silent(kind))?;
+        let basis = match kind {
+            TierKind::Redis => Basis::Remote(record.as_ref().map(|record| record.change)),
+            _ => Basis::Shared(marks),
+        };
+        let version = self.version(key, basis);
+        let draft = record.and_then(|record| self.decode(kind, record));
+        let draft = draft.filter(|draft| draft.life.stale_for().is_none());
+        let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
+        let value = draft.and_then(|draft| draft.value);
+        Ok(Sight { value, fresh_left, version })
+    }
+
+    fn version(&self, key: &[u8], basis: Basis) -> Version {
+        Version { hash: self.memory.hash(key), basis }
+    }
+
+    /// Sets the key to what `change` makes of its value and of how long that will be fresh.
+    fn update(
+        &self,
+        key: &[u8],
+        mut change: impl FnMut(Option<V>, Option<Duration>) -> Result<Option<(V, Life)>>,
+    ) -> Result<Option<V>> {
+        for _ in 0..TRIES {
+            let Sight { value, fresh_left, version } = self.sight(key)?;
+            let Some((value, life)) = change(value, fresh_left)? else { return Ok(None) };
+            match self.set_on(key, &version, value.clone(), life) {
+                Ok(true) => return Ok(Some(value)),
+                Ok(false) => {}
+                // The lock of a part of the store was not free in time.
+                Err(error) if error.kind() == ErrorKind::Busy => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Busy,
+            format!("others changed the key {TRIES} times while it was to be changed"),
+        ))
+    }
+
+    /// Sets a key if it is decided about where its version is from, and has there what it had then.
+    fn set_on(&self, key: &[u8], version: &Version, value: V, life: Life) -> Result<bool> {
+        check_key(key)?;
+        if version.hash != self.memory.hash(key) {
+            return Ok(false);
+        }
+        let mut draft = Draft::new(Some(value), life, Some(Duration::ZERO));
+        loop {
+            let encoded_for = self.plan.load();
+            if draft.record.is_none() && needs_bytes(encoded_for) {
+                draft.record = Some(self.record(&draft)?);
+            }
+            let _straddles_no_retier = self.changing();
+            let plan = self.plan.load();
+            if !plan.open {
+                return Err(closed());
+            }
+            if draft.record.is_none() && needs_bytes(plan) {
+                continue;
+            }
+            self.listen(plan);
+            let is_set = match (&version.basis, decider(plan)) {
+                (Basis::Remote(expected), TierKind::Redis) => {
+                    self.set_on_remote(plan, key, draft, *expected)?
+                }
+                (Basis::Shared(marks), TierKind::Shared) => {
+                    self.set_on_shared(plan, key, draft, marks)?
+                }
+                (Basis::Near(marks), TierKind::Memory) => self.set_on_near(plan, key, draft, marks),
+                // Another tier decides by now.
+                _ => false,
+            };
+            if is_set {
+                self.overtake(key);
+                self.events.tell(|| Event::Set { key: key.into() });
+            }
+            return Ok(is_set);
+        }
+    }
+
+    fn set_on_remote(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut draft: Draft<V>,
+        expected: Option<u64>,
+    ) -> Result<bool> {
+        // As any change: marks first.
+        let marks = self.marks(plan, key);
+        let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
+        // L3 may hold something older than a change of the key that it does not know of.
+        if !self.may_ask_remote(plan, key) {
+            return Err(silent(TierKind::Redis));
+        }
+        let change = self.begin_change(plan, key);
+        record.change = Self::number_of(change);
+        let redis = &self.lowers.redis;
+        let written = redis.call(plan, &self.metrics, |tier| tier.write_if(key, record, expected));
+        let outcome = match written {
+            Some(Written::Done(made)) => {
+                self.count_bytes_in(plan, record);
+                self.put_above(plan, key, draft, &marks, made);
+                Ok(true)
+            }
+            Some(Written::Otherwise) => Ok(false),
+            None => {
+                // Done or not: nobody may read there until it is known, nor what was above.
+                self.doubt_remote(key);
+                match self.lowers.shared.opened() {
+                    Some(tier) => tier.delete(key),
+                    None => self.lowers.shared.note(key),
+                }
+                self.drop_near(key);
+                self.overtake(key);
+                Err(silent(TierKind::Redis))
+            }
+        };
+        self.end_change(plan, key, change);
+        outcome
+    }
+
+    fn set_on_shared(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        draft: Draft<V>,
+        marks: &Marks,
+    ) -> Result<bool> {
+        let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
+            return Err(silent(TierKind::Shared));
+        };
+        let Some(record) = &draft.record else { return Err(silent(TierKind::Shared)) };
+        // L3 is out of the tiering, and is told when it is back.
+        self.doubt_remote(key);
+        let Some(stamp) = tier.change_if(mark, key, record)? else { return Ok(false) };
+        self.count_bytes_in(plan, record);
+        let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
+        self.file_changed(plan, key, draft, filed, marks, false);
+        Ok(true)
+    }
+
+    fn set_on_near(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> bool {
+        // The tiers below are out of the tiering, and are told when they are back.
+        self.doubt_remote(key);
+        match self.lowers.shared.opened() {
+            Some(tier) => tier.delete(key),
+            None => self.lowers.shared.note(key),
+        }
+        let (near, ttl) = self.near(draft, marks.filed_private(plan), self.clock.coarse());
+        let mut is_as_it_was = false;
+        let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
+            is_as_it_was =
+                self.stamps.is_current(marks.local()) && self.is_current(plan, marks.filed());
+            if is_as_it_was {
+                self.stamps.raise(marks.local());
+            }
+            is_as_it_was
+        });
+        if is_as_it_was && inserted != Inserted::Stored {
+            // Replaced by what L1 does not take.
+            self.drop_near(key);
+        }
+        is_as_it_was
+    }
+}

@@ -1,0 +1,613 @@
+//! [`Guard`]: what looks at a cache once a second, tells of alerts, and drives a rollout.
+//!
+//! Locks: a round holds `turn` exclusively, which guards no data and no section, so that sinks, the
+//! disk and a change of tiering hold up no fork; the data is taken out of `state` for its length.
+//!
+//! **Rollouts of a host.** All processes that were given the same journal take part in one rollout.
+//! The one that leads it writes how it goes on; the others look at the file every
+//! [`FOLLOW`](self) and put in force what is written. Each looks for triggers in what it does itself,
+//! and any of them may write a rollback. Of processes that split by instance the leader is the first
+//! on the new side, as gates are judged by what it sees.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+#[cfg(feature = "serde")]
+use super::rollout::{
+    Command, Decision, Evidence, Journal, Plan, Rollout, Share, SplitBy, Splitter, Stage, Status,
+};
+use super::{
+    alert::{AlertRule, Alerts, Notifier},
+    hold::HoldState,
+    slo::{Objectives, SloReport},
+};
+use crate::{
+    cache::Cache,
+    clock::Millis,
+    error::{Error, ErrorKind, Result},
+    sync::{Condvar, Mutex, SharedLock},
+};
+
+/// How often alerts, gates and triggers are judged.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How often the journal of a rollout is looked at: all processes of a host follow within two of
+/// these. A look is one system call.
+const FOLLOW: Duration = Duration::from_millis(40);
+
+/// The window of rates and percentiles.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// What a guard watches, and whom it tells.
+#[must_use = "a builder does nothing until `start` or `build`"]
+pub struct GuardBuilder<V> {
+    cache: Cache<V>,
+    alerts: Alerts,
+    notifier: Notifier,
+    objectives: Option<Objectives>,
+    #[cfg(feature = "serde")]
+    rollout: Option<(Plan, std::path::PathBuf, String)>,
+}
+
+impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
+    /// Sets the alerts. Default: none.
+    pub fn alerts(mut self, alerts: Alerts) -> Self {
+        self.alerts = alerts;
+        self
+    }
+
+    /// Sets who is told of alerts. Default: nobody.
+    pub fn notifier(mut self, notifier: Notifier) -> Self {
+        self.notifier = notifier;
+        self
+    }
+
+    /// Sets the objectives of reports. Default: those of the environment that `TIERCE_ENV`,
+    /// `CACHE_ENVIRONMENT` or `NODE_ENV` names.
+    pub fn objectives(mut self, objectives: Objectives) -> Self {
+        self.objectives = Some(objectives);
+        self
+    }
+
+    /// Sets the rollout to take part in: its plan, the file of its journal, which all processes
+    /// of the host share, and a name for this process among them.
+    #[cfg(feature = "serde")]
+    pub fn rollout(
+        mut self,
+        plan: Plan,
+        journal: impl Into<std::path::PathBuf>,
+        instance: impl Into<String>,
+    ) -> Self {
+        self.rollout = Some((plan, journal.into(), instance.into()));
+        self
+    }
+
+    /// Makes the guard and a thread that looks once a second, until the guard is dropped.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), or what the system says of another thread.
+    pub fn start(self) -> Result<Guard<V>> {
+        let guard = self.build()?;
+        let core = Arc::downgrade(&guard.core);
+        let stop = Arc::clone(&guard.stop);
+        thread::Builder::new().name("tierce-guard".into()).spawn(move || run(&core, &stop))?;
+        Ok(guard)
+    }
+
+    /// Makes the guard without a thread: whoever calls [`Guard::round`] makes it look.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a plan that cannot be carried out or is not that of the journal,
+    /// [`ErrorKind::Unsupported`] for one that does not split by instance, or what the system says
+    /// of the journal.
+    pub fn build(self) -> Result<Guard<V>> {
+        #[cfg(feature = "serde")]
+        let drive = self.rollout.map(|parts| Drive::new(parts, &self.cache)).transpose()?;
+        let state = State {
+            alerts: self.alerts,
+            notifier: self.notifier,
+            #[cfg(feature = "serde")]
+            drive,
+        };
+        let core = Core {
+            cache: self.cache,
+            objectives: self.objectives.or_else(Objectives::of_environment),
+            turn: SharedLock::new(()),
+            view: Mutex::new(Shown::of(&state)),
+            state: Mutex::new(Some(state)),
+        };
+        Ok(Guard { core: Arc::new(core), stop: Arc::new(Stop::default()) })
+    }
+}
+
+/// Watches a cache: see [`Guard::of`].
+pub struct Guard<V: Clone + Send + Sync + 'static> {
+    core: Arc<Core<V>>,
+    stop: Arc<Stop>,
+}
+
+#[derive(Default)]
+struct Stop {
+    is_over: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+struct Core<V> {
+    cache: Cache<V>,
+    objectives: Option<Objectives>,
+    turn: SharedLock,
+    /// Taken out for the length of a round.
+    state: Mutex<Option<State>>,
+    /// What the latest round left.
+    view: Mutex<Shown>,
+}
+
+struct State {
+    alerts: Alerts,
+    notifier: Notifier,
+    #[cfg(feature = "serde")]
+    drive: Option<Drive>,
+}
+
+/// What may be asked between rounds.
+#[derive(Clone, Default)]
+struct Shown {
+    alerts: Vec<(AlertRule, HoldState)>,
+    #[cfg(feature = "serde")]
+    rollout: Option<Status>,
+}
+
+impl Shown {
+    fn of(state: &State) -> Self {
+        Self {
+            alerts: state.alerts.states().map(|(rule, state)| (rule.clone(), state)).collect(),
+            #[cfg(feature = "serde")]
+            rollout: state.drive.as_ref().map(|drive| drive.rollout.status()),
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Guard<V> {
+    /// Begins setting up a guard of this cache.
+    pub fn of(cache: &Cache<V>) -> GuardBuilder<V> {
+        GuardBuilder {
+            notifier: Notifier::new(cache.service()),
+            cache: cache.clone(),
+            alerts: Alerts::default(),
+            objectives: None,
+            #[cfg(feature = "serde")]
+            rollout: None,
+        }
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache<V> {
+        &self.core.cache
+    }
+
+    /// Looks at the cache: judges alerts, gates and triggers, tells and decides.
+    ///
+    /// # Errors
+    /// What kept the rollout from being carried out: the journal, or a tier of the target. Alerts
+    /// were judged nevertheless, and the next round tries again.
+    pub fn round(&self) -> Result<()> {
+        self.core.with_state(|core, state| core.round(state))
+    }
+
+    /// The alerts and their states, as of the latest round.
+    pub fn alerts(&self) -> Vec<(AlertRule, HoldState)> {
+        self.core.view.lock().alerts.clone()
+    }
+
+    /// How the cache meets its objectives; `None` where there are none.
+    pub fn slo(&self, window: Duration) -> Option<SloReport> {
+        let objectives = self.core.objectives.as_ref()?;
+        Some(self.core.cache.slo_of(objectives, window))
+    }
+
+    /// Where the rollout is, as of the latest round; `None` where there is none.
+    #[cfg(feature = "serde")]
+    pub fn rollout(&self) -> Option<Status> {
+        self.core.view.lock().rollout.clone()
+    }
+
+    /// Does with the rollout what an operator of this name asks for. When it returns, the decision
+    /// is in the journal and in force in this process.
+    ///
+    /// # Errors
+    /// As [`Rollout::command`], [`ErrorKind::Config`] where there is no rollout, or what kept it
+    /// from being carried out. A rollback is in force in this process even where the journal
+    /// cannot be written.
+    #[cfg(feature = "serde")]
+    pub fn command(&self, by: &str, command: Command) -> Result<()> {
+        self.core.with_state(|core, state| {
+            let Some(drive) = &mut state.drive else {
+                return Err(Error::new(ErrorKind::Config, "rollout: there is none"));
+            };
+            drive.catch_up(&core.cache)?;
+            let now = drive.now();
+            let decisions = drive.rollout.command(now, by, command)?;
+            drive.decide(&core.cache, &decisions)
+        })
+    }
+
+    /// Tells the rollout a number or a truth (1 or 0) that only the outside knows.
+    #[cfg(feature = "serde")]
+    pub fn push(&self, input: &str, value: f64) {
+        // Without a rollout nobody asks for it.
+        let _ = self.core.with_state(|_, state| {
+            if let Some(drive) = &mut state.drive {
+                drive.rollout.push(input, value);
+            }
+            Ok(())
+        });
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Guard<V> {
+    fn drop(&mut self) {
+        self.stop.is_over.store(true, Ordering::Release);
+        let _lock = self.stop.lock.lock();
+        self.stop.wake.notify_all();
+    }
+}
+
+/// What the thread does.
+fn run<V: Clone + Send + Sync + 'static>(core: &Weak<Core<V>>, stop: &Stop) {
+    let mut next_round = Instant::now();
+    while !stop.is_over.load(Ordering::Acquire) {
+        let Some(core) = core.upgrade() else { return };
+        let is_due = next_round <= Instant::now();
+        // What went wrong is tried again, and shows in the status until then.
+        let follows = core.with_state(|core, state| {
+            if is_due { core.round(state) } else { core.follow(state) }.map(|()| state.is_driven())
+        });
+        drop(core);
+        if is_due {
+            next_round = (next_round + ROUND).max(Instant::now());
+        }
+        let pause = if follows.unwrap_or(true) { FOLLOW.min(ROUND) } else { ROUND };
+        let until = next_round.min(Instant::now() + pause);
+        let mut lock = stop.lock.lock();
+        // Under the lock, so that no end is missed; a wake without reason is a look too many.
+        if !stop.is_over.load(Ordering::Acquire) {
+            stop.wake.wait_until(&mut lock, until);
+        }
+    }
+}
+
+impl State {
+    #[cfg(feature = "serde")]
+    fn is_driven(&self) -> bool {
+        self.drive.is_some()
+    }
+
+    #[cfg(not(feature = "serde"))]
+    fn is_driven(&self) -> bool {
+        false
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Core<V> {
+    fn with_state<T>(&self, work: impl FnOnce(&Self, &mut State) -> Result<T>) -> Result<T> {
+        let _turn = self.turn.write();
+        let taken = self.state.lock().take();
+        let Some(mut state) = taken else {
+            // A fork in the midst of a round: the child has no guard.
+            return Err(Error::new(ErrorKind::Unsupported, "a forked child has no guard"));
+        };
+        let done = work(self, &mut state);
+        let shown = Shown::of(&state);
+        let before = self.state.lock().replace(state);
+        let earlier = std::mem::replace(&mut *self.view.lock(), shown);
+        drop((before, earlier));
+        done
+    }
+
+    fn round(&self, state: &mut State) -> Result<()> {
+        let view = self.cache.view(WINDOW);
+        let now = Millis(self.cache.now().0);
+        let changes = state.alerts.evaluate(now, &view);
+        state.notifier.tell(now, SystemTime::now(), &changes);
+        #[cfg(feature = "serde")]
+        if let Some(drive) = &mut state.drive {
+            drive.catch_up(&self.cache)?;
+            let evidence = Evidence { canary: view, both: None };
+            let decisions = drive.look(evidence);
+            drive.decide(&self.cache, &decisions)?;
+        }
+        Ok(())
+    }
+
+    fn follow(&self, state: &mut State) -> Result<()> {
+        #[cfg(feature = "serde")]
+        if let Some(drive) = &mut state.drive {
+            return drive.catch_up(&self.cache);
+        }
+        let _ = state;
+        Ok(())
+    }
+}
+
+/// A rollout and its journal in one process.
+#[cfg(feature = "serde")]
+struct Drive {
+    rollout: Rollout,
+    journal: Journal,
+    instance: String,
+    /// The latest time that was told, which does not go back.
+    now: Millis,
+    leads: bool,
+    is_in_force: bool,
+}
+
+#[cfg(feature = "serde")]
+impl Drive {
+    fn new<V: Clone + Send + Sync + 'static>(
+        (plan, path, instance): (Plan, std::path::PathBuf, String),
+        cache: &Cache<V>,
+    ) -> Result<Self> {
+        plan.check()?;
+        if let Some(phase) = plan.phases.iter().find(|phase| phase.split != SplitBy::Instance) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "plan {:?}, phase {:?}: splits by {}, a running cache can only be split by \
+                     instance",
+                    plan.name,
+                    phase.name,
+                    phase.split.as_str()
+                ),
+            ));
+        }
+        let (journal, _) = Journal::open(&path)?;
+        let rollout = Rollout::new(plan)?;
+        let mut drive =
+            Self { rollout, journal, instance, now: Millis(0), leads: false, is_in_force: true };
+        drive.adopt()?;
+        drive.put_in_force(cache)?;
+        Ok(drive)
+    }
+
+    /// The wall clock's milliseconds, kept from going back.
+    fn now(&mut self) -> Millis {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        self.now = self.now.max(wall);
+        self.now
+    }
+
+    /// Goes on where the journal is.
+    fn adopt(&mut self) -> Result<()> {
+        let now = self.now();
+        if let Some(latest) = self.journal.latest() {
+            self.rollout = Rollout::resume(self.rollout.plan().clone(), latest, now)?;
+        }
+        Ok(())
+    }
+
+    /// Puts in force what others wrote.
+    fn catch_up<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
+        if !self.journal.news()?.is_empty() {
+            self.adopt()?;
+            self.is_in_force = false;
+        }
+        self.leads = self.journal.lead();
+        if self.is_in_force { Ok(()) } else { self.put_in_force(cache) }
+    }
+
+    /// Who leads decides; who follows may only take it back, and only by what it sees of the new
+    /// side.
+    fn look(&mut self, evidence: Evidence) -> Vec<Decision> {
+        let now = self.now();
+        if self.leads {
+            return self.rollout.tick(now, evidence);
+        }
+        if self.is_new() { self.rollout.watch(now, evidence) } else { Vec::new() }
+    }
+
+    /// Writes decisions down, then puts them in force. What lowers the share is in force whether or
+    /// not it can be written.
+    fn decide<V: Clone + Send + Sync + 'static>(
+        &mut self,
+        cache: &Cache<V>,
+        decisions: &[Decision],
+    ) -> Result<()> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let is_back = matches!(self.rollout.status().stage, Stage::RollingBack | Stage::RolledBack);
+        if is_back {
+            self.put_in_force(cache)?;
+        }
+        self.journal.append(decisions)?;
+        // Our own lines too: together with what others wrote in between.
+        self.journal.news()?;
+        let latest = self.journal.latest().map(|latest| (latest.at_ms, latest.percent));
+        let ours = decisions.last().map(|ours| (ours.at_ms, ours.percent));
+        if latest != ours {
+            self.adopt()?;
+        }
+        self.put_in_force(cache)
+    }
+
+    fn is_new(&self) -> bool {
+        let share = self.rollout.share();
+        if self.leads {
+            return share > Share::NONE;
+        }
+        let plan = self.rollout.plan();
+        Splitter::new(SplitBy::Instance, &plan.name, &self.instance).is_new(share, &[])
+    }
+
+    fn put_in_force<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
+        self.is_in_force = false;
+        let stage = self.rollout.status().stage;
+        // Before a start the cache is as it was set up.
+        if stage != Stage::Idle {
+            let tiering =
+                if self.is_new() { self.rollout.target() } else { self.rollout.plan().baseline };
+            if cache.tiering() != tiering {
+                cache.retier(tiering)?;
+            }
+        }
+        self.is_in_force = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "config")]
+mod tests {
+    use super::*;
+    use crate::{Bytes, Clock, Tiering, guard::rollout::Action};
+
+    #[test]
+    fn a_thread_judges_alerts_and_ends_with_its_guard() {
+        let cache = Cache::builder().build().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
+        let text = "alerts: [{name: Slow, condition: throughput > 0/s, severity: info}]";
+        let guard = Guard::of(&cache)
+            .alerts(Alerts::from_yaml(text).unwrap())
+            .notifier(Notifier::new("c").sink(move |notice: &crate::guard::alert::Notice| {
+                // The test may be over.
+                let _ = sender.lock().send(notice.alert.clone());
+            }))
+            .start()
+            .unwrap();
+        let told = loop {
+            cache.get("a");
+            if let Ok(told) = receiver.recv_timeout(Duration::from_millis(50)) {
+                break told;
+            }
+        };
+        assert_eq!(told, "Slow");
+        // Told within the round that shows it at its end.
+        while !guard.alerts()[0].1.is_firing() {
+            cache.get("a");
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(guard);
+        // The sink goes with the thread's last hold on the guard.
+        assert!(receiver.recv_timeout(Duration::from_secs(30)).is_err());
+    }
+
+    #[test]
+    fn the_objectives_of_a_guard_are_judged() {
+        let (clock, time) = Clock::manual();
+        let cache = Cache::builder().clock(clock).build().unwrap();
+        let objectives = Objectives::new("mine", ["hit_rate > 50%"]).unwrap();
+        let guard = Guard::of(&cache).objectives(objectives).build().unwrap();
+        guard.round().unwrap();
+        cache.set("a", Bytes::from("1")).unwrap();
+        cache.get("a");
+        time.advance(Duration::from_secs(1));
+        assert_eq!(guard.slo(Duration::from_secs(60)).unwrap().is_met, Some(true));
+        assert!(guard.rollout().is_none() && guard.command("ada", Command::Start).is_err());
+    }
+
+    #[cfg(all(feature = "shared", target_os = "linux"))]
+    mod rollouts {
+        use super::*;
+
+        const PLAN: &str = "
+plan: test
+baseline: L1
+phases:
+  - name: canary
+    target: L1L2
+    split: instance
+    steps: [{share: 1%, wait: 1h}, {share: 100%, wait: 1h}]
+    rollback: [{condition: input.incidents > 0}]
+";
+
+        fn cache(folder: &std::path::Path) -> Cache {
+            let options = crate::StoreOptions::new(folder).max_bytes(16 << 20);
+            Cache::builder().shared(options).build().unwrap()
+        }
+
+        fn guard(cache: &Cache, journal: &std::path::Path, instance: &str) -> GuardBuilder<Bytes> {
+            Guard::of(cache).rollout(Plan::from_yaml(PLAN).unwrap(), journal, instance)
+        }
+
+        #[test]
+        fn the_cache_of_the_leader_is_moved_and_moved_back() {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = folder.path().join("rollout.jsonl");
+            let (one, two) = (cache(folder.path()), cache(folder.path()));
+            let leader = guard(&one, &journal, "one").build().unwrap();
+            let follower = guard(&two, &journal, "two").build().unwrap();
+            leader.round().unwrap();
+            leader.command("ada", Command::Start).unwrap();
+            leader.round().unwrap();
+            follower.round().unwrap();
+            assert_eq!((one.tiering(), two.tiering()), (Tiering::L1L2, Tiering::L1));
+            assert_eq!(follower.rollout().unwrap().percent, 1.0);
+            leader.command("ada", Command::Force).unwrap();
+            follower.round().unwrap();
+            assert_eq!(two.tiering(), Tiering::L1L2);
+            // The follower sees what must not be, and takes it back for all.
+            follower.push("incidents", 1.0);
+            follower.round().unwrap();
+            assert_eq!(two.tiering(), Tiering::L1);
+            leader.round().unwrap();
+            assert_eq!(
+                (one.tiering(), leader.rollout().unwrap().stage),
+                (Tiering::L1, Stage::RolledBack)
+            );
+            // A restart stays where the journal is.
+            drop((leader, one));
+            let one = cache(folder.path());
+            let again = guard(&one, &journal, "one").build().unwrap();
+            again.round().unwrap();
+            assert_eq!(again.rollout().unwrap().stage, Stage::RolledBack);
+        }
+
+        #[test]
+        fn an_operator_of_any_process_takes_it_back_in_all_within_a_tenth_of_a_second() {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = folder.path().join("rollout.jsonl");
+            let caches: Vec<Cache> = (0..4).map(|_| cache(folder.path())).collect();
+            let guards: Vec<Guard<Bytes>> = caches
+                .iter()
+                .enumerate()
+                .map(|(n, cache)| guard(cache, &journal, &format!("i{n}")).start().unwrap())
+                .collect();
+            let are_all = |tiering| {
+                let begin = Instant::now();
+                while caches.iter().any(|cache| cache.tiering() != tiering) {
+                    assert!(begin.elapsed() < Duration::from_secs(30), "{caches:?}");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                begin.elapsed()
+            };
+            guards[1].command("ada", Command::Start).unwrap();
+            while guards[1].rollout().unwrap().stage != Stage::Running {
+                thread::sleep(Duration::from_millis(1));
+            }
+            guards[1].command("ada", Command::Force).unwrap();
+            are_all(Tiering::L1L2);
+            guards[2].command("ada", Command::Rollback(Action::Immediate)).unwrap();
+            let took = are_all(Tiering::L1);
+            println!("all four are back after {took:?}");
+        }
+
+        #[test]
+        fn a_split_that_a_running_cache_cannot_do_is_refused() {
+            let folder = tempfile::tempdir().unwrap();
+            let plan = Plan::from_yaml(&PLAN.replace("split: instance", "split: key")).unwrap();
+            let cache = Cache::builder().build().unwrap();
+            let refused = Guard::of(&cache).rollout(plan, folder.path().join("j"), "a").build();
+            let Err(error) = refused else { panic!("a split by key was taken") };
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+    }
+}

@@ -1,0 +1,758 @@
+//! What is decided, and when: the state machine of a rollout.
+//!
+//! Times are milliseconds of a line that the driver chooses and that goes on over restarts (the
+//! wall clock's, kept from going back). Every decision is returned with its rule, its value and the
+//! whole state that it led to; the latest of them is all that a restart needs.
+//!
+//! A gate counts **green time**: the time between two looks counts if all criteria are met in the
+//! second one. One red look starts the count anew. A look without data counts for nothing, and
+//! neither does a gap of more than [`LONGEST_LOOK`] in which nobody looked.
+
+use std::time::Duration;
+
+use super::{
+    compare::compare_shares,
+    plan::{Action, Phase, Plan, Trigger},
+    split::Share,
+};
+use crate::{
+    clock::Millis,
+    error::{Error, ErrorKind, Result},
+    guard::{
+        condition::Condition,
+        hold::Hold,
+        measure::{Measure, View},
+    },
+    metrics::WindowStats,
+    tiering::Tiering,
+};
+
+/// What came in a longer gap was not seen: the machine looks once a second.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+
+/// How much green time is written down at once; a restart loses less than this.
+const CHECKPOINT: Duration = Duration::from_secs(600);
+
+/// What the machine is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The new side, in the window of evaluation.
+    pub canary: View,
+    /// Both sides, new then old, in a longer window, for comparisons.
+    pub both: Option<(WindowStats, WindowStats)>,
+}
+
+/// Where a rollout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Stage {
+    /// Nobody started it.
+    Idle,
+    /// What the next step requires does not hold yet.
+    Waiting,
+    /// A share is on the new side, and watched.
+    Running,
+    /// As running, but the share does not rise.
+    Paused,
+    /// The share falls by steps.
+    RollingBack,
+    /// All are on the old side again. Only an operator starts it anew.
+    RolledBack,
+    /// All phases are done.
+    Complete,
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Begin with the first phase; also after a rollback.
+    Start,
+    /// Go on to the next step, if its gate is passed.
+    Advance,
+    /// Go on to the next step, whatever its gate says.
+    Force,
+    /// Raise the share no further. Triggers are looked at as before.
+    Pause,
+    /// Undo a pause.
+    Resume,
+    /// Take the rollout back. Always obeyed.
+    Rollback(Action),
+}
+
+/// What kind of decision it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum DecisionKind {
+    /// The rollout began.
+    Started,
+    /// A phase waits for what it requires.
+    Waiting,
+    /// The share was set to that of a step.
+    Step,
+    /// A criterion was not met: the gate's time begins anew.
+    Red,
+    /// All criteria are met again.
+    Green,
+    /// Some time of the gate went by well.
+    Checkpoint,
+    /// A look that the plan asks to be written down.
+    Check,
+    /// The gate of the last step of a phase was passed.
+    PhaseDone,
+    /// All phases are done.
+    Completed,
+    /// An operator stopped the share from rising.
+    Paused,
+    /// An operator undid that.
+    Resumed,
+    /// A rollback began.
+    RollbackBegan,
+    /// A rollback by steps took one.
+    RollbackStep,
+    /// All are on the old side.
+    RolledBack,
+}
+
+/// One decision, and the state that it led to.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Decision {
+    /// When, in milliseconds of the driver's line: by the wall clock since 1970.
+    pub at_ms: u64,
+    /// What was decided.
+    pub kind: DecisionKind,
+    /// The rule that asked for it.
+    pub rule: Option<String>,
+    /// The value that it was judged by, as people read it.
+    pub value: Option<String>,
+    /// `rule`, or `operator` and a name.
+    pub by: String,
+    /// The stage from now on.
+    pub stage: Stage,
+    /// The name of the phase.
+    pub phase: Option<String>,
+    /// The number of the step in it, from 0; of the plan's gradual rollback while that goes on.
+    pub step: usize,
+    /// The share on the new side from now on, in percent.
+    pub percent: f64,
+    /// Green time of the step so far.
+    pub green_ms: u64,
+    /// Time since the phase began.
+    pub phase_ms: u64,
+}
+
+/// How far a rollout is.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Status {
+    /// The name of the plan.
+    pub plan: String,
+    /// Where it is.
+    pub stage: Stage,
+    /// The name of the phase.
+    pub phase: Option<String>,
+    /// The number of the step, from 0.
+    pub step: usize,
+    /// The share on the new side, in percent.
+    pub percent: f64,
+    /// The tiering of the old side.
+    pub baseline: String,
+    /// The tiering of the new side.
+    pub target: String,
+    /// Green time of the step, and how much it needs, in milliseconds.
+    pub green_ms: u64,
+    /// How much green time the step needs.
+    pub needed_ms: u64,
+    /// Why the gate is shut.
+    pub red: Option<String>,
+}
+
+/// A rollout under way.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    plan: Plan,
+    stage: Stage,
+    phase: usize,
+    step: usize,
+    share: Share,
+    green: Duration,
+    /// Green time that is written down.
+    noted: Duration,
+    looked_at: Option<Millis>,
+    phase_began: Millis,
+    /// When the step of a gradual rollback began.
+    step_began: Millis,
+    /// Checks of the phase that were made.
+    checks: u32,
+    quiet_until: Millis,
+    red: Option<String>,
+    /// One for each trigger of the plan, then of the phase.
+    holds: Vec<Hold>,
+    inputs: Vec<(String, f64)>,
+}
+
+impl Rollout {
+    /// A rollout that nobody started yet.
+    ///
+    /// # Errors
+    /// As [`Plan::check`].
+    pub fn new(plan: Plan) -> Result<Self> {
+        plan.check()?;
+        Ok(Self {
+            plan,
+            stage: Stage::Idle,
+            phase: 0,
+            step: 0,
+            share: Share::NONE,
+            green: Duration::ZERO,
+            noted: Duration::ZERO,
+            looked_at: None,
+            phase_began: Millis(0),
+            step_began: Millis(0),
+            checks: 0,
+            quiet_until: Millis(0),
+            red: None,
+            holds: Vec::new(),
+            inputs: Vec::new(),
+        })
+    }
+
+    /// Goes on where the latest decision of a journal left off: same phase, step, share and green
+    /// time. Triggers that were pending begin anew, after the plan's grace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the plan has no such phase or step.
+    pub fn resume(plan: Plan, latest: &Decision, now: Millis) -> Result<Self> {
+        let mut rollout = Self::new(plan)?;
+        let refuse = || {
+            Error::new(
+                ErrorKind::Config,
+                format!(
+                    "plan {:?} has no step {} of phase {:?}, where the journal left off",
+                    rollout.plan.name, latest.step, latest.phase
+                ),
+            )
+        };
+        if let Some(name) = &latest.phase {
+            let found = rollout.plan.phases.iter().position(|phase| phase.name == *name);
+            rollout.phase = found.ok_or_else(refuse)?;
+        }
+        let steps = match latest.stage {
+            Stage::RollingBack => rollout.gradual_steps().len(),
+            _ => rollout.plan.phases[rollout.phase].steps.len(),
+        };
+        if latest.step >= steps {
+            return Err(refuse());
+        }
+        rollout.step = latest.step;
+        rollout.stage = latest.stage;
+        rollout.share = Share::of(latest.percent / 100.0).ok_or_else(refuse)?;
+        rollout.green = Duration::from_millis(latest.green_ms);
+        rollout.noted = rollout.green;
+        rollout.phase_began = Millis(latest.at_ms.saturating_sub(latest.phase_ms));
+        rollout.step_began = Millis(latest.at_ms);
+        rollout.checks = rollout.checks_due(now);
+        rollout.quiet_until = now.after(rollout.plan.grace);
+        rollout.reset_holds();
+        Ok(rollout)
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The share that should be on the new side now.
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
+    /// The tiering of the new side.
+    pub fn target(&self) -> Tiering {
+        self.plan.phases[self.phase].target
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> Status {
+        let needed = self.needed();
+        Status {
+            plan: self.plan.name.clone(),
+            stage: self.stage,
+            phase: self.phase_name(),
+            step: self.step,
+            percent: self.share.percent(),
+            baseline: self.plan.baseline.to_string(),
+            target: self.target().to_string(),
+            green_ms: millis(self.green),
+            needed_ms: millis(needed),
+            red: self.red.clone(),
+        }
+    }
+
+    /// Takes a number or a truth (1 or 0) that only the outside knows.
+    pub fn push(&mut self, input: &str, value: f64) {
+        self.inputs.retain(|(known, _)| known != input);
+        self.inputs.push((input.to_owned(), value));
+    }
+
+    /// Looks at the cache at `now`, which must not go back, and decides.
+    pub fn tick(&mut self, now: Millis, mut evidence: Evidence) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        evidence.canary.inputs.extend(self.inputs.iter().cloned());
+        let view = &evidence.canary;
+        let since = self.looked_at.map_or(Duration::ZERO, |then| between(then, now));
+        self.looked_at = Some(now);
+        match self.stage {
+            Stage::Idle | Stage::RolledBack | Stage::Complete => {}
+            Stage::Waiting => {
+                // What came before the wait is on the new side meanwhile, and watched.
+                if self.share == Share::NONE || !self.trigger(now, view, &mut decisions) {
+                    self.wait(now, view, &mut decisions);
+                }
+            }
+            Stage::Running | Stage::Paused => {
+                if !self.trigger(now, view, &mut decisions) {
+                    self.check(now, view, &mut decisions);
+                    self.gate(now, since, &evidence, &mut decisions);
+                }
+            }
+            Stage::RollingBack => {
+                if !self.trigger(now, view, &mut decisions) {
+                    self.step_back(now, view, &mut decisions);
+                }
+            }
+        }
+        decisions
+    }
+
+    /// Does what an operator asks for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the rollout is at a stage in which that cannot be asked, or the
+    /// gate of the step is not passed. A rollback is never refused.
+    pub fn command(&mut self, now: Millis, by: &str, command: Command) -> Result<Vec<Decision>> {
+        let by = format!("operator {by}");
+        let mut decisions = Vec::new();
+        let refuse = |why: &str| Err(Error::new(ErrorKind::Config, format!("rollout: {why}")));
+        match (command, self.stage) {
+            (Command::Rollback(action), _) => {
+                self.roll_back(now, action, (None, None), &by, &mut decisions);
+            }
+            (Command::Start, Stage::Idle | Stage::RolledBack | Stage::Complete) => {
+                self.looked_at = None;
+                self.quiet_until = now.after(self.plan.grace);
+                self.enter_phase(now, 0);
+                decisions.push(self.decision(now, DecisionKind::Started, (None, None), &by));
+            }
+            (Command::Start, _) => return refuse("it was started already"),
+            (Command::Pause, Stage::Running) => {
+                self.stage = Stage::Paused;
+                decisions.push(self.decision(now, DecisionKind::Paused, (None, None), &by));
+            }
+            (Command::Resume, Stage::Paused) => {
+                self.stage = Stage::Running;
+                decisions.push(self.decision(now, DecisionKind::Resumed, (None, None), &by));
+            }
+            (Command::Pause, _) => return refuse("only a running one can be paused"),
+            (Command::Resume, _) => return refuse("only a paused one can be resumed"),
+            (Command::Force, Stage::Waiting) => {
+                self.begin_step(now, self.step, &by, &mut decisions);
+            }
+            (Command::Force, Stage::Running | Stage::Paused) => {
+                self.stage = Stage::Running;
+                self.pass(now, &by, &mut decisions);
+                if self.stage == Stage::Waiting {
+                    self.begin_step(now, self.step, &by, &mut decisions);
+                }
+            }
+            (Command::Advance, Stage::Running)
+                if self.red.is_none() && self.green >= self.needed() =>
+            {
+                self.pass(now, &by, &mut decisions);
+            }
+            (Command::Advance, Stage::Running) => {
+                let (green, needed) = (self.green.as_secs(), self.needed().as_secs());
+                let red = self.red.as_deref().unwrap_or("its time is not over");
+                return refuse(&format!(
+                    "the gate is shut: {red} ({green} s of {needed} s are green)"
+                ));
+            }
+            (Command::Advance, Stage::Waiting) => {
+                let missing = self.red.clone().unwrap_or_default();
+                return refuse(&format!("what the step requires does not hold: {missing}"));
+            }
+            (Command::Advance | Command::Force, _) => return refuse("there is no step to go to"),
+        }
+        Ok(decisions)
+    }
+
+    /// Looks for triggers alone: what those do who follow another's rollout.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn watch(&mut self, now: Millis, mut evidence: Evidence) -> Vec<Decision> {
+        evidence.canary.inputs.extend(self.inputs.iter().cloned());
+        let mut decisions = Vec::new();
+        let is_live = matches!(
+            self.stage,
+            Stage::Waiting | Stage::Running | Stage::Paused | Stage::RollingBack
+        );
+        if is_live && self.share != Share::NONE {
+            self.trigger(now, &evidence.canary, &mut decisions);
+        }
+        decisions
+    }
+
+    /// Waits for what the phase or step requires.
+    fn wait(&mut self, now: Millis, view: &View, decisions: &mut Vec<Decision>) {
+        let phase = &self.plan.phases[self.phase];
+        let required = if self.step == 0 { &phase.requires } else { &phase.step_requires };
+        let missing = required.iter().find(|it| it.holds(view, Duration::ZERO) != Some(true));
+        if let Some(missing) = missing {
+            let why = missing.to_string();
+            if self.red.as_ref() != Some(&why) {
+                let value = written(missing, view, Duration::ZERO);
+                self.red = Some(why.clone());
+                decisions.push(self.decision(
+                    now,
+                    DecisionKind::Waiting,
+                    (Some(why), value),
+                    "rule",
+                ));
+            }
+            return;
+        }
+        let used: Vec<Measure> = required.iter().map(|it| it.measure().clone()).collect();
+        self.inputs.retain(|(name, _)| !used.contains(&Measure::Input(name.clone())));
+        self.begin_step(now, self.step, "rule", decisions);
+    }
+
+    /// Looks at all triggers; true if a rollback began or came to its end.
+    fn trigger(&mut self, now: Millis, view: &View, decisions: &mut Vec<Decision>) -> bool {
+        if now < self.quiet_until {
+            return false;
+        }
+        let triggers = self.plan.triggers.iter().chain(&self.plan.phases[self.phase].triggers);
+        let mut fired: Option<&Trigger> = None;
+        for (trigger, hold) in triggers.zip(&mut self.holds) {
+            let holds = trigger.condition.holds(view, trigger.duration) == Some(true);
+            let state = hold.observe(now, holds, trigger.duration, Duration::ZERO);
+            // Of several the one that does more.
+            let is_stronger = fired.as_ref().is_none_or(|other| other.action == Action::Gradual);
+            if state.is_firing() && is_stronger {
+                fired = Some(trigger);
+            }
+        }
+        let Some(trigger) = fired.cloned() else { return false };
+        if self.stage == Stage::RollingBack && trigger.action == Action::Gradual {
+            return false;
+        }
+        let value = written(&trigger.condition, view, trigger.duration);
+        let rule = Some(format!("{} for {} s", trigger.condition, trigger.duration.as_secs()));
+        self.roll_back(now, trigger.action, (rule, value), "rule", decisions);
+        true
+    }
+
+    fn reset_holds(&mut self) {
+        let phase = &self.plan.phases[self.phase];
+        self.holds = vec![Hold::default(); self.plan.triggers.len() + phase.triggers.len()];
+    }
+
+    /// Counts green time, and goes on where there is enough.
+    fn gate(
+        &mut self,
+        now: Millis,
+        since: Duration,
+        evidence: &Evidence,
+        decisions: &mut Vec<Decision>,
+    ) {
+        match self.criteria(evidence) {
+            Criteria::Red(rule, value) => {
+                self.green = Duration::ZERO;
+                self.noted = Duration::ZERO;
+                if self.red.as_ref() != Some(&rule) {
+                    self.red = Some(rule.clone());
+                    decisions.push(self.decision(
+                        now,
+                        DecisionKind::Red,
+                        (Some(rule), value),
+                        "rule",
+                    ));
+                }
+                return;
+            }
+            Criteria::NoData => return,
+            Criteria::Green => {}
+        }
+        if let Some(rule) = self.red.take() {
+            decisions.push(self.decision(now, DecisionKind::Green, (Some(rule), None), "rule"));
+            return;
+        }
+        if since <= LONGEST_LOOK {
+            self.green += since;
+        }
+        if self.stage == Stage::Running && self.green >= self.needed() {
+            self.pass(now, "rule", decisions);
+        } else if self.green >= self.noted + CHECKPOINT {
+            self.noted = self.green;
+            decisions.push(self.decision(now, DecisionKind::Checkpoint, (None, None), "rule"));
+        }
+    }
+
+    fn criteria(&self, evidence: &Evidence) -> Criteria {
+        let view = &evidence.canary;
+        let phase = &self.plan.phases[self.phase];
+        let mut is_known = true;
+        for condition in &phase.success {
+            match condition.holds(view, self.green.max(CHECKPOINT)) {
+                Some(true) => {}
+                Some(false) => {
+                    let value = written(condition, view, self.green.max(CHECKPOINT));
+                    return Criteria::Red(condition.to_string(), value);
+                }
+                None => is_known = false,
+            }
+        }
+        if let Some((canary, control)) = &evidence.both {
+            for measure in &phase.compare {
+                let Some(found) = compare_shares(bad(measure, canary), bad(measure, control))
+                else {
+                    continue;
+                };
+                if found.is_worse {
+                    let rule = format!("{measure} worse than on the old side");
+                    let value = format!(
+                        "{:.3}% of {:.3}%, {:.1} deviations",
+                        found.canary * 100.0,
+                        found.control * 100.0,
+                        found.deviations
+                    );
+                    return Criteria::Red(rule, Some(value));
+                }
+            }
+        }
+        if is_known { Criteria::Green } else { Criteria::NoData }
+    }
+
+    /// The green time that the step needs.
+    fn needed(&self) -> Duration {
+        let phase = &self.plan.phases[self.phase];
+        let Some(step) = phase.steps.get(self.step) else { return Duration::ZERO };
+        let hold = if self.step + 1 == phase.steps.len() { phase.hold } else { Duration::ZERO };
+        step.wait + hold
+    }
+
+    /// Writes down all values where the plan asks for it.
+    fn check(&mut self, now: Millis, view: &View, decisions: &mut Vec<Decision>) {
+        let due = self.checks_due(now);
+        if due <= self.checks {
+            return;
+        }
+        self.checks = due;
+        let measures = Measure::INDICATORS.into_iter().chain([Measure::MemoryUsage]);
+        let values = measures.filter_map(|measure| {
+            let value = view.value(&measure, Duration::ZERO)?;
+            Some(format!("{measure} {}", measure.write(value)))
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        let rule = Some(format!("check {due}"));
+        decisions.push(self.decision(now, DecisionKind::Check, (rule, Some(values)), "rule"));
+    }
+
+    /// How many checks of the phase are due by `now`.
+    fn checks_due(&self, now: Millis) -> u32 {
+        let mut since = between(self.phase_began, now);
+        let mut due = 0;
+        for check in &self.plan.phases[self.phase].checks {
+            let within = since.min(check.lasts);
+            due += u32::try_from(within.as_nanos() / check.every.as_nanos()).unwrap_or(u32::MAX);
+            since = since.saturating_sub(check.lasts);
+        }
+        due
+    }
+
+    /// Goes on behind the gate of the step.
+    fn pass(&mut self, now: Millis, by: &str, decisions: &mut Vec<Decision>) {
+        let phase = &self.plan.phases[self.phase];
+        if self.step + 1 < phase.steps.len() {
+            let next = self.step + 1;
+            if phase.step_requires.is_empty() {
+                self.begin_step(now, next, by, decisions);
+            } else {
+                self.stage = Stage::Waiting;
+                self.step = next;
+                (self.green, self.noted) = (Duration::ZERO, Duration::ZERO);
+                decisions.push(self.decision(now, DecisionKind::Waiting, (None, None), by));
+            }
+            return;
+        }
+        decisions.push(self.decision(now, DecisionKind::PhaseDone, (None, None), by));
+        if self.phase + 1 < self.plan.phases.len() {
+            self.enter_phase(now, self.phase + 1);
+        } else {
+            self.stage = Stage::Complete;
+            decisions.push(self.decision(now, DecisionKind::Completed, (None, None), by));
+        }
+    }
+
+    /// The share of the phase before stays until the first step of this one begins.
+    fn enter_phase(&mut self, now: Millis, phase: usize) {
+        self.phase = phase;
+        self.step = 0;
+        self.stage = Stage::Waiting;
+        self.phase_began = now;
+        self.checks = 0;
+        self.red = None;
+        (self.green, self.noted) = (Duration::ZERO, Duration::ZERO);
+        self.reset_holds();
+    }
+
+    fn begin_step(&mut self, now: Millis, step: usize, by: &str, decisions: &mut Vec<Decision>) {
+        if step == 0 {
+            self.phase_began = now;
+        }
+        self.stage = Stage::Running;
+        self.step = step;
+        self.red = None;
+        (self.green, self.noted) = (Duration::ZERO, Duration::ZERO);
+        self.share = self.plan.phases[self.phase].steps[step].share;
+        decisions.push(self.decision(now, DecisionKind::Step, (None, None), by));
+    }
+
+    /// Takes it back, at once or by steps. Never refused, and never undone by a rule.
+    fn roll_back(
+        &mut self,
+        now: Millis,
+        action: Action,
+        why: (Option<String>, Option<String>),
+        by: &str,
+        decisions: &mut Vec<Decision>,
+    ) {
+        self.red = None;
+        let first_below = self.gradual_steps().iter().position(|(share, _)| *share < self.share);
+        match (action, first_below) {
+            (Action::Gradual, Some(first)) if self.stage != Stage::RollingBack => {
+                self.stage = Stage::RollingBack;
+                self.reset_holds();
+                self.take_back_step(now, first);
+                decisions.push(self.decision(now, DecisionKind::RollbackBegan, why, by));
+                self.end_rollback(now, by, decisions);
+            }
+            (Action::Gradual, Some(_)) => {}
+            _ => {
+                self.share = Share::NONE;
+                self.stage = Stage::RolledBack;
+                self.step = 0;
+                decisions.push(self.decision(now, DecisionKind::RollbackBegan, why, by));
+                self.end_rollback(now, by, decisions);
+            }
+        }
+    }
+
+    /// Shares of a rollback by steps: those of the plan, or 0 alone.
+    fn gradual_steps(&self) -> Vec<(Share, Duration)> {
+        match &self.plan.gradual[..] {
+            [] => vec![(Share::NONE, Duration::ZERO)],
+            steps => steps.iter().map(|step| (step.share, step.wait)).collect(),
+        }
+    }
+
+    fn take_back_step(&mut self, now: Millis, step: usize) {
+        self.step = step;
+        self.step_began = now;
+        self.share = self.gradual_steps()[step].0;
+    }
+
+    /// The next step of a gradual rollback, where the present one had its time. A new side that is
+    /// not well by then gets none: the rest is taken back at once.
+    fn step_back(&mut self, now: Millis, view: &View, decisions: &mut Vec<Decision>) {
+        let steps = self.gradual_steps();
+        let wait = steps.get(self.step).map_or(Duration::ZERO, |(_, wait)| *wait);
+        if now < self.step_began.after(wait) {
+            return;
+        }
+        if !view.window.available {
+            let why = (Some("backend_available == false".to_owned()), Some("false".to_owned()));
+            self.roll_back(now, Action::Immediate, why, "rule", decisions);
+            return;
+        }
+        self.take_back_step(now, (self.step + 1).min(steps.len() - 1));
+        decisions.push(self.decision(now, DecisionKind::RollbackStep, (None, None), "rule"));
+        self.end_rollback(now, "rule", decisions);
+    }
+
+    fn end_rollback(&mut self, now: Millis, by: &str, decisions: &mut Vec<Decision>) {
+        if self.share == Share::NONE {
+            self.stage = Stage::RolledBack;
+            self.step = 0;
+            decisions.push(self.decision(now, DecisionKind::RolledBack, (None, None), by));
+        }
+    }
+
+    fn phase_name(&self) -> Option<String> {
+        (self.stage != Stage::Idle).then(|| self.plan.phases[self.phase].name.clone())
+    }
+
+    fn decision(
+        &self,
+        now: Millis,
+        kind: DecisionKind,
+        (rule, value): (Option<String>, Option<String>),
+        by: &str,
+    ) -> Decision {
+        Decision {
+            at_ms: now.0,
+            kind,
+            rule,
+            value,
+            by: by.to_owned(),
+            stage: self.stage,
+            phase: self.phase_name(),
+            step: self.step,
+            percent: self.share.percent(),
+            green_ms: millis(self.green),
+            phase_ms: millis(between(self.phase_began, now)),
+        }
+    }
+}
+
+/// What the criteria of a step say.
+enum Criteria {
+    Green,
+    /// The one that is not met, and its value.
+    Red(String, Option<String>),
+    NoData,
+}
+
+fn written(condition: &Condition, view: &View, over: Duration) -> Option<String> {
+    condition.value(view, over).map(|value| condition.write(value))
+}
+
+/// Bad operations and all, of what can be compared.
+fn bad(measure: &Measure, window: &WindowStats) -> (u64, u64) {
+    match measure {
+        Measure::HitRate => (window.requests.saturating_sub(window.hits), window.requests),
+        _ => {
+            let all = window.operations();
+            (window.failures.saturating_add(window.late).min(all), all)
+        }
+    }
+}
+
+fn between(then: Millis, now: Millis) -> Duration {
+    Duration::from_millis(now.0.saturating_sub(then.0))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The phases of a plan, as the machine names them.
+impl Phase {
+    /// The highest share of the phase.
+    pub fn last_share(&self) -> Share {
+        self.steps.last().map_or(Share::NONE, |step| step.share)
+    }
+}

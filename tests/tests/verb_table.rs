@@ -1,0 +1,330 @@
+//! What each verb means in each tier: here, in each tier alone, in another process of the host, on
+//! another host, and for a load that is under way.
+//!
+//! | verb | what is left, everywhere | a load from before |
+//! |---|---|---|
+//! | set | the new value | its value goes to its callers alone |
+//! | delete, delete_many, clear | nothing, not even stale | the same |
+//! | expire | the old value, stale | the same |
+//! | the end of the time to live | the old value, stale until its window is over | is kept |
+
+// To the lint, functions that tests call are not tests.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tierce::{
+    Builder, Bytes, Cache, Freshness, LoadOptions, MemoryOptions, ReadOptions, RedisOptions,
+    StoreOptions, TierKind, Tiering,
+};
+use tierce_tests::{
+    redis::Redis,
+    store_folder,
+    waiting::{wait_until, wait_within},
+};
+
+const RELAXED: Duration = Duration::from_secs(10);
+/// By so much the clocks of two tiers may differ, and more.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a look at a key that allows stale values finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Fresh(&'static str),
+    Stale(&'static str),
+    Gone,
+}
+
+use Seen::{Fresh, Gone, Stale};
+
+fn seen(cache: &Cache) -> Seen {
+    let Some(answer) = cache.get_with("a", &ReadOptions::new().allow_stale(true)) else {
+        assert_eq!(cache.get("a"), None);
+        return Gone;
+    };
+    let value = match &answer.value[..] {
+        b"old" => "old",
+        b"new" => "new",
+        b"loaded" => "loaded",
+        other => panic!("{other:?} was never set"),
+    };
+    if answer.is_stale { Stale(value) } else { Fresh(value) }
+}
+
+/// Two hosts with a Redis between them.
+struct World {
+    redis: Redis,
+    /// Whether hosts are told of each other's changes: then copies from before the first word of the
+    /// server may be void at any moment.
+    is_told: bool,
+    here: TempDir,
+    elsewhere: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { is_told: false, ..Self::of_hosts() }
+    }
+
+    fn of_hosts() -> Self {
+        let (here, elsewhere) = (store_folder(), store_folder());
+        Self { redis: Redis::start(), is_told: true, here, elsewhere }
+    }
+
+    fn builder(&self, folder: &Path, tiering: Tiering) -> Builder {
+        let options = RedisOptions::new()
+            .unix_path(self.redis.socket())
+            .connect_timeout(RELAXED)
+            .read_timeout(RELAXED)
+            .write_timeout(RELAXED)
+            .coherence(self.is_told);
+        Cache::builder()
+            .tiering(tiering)
+            .freshness(Freshness::new().ttl(HOUR).stale_if_error(HOUR))
+            .memory(MemoryOptions::new().max_entries(1_000))
+            .shared(StoreOptions::new(folder.join("store")).max_bytes(16 << 20))
+            .redis(options)
+    }
+
+    /// A process of this host.
+    fn process(&self, tiering: Tiering) -> Cache {
+        self.builder(self.here.path(), tiering).build().unwrap()
+    }
+
+    /// A process of another host.
+    fn other_host(&self, tiering: Tiering) -> Cache {
+        self.builder(self.elsewhere.path(), tiering).build().unwrap()
+    }
+
+    /// Those who look into one tier of this cache alone.
+    fn tiers_alone(&self, tiering: Tiering) -> Vec<(TierKind, Cache)> {
+        [(TierKind::Shared, Tiering::L2), (TierKind::Redis, Tiering::L3)]
+            .into_iter()
+            .filter(|(tier, _)| tiering.has(*tier))
+            .map(|(tier, alone)| (tier, self.process(alone)))
+            .collect()
+    }
+}
+
+type Verb = (&'static str, fn(&Cache), Seen);
+
+const VERBS: [Verb; 5] = [
+    ("set", |cache| cache.set("a", Bytes::from_static(b"new")).unwrap(), Fresh("new")),
+    ("delete", |cache| cache.delete("a").unwrap(), Gone),
+    ("delete_many", |cache| cache.delete_many(&["b", "a"]).unwrap(), Gone),
+    ("clear", |cache| cache.clear().unwrap(), Gone),
+    ("expire", |cache| cache.expire("a").unwrap(), Stale("old")),
+];
+
+fn set_old(cache: &Cache) {
+    cache.set("a", Bytes::from_static(b"old")).unwrap();
+}
+
+#[test]
+fn each_verb_means_the_same_here_and_in_each_tier_alone() {
+    for tiering in Tiering::ALL {
+        for (verb, act, left) in VERBS {
+            let world = World::new();
+            let cache = world.process(tiering);
+            set_old(&cache);
+            assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
+            act(&cache);
+            for (tier, alone) in world.tiers_alone(tiering) {
+                assert_eq!(seen(&alone), left, "{verb} in {tiering}, {tier:?}");
+            }
+            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn each_verb_reaches_the_other_processes_of_the_host_before_it_returns() {
+    for tiering in Tiering::ALL.into_iter().filter(|tiering| tiering.has(TierKind::Shared)) {
+        for (verb, act, left) in VERBS {
+            let world = World::new();
+            let (cache, peer) = (world.process(tiering), world.process(tiering));
+            set_old(&cache);
+            assert_eq!(seen(&peer), Fresh("old"), "{tiering}");
+            act(&cache);
+            assert_eq!(seen(&peer), left, "{verb} in {tiering}");
+            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn each_verb_reaches_the_other_hosts() {
+    for tiering in Tiering::ALL.into_iter().filter(|tiering| tiering.has(TierKind::Redis)) {
+        for (verb, act, left) in VERBS {
+            let world = World::of_hosts();
+            let (cache, other) = (world.process(tiering), world.other_host(tiering));
+            set_old(&cache);
+            wait_until("it is copied", || seen(&other) == Fresh("old"));
+            act(&cache);
+            wait_until("it is told", || seen(&other) == left);
+            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn a_load_from_before_a_verb_is_for_its_callers_alone() {
+    for tiering in Tiering::ALL {
+        for (verb, act, left) in VERBS {
+            let world = World::new();
+            let cache = world.process(tiering);
+            set_old(&cache);
+            // The source, whatever is there.
+            let options = LoadOptions::new().max_age(Duration::ZERO);
+            let loaded = cache.get_or_load_with("a", &options, |_| {
+                act(&cache);
+                io::Result::Ok(Bytes::from_static(b"loaded"))
+            });
+            assert_eq!(loaded.unwrap().value, "loaded", "{verb} in {tiering}");
+            for (tier, alone) in world.tiers_alone(tiering) {
+                assert_eq!(seen(&alone), left, "{verb} in {tiering}, {tier:?}");
+            }
+            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn a_load_from_before_a_verb_of_another_process_is_for_its_callers_alone() {
+    for tiering in Tiering::ALL.into_iter().filter(|tiering| *tiering != Tiering::L1) {
+        for (verb, act, left) in VERBS {
+            let world = World::of_hosts();
+            let cache = world.process(tiering);
+            // Without L2 each process is a host of its own.
+            let peer = world.process(tiering);
+            set_old(&cache);
+            let options = LoadOptions::new().max_age(Duration::ZERO);
+            let loaded = cache.get_or_load_with("a", &options, |_| {
+                act(&peer);
+                io::Result::Ok(Bytes::from_static(b"loaded"))
+            });
+            assert_eq!(loaded.unwrap().value, "loaded", "{verb} in {tiering}");
+            wait_until("it is told", || seen(&cache) == left);
+            assert_eq!(seen(&peer), left, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
+    for tiering in Tiering::ALL {
+        for (verb, act, left) in VERBS {
+            let world = World::new();
+            let cache = world.process(tiering);
+            set_old(&cache);
+            cache.expire("a").unwrap();
+            let answer = cache.get_or_load_with("a", &LoadOptions::new(), |_| {
+                act(&cache);
+                io::Result::<Bytes>::Err(io::Error::other("origin is down"))
+            });
+            let given = match answer {
+                Ok(answer) if answer.value == "new" => Fresh("new"),
+                Ok(answer) if answer.is_stale && answer.value == "old" => Stale("old"),
+                Ok(answer) => panic!("{answer:?}"),
+                Err(_) => Gone,
+            };
+            // L3 alone is not asked again: what was set meanwhile is not seen, and nothing older.
+            let is_unseen = tiering == Tiering::L3 && left != Gone;
+            assert_eq!(given, if is_unseen { Gone } else { left }, "{verb} in {tiering}");
+        }
+    }
+}
+
+#[test]
+fn a_load_takes_the_place_of_what_was_too_old_in_every_tier() {
+    for tiering in Tiering::ALL {
+        let world = World::new();
+        let cache = world.process(tiering);
+        set_old(&cache);
+        let options = LoadOptions::new().max_age(Duration::ZERO);
+        let load = |_: &[u8]| io::Result::Ok(Bytes::from_static(b"loaded"));
+        cache.get_or_load_with("a", &options, load).unwrap();
+        for (tier, alone) in world.tiers_alone(tiering) {
+            assert_eq!(seen(&alone), Fresh("loaded"), "{tiering}, {tier:?}");
+        }
+        assert_eq!(seen(&cache), Fresh("loaded"), "{tiering}");
+    }
+}
+
+#[test]
+fn what_is_expired_is_loaded_anew_in_every_tier_and_kept_where_that_fails() {
+    for tiering in Tiering::ALL {
+        let world = World::new();
+        let cache = world.process(tiering);
+        set_old(&cache);
+        cache.expire("a").unwrap();
+        let fail = |_: &[u8]| io::Result::<Bytes>::Err(io::Error::other("origin is down"));
+        let answer = cache.get_or_load_with("a", &LoadOptions::new(), fail).unwrap();
+        assert!(answer.is_stale && answer.value == "old", "{tiering}");
+        let load = |_: &[u8]| io::Result::Ok(Bytes::from_static(b"loaded"));
+        cache.get_or_load("a", load).unwrap();
+        for (tier, alone) in world.tiers_alone(tiering) {
+            assert_eq!(seen(&alone), Fresh("loaded"), "{tiering}, {tier:?}");
+        }
+        assert_eq!(seen(&cache), Fresh("loaded"), "{tiering}");
+    }
+}
+
+#[test]
+fn the_end_of_the_time_to_live_is_stale_in_every_tier_until_the_window_is_over() {
+    thread::scope(|scope| {
+        for tiering in Tiering::ALL {
+            scope.spawn(move || watch_the_end(tiering));
+        }
+    });
+}
+
+fn watch_the_end(tiering: Tiering) {
+    let (ttl, window) = (Duration::from_millis(500), Duration::from_secs(5));
+    let world = World::new();
+    let life = Freshness::new().ttl(ttl).stale_if_error(window);
+    let cache = world.builder(world.here.path(), tiering).freshness(life).build().unwrap();
+    let mut caches: Vec<Cache> =
+        world.tiers_alone(tiering).into_iter().map(|(_, alone)| alone).collect();
+    // Connected before.
+    caches.iter().for_each(|cache| assert_eq!(seen(cache), Gone));
+    let begin = Instant::now();
+    set_old(&cache);
+    caches.push(cache);
+    let states: Vec<Seen> = caches.iter().map(seen).collect();
+    if begin.elapsed() < ttl {
+        assert_eq!(states, vec![Fresh("old"); caches.len()], "{tiering}");
+    }
+    for cache in &caches {
+        wait_within(ttl + window / 2, "it is stale", || seen(cache) == Stale("old"));
+    }
+    assert!(begin.elapsed() > ttl - CLOCK_TICK, "{tiering}");
+    for cache in &caches {
+        wait_until("it is gone", || seen(cache) == Gone);
+    }
+    assert!(begin.elapsed() > ttl + window - CLOCK_TICK, "{tiering}");
+}
+
+#[test]
+fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
+    for tiering in [Tiering::L1L2, Tiering::L1L3, Tiering::L1L2L3] {
+        let world = World::new();
+        let cache = world
+            .builder(world.here.path(), tiering)
+            .memory(MemoryOptions::new().max_entries(1).shards(1))
+            .build()
+            .unwrap();
+        set_old(&cache);
+        cache.set("b", Bytes::from_static(b"new")).unwrap();
+        cache.set("c", Bytes::from_static(b"new")).unwrap();
+        assert!(cache.len() <= 1);
+        assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
+    }
+}
