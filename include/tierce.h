@@ -317,6 +317,14 @@ typedef struct {
      * The tier of the latest hit, TIERCE_FROM_L1 and so on; TIERCE_FROM_NOWHERE before the first.
      */
     uint64_t last_hit;
+    /**
+     * Those of `hits` that found word that the key has no value.
+     */
+    uint64_t negative_hits;
+    /**
+     * Reads that were given a stale value: neither hits nor misses.
+     */
+    uint64_t stale_served;
 } tierce_stats_t;
 
 /**

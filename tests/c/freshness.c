@@ -137,6 +137,11 @@ static void what_fails_to_load_is_served_stale_where_that_is_allowed(void)
     CHECK_STATUS(loaded(cache, "key", &fails, &options, &view), TIERCE_OK);
     CHECK(view_is(&view, "old") && view.flags == TIERCE_VIEW_STALE && fails.calls == 1);
     tierce_view_release(&view);
+    tierce_stats_t stats;
+    memset(&stats, 0xff, sizeof stats);
+    stats.struct_size = sizeof stats;
+    CHECK_STATUS(tierce_get_stats(cache, &stats), TIERCE_OK);
+    CHECK(stats.stale_served == 1 && stats.negative_hits == 0 && stats.load_failures == 1);
     options.stale_if_error_ms = TIERCE_SPAN_NONE;
     CHECK_STATUS(loaded(cache, "key", &fails, &options, &view), TIERCE_E_LOADER);
     CHECK(tierce_last_loader_code() == -7 && view_is_zero(&view));

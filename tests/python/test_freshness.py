@@ -256,6 +256,8 @@ def test_that_there_is_no_value_is_remembered(make_shared: MakeShared) -> None:
             entry = cache.get_or_load_entry("a", load, default="none")
             assert (entry.value, entry.is_absent) == ("none", True)
         assert len(calls) == 1
+        assert cache.stats()["negative_hits"] > 5
+        assert cache.stats()["stale_served"] == 0
         clock.advance(5)
         assert cache.get_or_load("a", lambda: "now") == "now"
         assert cache.get_or_load("b", lambda: tierce.Loaded.absent(ttl=60), default=1) == 1
