@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pyo3::{
+    Borrowed,
     exceptions::{PyKeyError, PyTypeError},
     prelude::*,
     types::{PyDict, PyTuple, PyType},
@@ -23,7 +24,7 @@ use crate::{
     keyspace::PyKeyspace,
     load::{Callee, Came, Wanted, load, load_many, watchful},
     loading::{PyLoading, take_default},
-    options::{configuration, duration},
+    options::configuration,
     report,
     tasks::{Answers, PyOperation, PyReady, module},
     words::{Takes, Words, configured},
@@ -274,21 +275,20 @@ impl PyCache {
     /// >>> cache.set("user:7", "Ada")
     /// >>> cache.get(b"user:7")
     /// 'Ada'
-    #[pyo3(
-        signature = (key, default=None, **accepts),
-        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None)"
-    )]
+    #[pyo3(signature = (key, default=None, *, allow_stale=None, max_age=None))]
     fn get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
-        accepts: Option<&Bound<'py, PyDict>>,
+        allow_stale: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        let found = match accepts {
+        let found = match said(py, &[("allow_stale", allow_stale), ("max_age", max_age)])? {
             None => self.find(py, name),
-            Some(_) => {
-                self.came(py, name, "get", accepts)?.map(|came| came.value(py, None)).transpose()?
+            accepts => {
+                let came = self.came(py, name, "get", accepts.as_ref())?;
+                came.map(|came| came.value(py, None)).transpose()?
             }
         };
         Ok(found.unwrap_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py))))
@@ -405,29 +405,30 @@ impl PyCache {
     /// >>> cache.set("token", "s3cret", ttl=datetime.timedelta(minutes=5))
     /// >>> cache.set("token", "s3cret", ttl="5m")
     /// >>> cache.set("token", "s3cret", ttl=300)
-    #[pyo3(
-        signature = (key, value, ttl=None, **freshness),
-        text_signature = "($self, key, value, ttl=None, *, no_ttl=None, ttl_jitter=None, \
-            stale_if_error=None, stale_while_revalidate=None)"
-    )]
+    #[pyo3(signature = (key, value, ttl=None, *, no_ttl=None, ttl_jitter=None,
+        stale_if_error=None, stale_while_revalidate=None))]
+    #[allow(clippy::too_many_arguments)]
     fn set(
         &self,
         key: &Bound<'_, PyAny>,
         value: Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
-        freshness: Option<&Bound<'_, PyDict>>,
+        no_ttl: Option<&Bound<'_, PyAny>>,
+        ttl_jitter: Option<&Bound<'_, PyAny>>,
+        stale_if_error: Option<&Bound<'_, PyAny>>,
+        stale_while_revalidate: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let words = [
+            ("ttl", ttl),
+            ("no_ttl", no_ttl),
+            ("ttl_jitter", ttl_jitter),
+            ("stale_if_error", stale_if_error),
+            ("stale_while_revalidate", stale_while_revalidate),
+        ];
         let mut options = SetOptions::new();
-        if let Some(ttl) = ttl {
-            options = options.ttl(duration(ttl, "ttl")?);
-        }
-        if freshness.is_some() {
-            let mut base = Freshness::new();
-            if let Some(ttl) = ttl {
-                base = base.ttl(duration(ttl, "ttl")?);
-            }
-            options =
-                options.freshness(Words::read("set", Takes::Set, &base, freshness)?.freshness);
+        if let words @ Some(_) = said(value.py(), &words)? {
+            let words = Words::read("set", Takes::Set, &Freshness::new(), words.as_ref())?;
+            options = options.freshness(words.freshness);
         }
         self.put(key_bytes(key)?, value, &options)
     }
@@ -583,31 +584,59 @@ impl PyCache {
     /// >>> cache.get_or_load("user:7", lambda: "Grace")
     /// 'Ada'
     #[pyo3(
-        signature = (key, load, **freshness),
+        signature = (key, load, *, default=Given(None), ttl=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None),
         text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
     )]
+    #[allow(clippy::too_many_arguments)]
     fn get_or_load<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         load: &Bound<'py, PyAny>,
-        freshness: Option<&Bound<'py, PyDict>>,
+        default: Given<'py>,
+        ttl: Option<&Bound<'py, PyAny>>,
+        no_ttl: Option<&Bound<'py, PyAny>>,
+        ttl_jitter: Option<&Bound<'py, PyAny>>,
+        stale_if_error: Option<&Bound<'py, PyAny>>,
+        stale_while_revalidate: Option<&Bound<'py, PyAny>>,
+        negative_ttl: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
+        refresh_ahead: Option<&Bound<'py, PyAny>>,
+        soft_timeout: Option<&Bound<'py, PyAny>>,
+        hard_timeout: Option<&Bound<'py, PyAny>>,
+        failure_backoff: Option<&Bound<'py, PyAny>>,
+        with_context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        if freshness.is_none()
+        let words = [
+            ("ttl", ttl),
+            ("no_ttl", no_ttl),
+            ("ttl_jitter", ttl_jitter),
+            ("stale_if_error", stale_if_error),
+            ("stale_while_revalidate", stale_while_revalidate),
+            ("negative_ttl", negative_ttl),
+            ("max_age", max_age),
+            ("refresh_ahead", refresh_ahead),
+            ("soft_timeout", soft_timeout),
+            ("hard_timeout", hard_timeout),
+            ("failure_backoff", failure_backoff),
+            ("with_context", with_context),
+        ];
+        let words = said(py, &words)?;
+        if words.is_none()
             && !self.refreshes_ahead
             && let Some(value) = self.core.get_near(name)
         {
             return Ok(value.object(py));
         }
-        let (words, default) = self.load_words("get_or_load", freshness)?;
+        let (words, _) = self.load_words("get_or_load", words.as_ref())?;
         if let Some(object) = self.near(py, name, &words) {
             return Ok(object);
         }
         let callee = Callee::new(load, words.with_context)?;
-        self.load(py, name, &words, callee, Wanted::Any)?.value(py, default.as_ref())
+        self.load(py, name, &words, callee, Wanted::Any)?.value(py, default.0.as_ref())
     }
 
     /// Return the value of `key` with where it came from; on a miss call `load`.
@@ -1582,6 +1611,36 @@ impl PyCache {
     fn is_memory_only(&self) -> bool {
         self.core.tiering() == Tiering::L1
     }
+}
+
+/// An argument that may be None, told apart from one that is not given.
+struct Given<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(object.to_owned())))
+    }
+}
+
+/// The keywords that are given, of methods that are called too often for `**keywords`: those make a
+/// tuple of the arguments of each call.
+#[inline]
+fn said<'py>(
+    py: Python<'py>,
+    words: &[(&str, Option<&Bound<'py, PyAny>>)],
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    if words.iter().all(|(_, value)| value.is_none()) {
+        return Ok(None);
+    }
+    let said = PyDict::new(py);
+    for (name, value) in words {
+        if let Some(value) = value {
+            said.set_item(name, value)?;
+        }
+    }
+    Ok(Some(said))
 }
 
 #[cold]
