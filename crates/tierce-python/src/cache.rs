@@ -833,6 +833,11 @@ impl PyCache {
         freshness: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name, this) = (key.py(), key_bytes(key)?, slf.get());
+        if freshness.is_none()
+            && let Some(value) = this.core.get_near(name)
+        {
+            return PyReady::with(value.object(py));
+        }
         let (mut words, default) = this.load_words("aget_or_load", freshness)?;
         words.refreshes_ahead = Some(false);
         if let Some(object) = this.near(py, name, &words) {
