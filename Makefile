@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python simulate fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,7 @@ test: ## Sets up, then runs every check and test
 lint: ## Formatting and lints, as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	for features in '' msgpack redis shared shared,redis redis,lz4; do \
+	for features in '' msgpack redis shared shared,redis redis,lz4 sim; do \
 		$(CARGO) clippy -p tierce --no-default-features --features "$$features" --quiet -- -D warnings || exit; \
 	done
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -p tierce --features full --no-deps --quiet
@@ -81,6 +81,10 @@ fuzz-reply: ## Five million replies of a server, whole and damaged, in pieces (a
 
 fuzz-envelope: ## Twenty million records of L3, sound, damaged and forged (minutes)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-envelope -- 20000000
+
+simulate: ## A million histories of the cache under simulated faults (an hour)
+	TIERCE_SIM_HISTORIES=1000000 $(CARGO) test --profile fuzz --quiet -p tierce --features sim --lib \
+		sim::tests::histories -- --nocapture
 
 sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 	scripts/sanitize.sh address

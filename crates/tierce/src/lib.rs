@@ -59,6 +59,10 @@ mod prefetch;
 mod random;
 mod resilience;
 mod shared_stamp;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg_attr(not(feature = "sim"), path = "simulated/absent.rs")]
+mod simulated;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;

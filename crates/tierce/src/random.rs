@@ -12,11 +12,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::simulated;
+
 /// Distinguishes calls within one process and one tick of the clock.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// 64 random bits.
 pub(crate) fn random() -> u64 {
+    if let Some(number) = simulated::random() {
+        return number;
+    }
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     RandomState::new().hash_one((process::id(), SystemTime::now(), call))
 }

@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 11] = [
         "pages",
         "random",
         "units",
+        "simulated",
     ],
     &["policy"],
     &["memory", "store"],
@@ -32,7 +33,7 @@ const LAYERS: [&[&str]; 11] = [
     &["invalidation"],
     &["load", "resilience"],
     &["cache"],
-    &["keyspace"],
+    &["keyspace", "sim"],
     &["guard"],
     &["config"],
 ];

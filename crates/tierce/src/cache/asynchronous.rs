@@ -485,12 +485,11 @@ impl<V: Clone + Send + Sync + 'static> Scout<V> {
         match approached {
             Err(error) => _ = tell(Err(error)),
             Ok(Approached::Led(led)) => _ = tell(Ok(Approach::Led(led))),
-            Ok(Approached::Ready(marks, turn @ Turn::Mine(_))) => {
+            Ok(Approached::Ready(marks, Turn::Mine(_lease))) => {
                 let (hold, held) = hold();
                 if tell(Ok(Approach::Ready(marks, Some(hold)))) {
                     held.wait(patience);
                 }
-                drop(turn);
             }
             Ok(Approached::Ready(marks, _)) => _ = tell(Ok(Approach::Ready(marks, None))),
         }

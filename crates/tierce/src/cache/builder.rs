@@ -270,7 +270,7 @@ fn shared_opener(
 ) -> Option<Opener<SharedTier>> {
     let options = options.or_else(tier::default_shared_options)?;
     let clock = clock.clone();
-    Some(Box::new(move || SharedTier::open(&options, clock.clone()).map(Arc::new)))
+    Some(Box::new(move || tier::open_shared(&options, clock.clone())))
 }
 
 fn redis_opener(options: Option<tier::RedisOptions>) -> Option<Opener<dyn RemoteTier>> {

@@ -24,6 +24,7 @@ use crate::{
     memory::Inserted,
     metrics::TierCounter,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     sync::SharedGuard,
     tier::{Changed, Record},
     tiering::TierKind,
@@ -156,22 +157,32 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
             let mut made = None;
+            if simulated::is_planted(Fault::StampBeforeChange) {
+                self.delete_above_remote(key);
+                (0..8).for_each(|_| simulated::point());
+            }
             self.change_remote(plan, key, |tier| {
                 made = tier.delete(key)?;
                 Ok(())
             });
-            match self.lowers.shared.opened() {
-                // In force or not: other processes may use it. Past the breaker: a delete from the
-                // store needs nothing that can fail.
-                Some(tier) => tier.delete(key),
-                None => self.lowers.shared.note(key),
+            if !simulated::is_planted(Fault::StampBeforeChange) {
+                self.delete_above_remote(key);
             }
-            self.drop_near(key);
             self.overtake(key);
             self.made(plan, key, made);
             self.events.tell(|| Event::Delete { key: (*key).into() });
         }
         Ok(())
+    }
+
+    fn delete_above_remote(&self, key: &[u8]) {
+        match self.lowers.shared.opened() {
+            // In force or not: other processes may use it. Past the breaker: a delete from the
+            // store needs nothing that can fail.
+            Some(tier) => tier.delete(key),
+            None => self.lowers.shared.note(key),
+        }
+        self.drop_near(key);
     }
 
     /// Ends the time to live of what the key has; what has no stale window is removed.

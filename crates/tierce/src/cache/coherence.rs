@@ -194,7 +194,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if marks.is_told().unwrap_or_else(|| self.is_told(plan)) {
             return life;
         }
-        life.within(self.coherence.options.staleness_bound)
+        // The bound counts from before the value was looked for: a load may take long.
+        let since = self.clock.coarse().0.saturating_sub(marks.taken_at().0);
+        let bound = self.coherence.options.staleness_bound;
+        life.within(bound.saturating_sub(Duration::from_millis(since)))
     }
 
     /// The stream of the host, and the place of its words.

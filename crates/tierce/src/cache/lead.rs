@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
     metrics::{CacheCounter, nanoseconds},
+    simulated::{self, Fault},
     tier::{Extras, Fill, Record, Turn, Turns},
     tiering::TierKind,
 };
@@ -79,7 +80,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Answer<Option<V>>> {
         match led {
             Ok(Led::Found(found)) => {
-                let made = found.age.and_then(|age| Instant::now().checked_sub(age));
+                let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 lead.land(Ok(Landing::Done { value: found.value.clone(), made }));
                 self.count_hit(key, &found);
                 Ok(found.into_answer())
@@ -87,7 +88,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Ok(Led::Loaded(value, made)) => {
                 lead.land(Ok(Landing::Done { value: value.clone(), made: Some(made) }));
                 self.count_miss(key);
-                let age = Some(made.elapsed());
+                let age = Some(simulated::since(made));
                 Ok(Answer { value, origin: Origin::Loaded, is_stale: false, age })
             }
             Ok(Led::Stale(found)) => {
@@ -112,7 +113,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) {
         let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
             Ok(Led::Found(found)) => {
-                let made = found.age.and_then(|age| Instant::now().checked_sub(age));
+                let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 Ok(Landing::Done { value: found.value, made })
             }
             Ok(Led::Loaded(value, made)) => Ok(Landing::Done { value, made: Some(made) }),
@@ -138,6 +139,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let began = self.begins();
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
+        let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
+            let mut marks = self.marks(plan, key);
+            _ = self.find_remote(plan, key, &mut marks);
+            marks
+        });
+        let marks = late.unwrap_or(marks);
         self.keep_loaded(plan, key, call, lead, &marks, began, loaded)
     }
 
@@ -224,7 +231,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// The begin of a load.
     pub(super) fn begins(&self) -> Began {
-        Began { at: Instant::now(), coarse: self.clock.coarse() }
+        Began { at: simulated::now(), coarse: self.clock.coarse() }
     }
 
     /// The remembered error where the key's loader is to be left alone.
@@ -263,7 +270,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         began: Began,
         loaded: Loaded<V>,
     ) -> Result<Drafted<V>> {
-        let cost = began.at.elapsed();
+        let cost = simulated::since(began.at);
         let Loaded { content, ttl, weight, validator } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),

@@ -28,6 +28,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
+    simulated,
     tiering::TierKind,
 };
 
@@ -222,7 +223,7 @@ impl<'a, V: Clone> Call<'a, V> {
         Self {
             rules: options.freshness.over(rules),
             options,
-            began: Instant::now(),
+            began: simulated::now(),
             max_age: options.max_age,
             reason: None,
             best: near,
@@ -448,7 +449,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if origin == Origin::Joined && !std::mem::replace(&mut call.has_waited, true) {
             self.metrics.count(CacheCounter::LoadWaits);
         }
-        let waited = call.began.elapsed();
+        let waited = simulated::since(call.began);
         let mut span = call.options.wait.unwrap_or(self.load_wait).saturating_sub(waited);
         if let Some(hard) = call.rules.hard_timeout {
             span = span.min(hard.saturating_sub(joined.age()));
@@ -474,7 +475,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         match outcome {
             Ok(Waited::Landed(Landing::Done { value, made })) if call.accepts_made(made) => {
                 self.count_miss(key);
-                let age = made.map(|made| made.elapsed());
+                let age = made.map(simulated::since);
                 Ok(Step::Answer(Answer { value, origin, is_stale: false, age }))
             }
             Ok(Waited::Landed(_) | Waited::Overtaken) => Ok(Step::Again),

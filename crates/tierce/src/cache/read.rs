@@ -25,6 +25,7 @@ use crate::{
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
@@ -37,6 +38,8 @@ pub(super) struct Marks {
     shared: Option<SharedMark>,
     /// Whether this process was told of the changes of other hosts, where no store judges.
     told: Option<bool>,
+    /// When they were taken, by the clock of L1.
+    taken_at: Millis,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -316,6 +319,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Takes the key's marks: before looking for its value anywhere below L1.
     pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
+        let taken_at = self.clock.coarse();
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
         let (filed, told) = match shared.map(|mark| mark.stamp()) {
@@ -328,7 +332,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, told, remote: None }
+        Marks { local, filed, shared, told, taken_at, remote: None }
     }
 
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
@@ -427,6 +431,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         draft: Draft<V>,
         marks: &Marks,
     ) -> Kept<V> {
+        let late = simulated::is_planted(Fault::BackfillWithNewMark).then(|| self.marks(plan, key));
+        let marks = late.as_ref().unwrap_or(marks);
         let mut draft = draft;
         draft.life = self.life_above(plan, draft.life, marks);
         let now = self.clock.coarse();
@@ -586,5 +592,10 @@ impl Marks {
 
     pub(super) fn is_told(&self) -> Option<bool> {
         self.told
+    }
+
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(super) fn taken_at(&self) -> Millis {
+        self.taken_at
     }
 }

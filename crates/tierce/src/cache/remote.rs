@@ -10,6 +10,7 @@
 use super::{Inner, plan::Plan};
 use crate::{
     error::Result,
+    simulated::{self, Fault},
     tier::{RemoteTier, SharedDoubt, SharedTier},
 };
 
@@ -59,7 +60,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         ask: impl FnOnce(&Remote) -> Result<()>,
     ) {
-        if !self.lowers.redis.change(plan, &self.metrics, key, ask) {
+        let is_taken = self.lowers.redis.change(plan, &self.metrics, key, ask);
+        if !is_taken && !simulated::is_planted(Fault::NoDoubtAfterLostReply) {
             self.doubt_remote(key);
         }
     }
@@ -75,6 +77,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Clears L3, or sees to it that nobody asks L3 about anything until it was cleared.
     pub(super) fn clear_remote(&self, plan: Plan) {
+        if simulated::is_planted(Fault::StaleAfterClear) {
+            return;
+        }
         if !self.lowers.redis.clear(plan, &self.metrics) {
             match self.lowers.shared.opened() {
                 Some(shared) => shared.doubt_all_below(),

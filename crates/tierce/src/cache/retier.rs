@@ -10,6 +10,7 @@ use std::{thread, time::Duration};
 use super::{Event, Inner, change::closed, plan::Plan};
 use crate::{
     error::Result,
+    simulated::{self, Fault},
     tiering::{TierKind, Tiering},
 };
 
@@ -26,7 +27,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // Who follows other hosts from now on did not hear of what they changed until now.
         let is_to_follow = self.follows(tiering) && !self.follows(before.tiering);
         let private_entries_are_void =
-            tiering.has(TierKind::Shared) || leaves(TierKind::Memory) || is_to_follow;
+            (tiering.has(TierKind::Shared) || leaves(TierKind::Memory) || is_to_follow)
+                && !simulated::is_planted(Fault::EraKept);
         let era = before.era.wrapping_add(u32::from(private_entries_are_void));
         let plan = Plan { tiering, era, open: true };
         // Before the plan: a store that other processes share must have lost what this process

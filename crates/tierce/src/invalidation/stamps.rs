@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::simulated::{self, Fault};
+
 /// Enough that two keys changed and loaded at the same moment hardly ever share a stamp: with
 /// 1,000 changes during one load, 6 % of loads are not kept. 64 KiB in all.
 const STAMPS: usize = 1 << 14;
@@ -33,6 +35,7 @@ impl StampTable {
 
     /// The mark of the key with this `hash` now.
     pub(crate) fn mark(&self, hash: u64) -> LocalMark {
+        simulated::point();
         // The high half: tables over the same hash use the low bits.
         let index = (hash >> 40) as usize % STAMPS;
         LocalMark {
@@ -50,6 +53,9 @@ impl StampTable {
 
     /// Voids all marks of the key that `mark` was taken for.
     pub(crate) fn raise(&self, mark: LocalMark) {
+        if simulated::is_planted(Fault::DeleteSkipsStamp) {
+            return;
+        }
         self.stamps[mark.index as usize].fetch_add(1, Ordering::AcqRel);
     }
 

@@ -60,6 +60,7 @@ use crate::{
     group_word::GroupWord,
     key::{self, GROUPS},
     random,
+    simulated::{self, Fault},
 };
 
 const TERM: usize = 0;
@@ -178,7 +179,9 @@ impl<'a> Stream<'a> {
         for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
             let known = self.known[group].load(Ordering::Acquire);
             match stamp {
-                Some(stamp) if known == *stamp => self.bring_back(group),
+                Some(stamp) if known == *stamp || simulated::is_planted(Fault::GapIgnored) => {
+                    self.bring_back(group);
+                }
                 stamp => {
                     if !keeps {
                         self.void(group);
@@ -218,6 +221,7 @@ impl<'a> Stream<'a> {
 
     /// This host made the change that gave the group of `key` this stamp, and has dealt with it.
     pub(crate) fn made(&self, key: &[u8], stamp: u64) {
+        simulated::point();
         // Where others are between it and what is known, they have to be told first.
         _ = self.known[key::group(key)].compare_exchange(
             stamp.wrapping_sub(1),
@@ -238,6 +242,9 @@ impl<'a> Stream<'a> {
     /// anything, there are no copies that live for longer than the bound.
     pub(crate) fn suspend_after(&self, now: Millis, bound: Duration) -> Option<bool> {
         let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        if simulated::is_planted(Fault::NeverSuspended) {
+            return None;
+        }
         let is_recent = told_until.after(bound) > now && told_until <= now;
         if is_recent || told_until == Millis(0) {
             return None;
@@ -295,6 +302,7 @@ impl<'a> Stream<'a> {
 
     /// A change that this host is about to make. To be called before L3 is told of it.
     pub(crate) fn begin_change(&self, key: &[u8]) -> Change {
+        simulated::point();
         let hash = key::hash(key);
         let change = hash & KEY | random::random() & !KEY & !DONE;
         self.slot(hash).store(change, Ordering::Release);
@@ -304,6 +312,7 @@ impl<'a> Stream<'a> {
     /// Says that a change is done with the tiers above L3: what they have of the key is what L3
     /// was given, or nothing.
     pub(crate) fn end_change(&self, key: &[u8], change: Change) {
+        simulated::point();
         // If not, another change came to the slot.
         _ = self.slot(key::hash(key)).compare_exchange(
             change.0,
@@ -330,6 +339,9 @@ impl<'a> Stream<'a> {
     /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there
     /// and has above. If not, the slot is empty from now on.
     pub(crate) fn is_own(&self, key: &[u8], in_l3: Option<u64>) -> bool {
+        if simulated::is_planted(Fault::ForeignChangeIgnored) {
+            return true;
+        }
         let slot = self.slot(key::hash(key));
         let own = slot.load(Ordering::Acquire);
         if own & DONE != 0 && in_l3 == Some(own & !DONE) {

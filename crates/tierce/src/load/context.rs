@@ -13,6 +13,8 @@ use std::{
 
 use bytes::Bytes;
 
+use crate::simulated;
+
 /// Why a loader is called. More reasons may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -60,7 +62,7 @@ impl CancelToken {
     /// The same token for a load that is to have ended after `span`. A deadline too far to
     /// express is none.
     pub(crate) fn until(&self, span: Option<Duration>) -> Self {
-        let deadline = span.and_then(|span| Instant::now().checked_add(span));
+        let deadline = span.and_then(|span| simulated::now().checked_add(span));
         Self { cancelled: Arc::clone(&self.cancelled), deadline }
     }
 
@@ -75,7 +77,7 @@ impl CancelToken {
     /// One load, and a look at the clock where there is a deadline.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
-            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            || self.deadline.is_some_and(|deadline| simulated::now() >= deadline)
     }
 
     /// When the load is to have ended; `None` for never.

@@ -56,6 +56,7 @@ use super::context::CancelToken;
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
+    simulated::{self, Fault},
     sync::{self, Condvar, Mutex},
 };
 
@@ -187,6 +188,7 @@ impl<V: Clone> Flights<V> {
         began: Filed,
         is_current: impl FnOnce(Filed) -> bool,
     ) -> Result<Entered<V>> {
+        simulated::point();
         let generation = sync::generation();
         let mut group = self.table.group(key).lock();
         if let Some(flight) = group.get(key) {
@@ -196,7 +198,8 @@ impl<V: Clone> Flights<V> {
                     "the loader of a key asked for the same key: that would wait for itself",
                 ));
             }
-            if flight.generation == generation && is_current(flight.began) {
+            let is_joined = simulated::is_planted(Fault::JoinAfterChange);
+            if flight.generation == generation && (is_joined || is_current(flight.began)) {
                 let joined = Joined::new(&self.table, flight);
                 drop(group);
                 return Ok(match joined.take_lead() {
@@ -211,7 +214,7 @@ impl<V: Clone> Flights<V> {
             key: Arc::clone(&key),
             generation,
             began,
-            began_at: Instant::now(),
+            began_at: simulated::now(),
             worker: AtomicUsize::new(me()),
             joined: AtomicUsize::new(0),
             is_vacant: AtomicBool::new(false),
@@ -231,6 +234,10 @@ impl<V: Clone> Flights<V> {
 
     /// Takes the key's flight, if there is one, out of the table: callers from now on load anew.
     pub(crate) fn detach(&self, key: &[u8]) {
+        simulated::point();
+        if simulated::is_planted(Fault::JoinAfterChange) {
+            return;
+        }
         let detached = self.table.group(key).lock().remove(key);
         drop(detached);
     }
@@ -384,6 +391,7 @@ impl<V> Lead<V> {
     }
 
     fn end(&self, outcome: Result<V>) {
+        simulated::point();
         // First out of the table, so that nobody joins what has landed.
         self.table.forget_if(&self.flight, || true);
         self.flight.land(outcome);
@@ -429,7 +437,7 @@ impl<V> Joined<V> {
 
     /// How long ago the flight began.
     pub(crate) fn age(&self) -> Duration {
-        self.flight.began_at.elapsed()
+        simulated::since(self.flight.began_at)
     }
 
     /// Has the key loaded anew, by the next caller or one of those who wait, and tells the loader
@@ -495,9 +503,9 @@ impl<V: Clone> Joined<V> {
         check: Option<&(dyn Fn() -> Result<()> + Send + Sync)>,
     ) -> Result<Waited<V>> {
         // An instant too far to express waits without a bound, which is what was asked for.
-        let deadline = Instant::now().checked_add(patience);
+        let deadline = simulated::now().checked_add(patience);
         loop {
-            let step = Instant::now() + CHECK_INTERVAL;
+            let step = simulated::now() + CHECK_INTERVAL;
             let until = deadline.map_or(step, |deadline| deadline.min(step));
             let mut state = self.flight.state.lock();
             if matches!(state.phase, Phase::Loading | Phase::Filing) {
@@ -508,7 +516,7 @@ impl<V: Clone> Joined<V> {
             if let Some(ended) = ended {
                 return ended.waited();
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| simulated::now() >= deadline) {
                 return Err(took_too_long(patience));
             }
             if let Some(check) = check {

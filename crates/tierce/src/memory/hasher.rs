@@ -41,6 +41,8 @@ use std::{
 
 use foldhash::{SharedSeed, fast::FoldHasher};
 
+use crate::simulated;
+
 /// Makes the hashers of one cache: fast, with a random seed of its own.
 ///
 /// A clone hashes alike; each [`default`](Self::default) differs, within a process as well as
@@ -55,6 +57,11 @@ pub struct RandomState {
 impl Default for RandomState {
     fn default() -> Self {
         static SECRETS: OnceLock<SharedSeed> = OnceLock::new();
+        if let Some(seed) = simulated::random() {
+            // The same in each process, so that a history is.
+            static FIXED: OnceLock<SharedSeed> = OnceLock::new();
+            return Self { seed, secrets: FIXED.get_or_init(|| SharedSeed::from_u64(1)) };
+        }
         // Made before the lock is taken, which a process forked meanwhile would find taken for
         // ever: it is held for a copy of 48 bytes, once in the life of a process.
         let fresh = SharedSeed::from_u64(random());

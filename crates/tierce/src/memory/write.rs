@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::{Millis, Span},
+    simulated,
     sync::epoch::{self, Pin},
 };
 
@@ -80,6 +81,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         life: Life,
         decide: impl FnOnce(Option<&V>) -> bool,
     ) -> Inserted {
+        simulated::point();
         let weight = self.weigh(&key, &value);
         let hash = self.hash(&key);
         let spread = self.spread(hash);
@@ -307,6 +309,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        simulated::point();
         self.remove_locked(key, under_lock, |_| true, None).is_some()
     }
 

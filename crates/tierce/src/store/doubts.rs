@@ -124,6 +124,14 @@ impl Store {
         known & IN_USE != 0
     }
 
+    /// As in a new store.
+    #[cfg(feature = "sim")]
+    pub(super) fn forget_doubts(&self) {
+        let doubts = self.doubts();
+        doubts.below.store(0, Ordering::Release);
+        doubts.groups.iter().for_each(|group| group.store(0, Ordering::Release));
+    }
+
     fn raise_doubt(&self, group: usize) {
         let now = self.clock.boot().0.max(1);
         self.doubts().groups[group].fetch_max(now, Ordering::AcqRel);

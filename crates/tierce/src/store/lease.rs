@@ -54,6 +54,7 @@ use std::{
 use crate::{
     clock::Millis,
     error::Result,
+    simulated,
     store::{
         KeyHash, Store,
         lock::{LEASE_BYTES, LEASE_WORDS_AT, LEASES, LEASES_AT, LockGuard, NotLocked},
@@ -166,7 +167,7 @@ impl Turns {
         if store.load_lease.is_zero() {
             return None;
         }
-        let until = Instant::now().checked_add(patience);
+        let until = simulated::now().checked_add(patience);
         Some(Self { store, hash, until, waited: Cell::new(false), landed: Cell::new(false) })
     }
 
@@ -289,7 +290,7 @@ impl Store {
     ) -> Result<Waited<'_>> {
         let words = self.lease(seen.number);
         let mut nap = FIRST_NAP;
-        let mut next_check = Instant::now() + CHECK_INTERVAL;
+        let mut next_check = simulated::now() + CHECK_INTERVAL;
         loop {
             let word = words.word.load(Ordering::Acquire);
             if word != seen.word {
@@ -319,15 +320,15 @@ impl Store {
             }
             let mut longest = nap.min(deadline.remaining(now).unwrap_or(nap));
             if let Some(until) = until {
-                let patience = until.saturating_duration_since(Instant::now());
+                let patience = until.saturating_duration_since(simulated::now());
                 if patience.is_zero() {
                     return Ok(Waited::Late);
                 }
                 longest = longest.min(patience);
             }
-            if Instant::now() >= next_check {
+            if simulated::now() >= next_check {
                 check()?;
-                next_check = Instant::now() + CHECK_INTERVAL;
+                next_check = simulated::now() + CHECK_INTERVAL;
             }
             wait(&words.word, seen.word, longest);
             nap = (nap * 2).min(LONGEST_NAP);
@@ -364,6 +365,9 @@ fn tag_of(hash: KeyHash) -> u32 {
 
 /// Sleeps while `word` holds `value`, at most for `longest`; other processes may wake it.
 fn wait(word: &AtomicU32, value: u32, longest: Duration) {
+    if simulated::wait(word, value, Some(longest)) {
+        return;
+    }
     let span = libc::timespec {
         tv_sec: longest.as_secs() as libc::time_t,
         tv_nsec: longest.subsec_nanos().into(),

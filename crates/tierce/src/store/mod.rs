@@ -52,6 +52,8 @@ mod evict;
 mod expire;
 mod extents;
 mod files;
+#[cfg(feature = "sim")]
+mod forget;
 mod ghosts;
 mod guard;
 mod huge;

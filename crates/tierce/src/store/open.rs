@@ -26,6 +26,7 @@ use std::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result},
+    simulated,
     store::{
         Store,
         files::{self, ByteLock, Directory, FileSystem, failed, lock_byte},
@@ -382,7 +383,10 @@ impl<'a> Opening<'a> {
         let header = Header {
             geometry: self.wanted,
             schema: self.options.schema,
-            seed: files::random().map_err(io)? as u64,
+            seed: match simulated::random() {
+                Some(seed) => seed,
+                None => files::random().map_err(io)? as u64,
+            },
             uuid: files::random().map_err(io)?,
             on_disk: match self.options.medium {
                 Medium::Auto => !is_memory,

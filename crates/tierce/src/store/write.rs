@@ -19,6 +19,7 @@ use std::{io, sync::atomic::Ordering};
 use crate::{
     clock::Millis,
     group_word::GroupWord,
+    simulated::{self, Fault},
     store::{
         Dropped, KeyHash, NewRecord, Put, Store, StoreFill, StoreToken,
         index::swap_tagged,
@@ -228,6 +229,7 @@ impl Store {
             let now = self.clock.boot();
             let is_fresh = !record.is_stale(now);
             match self.lookup(hash, key) {
+                Ok(Some(_)) if simulated::is_planted(Fault::FillOverwritesLive) => {}
                 Ok(Some(found))
                     if !is_fresh
                         || !found.is_stale(now) && !is_replaced(found.made_at, record.replaces) =>
@@ -250,7 +252,8 @@ impl Store {
                     }
                 },
                 Some(token),
-                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any }),
+                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any })
+                    .filter(|_| !simulated::is_planted(Fault::FillOverwritesLive)),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,
@@ -398,7 +401,11 @@ impl Store {
         for (slot, removed) in self.set(self.geometry.set_of(hash)).iter().zip(&mut removed) {
             *removed = swap_tagged(slot, hash, Slot::EMPTY).unwrap_or(Slot::EMPTY);
         }
-        let stamp = self.state.raise_stamp(stamp_index);
+        let stamp = if simulated::is_planted(Fault::DeleteSkipsStamp) {
+            self.stamp_at(stamp_index)
+        } else {
+            self.state.raise_stamp(stamp_index)
+        };
         for old in removed.into_iter().filter(|old| !old.is_empty()) {
             self.retire(shard, old, Count::Deleted);
         }

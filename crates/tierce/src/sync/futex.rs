@@ -3,8 +3,13 @@
 
 use std::{ptr, sync::atomic::AtomicU32, time::Duration};
 
+use crate::simulated;
+
 /// Sleeps while `word` holds `value`, at most for `longest`. May wake for no reason.
 pub(super) fn wait(word: &AtomicU32, value: u32, longest: Option<Duration>) {
+    if simulated::wait(word, value, longest) {
+        return;
+    }
     let span = longest.map(|longest| libc::timespec {
         // A span too long to express is longer than anybody waits.
         tv_sec: libc::time_t::try_from(longest.as_secs()).unwrap_or(libc::time_t::MAX),

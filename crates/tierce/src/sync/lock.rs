@@ -22,6 +22,7 @@ use super::{
     fork::{self, Section},
     futex,
 };
+use crate::simulated;
 
 /// As [`std::sync::Mutex`], without poison.
 pub(crate) type Mutex<T> = lock_api::Mutex<RawMutex, T>;
@@ -148,9 +149,9 @@ impl Condvar {
         let wakes = self.wakes.load(Ordering::Relaxed);
         self.waiters.fetch_add(1, Ordering::Relaxed);
         let timed_out = MutexGuard::unlocked(guard, || {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(simulated::now());
             futex::wait(&self.wakes, wakes, Some(left));
-            Instant::now() >= deadline
+            simulated::now() >= deadline
         });
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         TimedOut(timed_out)

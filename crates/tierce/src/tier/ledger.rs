@@ -16,7 +16,7 @@
 //! ledger is empty, which is the rule.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct Ledger {
 
 #[derive(Default)]
 struct Notes {
-    keys: HashMap<Box<[u8]>, u64>,
+    keys: BTreeMap<Box<[u8]>, u64>,
     key_bytes: usize,
     /// The number of the note that stands for all keys.
     everything: Option<u64>,
@@ -192,7 +192,7 @@ impl Notes {
     fn note_everything(&mut self, number: u64) {
         self.everything = Some(number);
         // All of them are part of everything, and older than this note.
-        self.keys = HashMap::new();
+        self.keys = BTreeMap::new();
         self.key_bytes = 0;
     }
 

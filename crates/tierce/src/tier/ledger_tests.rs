@@ -169,7 +169,7 @@ fn random_histories_agree_with_a_plain_model() {
     for round in 0..300 {
         let ledger = Ledger::new(6);
         // Per key the number of its last failed change; one for all keys.
-        let (mut model, mut all) = (HashMap::<u8, u64>::new(), None::<u64>);
+        let (mut model, mut all) = (BTreeMap::<u8, u64>::new(), None::<u64>);
         let (mut time, mut marks) = (0_u64, Vec::new());
         for _ in 0..60 {
             let key = random.u8(0..10);

@@ -14,6 +14,11 @@
 //! and remove makes the tokens of its key stale; so does `clear` with all of them.
 
 mod extras;
+#[cfg(feature = "sim")]
+pub(crate) mod injected;
+#[cfg(not(feature = "sim"))]
+#[path = "injected_absent.rs"]
+mod injected;
 mod ledger;
 #[cfg(feature = "redis")]
 mod redis;
@@ -44,7 +49,7 @@ pub(crate) use self::{
 };
 
 use crate::{
-    clock::Millis,
+    clock::{Clock, Millis},
     codec::Format,
     error::{Error, Result},
 };
@@ -319,5 +324,13 @@ pub(crate) fn default_redis_options() -> Option<RedisOptions> {
 /// # Errors
 /// For options out of range.
 pub(crate) fn open_redis(options: RedisOptions) -> Result<Arc<dyn RemoteTier>> {
-    redis::open(options)
+    injected::redis().map_or_else(|| redis::open(options), Ok)
+}
+
+/// Opens the store of these options as a tier.
+///
+/// # Errors
+/// As [`SharedTier::open`].
+pub(crate) fn open_shared(options: &SharedOptions, clock: Clock) -> Result<Arc<SharedTier>> {
+    injected::shared().map_or_else(|| SharedTier::open(options, clock).map(Arc::new), Ok)
 }

@@ -12,6 +12,7 @@ use crate::{
     group_word::GroupWord,
     metrics::EvictionStats,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     store::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
@@ -82,6 +83,7 @@ impl SharedTier {
 
     /// Takes the key's mark; to be done before looking for its value anywhere below L1.
     pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
+        simulated::point();
         let (mark, is_void) = self.store.mark(|view| {
             let hash = view.store().hash(key);
             let token = view.store().judged_token(hash, key);
@@ -115,6 +117,7 @@ impl SharedTier {
 
     /// Looks the key up, under a mark taken before.
     pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
+        simulated::point();
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(None);
@@ -135,6 +138,7 @@ impl SharedTier {
         record: &Record,
         over: Option<Duration>,
     ) -> Result<Fill> {
+        simulated::point();
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(Fill::Dropped);
@@ -162,7 +166,9 @@ impl SharedTier {
         record: &Record,
         alone: bool,
     ) -> Changed {
-        let expected = alone.then_some(mark.token);
+        simulated::point();
+        let is_kept = simulated::is_planted(Fault::RacedSetKept);
+        let expected = (alone && !is_kept).then_some(mark.token);
         let head = head_of(record);
         self.store.change(|view| {
             if !mark.is_of(view) {
@@ -177,7 +183,7 @@ impl SharedTier {
             };
             // Any other change since the mark has raised the stamp too; its order among the tiers
             // may differ from ours, whether or not the store took ours.
-            Changed { stamp, keep: !raced && stamp == mark.token.stamp.wrapping_add(1) }
+            Changed { stamp, keep: is_kept || !raced && stamp == mark.token.stamp.wrapping_add(1) }
         })
     }
 
@@ -216,17 +222,20 @@ impl SharedTier {
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
     pub(crate) fn delete(&self, key: &[u8]) {
+        simulated::point();
         self.store.change(|view| view.store().delete(view.store().hash(key), key));
     }
 
     /// Makes what the key has stale, or removes it where it may not be served stale, and raises its
     /// stamp. Never fails, bounded as [`delete`](Self::delete).
     pub(crate) fn expire(&self, key: &[u8]) {
+        simulated::point();
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
 
     /// Removes everything. Never fails.
     pub(crate) fn clear_all(&self) {
+        simulated::point();
         self.store.change(|view| view.store().clear());
     }
 
@@ -238,6 +247,7 @@ impl SharedTier {
     /// Tells all processes of the host that the tier below may hold something older than a change
     /// of `key`; to be called before the change of this tier.
     pub(crate) fn doubt_below(&self, key: &[u8]) {
+        simulated::point();
         self.store.change(|view| view.store().doubt(key));
     }
 
@@ -273,6 +283,12 @@ impl SharedTier {
     pub(crate) fn stream<R>(&self, look: impl FnOnce(u32, &[AtomicU64], &[AtomicU32]) -> R) -> R {
         let view = self.store.current();
         look(view.number(), view.store().stream_words(), view.store().group_words())
+    }
+
+    /// Makes the store as it was when it was new, while nobody else uses it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn forget_all(&self) {
+        self.store.view().store().forget_all();
     }
 
     /// What all processes did with the store.
@@ -318,13 +334,15 @@ impl SharedTier {
             .in_tier(TierKind::Shared)
         })?;
         let now = self.clock.boot();
+        let is_forgotten = simulated::is_planted(Fault::LifeForgotten);
+        let ttl = found.expires_at.remaining(now).filter(|_| !is_forgotten);
         let age = (found.made_at != Millis::NEVER)
             .then(|| Duration::from_millis(now.0.saturating_sub(found.made_at.0)));
         Ok(Record {
             stale: found.stale(),
             age,
             extras: Extras::from_head(found.head()).map(Arc::new),
-            ..Record::new(found.value, format, found.expires_at.remaining(now))
+            ..Record::new(found.value, format, ttl)
         })
     }
 }

@@ -1,0 +1,100 @@
+//! Histories of the cache under one seed: hosts, tiers, links, loaders, faults and time, all
+//! simulated but the cache itself, and each history checked against what its verbs promise.
+//!
+//! A bug of a cache of several tiers and processes shows in one order of events in a million, and
+//! never again when it is looked for. Here the order is drawn from a seed, so it comes again.
+//!
+//! ```
+//! use tierce::sim::{self, SimOptions};
+//!
+//! let report = sim::run(&SimOptions::new().histories(50));
+//! assert!(report.failure.is_none(), "{report}");
+//! ```
+//!
+//! **A loader of your own** takes part as the cache's callers would use it. It reads from a
+//! [`Source`], in which others go on, and may fail; what is checked is that nobody gets what the
+//! loader read before the key was changed.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tierce::{Loaded, sim::{self, SimOptions, Source}};
+//!
+//! let options = SimOptions::new().histories(20).loader(Arc::new(|source: &Source<'_>, key: &[u8]| {
+//!     let row = source.read(key)?;
+//!     Ok(Loaded::new(row))
+//! }));
+//! assert!(sim::run(&options).failure.is_none());
+//! ```
+//!
+//! # What is real and what is not
+//!
+//! | part | is |
+//! |---|---|
+//! | the cache: L1, chain, marks, stamps, loads, breakers, doubts, coherence, retiering | the crate's own, untouched |
+//! | L2 | a real store file for each host, mapped by the processes of the host |
+//! | a process | a cache of its own; one process of the system has them all |
+//! | L3 | simulated (`server.rs`): what the scripts of the redis tier do, its stamps, epochs and stream |
+//! | the way there | simulated (`remote.rs`, `listen.rs`): delays, refusals, lost requests and replies, changes that land late, streams that are cut, noticed or not |
+//! | threads | real, one runs at a time (`schedule.rs`); who goes on is drawn at each point: around each call of a tier, before each change of L1, in loaders and waits |
+//! | time | virtual; it moves when nobody can go on, and by a draw |
+//!
+//! What is simulated of L3 is its contract as [`tier`](crate) has it, not its protocol: that has
+//! tests of its own with a real server.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `schedule.rs` | who goes on, and when it is |
+//! | `script.rs`, `draws.rs` | what a history is to be; the numbers of a seed |
+//! | `world.rs` | hosts, processes, links |
+//! | `server.rs`, `remote.rs`, `listen.rs` | L3, the way to it, its stream of changes |
+//! | `source.rs` | where loaders read |
+//! | `history.rs` | running one |
+//! | `tale.rs`, `check.rs` | what happened, and whether it may |
+//! | `run.rs` | many of them, and making a failing one shorter |
+//!
+//! # A seed that fails
+//!
+//! The report names it, what is wrong, and lists the history, made shorter where that is possible.
+//! [`SimOptions::seed`] of that number with [`SimOptions::histories`] of 1 runs it again, step by
+//! step the same.
+//!
+//! # Faults that are planted
+//!
+//! [`Fault`] names mistakes that the simulation can have the crate make
+//! ([`SimOptions::plant`]): a check that finds none of them would say nothing.
+
+use std::sync::Arc;
+
+use crate::{Bytes, Loaded};
+
+mod check;
+mod draws;
+mod history;
+mod listen;
+mod options;
+mod remote;
+mod report;
+mod run;
+mod schedule;
+mod script;
+mod server;
+mod source;
+mod tale;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use self::{
+    options::SimOptions,
+    report::{SimFailure, SimReport},
+    run::run,
+    source::{Source, SourceFailed},
+};
+pub use crate::simulated::Fault;
+
+/// A loader that takes part in histories: it reads the key from the source.
+pub type LoaderUnderTest = Arc<
+    dyn Fn(&Source<'_>, &[u8]) -> Result<Loaded<Bytes>, Box<dyn std::error::Error + Send + Sync>>
+        + Send
+        + Sync,
+>;
