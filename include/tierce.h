@@ -81,6 +81,11 @@
 #define TIERCE_FROM_OTHER_LOADER 5
 
 /**
+ * The value's time to live is over: it is served because the call allows that.
+ */
+#define TIERCE_VIEW_STALE 1
+
+/**
  * A time to live of 0 ms: the cache's own default.
  */
 #define TIERCE_TTL_DEFAULT 0
@@ -94,6 +99,16 @@
  * The value goes to those who wait for it and is kept nowhere; a set with it acts as a delete.
  */
 #define TIERCE_TTL_KEEP_NOTHING (-2)
+
+/**
+ * A span of 0 ms: what the cache says.
+ */
+#define TIERCE_SPAN_DEFAULT 0
+
+/**
+ * No span, whatever the cache says; as the age of a read: nothing is young enough.
+ */
+#define TIERCE_SPAN_NONE (-1)
 
 /**
  * Where a loader writes: valid during its call, on its thread.
@@ -135,10 +150,33 @@ typedef struct {
      */
     uint32_t origin;
     /**
-     * Zero.
+     * TIERCE_VIEW_STALE or zero. Other bits may come to mean something.
      */
-    uint32_t reserved[3];
+    uint32_t flags;
+    /**
+     * Milliseconds since the value was set or its load began; below zero where that is not known.
+     */
+    int64_t age_ms;
 } tierce_view_t;
+
+/**
+ * Options of tierce_get_with(). Set all to zero and `struct_size` to the sizeof: the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof(tierce_read_opts_t).
+     */
+    size_t struct_size;
+    /**
+     * How many milliseconds ago the value may have been set, or its load begun, at most; one whose
+     * age is not known is too old. 0 for no bound; TIERCE_SPAN_NONE is satisfied by no tier.
+     */
+    int64_t max_age_ms;
+    /**
+     * Not zero: a value may be served in its stale window, where no tier has a fresh one.
+     */
+    int64_t allow_stale;
+} tierce_read_opts_t;
 
 /**
  * Options of tierce_set(). Set all to zero and `struct_size` to the sizeof: the defaults.
@@ -152,6 +190,20 @@ typedef struct {
      * Time to live in milliseconds, or one of the TIERCE_TTL_ numbers.
      */
     int64_t ttl_ms;
+    /**
+     * How many milliseconds after its time to live the value may be served where loading it anew
+     * fails, or one of the TIERCE_SPAN_ numbers.
+     */
+    int64_t stale_if_error_ms;
+    /**
+     * The same for while it is loaded anew.
+     */
+    int64_t stale_while_revalidate_ms;
+    /**
+     * By how many percent the time to live is shortened at most, each by another part; 0 for the
+     * cache's default, TIERCE_SPAN_NONE for not at all.
+     */
+    int64_t ttl_jitter_percent;
 } tierce_set_opts_t;
 
 /**
@@ -188,6 +240,49 @@ typedef struct {
      * default.
      */
     int64_t wait_ms;
+    /**
+     * How many milliseconds after its time to live a value may be served where loading it anew
+     * fails, or one of the TIERCE_SPAN_ numbers.
+     */
+    int64_t stale_if_error_ms;
+    /**
+     * The same for while another thread loads it anew.
+     */
+    int64_t stale_while_revalidate_ms;
+    /**
+     * By how many percent the time to live is shortened at most, each by another part; 0 for the
+     * cache's default, TIERCE_SPAN_NONE for not at all.
+     */
+    int64_t ttl_jitter_percent;
+    /**
+     * How many milliseconds it is remembered that there is no value (tierce_sink_absent()), or
+     * one of the TIERCE_SPAN_ numbers.
+     */
+    int64_t negative_ttl_ms;
+    /**
+     * How many milliseconds ago the value may have been set, or its load begun, at most: what is
+     * older is loaded anew. 0 for no bound; TIERCE_SPAN_NONE always loads.
+     */
+    int64_t max_age_ms;
+    /**
+     * How many milliseconds to wait for another thread's load before a stale value is taken, where
+     * one may be; 0 for the cache's default.
+     */
+    int64_t soft_timeout_ms;
+    /**
+     * How many milliseconds a load may take before those who wait for it leave; 0 for the cache's
+     * default. The loader itself runs on its caller's thread, which it keeps until it returns.
+     */
+    int64_t hard_timeout_ms;
+    /**
+     * For how many milliseconds a key is not loaded after its loader failed, at first, or one of
+     * the TIERCE_SPAN_ numbers. It doubles with each failure.
+     */
+    int64_t failure_backoff_ms;
+    /**
+     * The longest such pause in milliseconds; 0 for 30 times the first.
+     */
+    int64_t failure_backoff_most_ms;
 } tierce_load_opts_t;
 
 /**
@@ -222,6 +317,14 @@ typedef struct {
      * The tier of the latest hit, TIERCE_FROM_L1 and so on; TIERCE_FROM_NOWHERE before the first.
      */
     uint64_t last_hit;
+    /**
+     * Those of `hits` that found word that the key has no value.
+     */
+    uint64_t negative_hits;
+    /**
+     * Reads that were given a stale value: neither hits nor misses.
+     */
+    uint64_t stale_served;
 } tierce_stats_t;
 
 /**
@@ -296,6 +399,11 @@ typedef struct {
  * The buffer was too small: it holds the beginning, the length tells the whole. Not an error.
  */
 #define TIERCE_TRUNCATED 3
+
+/**
+ * The loader says that the key has no value. Not an error.
+ */
+#define TIERCE_ABSENT 4
 
 /**
  * An argument is NULL, out of its range, or no handle of this library.
@@ -551,6 +659,25 @@ tierce_status_t tierce_get(const tierce_t *cache,
                            tierce_view_t *out);
 
 /**
+ * Looks `key` up as tierce_get() does, for callers that accept stale values, or only young ones.
+ *
+ * \param cache    borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`. A key above 64 KiB is never found.
+ * \param opts     borrowed for the call; NULL for the defaults.
+ * \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                 every other answer. Its `flags` and `age_ms` say what it is.
+ * \return TIERCE_OK, TIERCE_MISS, TIERCE_E_CLOSED, TIERCE_E_VERSION for options that this library
+ *         does not know, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_get_with(const tierce_t *cache,
+                                const void *key,
+                                size_t key_len,
+                                const tierce_read_opts_t *opts,
+                                tierce_view_t *out);
+
+/**
  * Looks many keys up at once, each as tierce_get() does, and pins the values.
  *
  * L1 is asked for all keys together, and what L1 and L2 lack is fetched from L3 in one round trip;
@@ -632,6 +759,37 @@ tierce_status_t tierce_set(const tierce_t *cache,
 tierce_status_t tierce_delete(const tierce_t *cache, const void *key, size_t key_len);
 
 /**
+ * Removes many keys from all tiers, each as tierce_delete() does.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param keys      borrowed for the call: `count` pointers to keys, each NULL only when its length
+ *                  is 0. NULL only when `count` is 0.
+ * \param key_lens  borrowed for the call: the bytes of each key. NULL only when `count` is 0.
+ * \param count     how many keys.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_delete_many(const tierce_t *cache,
+                                   const void *const *keys,
+                                   const size_t *key_lens,
+                                   size_t count);
+
+/**
+ * Ends the time to live of what `key` has, in all tiers: from now on it is stale.
+ *
+ * It is served where its stale window allows, and replaced by the next load; where it has none it
+ * is gone. A load under way does not make the key fresh: it began before.
+ *
+ * \param cache    borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`.
+ * \return TIERCE_OK whether the key was there or not, TIERCE_E_CLOSED, TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_expire(const tierce_t *cache, const void *key, size_t key_len);
+
+/**
  * Removes all entries of this cache from all tiers, for all processes and hosts that share them.
  *
  * \param cache  borrowed, not NULL.
@@ -689,7 +847,34 @@ tierce_status_t tierce_sink_truncate(tierce_sink_t *sink, size_t len);
 tierce_status_t tierce_sink_ttl(tierce_sink_t *sink, int64_t ttl_ms);
 
 /**
+ * Sets the bytes that the value counts for in L1, in place of its length.
+ *
+ * \param sink    the loader's, not NULL.
+ * \param weight  bytes.
+ * \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+ *         returns. Threads: own, that of the loader.
+ * \since 0.1
+ */
+tierce_status_t tierce_sink_weight(tierce_sink_t *sink, size_t weight);
+
+/**
+ * Says that the key has no value: what was written does not count, and the call of
+ * tierce_get_or_load() answers TIERCE_ABSENT. That is remembered for `negative_ttl_ms`, or for what
+ * tierce_sink_ttl() says; a stale value is not served any more.
+ *
+ * \param sink  the loader's, not NULL.
+ * \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+ *         returns. Threads: own, that of the loader.
+ * \since 0.1
+ */
+tierce_status_t tierce_sink_absent(tierce_sink_t *sink);
+
+/**
  * Looks `key` up; on a miss calls `load`, once for all threads of this process that ask for it.
+ *
+ * A stale value is served where the options allow it: `flags` of the view says so. Where the load
+ * fails, to all for whom `stale_if_error_ms` lasts; while another thread loads, to those for whom
+ * `stale_while_revalidate_ms` does.
  *
  * If the key is set or deleted while the loader runs, its value goes to those who wait for it and
  * is not kept.
@@ -703,10 +888,12 @@ tierce_status_t tierce_sink_ttl(tierce_sink_t *sink, int64_t ttl_ms);
  * \param opts     borrowed for the call; NULL for the defaults.
  * \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
  *                 every other answer.
- * \return TIERCE_OK; TIERCE_E_LOADER where the loader did not return 0, for all who waited for
- *         it, see tierce_last_loader_code(); TIERCE_E_TIMEOUT after waiting too long for another
+ * \return TIERCE_OK; TIERCE_ABSENT where the loader says that there is no value, now or within the
+ *         time that this is remembered; TIERCE_E_LOADER where the loader did not return 0, for all who waited for
+ *         it, and until the time of a back-off is over, see tierce_last_loader_code(); TIERCE_E_TIMEOUT after waiting too long for another
  *         thread's load; TIERCE_E_REENTRANT where a loader asks for the key that it is loading;
- *         TIERCE_E_TOO_LARGE for the key; TIERCE_E_CLOSED; TIERCE_E_VERSION for options that
+ *         TIERCE_E_TOO_LARGE for the key; TIERCE_E_CLOSED; TIERCE_E_CONFIG for options that do not
+ *         fit together; TIERCE_E_VERSION for options that
  *         this library does not know; TIERCE_E_ARG. Threads: any.
  * \since 0.1
  */

@@ -39,11 +39,27 @@ public:
     constexpr explicit operator bool() const noexcept { return code_ == TIERCE_OK; }
     constexpr tierce_status_t code() const noexcept { return code_; }
     constexpr bool is_miss() const noexcept { return code_ == TIERCE_MISS; }
+    constexpr bool is_absent() const noexcept { return code_ == TIERCE_ABSENT; }
     constexpr bool is_error() const noexcept { return code_ < 0; }
     std::string_view name() const noexcept { return tierce_status_name(code_); }
 
 private:
     tierce_status_t code_;
+};
+
+/** Options of Cache::set(): all defaults, to be overwritten one by one. */
+struct SetOptions : tierce_set_opts_t {
+    SetOptions() noexcept : tierce_set_opts_t{} { struct_size = sizeof(tierce_set_opts_t); }
+};
+
+/** Options of Cache::get_or_load(): all defaults, to be overwritten one by one. */
+struct LoadOptions : tierce_load_opts_t {
+    LoadOptions() noexcept : tierce_load_opts_t{} { struct_size = sizeof(tierce_load_opts_t); }
+};
+
+/** Options of Cache::get_with(): all defaults, to be overwritten one by one. */
+struct ReadOptions : tierce_read_opts_t {
+    ReadOptions() noexcept : tierce_read_opts_t{} { struct_size = sizeof(tierce_read_opts_t); }
 };
 
 /** A value, read in place; its bytes live as long as the view. Movable, not copyable. */
@@ -68,6 +84,10 @@ public:
     }
     /** One of the TIERCE_FROM_ numbers. */
     std::uint32_t origin() const noexcept { return view_.origin; }
+    /** True if the value's time to live is over: it is served because the call allows that. */
+    bool is_stale() const noexcept { return (view_.flags & TIERCE_VIEW_STALE) != 0; }
+    /** Milliseconds since the value was set or its load began; below zero where not known. */
+    std::int64_t age_ms() const noexcept { return view_.age_ms; }
 
     /** Gives the value back and returns the place for another: for calls of tierce.h. */
     tierce_view_t* reset() noexcept {
@@ -91,6 +111,8 @@ public:
     }
     Status truncate(std::size_t size) noexcept { return tierce_sink_truncate(sink_, size); }
     Status ttl(std::int64_t milliseconds) noexcept { return tierce_sink_ttl(sink_, milliseconds); }
+    Status weight(std::size_t bytes) noexcept { return tierce_sink_weight(sink_, bytes); }
+    Status absent() noexcept { return tierce_sink_absent(sink_); }
 
 private:
     tierce_sink_t* sink_;
@@ -128,6 +150,10 @@ public:
     Status get(std::string_view key, View& out) const noexcept {
         return tierce_get(handle(), key.data(), key.size(), out.reset());
     }
+    /** Looks the key up for callers that accept stale values, or only young ones. */
+    Status get_with(std::string_view key, const ReadOptions& options, View& out) const noexcept {
+        return tierce_get_with(handle(), key.data(), key.size(), &options, out.reset());
+    }
     /**
      * Looks `count` keys up at once; a view with the origin TIERCE_FROM_NOWHERE is a miss. See
      * tierce_get_many().
@@ -148,13 +174,31 @@ public:
     }
     Status set(std::string_view key, std::string_view value,
                std::int64_t ttl_ms = TIERCE_TTL_DEFAULT) const noexcept {
-        tierce_set_opts_t options{};
-        options.struct_size = sizeof options;
+        SetOptions options;
         options.ttl_ms = ttl_ms;
+        return set(key, value, options);
+    }
+    Status set(std::string_view key, std::string_view value,
+               const SetOptions& options) const noexcept {
         return tierce_set(handle(), key.data(), key.size(), value.data(), value.size(), &options);
     }
     Status erase(std::string_view key) const noexcept {
         return tierce_delete(handle(), key.data(), key.size());
+    }
+    /** Removes `count` keys, each as erase() does. See tierce_delete_many(). */
+    Status erase_many(const std::string_view* keys, std::size_t count) const noexcept {
+        const std::unique_ptr<const void*[]> data(new (std::nothrow) const void*[count]);
+        const std::unique_ptr<std::size_t[]> sizes(new (std::nothrow) std::size_t[count]);
+        if (!data || !sizes) return TIERCE_E_NOMEM;
+        for (std::size_t i = 0; i < count; ++i) {
+            data[i] = keys[i].data();
+            sizes[i] = keys[i].size();
+        }
+        return tierce_delete_many(handle(), data.get(), sizes.get(), count);
+    }
+    /** Makes what the key has stale, or gone where it has no stale window. See tierce_expire(). */
+    Status expire(std::string_view key) const noexcept {
+        return tierce_expire(handle(), key.data(), key.size());
     }
     Status clear() const noexcept { return tierce_clear(handle()); }
 
@@ -166,10 +210,14 @@ public:
     template <class Load>
     Status get_or_load(std::string_view key, Load&& load, View& out,
                        std::int64_t ttl_ms = TIERCE_TTL_DEFAULT) const noexcept {
-        using Callable = std::remove_reference_t<Load>;
-        tierce_load_opts_t options{};
-        options.struct_size = sizeof options;
+        LoadOptions options;
         options.ttl_ms = ttl_ms;
+        return get_or_load(key, std::forward<Load>(load), out, options);
+    }
+    template <class Load>
+    Status get_or_load(std::string_view key, Load&& load, View& out,
+                       const LoadOptions& options) const noexcept {
+        using Callable = std::remove_reference_t<Load>;
         void* user = const_cast<void*>(static_cast<const void*>(std::addressof(load)));
         return tierce_get_or_load(handle(), key.data(), key.size(), &run<Callable>, user, &options,
                                   out.reset());

@@ -12,6 +12,7 @@ True
 """
 
 from tierce._errors import (
+    AbsentError,
     ClosedError,
     CodecError,
     ConfigError,
@@ -21,17 +22,39 @@ from tierce._errors import (
     TimeoutError,
     TooLargeError,
 )
-from tierce._tierce import Cache, __version__
+from tierce._tierce import (
+    ABSENT,
+    Cache,
+    Cached,
+    Entry,
+    Keyspace,
+    LoadContext,
+    Loaded,
+    Loading,
+    ManualClock,
+    XFetch,
+    __version__,
+)
 
 __all__ = [
+    "ABSENT",
+    "AbsentError",
     "Cache",
+    "Cached",
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "Entry",
+    "Keyspace",
+    "LoadContext",
+    "Loaded",
+    "Loading",
+    "ManualClock",
     "ReentrantLoadError",
     "StorageError",
     "TierceError",
     "TimeoutError",
     "TooLargeError",
+    "XFetch",
     "__version__",
 ]

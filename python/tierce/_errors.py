@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 
 __all__ = [
+    "AbsentError",
     "ClosedError",
     "CodecError",
     "ConfigError",
@@ -49,6 +50,10 @@ class StorageError(TierceError, OSError):
 
 class TimeoutError(TierceError, builtins.TimeoutError):
     """Another thread's load took longer than `load.wait`."""
+
+
+class AbsentError(TierceError, LookupError):
+    """A loader says that the key has no value."""
 
 
 class ClosedError(TierceError, RuntimeError):

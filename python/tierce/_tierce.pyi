@@ -1,19 +1,230 @@
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final, overload
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
 
-__all__ = ["Cache", "__version__"]
+__all__ = [
+    "ABSENT",
+    "Cache",
+    "Cached",
+    "Entry",
+    "Keyspace",
+    "LoadContext",
+    "Loaded",
+    "Loading",
+    "ManualClock",
+    "XFetch",
+    "__version__",
+]
 
 _V = TypeVar("_V")
+_V_co = TypeVar("_V_co", covariant=True)
+_R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
+_R = TypeVar("_R")
+_S = TypeVar("_S")
+_P = ParamSpec("_P")
+_Q = ParamSpec("_Q")
 _K = TypeVar("_K", bound=str | bytes)
 _Key: TypeAlias = str | bytes
 _Span: TypeAlias = float | timedelta | str
+_Part: TypeAlias = str | int
 _Path: TypeAlias = str | PathLike[str]
+_Ahead: TypeAlias = float | XFetch | Literal[False]
 
 __version__: Final[str]
+ABSENT: Final[Loaded[Any]]
+
+@final
+class XFetch:
+    def __new__(cls, beta: float = 1.0) -> XFetch: ...
+    @property
+    def beta(self) -> float: ...
+
+@final
+class ManualClock:
+    def __new__(cls) -> ManualClock: ...
+    def advance(self, span: _Span) -> None: ...
+
+@final
+class Entry(Generic[_V_co]):
+    @property
+    def value(self) -> _V_co: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def is_stale(self) -> bool: ...
+    @property
+    def is_absent(self) -> bool: ...
+    @property
+    def age(self) -> float | None: ...
+
+@final
+class Loaded(Generic[_V_co]):
+    def __new__(
+        cls,
+        value: _V_co,
+        *,
+        ttl: _Span | None = None,
+        weight: int | None = None,
+        validator: bytes | str | None = None,
+    ) -> Loaded[_V_co]: ...
+    @staticmethod
+    def absent(*, ttl: _Span | None = None) -> Loaded[Any]: ...
+    @staticmethod
+    def not_modified(
+        *, ttl: _Span | None = None, validator: bytes | str | None = None
+    ) -> Loaded[Any]: ...
+
+@final
+class LoadContext:
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def has_stale(self) -> bool: ...
+    @property
+    def stale(self) -> Any: ...
+    @property
+    def validator(self) -> bytes: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def deadline(self) -> float | None: ...
+    def is_cancelled(self) -> bool: ...
+
+@final
+class Loading(Generic[_V]):
+    @property
+    def cache(self) -> Cache[_V]: ...
+    @overload
+    def get(self, key: _Key) -> _V: ...
+    @overload
+    def get(self, key: _Key, *, default: _T) -> _V | _T: ...
+    @overload
+    def get_entry(self, key: _Key) -> Entry[_V]: ...
+    @overload
+    def get_entry(self, key: _Key, *, default: _T) -> Entry[_V | _T]: ...
+    def refresh(self, key: _Key) -> Entry[_V]: ...
+
+@final
+class Keyspace(Generic[_V]):
+    @property
+    def cache(self) -> Cache[_V]: ...
+    @property
+    def pattern(self) -> str: ...
+    def key(self, *values: _Part, **named: _Part) -> bytes: ...
+    def get(self, *values: _Part, **named: Any) -> _V | Any: ...
+    def get_entry(self, *values: _Part, **named: Any) -> Entry[_V] | None: ...
+    def set(self, *values: Any, **named: Any) -> None: ...
+    def delete(self, *values: _Part, **named: _Part) -> None: ...
+    def expire(self, *values: _Part, **named: _Part) -> None: ...
+    def get_or_load(self, *values: Any, **named: Any) -> _V: ...
+    def refresh(self, *values: Any, **named: Any) -> _V: ...
+    def aget_or_load(self, *values: Any, **named: Any) -> Coroutine[Any, Any, _V]: ...
+
+@final
+class Cached(Generic[_P, _R_co]):
+    __name__: str
+    __qualname__: str
+    @property
+    def __wrapped__(self) -> Callable[_P, _R_co]: ...
+    @property
+    def cache(self) -> Cache[Any]: ...
+    def __call__(self, *arguments: _P.args, **keywords: _P.kwargs) -> _R_co: ...
+    def refresh(self, *arguments: _P.args, **keywords: _P.kwargs) -> _R_co: ...
+    def expire(self, *arguments: _P.args, **keywords: _P.kwargs) -> None: ...
+    def delete(self, *arguments: _P.args, **keywords: _P.kwargs) -> None: ...
+    def key(self, *arguments: _P.args, **keywords: _P.kwargs) -> bytes: ...
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None, /) -> Cached[_P, _R_co]: ...
+    @overload
+    def __get__(
+        self: Cached[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundCached[_Q, _R]: ...
+
+@final
+class _BoundCached(Generic[_P, _R_co]):
+    def __call__(self, *arguments: _P.args, **keywords: _P.kwargs) -> _R_co: ...
+    def refresh(self, *arguments: _P.args, **keywords: _P.kwargs) -> _R_co: ...
+    def expire(self, *arguments: _P.args, **keywords: _P.kwargs) -> None: ...
+    def delete(self, *arguments: _P.args, **keywords: _P.kwargs) -> None: ...
+    def key(self, *arguments: _P.args, **keywords: _P.kwargs) -> bytes: ...
+    def __getattr__(self, name: str, /) -> Any: ...
+
+@type_check_only
+class _AsyncCached(Generic[_P, _R_co]):
+    __name__: str
+    __qualname__: str
+    @property
+    def __wrapped__(self) -> Callable[_P, Coroutine[Any, Any, _R_co]]: ...
+    @property
+    def cache(self) -> Cache[Any]: ...
+    def __call__(
+        self, *arguments: _P.args, **keywords: _P.kwargs
+    ) -> Coroutine[Any, Any, _R_co]: ...
+    def refresh(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, _R_co]: ...
+    def expire(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, None]: ...
+    def delete(self, *arguments: _P.args, **keywords: _P.kwargs) -> Coroutine[Any, Any, None]: ...
+    def key(self, *arguments: _P.args, **keywords: _P.kwargs) -> bytes: ...
+    @overload
+    def __get__(
+        self, instance: None, owner: type[Any] | None = None, /
+    ) -> _AsyncCached[_P, _R_co]: ...
+    @overload
+    def __get__(
+        self: _AsyncCached[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _AsyncCached[_Q, _R]: ...
+
+@final
+class _Decorator:
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> _AsyncCached[_P, _R]: ...
+    @overload
+    def __call__(self, function: Callable[_P, _R], /) -> Cached[_P, _R]: ...
+
+@final
+class _Bell:
+    def __new__(cls) -> _Bell: ...
+    def fileno(self) -> int: ...
+    def take(self) -> list[int]: ...
+
+@final
+class _Operation:
+    @property
+    def number(self) -> int: ...
+    @property
+    def key(self) -> bytes: ...
+    def poll(self, bell: _Bell) -> bool | LoadContext: ...
+    def loaded(self, answer: Any) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
+    def outcome(self) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class _Ready:
+    def __await__(self) -> _Ready: ...
+    def __iter__(self) -> _Ready: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, *error: Any) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class Cache(Generic[_V]):
@@ -33,6 +244,16 @@ class Cache(Generic[_V]):
         config_file: _Path | None = None,
         environ: bool | Mapping[str, str] | None = None,
         options: dict[str, Any] | None = None,
+        clock: ManualClock | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
     ) -> Cache[_V]: ...
     @classmethod
     def from_env(cls) -> Cache[Any]: ...
@@ -41,14 +262,540 @@ class Cache(Generic[_V]):
         cls, path: _Path, *, environ: bool | Mapping[str, str] | None = None
     ) -> Cache[Any]: ...
     @overload
-    def get(self, key: _Key, default: None = None) -> _V | None: ...
+    def get(
+        self,
+        key: _Key,
+        default: None = None,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> _V | None: ...
     @overload
-    def get(self, key: _Key, default: _V | _T) -> _V | _T: ...
+    def get(
+        self,
+        key: _Key,
+        default: _V | _T,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> _V | _T: ...
+    def get_entry(
+        self,
+        key: _Key,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> Entry[_V] | None: ...
     def get_many(self, keys: Iterable[_K]) -> dict[_K, _V]: ...
-    def set(self, key: _Key, value: _V, ttl: _Span | None = None) -> None: ...
+    def set(
+        self,
+        key: _Key,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> None: ...
     def delete(self, key: _Key) -> None: ...
+    def delete_many(self, keys: Iterable[_Key]) -> None: ...
+    def expire(self, key: _Key) -> None: ...
     def clear(self) -> None: ...
-    def get_or_load(self, key: _Key, load: Callable[[], _V], *, ttl: _Span | None = None) -> _V: ...
+    @overload
+    def get_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> _V: ...
+    @overload
+    def get_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> _V | _T: ...
+    @overload
+    def get_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> _V: ...
+    @overload
+    def get_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> _V | _T: ...
+    @overload
+    def get_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Entry[_V]: ...
+    @overload
+    def get_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Entry[_V | _T]: ...
+    @overload
+    def get_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Entry[_V]: ...
+    @overload
+    def get_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Entry[_V | _T]: ...
+    @overload
+    def refresh(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> _V: ...
+    @overload
+    def refresh(
+        self,
+        key: _Key,
+        load: Callable[[], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> _V | _T: ...
+    @overload
+    def refresh(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> _V: ...
+    @overload
+    def refresh(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> _V | _T: ...
+    def get_or_load_many(
+        self,
+        keys: Iterable[_K],
+        load: Callable[[list[_K]], Mapping[_K, _V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+    ) -> dict[_K, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, _V]: ...
+    @overload
+    def aget_or_load(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, Entry[_V]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[False] | None = None,
+    ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, Entry[_V]]: ...
+    @overload
+    def aget_or_load_entry(
+        self,
+        key: _Key,
+        load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
+        *,
+        default: _T,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+        with_context: Literal[True],
+    ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
+    @overload
+    def aget(
+        self,
+        key: _Key,
+        default: None = None,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> Coroutine[Any, Any, _V | None]: ...
+    @overload
+    def aget(
+        self,
+        key: _Key,
+        default: _V | _T,
+        *,
+        allow_stale: bool | None = None,
+        max_age: _Span | None = None,
+    ) -> Coroutine[Any, Any, _V | _T]: ...
+    def aset(
+        self,
+        key: _Key,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def adelete(self, key: _Key) -> Coroutine[Any, Any, None]: ...
+    def aexpire(self, key: _Key) -> Coroutine[Any, Any, None]: ...
+    def loading(
+        self,
+        load: Callable[[LoadContext], _V | Loaded[_V]],
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+    ) -> Loading[_V]: ...
+    def keyspace(
+        self,
+        pattern: str,
+        *,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+    ) -> Keyspace[_V]: ...
+    @overload
+    def cached(  # type: ignore[overload-overlap]
+        self, function: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> _AsyncCached[_P, _R]: ...
+    @overload
+    def cached(self, function: Callable[_P, _R], /) -> Cached[_P, _R]: ...
+    @overload
+    def cached(
+        self,
+        function: None = None,
+        /,
+        *,
+        key: str | Callable[..., _Key] | None = None,
+        ttl: _Span | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+        negative_ttl: _Span | None = None,
+        max_age: _Span | None = None,
+        refresh_ahead: _Ahead | None = None,
+        soft_timeout: _Span | None = None,
+        hard_timeout: _Span | None = None,
+        failure_backoff: tuple[_Span, _Span] | None = None,
+    ) -> _Decorator: ...
     @overload
     def pop(self, key: _Key) -> _V: ...
     @overload
@@ -61,6 +808,7 @@ class Cache(Generic[_V]):
     def __len__(self) -> int: ...
     @property
     def tiering(self) -> str: ...
+    def advice(self) -> list[tuple[str, str]]: ...
     def retier(self, tiering: str) -> None: ...
     def stats(self) -> dict[str, Any]: ...
     def health(self) -> dict[str, Any]: ...

@@ -16,8 +16,9 @@ static const char *folder;
 /* The layout that this header was made for: C99 has no static_assert. */
 typedef char view_has_its_size[sizeof(tierce_view_t) == 6 * sizeof(void *) + 16 ? 1 : -1];
 typedef char pin_has_its_place[offsetof(tierce_view_t, pin) == 2 * sizeof(void *) ? 1 : -1];
-typedef char set_options_have_their_size[sizeof(tierce_set_opts_t) == 16 ? 1 : -1];
-typedef char load_options_have_their_size[sizeof(tierce_load_opts_t) == 24 ? 1 : -1];
+typedef char set_options_have_their_size[sizeof(tierce_set_opts_t) == 40 ? 1 : -1];
+typedef char load_options_have_their_size[sizeof(tierce_load_opts_t) == 96 ? 1 : -1];
+typedef char age_has_its_place[offsetof(tierce_view_t, age_ms) == 6 * sizeof(void *) + 8 ? 1 : -1];
 typedef char status_has_four_bytes[sizeof(tierce_status_t) == 4 ? 1 : -1];
 
 static void sleep_ms(long ms)
@@ -564,6 +565,10 @@ static void null_and_lengths_are_checked(void)
     CHECK_STATUS(tierce_get_copy(cache, "k", 1, NULL, 4, &len), TIERCE_E_ARG);
     CHECK_STATUS(tierce_get_copy(cache, "k", 1, buffer, half, &len), TIERCE_E_ARG);
     CHECK_STATUS(tierce_get_copy(cache, "k", 1, buffer, 4, NULL), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_get_with(cache, NULL, 1, NULL, &view), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_get_with(cache, "k", 1, NULL, NULL), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_expire(cache, NULL, 1), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_delete_many(cache, NULL, NULL, 1), TIERCE_E_ARG);
     CHECK_STATUS(tierce_set(cache, NULL, 1, "v", 1, NULL), TIERCE_E_ARG);
     CHECK_STATUS(tierce_set(cache, "k", huge, "v", 1, NULL), TIERCE_E_ARG);
     CHECK_STATUS(tierce_set(cache, "k", 1, NULL, 1, NULL), TIERCE_E_ARG);

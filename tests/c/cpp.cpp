@@ -88,6 +88,34 @@ static void many_keys_fill_as_many_views() {
     CHECK(cache.get_many(keys, 3, views).is_error() && views[0].empty());
 }
 
+static void options_say_how_long_values_are_fresh() {
+    const tierce::Cache cache = open();
+    tierce::View view;
+    tierce::SetOptions lives;
+    lives.ttl_ms = 60000;
+    lives.stale_if_error_ms = 60000;
+    CHECK(cache.set("key", "old", lives) && cache.get("key", view));
+    CHECK(!view.is_stale() && view.age_ms() >= 0 && view.age_ms() < 60000);
+    CHECK(cache.expire("key") && cache.get("key", view).is_miss());
+    tierce::ReadOptions accepts;
+    accepts.allow_stale = 1;
+    CHECK(cache.get_with("key", accepts, view) && view.is_stale() && view.text() == "old");
+    tierce::LoadOptions options;
+    options.stale_if_error_ms = 60000;
+    const auto fails = [](tierce::Sink&) -> std::int32_t { return -1; };
+    CHECK(cache.get_or_load("key", fails, view, options) && view.is_stale());
+    options.negative_ttl_ms = 60000;
+    const auto absent = [](tierce::Sink& sink) { return sink.absent(); };
+    CHECK(cache.get_or_load("key", absent, view, options).is_absent() && view.empty());
+    CHECK(cache.get_or_load("key", fails, view).is_absent());
+    CHECK(cache.set("a", "1") && cache.set("b", "2"));
+    const std::string_view keys[] = {"a", "none", "b"};
+    CHECK(cache.erase_many(keys, 3) && cache.erase_many(nullptr, 0));
+    CHECK(cache.get("a", view).is_miss() && cache.get("b", view).is_miss());
+    CHECK(cache.get_or_load(
+        "heavy", [](tierce::Sink& sink) { (void)sink.weight(1000); return sink.write("x"); }, view));
+}
+
 static void an_exception_becomes_a_code() {
     const tierce::Cache cache = open();
     tierce::View view;
@@ -103,6 +131,7 @@ int main() {
     views_and_caches_own_what_they_hold();
     a_lambda_loads_in_each_of_its_forms();
     many_keys_fill_as_many_views();
+    options_say_how_long_values_are_fresh();
     an_exception_becomes_a_code();
     return 0;
 }

@@ -11,10 +11,17 @@ import pytest
 import tierce
 from tierce import _errors
 
+CLASSES = [
+    member
+    for member in (getattr(tierce, name) for name in tierce.__all__)
+    if inspect.isclass(member) and not issubclass(member, BaseException)
+]
+
 METHODS = {
-    name: member
-    for name, member in vars(tierce.Cache).items()
-    if not name.startswith("_") and name != "tiering"
+    f"{of.__name__}.{name}": getattr(of, name)
+    for of in CLASSES
+    for name, member in vars(of).items()
+    if not name.startswith("_") and not inspect.isdatadescriptor(member)
 }
 
 
@@ -28,14 +35,15 @@ def run(name: str, text: str) -> int:
     return result.attempted
 
 
-def test_the_examples_of_package_and_class_run() -> None:
+def test_the_examples_of_package_and_classes_run() -> None:
     assert run("tierce", tierce.__doc__ or "") > 0
-    assert run("Cache", tierce.Cache.__doc__ or "") > 0
+    for of in CLASSES:
+        assert run(of.__name__, of.__doc__ or "") > 0, f"{of.__name__} has no example"
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_the_example_of_each_method_runs(name: str) -> None:
-    text = getattr(tierce.Cache, name).__doc__
+    text = METHODS[name].__doc__
     assert text, f"{name} has no documentation"
     assert run(name, text) > 0, f"{name} has no example"
 

@@ -159,7 +159,7 @@ def test_waiting_is_bounded() -> None:
 
 def test_a_loader_must_be_callable(cache: AnyCache) -> None:
     with pytest.raises(TypeError, match="callable"):
-        cache.get_or_load("key", 5)  # type: ignore[arg-type]
+        cache.get_or_load("key", 5)  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         cache.get_or_load("key", lambda key: 1)  # type: ignore[misc, arg-type]
 

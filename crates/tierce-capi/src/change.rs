@@ -77,6 +77,62 @@ pub unsafe extern "C" fn tierce_delete(
     })
 }
 
+/// Removes many keys from all tiers, each as tierce_delete() does.
+///
+/// \param cache     borrowed, not NULL.
+/// \param keys      borrowed for the call: `count` pointers to keys, each NULL only when its length
+///                  is 0. NULL only when `count` is 0.
+/// \param key_lens  borrowed for the call: the bytes of each key. NULL only when `count` is 0.
+/// \param count     how many keys.
+/// \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_delete_many(
+    cache: *const tierce_t,
+    keys: *const *const c_void,
+    key_lens: *const usize,
+    count: usize,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: `count` pointers and `count` lengths, by the words of the header.
+        let (keys, lengths) = unsafe {
+            (slice::items(keys, count, "keys")?, slice::items(key_lens, count, "key_lens")?)
+        };
+        let keys = keys.iter().zip(lengths).map(|(key, length)| {
+            // SAFETY: `length` bytes at `key`, by the words of the header.
+            unsafe { slice::bytes(*key, *length, "key") }
+        });
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        handle::find(cache)?.delete_many(&keys)?;
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Ends the time to live of what `key` has, in all tiers: from now on it is stale.
+///
+/// It is served where its stale window allows, and replaced by the next load; where it has none it
+/// is gone. A load under way does not make the key fresh: it began before.
+///
+/// \param cache    borrowed, not NULL.
+/// \param key      borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len  bytes of `key`.
+/// \return TIERCE_OK whether the key was there or not, TIERCE_E_CLOSED, TIERCE_E_ARG.
+///         Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_expire(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        handle::find(cache)?.expire(key)?;
+        Ok(TIERCE_OK)
+    })
+}
+
 /// Removes all entries of this cache from all tiers, for all processes and hosts that share them.
 ///
 /// \param cache  borrowed, not NULL.

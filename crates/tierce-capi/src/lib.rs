@@ -19,7 +19,7 @@
 //! | `failure.rs` | what went wrong last in this thread |
 //! | `open.rs` | how a cache is opened and closed |
 //! | `view.rs`, `read.rs` | how a value is found, pinned and given back |
-//! | `options.rs`, `change.rs` | set, delete, clear |
+//! | `options.rs`, `change.rs` | set, delete, expire, clear |
 //! | `sink.rs`, `load.rs` | loading on a miss |
 //! | `report.rs` | statistics, health, metrics |
 //! | `operate.rs` | the tiers of a running cache |
@@ -59,7 +59,7 @@ mod guard;
 mod handle;
 mod slice;
 
-pub use change::{tierce_clear, tierce_delete, tierce_set};
+pub use change::{tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set};
 pub use failure::{
     tierce_error_copy, tierce_last_error, tierce_last_loader_code, tierce_status_name,
 };
@@ -67,26 +67,27 @@ pub use load::{tierce_get_or_load, tierce_load_fn};
 pub use open::{tierce_close, tierce_open, tierce_open_env, tierce_open_file, tierce_t};
 pub use operate::{tierce_retier, tierce_tiering};
 pub use options::{
-    TIERCE_TTL_DEFAULT, TIERCE_TTL_FOREVER, TIERCE_TTL_KEEP_NOTHING, tierce_load_opts_t,
-    tierce_set_opts_t,
+    TIERCE_SPAN_DEFAULT, TIERCE_SPAN_NONE, TIERCE_TTL_DEFAULT, TIERCE_TTL_FOREVER,
+    TIERCE_TTL_KEEP_NOTHING, tierce_load_opts_t, tierce_read_opts_t, tierce_set_opts_t,
 };
-pub use read::{tierce_get, tierce_get_copy, tierce_get_many};
+pub use read::{tierce_get, tierce_get_copy, tierce_get_many, tierce_get_with};
 pub use report::{
     tierce_get_stats, tierce_get_tier_stats, tierce_health_json, tierce_metrics_text,
     tierce_stats_json, tierce_stats_t, tierce_tier_stats_t,
 };
 pub use sink::{
-    tierce_sink_reserve, tierce_sink_t, tierce_sink_truncate, tierce_sink_ttl, tierce_sink_write,
+    tierce_sink_absent, tierce_sink_reserve, tierce_sink_t, tierce_sink_truncate, tierce_sink_ttl,
+    tierce_sink_weight, tierce_sink_write,
 };
 pub use status::{
-    TIERCE_E_ARG, TIERCE_E_AUTH, TIERCE_E_BUSY, TIERCE_E_CLOSED, TIERCE_E_CODEC, TIERCE_E_CONFIG,
-    TIERCE_E_CORRUPT, TIERCE_E_DENIED, TIERCE_E_FULL, TIERCE_E_IO, TIERCE_E_LOADER,
-    TIERCE_E_NETWORK, TIERCE_E_NOMEM, TIERCE_E_OTHER, TIERCE_E_PANIC, TIERCE_E_REENTRANT,
-    TIERCE_E_TIMEOUT, TIERCE_E_TOO_LARGE, TIERCE_E_UNSUPPORTED, TIERCE_E_VERSION, TIERCE_MISS,
-    TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t,
+    TIERCE_ABSENT, TIERCE_E_ARG, TIERCE_E_AUTH, TIERCE_E_BUSY, TIERCE_E_CLOSED, TIERCE_E_CODEC,
+    TIERCE_E_CONFIG, TIERCE_E_CORRUPT, TIERCE_E_DENIED, TIERCE_E_FULL, TIERCE_E_IO,
+    TIERCE_E_LOADER, TIERCE_E_NETWORK, TIERCE_E_NOMEM, TIERCE_E_OTHER, TIERCE_E_PANIC,
+    TIERCE_E_REENTRANT, TIERCE_E_TIMEOUT, TIERCE_E_TOO_LARGE, TIERCE_E_UNSUPPORTED,
+    TIERCE_E_VERSION, TIERCE_MISS, TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t,
 };
 pub use version::{tierce_abi_version, tierce_features, tierce_version};
 pub use view::{
     TIERCE_FROM_L1, TIERCE_FROM_L2, TIERCE_FROM_L3, TIERCE_FROM_LOADER, TIERCE_FROM_NOWHERE,
-    TIERCE_FROM_OTHER_LOADER, tierce_view_release, tierce_view_t,
+    TIERCE_FROM_OTHER_LOADER, TIERCE_VIEW_STALE, tierce_view_release, tierce_view_t,
 };

@@ -17,7 +17,7 @@ use crate::{
     options::tierce_load_opts_t,
     sink::{Sink, tierce_sink_t},
     slice,
-    status::{self, TIERCE_OK, tierce_status_t},
+    status::{self, TIERCE_ABSENT, TIERCE_OK, tierce_status_t},
     view::{self, tierce_view_t},
 };
 
@@ -64,6 +64,10 @@ impl Error for LoaderRefused {}
 
 /// Looks `key` up; on a miss calls `load`, once for all threads of this process that ask for it.
 ///
+/// A stale value is served where the options allow it: `flags` of the view says so. Where the load
+/// fails, to all for whom `stale_if_error_ms` lasts; while another thread loads, to those for whom
+/// `stale_while_revalidate_ms` does.
+///
 /// If the key is set or deleted while the loader runs, its value goes to those who wait for it and
 /// is not kept.
 ///
@@ -76,10 +80,12 @@ impl Error for LoaderRefused {}
 /// \param opts     borrowed for the call; NULL for the defaults.
 /// \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
 ///                 every other answer.
-/// \return TIERCE_OK; TIERCE_E_LOADER where the loader did not return 0, for all who waited for
-///         it, see tierce_last_loader_code(); TIERCE_E_TIMEOUT after waiting too long for another
+/// \return TIERCE_OK; TIERCE_ABSENT where the loader says that there is no value, now or within the
+///         time that this is remembered; TIERCE_E_LOADER where the loader did not return 0, for all who waited for
+///         it, and until the time of a back-off is over, see tierce_last_loader_code(); TIERCE_E_TIMEOUT after waiting too long for another
 ///         thread's load; TIERCE_E_REENTRANT where a loader asks for the key that it is loading;
-///         TIERCE_E_TOO_LARGE for the key; TIERCE_E_CLOSED; TIERCE_E_VERSION for options that
+///         TIERCE_E_TOO_LARGE for the key; TIERCE_E_CLOSED; TIERCE_E_CONFIG for options that do not
+///         fit together; TIERCE_E_VERSION for options that
 ///         this library does not know; TIERCE_E_ARG. Threads: any.
 /// \since 0.1
 #[unsafe(no_mangle)]
@@ -101,7 +107,7 @@ pub unsafe extern "C" fn tierce_get_or_load(
         let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
         let load = load.ok_or_else(|| Failure::argument("load is NULL"))?;
         let cache = handle::find(cache)?;
-        let answer = cache.get_or_load_with(key, &options, |key| {
+        let answer = cache.get_or_load_optional(key, &options, |key| {
             let sink = Sink::new();
             // SAFETY: a function of this type, which takes what it is given as the header says:
             // `key` is borrowed for the call, the sink ends with it.
@@ -114,13 +120,22 @@ pub unsafe extern "C" fn tierce_get_or_load(
             if code != 0 {
                 return Err(LoaderRefused { code, of_sink });
             }
-            let loaded = Loaded::new(Bytes::from(written.value));
-            Ok(match written.ttl {
-                Some(ttl) => loaded.ttl(ttl),
-                None => loaded,
-            })
+            let mut loaded = if written.is_absent {
+                Loaded::absent()
+            } else {
+                Loaded::new(Bytes::from(written.value))
+            };
+            if let Some(ttl) = written.ttl {
+                loaded = loaded.ttl(ttl);
+            }
+            if let Some(weight) = written.weight {
+                loaded = loaded.weight(weight);
+            }
+            Ok(loaded)
         })?;
-        *out = view::of_answer(answer);
+        let about = view::about(answer.origin, answer.is_stale, answer.age);
+        let Some(value) = answer.value else { return Ok(TIERCE_ABSENT) };
+        *out = view::of_value(value, about);
         Ok(TIERCE_OK)
     })
 }

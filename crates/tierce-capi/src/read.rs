@@ -7,6 +7,7 @@ use crate::{
     guard::guard,
     handle,
     open::tierce_t,
+    options::tierce_read_opts_t,
     slice,
     status::{TIERCE_MISS, TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t},
     view::{self, tierce_view_t},
@@ -37,6 +38,40 @@ pub unsafe extern "C" fn tierce_get(
         // SAFETY: `key_len` bytes at `key`, by the words of the header.
         let key = unsafe { slice::bytes(key, key_len, "key") }?;
         let Some(answer) = handle::find(cache)?.get_entry(key) else {
+            return Ok(TIERCE_MISS);
+        };
+        *out = view::of_answer(answer);
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Looks `key` up as tierce_get() does, for callers that accept stale values, or only young ones.
+///
+/// \param cache    borrowed, not NULL.
+/// \param key      borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len  bytes of `key`. A key above 64 KiB is never found.
+/// \param opts     borrowed for the call; NULL for the defaults.
+/// \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+///                 every other answer. Its `flags` and `age_ms` say what it is.
+/// \return TIERCE_OK, TIERCE_MISS, TIERCE_E_CLOSED, TIERCE_E_VERSION for options that this library
+///         does not know, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_get_with(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+    opts: *const tierce_read_opts_t,
+    out: *mut tierce_view_t,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: a place for a view, by the words of the header.
+        let out = unsafe { view::place(out) }?;
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        // SAFETY: a struct of the size that it says, by the words of the header.
+        let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
+        let Some(answer) = handle::find(cache)?.get_with(key, &options) else {
             return Ok(TIERCE_MISS);
         };
         *out = view::of_answer(answer);

@@ -35,6 +35,10 @@ pub struct tierce_stats_t {
     pub load_waits: u64,
     /// The tier of the latest hit, TIERCE_FROM_L1 and so on; TIERCE_FROM_NOWHERE before the first.
     pub last_hit: u64,
+    /// Those of `hits` that found word that the key has no value.
+    pub negative_hits: u64,
+    /// Reads that were given a stale value: neither hits nor misses.
+    pub stale_served: u64,
 }
 
 /// What one tier did since the cache was opened, and how full it is.
@@ -71,7 +75,7 @@ pub struct tierce_tier_stats_t {
 
 const _: () = {
     assert!(offset_of!(tierce_stats_t, hits) == 8);
-    assert!(offset_of!(tierce_stats_t, last_hit) == 48 && size_of::<tierce_stats_t>() == 56);
+    assert!(offset_of!(tierce_stats_t, last_hit) == 48 && size_of::<tierce_stats_t>() == 72);
     assert!(offset_of!(tierce_tier_stats_t, hits) == 8);
     assert!(offset_of!(tierce_tier_stats_t, answers) == 96);
     assert!(size_of::<tierce_tier_stats_t>() == 104);
@@ -111,6 +115,8 @@ pub unsafe extern "C" fn tierce_get_stats(
             load_failures: now.load_failures,
             load_waits: now.load_waits,
             last_hit: now.last_hit_tier.map_or(TIERCE_FROM_NOWHERE, number).into(),
+            negative_hits: now.negative_hits,
+            stale_served: now.stale_served,
         };
         // SAFETY: a struct of the size that it says, by the words of the header.
         unsafe { slice::fill(stats, &known, "stats") }?;

@@ -47,6 +47,8 @@ struct Running {
 pub(crate) struct Written {
     pub(crate) value: Vec<u8>,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) weight: Option<usize>,
+    pub(crate) is_absent: bool,
     /// The first failure of a sink function: a loader that overlooks it must not have a value
     /// with a hole filed.
     pub(crate) failed: Option<tierce_status_t>,
@@ -196,6 +198,37 @@ pub extern "C" fn tierce_sink_truncate(sink: *mut tierce_sink_t, len: usize) -> 
 pub extern "C" fn tierce_sink_ttl(sink: *mut tierce_sink_t, ttl_ms: i64) -> tierce_status_t {
     with(sink, |written| {
         written.ttl = options::ttl(ttl_ms)?;
+        Ok(())
+    })
+}
+
+/// Sets the bytes that the value counts for in L1, in place of its length.
+///
+/// \param sink    the loader's, not NULL.
+/// \param weight  bytes.
+/// \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+///         returns. Threads: own, that of the loader.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn tierce_sink_weight(sink: *mut tierce_sink_t, weight: usize) -> tierce_status_t {
+    with(sink, |written| {
+        written.weight = Some(weight);
+        Ok(())
+    })
+}
+
+/// Says that the key has no value: what was written does not count, and the call of
+/// tierce_get_or_load() answers TIERCE_ABSENT. That is remembered for `negative_ttl_ms`, or for what
+/// tierce_sink_ttl() says; a stale value is not served any more.
+///
+/// \param sink  the loader's, not NULL.
+/// \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+///         returns. Threads: own, that of the loader.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn tierce_sink_absent(sink: *mut tierce_sink_t) -> tierce_status_t {
+    with(sink, |written| {
+        written.is_absent = true;
         Ok(())
     })
 }

@@ -14,6 +14,9 @@ pub const TIERCE_OK: tierce_status_t = 0;
 pub const TIERCE_MISS: tierce_status_t = 1;
 /// The buffer was too small: it holds the beginning, the length tells the whole. Not an error.
 pub const TIERCE_TRUNCATED: tierce_status_t = 3;
+/// The loader says that the key has no value. Not an error.
+pub const TIERCE_ABSENT: tierce_status_t = 4;
+
 /// An argument is NULL, out of its range, or no handle of this library.
 pub const TIERCE_E_ARG: tierce_status_t = -1;
 /// A key of the configuration is unknown or its value breaks a rule.
@@ -76,6 +79,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> tierce_status_t {
         ErrorKind::Version => TIERCE_E_VERSION,
         ErrorKind::Denied => TIERCE_E_DENIED,
         ErrorKind::Codec => TIERCE_E_CODEC,
+        ErrorKind::Absent => TIERCE_ABSENT,
         _ => TIERCE_E_OTHER,
     }
 }
@@ -86,6 +90,7 @@ pub(crate) const fn name(status: tierce_status_t) -> &'static CStr {
         TIERCE_OK => c"TIERCE_OK",
         TIERCE_MISS => c"TIERCE_MISS",
         TIERCE_TRUNCATED => c"TIERCE_TRUNCATED",
+        TIERCE_ABSENT => c"TIERCE_ABSENT",
         TIERCE_E_ARG => c"TIERCE_E_ARG",
         TIERCE_E_CONFIG => c"TIERCE_E_CONFIG",
         TIERCE_E_IO => c"TIERCE_E_IO",

@@ -9,6 +9,7 @@ use std::{
     ffi::c_void,
     mem::{MaybeUninit, align_of, offset_of, size_of},
     ptr,
+    time::Duration,
 };
 
 use tierce::{Answer, Bytes, Origin, TierKind};
@@ -28,6 +29,9 @@ pub const TIERCE_FROM_LOADER: u32 = 4;
 /// The loader of another thread made the value, while this call waited for it.
 pub const TIERCE_FROM_OTHER_LOADER: u32 = 5;
 
+/// The value's time to live is over: it is served because the call allows that.
+pub const TIERCE_VIEW_STALE: u32 = 1;
+
 /// A value, read in place. Owned by the caller; the functions that fill it in overwrite what it
 /// held, so release a view before its next use.
 #[repr(C)]
@@ -40,8 +44,10 @@ pub struct tierce_view_t {
     pub pin: [*const c_void; 4],
     /// One of the TIERCE_FROM_ numbers.
     pub origin: u32,
-    /// Zero.
-    pub reserved: [u32; 3],
+    /// TIERCE_VIEW_STALE or zero. Other bits may come to mean something.
+    pub flags: u32,
+    /// Milliseconds since the value was set or its load began; below zero where that is not known.
+    pub age_ms: i64,
 }
 
 const _: () = {
@@ -52,13 +58,14 @@ const _: () = {
     assert!(offset_of!(tierce_view_t, len) == size_of::<usize>());
     assert!(offset_of!(tierce_view_t, pin) == 2 * size_of::<usize>());
     assert!(offset_of!(tierce_view_t, origin) == 6 * size_of::<usize>());
-    assert!(offset_of!(tierce_view_t, reserved) == 6 * size_of::<usize>() + 4);
+    assert!(offset_of!(tierce_view_t, flags) == 6 * size_of::<usize>() + 4);
+    assert!(offset_of!(tierce_view_t, age_ms) == 6 * size_of::<usize>() + 8);
 };
 
 impl tierce_view_t {
     /// A view of nothing: releasing it does nothing.
     pub(crate) const NONE: Self =
-        Self { data: ptr::null(), len: 0, pin: [ptr::null(); 4], origin: 0, reserved: [0; 3] };
+        Self { data: ptr::null(), len: 0, pin: [ptr::null(); 4], origin: 0, flags: 0, age_ms: 0 };
 
     pub(crate) fn of(value: Bytes, origin: u32) -> Self {
         let (data, len) = (value.as_ptr().cast(), value.len());
@@ -119,14 +126,27 @@ pub(crate) unsafe fn place<'a>(
 }
 
 pub(crate) fn of_answer(answer: Answer<Bytes>) -> tierce_view_t {
-    let origin = match answer.origin {
+    let about = about(answer.origin, answer.is_stale, answer.age);
+    of_value(answer.value, about)
+}
+
+/// A view of nothing that says where its value came from and how old it is.
+pub(crate) fn about(origin: Origin, is_stale: bool, age: Option<Duration>) -> tierce_view_t {
+    let origin = match origin {
         Origin::Tier(TierKind::Memory) => TIERCE_FROM_L1,
         Origin::Tier(TierKind::Shared) => TIERCE_FROM_L2,
         Origin::Tier(TierKind::Redis) => TIERCE_FROM_L3,
         Origin::Loaded => TIERCE_FROM_LOADER,
         Origin::Joined => TIERCE_FROM_OTHER_LOADER,
     };
-    tierce_view_t::of(answer.value, origin)
+    let flags = if is_stale { TIERCE_VIEW_STALE } else { 0 };
+    let age_ms = age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    tierce_view_t { origin, flags, age_ms, ..tierce_view_t::NONE }
+}
+
+pub(crate) fn of_value(value: Bytes, about: tierce_view_t) -> tierce_view_t {
+    let tierce_view_t { origin, flags, age_ms, .. } = about;
+    tierce_view_t { flags, age_ms, ..tierce_view_t::of(value, origin) }
 }
 
 #[cfg(test)]

@@ -3,20 +3,31 @@
 use std::path::PathBuf;
 
 use pyo3::{
+    Borrowed,
     exceptions::{PyKeyError, PyTypeError},
     prelude::*,
     types::{PyDict, PyTuple, PyType},
 };
-use tierce::{Cache, LoadOptions, SetOptions, Tiering, config::Config};
+use tierce::{
+    Advice, Cache, Clock, Freshness, LoadOptions, ReadOptions, SetOptions, TierKind, Tiering,
+    config::Config,
+};
 
 use crate::{
+    cached::{PyCached, PyDecorator},
+    clock::PyManualClock,
     codec::ValueCodec,
+    entry::PyEntry,
     error::exception,
     held::{Value, Weighing, scope},
     key::key_bytes,
-    load::{get_or_load, put_if_absent, watchful},
-    options::{configuration, duration},
+    keyspace::PyKeyspace,
+    load::{Callee, Came, Wanted, load, load_many, watchful},
+    loading::{PyLoading, take_default},
+    options::configuration,
     report,
+    tasks::{Answers, PyOperation, PyReady, module},
+    words::{Takes, Words, configured},
 };
 
 /// A cache in up to three tiers: this process, this host, Redis.
@@ -54,6 +65,32 @@ use crate::{
 ///     read in its place. Without it, the environment is read.
 /// options : dict, optional
 ///     Further settings by their names in a file, such as {"redis.read_timeout": "20ms"}.
+/// clock : ManualClock, optional
+///     For tests: the clock by which values become stale.
+/// ttl_jitter : float, default 0
+///     By which part of it a `ttl` is shortened at most, from 0 to 1: each value by another, so
+///     that what was stored together does not end together.
+/// no_ttl : bool, default False
+///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
+/// stale_if_error : float, timedelta or str, default 0
+///     How long after its `ttl` a value is served where loading it anew fails.
+/// stale_while_revalidate : float, timedelta or str, default 0
+///     How long after its `ttl` a value is served while it is loaded anew behind the callers.
+/// negative_ttl : float, timedelta or str, default 0
+///     How long it is remembered that a loader found no value (`ABSENT`).
+/// refresh_ahead : float, XFetch or False, default False
+///     From which share of the `ttl` on a hit of `get_or_load` has its value loaded anew while
+///     it is served, above 0 and below 1; or by lot (`XFetch`).
+/// soft_timeout : float, timedelta or str, optional
+///     How long a caller waits for a load before it takes a stale value, where one of the stale
+///     windows allows it; the load goes on in a thread of the cache.
+/// hard_timeout : float, timedelta or str, optional
+///     How long a load may take: then its callers leave, with a stale value if they may have it,
+///     the loader is told (`LoadContext.is_cancelled`), and the next caller loads anew.
+/// failure_backoff : tuple of two spans, optional
+///     For how long a key is not loaded after its loader failed: the first span, then twice as
+///     long with each failure, at most the second. Until then callers get a stale value if they
+///     may have it, else the exception again. Without it, failures are not remembered.
 ///
 /// Raises
 /// ------
@@ -72,6 +109,11 @@ use crate::{
 /// value. What comes back from there is a copy.
 ///
 /// A tier that fails costs a miss, never an exception; `health` tells.
+///
+/// A value is fresh for its `ttl`, then stale for its stale window (the longer one of
+/// `stale_if_error` and `stale_while_revalidate`), then gone. `get` serves fresh values alone.
+/// What a call does not say is as the cache has it. A loader that goes on in a thread of the
+/// cache sees neither the caller's context variables nor its `threading.local`.
 ///
 /// All methods may be called from any thread. The cache may be made before a fork and used in
 /// the children.
@@ -94,6 +136,9 @@ pub(crate) struct PyCache {
     /// What every load begins with.
     load_options: LoadOptions,
     weighing: Weighing,
+    /// True if hits of loads may have their value loaded anew.
+    refreshes_ahead: bool,
+    advice: Vec<Advice>,
 }
 
 #[pymethods]
@@ -101,7 +146,12 @@ impl PyCache {
     #[new]
     #[pyo3(signature = (*, tiering=None, max_entries=None, max_bytes=None, ttl=None, name=None,
         shared_directory=None, shared_max_entries=None, shared_max_bytes=None, redis=None,
-        service=None, config_file=None, environ=None, options=None))]
+        service=None, config_file=None, environ=None, options=None, clock=None, **freshness),
+        text_signature = "(*, tiering=None, max_entries=None, max_bytes=None, ttl=None, name=None, \
+        shared_directory=None, shared_max_entries=None, shared_max_bytes=None, redis=None, \
+        service=None, config_file=None, environ=None, options=None, clock=None, no_ttl=None, \
+        ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, \
+        refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -118,6 +168,8 @@ impl PyCache {
         config_file: Option<PathBuf>,
         environ: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
+        clock: Option<&Bound<'_, PyManualClock>>,
+        freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let keywords = [
             ("tiering", tiering),
@@ -132,7 +184,11 @@ impl PyCache {
             ("service", service),
         ];
         let config = configuration(py, config_file, environ, &keywords, options)?;
-        Self::build(py, config)
+        let (base, refreshes_ahead) = configured(&config);
+        let mut words = Words::read("Cache", Takes::Defaults, &base, freshness)?;
+        words.refreshes_ahead.get_or_insert(refreshes_ahead);
+        let clock = clock.map_or_else(Clock::system, |clock| clock.get().clock());
+        Self::build(py, config, words, clock)
     }
 
     /// Make a cache from the environment alone: `Cache()`, said aloud.
@@ -149,7 +205,7 @@ impl PyCache {
     #[classmethod]
     fn from_env(cls: &Bound<'_, PyType>) -> PyResult<Self> {
         let config = configuration(cls.py(), None, None, &[], None)?;
-        Self::build(cls.py(), config)
+        Self::plain(cls.py(), config)
     }
 
     /// Make a cache from a file in YAML, TOML or JSON, and the environment over it.
@@ -189,7 +245,7 @@ impl PyCache {
         environ: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let config = configuration(cls.py(), Some(path), environ, &[], None)?;
-        Self::build(cls.py(), config)
+        Self::plain(cls.py(), config)
     }
 
     /// Return the value of `key`, or `default` if no tier has it.
@@ -199,6 +255,11 @@ impl PyCache {
     /// key : str or bytes
     /// default : object, default None
     ///     None is a value like any other: tell a miss from it by a default of your own.
+    /// allow_stale : bool, default False
+    ///     True accepts a value in its stale window, where no tier has a fresh one.
+    /// max_age : float, timedelta or str, optional
+    ///     How long ago the value may have been set, or its load begun, at most. One whose age is
+    ///     not known is too old.
     ///
     /// Returns
     /// -------
@@ -214,17 +275,62 @@ impl PyCache {
     /// >>> cache.set("user:7", "Ada")
     /// >>> cache.get(b"user:7")
     /// 'Ada'
-    #[pyo3(signature = (key, default=None))]
+    #[pyo3(signature = (key, default=None, *, allow_stale=None, max_age=None))]
     fn get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
+        allow_stale: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        match self.find(py, key_bytes(key)?) {
-            Some(object) => Ok(object),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let found = match said(py, &[("allow_stale", allow_stale), ("max_age", max_age)])? {
+            None => self.find(py, name),
+            accepts => {
+                let came = self.came(py, name, "get", accepts.as_ref())?;
+                came.map(|came| came.value(py, None)).transpose()?
+            }
+        };
+        Ok(found.unwrap_or_else(|| default.unwrap_or_else(|| py.None().into_bound(py))))
+    }
+
+    /// Return the value of `key` with where it came from and its age; None if no tier has it.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// allow_stale : bool, default False
+    ///     As for `get`.
+    /// max_age : float, timedelta or str, optional
+    ///     As for `get`.
+    ///
+    /// Returns
+    /// -------
+    /// Entry or None
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> clock = tierce.ManualClock()
+    /// >>> cache = tierce.Cache(ttl=60, stale_if_error=600, clock=clock)
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> clock.advance(70)
+    /// >>> cache.get_entry("user:7") is None
+    /// True
+    /// >>> entry = cache.get_entry("user:7", allow_stale=True)
+    /// >>> entry.value, entry.origin, entry.is_stale, entry.age
+    /// ('Ada', 'L1', True, 70.0)
+    #[pyo3(
+        signature = (key, **accepts),
+        text_signature = "($self, key, *, allow_stale=None, max_age=None)"
+    )]
+    fn get_entry<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        accepts: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<PyEntry>> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        self.came(py, name, "get_entry", accepts)?.map(|came| came.entry(py, None)).transpose()
     }
 
     /// Return the values of many keys, as a dict of those that a tier has.
@@ -280,6 +386,8 @@ impl PyCache {
     ///     Anything in tiering "L1"; see the class for what L2 and L3 take.
     /// ttl : float, timedelta or str, optional
     ///     How long the value is fresh, in place of the cache's own `ttl`. Zero removes the key.
+    /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate : optional
+    ///     In place of the cache's own; see the class.
     ///
     /// Raises
     /// ------
@@ -297,18 +405,32 @@ impl PyCache {
     /// >>> cache.set("token", "s3cret", ttl=datetime.timedelta(minutes=5))
     /// >>> cache.set("token", "s3cret", ttl="5m")
     /// >>> cache.set("token", "s3cret", ttl=300)
-    #[pyo3(signature = (key, value, ttl=None))]
+    #[pyo3(signature = (key, value, ttl=None, *, no_ttl=None, ttl_jitter=None,
+        stale_if_error=None, stale_while_revalidate=None))]
+    #[allow(clippy::too_many_arguments)]
     fn set(
         &self,
         key: &Bound<'_, PyAny>,
         value: Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
+        no_ttl: Option<&Bound<'_, PyAny>>,
+        ttl_jitter: Option<&Bound<'_, PyAny>>,
+        stale_if_error: Option<&Bound<'_, PyAny>>,
+        stale_while_revalidate: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let words = [
+            ("ttl", ttl),
+            ("no_ttl", no_ttl),
+            ("ttl_jitter", ttl_jitter),
+            ("stale_if_error", stale_if_error),
+            ("stale_while_revalidate", stale_while_revalidate),
+        ];
         let mut options = SetOptions::new();
-        if let Some(ttl) = ttl {
-            options = options.ttl(duration(ttl, "ttl")?);
+        if let words @ Some(_) = said(value.py(), &words)? {
+            let words = Words::read("set", Takes::Set, &Freshness::new(), words.as_ref())?;
+            options = options.freshness(words.freshness);
         }
-        self.put(key, value, &options)
+        self.put(key_bytes(key)?, value, &options)
     }
 
     /// Remove `key` from all tiers; a key that is not there is fine.
@@ -337,6 +459,59 @@ impl PyCache {
         self.change(key.py(), || self.core.delete(name))
     }
 
+    /// Remove many keys from all tiers, each as `delete` does.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"], cache["user:8"] = "Ada", "Grace"
+    /// >>> cache.delete_many(["user:7", "user:9"])
+    /// >>> "user:7" in cache, "user:8" in cache
+    /// (False, True)
+    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
+        self.change(py, || self.core.delete_many(&names))
+    }
+
+    /// End the time to live of what `key` has, in all tiers: from now on it is stale.
+    ///
+    /// It is served where its stale window allows, and replaced by the next load; where it has
+    /// none, it is gone. A load under way does not make the key fresh: it began before.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(ttl=60, stale_if_error=600)
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.expire("user:7")
+    /// >>> cache.get("user:7"), cache.get("user:7", allow_stale=True)
+    /// (None, 'Ada')
+    fn expire(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = key_bytes(key)?;
+        self.change(key.py(), || self.core.expire(name))
+    }
+
     /// Remove all entries of this cache from all tiers, for all processes and hosts.
     ///
     /// Raises
@@ -362,9 +537,22 @@ impl PyCache {
     /// ----------
     /// key : str or bytes
     /// load : callable
-    ///     Called without arguments. It may use the cache for other keys.
+    ///     Called without arguments, or with a LoadContext (`with_context`). It returns the value,
+    ///     or a `Loaded` with a time to live of its own, or `ABSENT`. It may use the cache for
+    ///     other keys.
+    /// default : object, optional
+    ///     Returned where `load` says that there is no value; without it that is an AbsentError.
     /// ttl : float, timedelta or str, optional
     ///     How long the loaded value is fresh. Zero hands it to those who wait and keeps nothing.
+    /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     In place of the cache's own; see the class.
+    /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    /// max_age : float, timedelta or str, optional
+    ///     How long ago the value may have been set, or its load begun, at most; what is older, or
+    ///     of an age that is not known, is loaded anew. Zero always loads.
+    /// with_context : bool, default False
+    ///     True calls `load` with a LoadContext.
     ///
     /// Returns
     /// -------
@@ -376,10 +564,12 @@ impl PyCache {
     ///     What `load` raises is raised here, and by all threads that wait for that call of
     ///     `load`: the same object. Nothing is kept. A KeyboardInterrupt or SystemExit is raised
     ///     in the thread that ran `load` alone; those who waited load anew.
-    /// ReentrantLoadError
-    ///     `load` asked for the key that it is loading.
+    /// AbsentError
+    ///     `load` says that there is no value, now or within `negative_ttl`.
     /// TimeoutError
-    ///     Another thread's `load` took longer than the setting `load.wait` (30 s).
+    ///     Another thread's load took longer than `load.wait`, or any longer than `hard_timeout`.
+    /// ReentrantLoadError
+    ///     `load` asked for its own key.
     /// CodecError
     ///     What `load` returned would not come back from L2 or L3 as it is.
     /// ClosedError
@@ -389,33 +579,616 @@ impl PyCache {
     /// --------
     /// >>> import tierce
     /// >>> cache = tierce.Cache()
-    /// >>> cache.get_or_load("user:7", lambda: "Ada")
+    /// >>> cache.get_or_load("user:7", lambda: "Ada", ttl="10m", stale_if_error="1h")
     /// 'Ada'
     /// >>> cache.get_or_load("user:7", lambda: "Grace")
     /// 'Ada'
-    #[pyo3(signature = (key, load, *, ttl=None))]
+    #[pyo3(
+        signature = (key, load, *, default=Given(None), ttl=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    #[allow(clippy::too_many_arguments)]
     fn get_or_load<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         load: &Bound<'py, PyAny>,
+        default: Given<'py>,
         ttl: Option<&Bound<'py, PyAny>>,
+        no_ttl: Option<&Bound<'py, PyAny>>,
+        ttl_jitter: Option<&Bound<'py, PyAny>>,
+        stale_if_error: Option<&Bound<'py, PyAny>>,
+        stale_while_revalidate: Option<&Bound<'py, PyAny>>,
+        negative_ttl: Option<&Bound<'py, PyAny>>,
+        max_age: Option<&Bound<'py, PyAny>>,
+        refresh_ahead: Option<&Bound<'py, PyAny>>,
+        soft_timeout: Option<&Bound<'py, PyAny>>,
+        hard_timeout: Option<&Bound<'py, PyAny>>,
+        failure_backoff: Option<&Bound<'py, PyAny>>,
+        with_context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        let name = key_bytes(key)?;
-        if let Some(value) = self.core.get_near(name) {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let words = [
+            ("ttl", ttl),
+            ("no_ttl", no_ttl),
+            ("ttl_jitter", ttl_jitter),
+            ("stale_if_error", stale_if_error),
+            ("stale_while_revalidate", stale_while_revalidate),
+            ("negative_ttl", negative_ttl),
+            ("max_age", max_age),
+            ("refresh_ahead", refresh_ahead),
+            ("soft_timeout", soft_timeout),
+            ("hard_timeout", hard_timeout),
+            ("failure_backoff", failure_backoff),
+            ("with_context", with_context),
+        ];
+        let words = said(py, &words)?;
+        if words.is_none()
+            && !self.refreshes_ahead
+            && let Some(value) = self.core.get_near(name)
+        {
             return Ok(value.object(py));
         }
-        let mut options = self.load_options.clone();
-        if let Some(ttl) = ttl {
-            options = options.ttl(duration(ttl, "ttl")?);
+        let (words, _) = self.load_words("get_or_load", words.as_ref())?;
+        if let Some(object) = self.near(py, name, &words) {
+            return Ok(object);
         }
-        if !load.is_callable() {
-            return Err(PyTypeError::new_err(format!(
-                "load must be callable without arguments, not {}",
-                crate::key::type_name(load)
-            )));
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::Any)?.value(py, default.0.as_ref())
+    }
+
+    /// Return the value of `key` with where it came from; on a miss call `load`.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `get_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// Entry
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> entry = cache.get_or_load_entry("user:7", lambda: "Ada")
+    /// >>> entry.value, entry.origin
+    /// ('Ada', 'loaded')
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn get_or_load_entry(
+        &self,
+        key: &Bound<'_, PyAny>,
+        load: &Bound<'_, PyAny>,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyEntry> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let (words, default) = self.load_words("get_or_load_entry", freshness)?;
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::Any)?.entry(py, default.as_ref())
+    }
+
+    /// Call `load` whatever the tiers have, and put what it returns in the place of that.
+    ///
+    /// Nothing stale is served where the load fails. Who comes while another thread refreshes the
+    /// key, and asked before that began, joins it.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `get_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.refresh("user:7", lambda: "Grace")
+    /// 'Grace'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn refresh<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name) = (key.py(), key_bytes(key)?);
+        let (words, default) = self.load_words("refresh", freshness)?;
+        let callee = Callee::new(load, words.with_context)?;
+        self.load(py, name, &words, callee, Wanted::New)?.value(py, default.as_ref())
+    }
+
+    /// Return the values of many keys; what is missing is loaded by one call of `load`.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///     A key may come more than once.
+    /// load : callable
+    ///     Called with a list of the keys that are missing, as they were given. It returns a dict
+    ///     of their values; a key that is not in it has none. A value may be a `Loaded`.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     The values by the keys as they were given, in that order. A key without a value is not
+    ///     in it.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`, of the first key that failed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.get_or_load_many(["user:7", "user:8", "user:9"], lambda keys: {"user:8": "Grace"})
+    /// {'user:7': 'Ada', 'user:8': 'Grace'}
+    #[pyo3(
+        signature = (keys, load, **freshness),
+        text_signature = "($self, keys, load, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn get_or_load_many<'py>(
+        &self,
+        keys: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let words = Words::read("get_or_load_many", Takes::Load, &Freshness::new(), freshness)?;
+        load_many(py, &self.core, &keys, &self.options(&words), load, self.weighing)
+    }
+
+    /// As `get_or_load`, for an asyncio task and with a loader that is a coroutine function.
+    ///
+    /// One load for all tasks and threads that wait for the key, in whatever event loop. A hit in
+    /// L1 is there without a round of the loop; nothing here blocks it: what would is done by
+    /// threads of the cache. A task that is cancelled hands its load over to another that waits.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     Returns an awaitable (is a coroutine function), else as for `get_or_load`, and so are
+    ///     the keywords. It runs as a task of its own, which is cancelled where nobody wants its
+    ///     value any more.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for the value.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Notes
+    /// -----
+    /// What is stale is refreshed by a task that waits: `stale_while_revalidate`, `soft_timeout`
+    /// serve those who come while it loads, and `refresh_ahead` does nothing.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def load():
+    /// ...     await asyncio.sleep(0.001)
+    /// ...     return "Ada"
+    /// >>> async def main():
+    /// ...     return await cache.aget_or_load("user:7", load, ttl="10m")
+    /// >>> asyncio.run(main())
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn aget_or_load<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name, this) = (key.py(), key_bytes(key)?, slf.get());
+        if freshness.is_none()
+            && let Some(value) = this.core.get_near(name)
+        {
+            return PyReady::with(value.object(py));
         }
-        get_or_load(&self.core, name, &options, load, self.weighing)
+        let (mut words, default) = this.load_words("aget_or_load", freshness)?;
+        words.refreshes_ahead = Some(false);
+        if let Some(object) = this.near(py, name, &words) {
+            return PyReady::with(object);
+        }
+        let operation = this.operation(name, &words, false, default);
+        operation.driven(slf.as_any(), load, words.with_context)
+    }
+
+    /// As `aget_or_load`, with where the value came from.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// load : callable
+    ///     As for `aget_or_load`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for an Entry.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `get_or_load`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def load():
+    /// ...     return "Ada"
+    /// >>> async def main():
+    /// ...     return await cache.aget_or_load_entry("user:7", load)
+    /// >>> asyncio.run(main()).origin
+    /// 'loaded'
+    #[pyo3(
+        signature = (key, load, **freshness),
+        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None, with_context=None)"
+    )]
+    fn aget_or_load_entry<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        load: &Bound<'py, PyAny>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (name, this) = (key_bytes(key)?, slf.get());
+        let (words, default) = this.load_words("aget_or_load_entry", freshness)?;
+        let operation = this.operation(name, &words, true, default);
+        operation.driven(slf.as_any(), load, words.with_context)
+    }
+
+    /// As `get`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// default : object, default None
+    ///     As for `get`, and so are the keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for the value.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> async def main():
+    /// ...     await cache.aset("user:7", "Ada", ttl=60)
+    /// ...     return await cache.aget("user:7")
+    /// >>> asyncio.run(main())
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, default=None, **accepts),
+        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None)"
+    )]
+    fn aget<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        accepts: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (key.py(), slf.get());
+        if accepts.is_none()
+            && let Some(value) = this.core.get_near(key_bytes(key)?)
+        {
+            return PyReady::with(value.object(py));
+        }
+        this.aside(slf, "get", PyTuple::new(py, [Some(key.clone()), default])?, accepts)
+    }
+
+    /// As `set`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// value : object
+    /// ttl : float, timedelta or str, optional
+    ///     As for `set`, and so are the other keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have set the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `set`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> asyncio.run(cache.aset("user:7", "Ada"))
+    /// >>> cache["user:7"]
+    /// 'Ada'
+    #[pyo3(
+        signature = (key, value, ttl=None, **freshness),
+        text_signature = "($self, key, value, ttl=None, *, no_ttl=None, ttl_jitter=None, \
+            stale_if_error=None, stale_while_revalidate=None)"
+    )]
+    fn aset<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = [Some(key.clone()), Some(value.clone()), ttl];
+        slf.get().aside(slf, "set", PyTuple::new(key.py(), arguments)?, freshness)
+    }
+
+    /// As `delete`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have removed the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `delete`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> asyncio.run(cache.adelete("user:7"))
+    /// >>> len(cache)
+    /// 0
+    fn adelete<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "delete", PyTuple::new(key.py(), [key])?, None)
+    }
+
+    /// As `expire`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have expired the key.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `expire`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> asyncio.run(cache.aexpire("user:7"))
+    /// >>> "user:7" in cache
+    /// False
+    fn aexpire<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "expire", PyTuple::new(key.py(), [key])?, None)
+    }
+
+    /// Bind a loader to this cache, for many keys and calls.
+    ///
+    /// Parameters
+    /// ----------
+    /// load : callable
+    ///     Called with a LoadContext, whose `key` says what to load; it returns what a loader of
+    ///     `get_or_load` does.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Loading
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     An option is out of its range.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> names = cache.loading(lambda context: f"name of {context.text}", ttl="10m")
+    /// >>> names.get("user:7")
+    /// 'name of user:7'
+    #[pyo3(
+        signature = (load, **freshness),
+        text_signature = "($self, load, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn loading(
+        slf: Bound<'_, Self>,
+        load: &Bound<'_, PyAny>,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyLoading> {
+        let words = Words::read("loading", Takes::Load, &Freshness::new(), freshness)?;
+        PyLoading::new(slf.unbind(), load, words)
+    }
+
+    /// Return the keys of one shape, with defaults of their own.
+    ///
+    /// Parameters
+    /// ----------
+    /// pattern : str
+    ///     Segments between slashes, of which those that begin with a colon are filled in by each
+    ///     call: "user/:id/posts/:post".
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     In place of the cache's own; see the class.
+    /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Keyspace
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     The pattern is none, or names a place as a keyword is named.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> users = cache.keyspace("user/:id", ttl=60)
+    /// >>> users.set(7, "Ada")
+    /// >>> cache["user/7"]
+    /// 'Ada'
+    #[pyo3(
+        signature = (pattern, **freshness),
+        text_signature = "($self, pattern, *, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn keyspace(
+        slf: Bound<'_, Self>,
+        pattern: &str,
+        freshness: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyKeyspace> {
+        let words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
+        PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, words)
+    }
+
+    /// Make a function remember its results here: a decorator, with or without arguments.
+    ///
+    /// One call for all threads (and processes, above L2) that call with equal arguments at a
+    /// time; what the function raises is raised to all of them.
+    ///
+    /// Parameters
+    /// ----------
+    /// function : callable, optional
+    ///     The function; without it, `cached` returns the decorator.
+    /// key : str or callable, optional
+    ///     How the key is made. A pattern such as "user/:id" names parameters of the function,
+    ///     which must be str or int; others do not count. A callable gets the arguments and
+    ///     returns the key. Without it, the key is made of the function's name and all arguments,
+    ///     which must be str, bytes, int, float, bool, None, or tuples of those; an argument given
+    ///     by name or left to its default makes the same key as one given by place.
+    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    ///     As for `get_or_load`.
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    ///     The same.
+    ///
+    /// Returns
+    /// -------
+    /// Cached
+    ///     Called like the function. Where the function returns `ABSENT`, the caller gets None.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> @cache.cached(key="user/:id", ttl="10m", stale_if_error="1h")
+    /// ... def user(id: int) -> dict[str, int]:
+    /// ...     print("loading")
+    /// ...     return {"id": id}
+    /// >>> user(7), user(id=7)
+    /// loading
+    /// ({'id': 7}, {'id': 7})
+    /// >>> cache["user/7"]
+    /// {'id': 7}
+    /// >>> user.delete(7)
+    /// >>> "user/7" in cache
+    /// False
+    #[pyo3(
+        signature = (function=None, /, *, key=None, **freshness),
+        text_signature = "($self, function=None, /, *, key=None, ttl=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
+            negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
+            hard_timeout=None, failure_backoff=None)"
+    )]
+    fn cached<'py>(
+        slf: Bound<'py, Self>,
+        function: Option<&Bound<'py, PyAny>>,
+        key: Option<Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let words = Words::read("cached", Takes::Load, &Freshness::new(), freshness)?;
+        let decorator = PyDecorator::new(slf.unbind(), key.map(Bound::unbind), words);
+        match function {
+            Some(function) => PyCached::decorate(function, &decorator),
+            None => Ok(Bound::new(py, decorator)?.into_any()),
+        }
     }
 
     /// Remove `key` and return its value.
@@ -500,8 +1273,8 @@ impl PyCache {
             return Ok(object);
         }
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let default = Value::new(default, self.weighing);
-        put_if_absent(py, &self.core, name, &self.load_options, &default)
+        let default = Callee::ready(Value::new(default, self.weighing));
+        self.load(py, name, &Words::default(), default, Wanted::Any)?.value(py, None)
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -509,7 +1282,7 @@ impl PyCache {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.put(key, value, &SetOptions::new())
+        self.put(key_bytes(key)?, value, &SetOptions::new())
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -533,6 +1306,23 @@ impl PyCache {
     #[getter]
     fn tiering(&self) -> &'static str {
         self.core.tiering().name()
+    }
+
+    /// Return what in the options is allowed and yet unsafe, or of no use.
+    ///
+    /// Returns
+    /// -------
+    /// list of tuple
+    ///     A code, the same in all versions, and a sentence for each; nothing where all is well.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(soft_timeout=0.1, ttl=60)
+    /// >>> [code for code, sentence in cache.advice()]
+    /// ['soft_timeout_without_stale']
+    fn advice(&self) -> Vec<(&'static str, String)> {
+        self.advice.iter().map(|advice| (advice.code, advice.message.clone())).collect()
     }
 
     /// Put other tiers in force while the cache is in use.
@@ -665,20 +1455,125 @@ impl PyCache {
 }
 
 impl PyCache {
-    fn build(py: Python<'_>, config: Config) -> PyResult<Self> {
+    fn plain(py: Python<'_>, config: Config) -> PyResult<Self> {
+        let (freshness, refreshes_ahead) = configured(&config);
+        let refreshes_ahead = Some(refreshes_ahead);
+        let words = Words { freshness, refreshes_ahead, ..Words::default() };
+        Self::build(py, config, words, Clock::system())
+    }
+
+    fn build(py: Python<'_>, config: Config, words: Words, clock: Clock) -> PyResult<Self> {
         let weighing = match config.memory.bound_bytes() {
             Some(_) => Weighing::Estimate,
             None => Weighing::LeaveOut,
         };
         // Opening L2 makes and maps a file.
-        let core = py.detach(|| config.builder()?.build_with(ValueCodec(weighing)));
-        let core = core.map_err(|error| exception(py, &error))?;
-        Ok(Self { core, load_options: watchful(), weighing })
+        let core = py.detach(|| {
+            let builder = config.builder()?.freshness(words.freshness).clock(clock);
+            let advice = builder.advice();
+            Ok((builder.build_with(ValueCodec(weighing))?, advice))
+        });
+        let (core, advice) = core.map_err(|error| exception(py, &error))?;
+        let refreshes_ahead = words.refreshes_ahead.unwrap_or(false);
+        Ok(Self { core, load_options: watchful(), weighing, refreshes_ahead, advice })
+    }
+
+    /// What the keywords of a load say, and its `default`.
+    fn load_words<'py>(
+        &self,
+        call: &str,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Words, Option<Bound<'py, PyAny>>)> {
+        let default = keywords.map(take_default).transpose()?.flatten();
+        Ok((Words::read(call, Takes::Load, &Freshness::new(), keywords)?, default))
+    }
+
+    /// The options of a load.
+    fn options(&self, words: &Words) -> LoadOptions {
+        let options = self.load_options.clone().freshness(words.freshness.clone());
+        match words.max_age {
+            Some(age) => options.max_age(age),
+            None => options,
+        }
+    }
+
+    /// The value, where L1 has one that needs no more looks at it.
+    #[inline]
+    pub(crate) fn near<'py>(
+        &self,
+        py: Python<'py>,
+        name: &[u8],
+        words: &Words,
+    ) -> Option<Bound<'py, PyAny>> {
+        if words.max_age.is_some() || words.refreshes_ahead.unwrap_or(self.refreshes_ahead) {
+            return None;
+        }
+        self.core.get_near(name).map(|value| value.object(py))
+    }
+
+    /// Loads, where no tier has what the words accept.
+    pub(crate) fn load(
+        &self,
+        py: Python<'_>,
+        name: &[u8],
+        words: &Words,
+        callee: Callee,
+        wanted: Wanted,
+    ) -> PyResult<Came> {
+        load(py, &self.core, name, &self.options(words), callee, self.weighing, wanted)
+    }
+
+    /// A load for a task.
+    pub(crate) fn operation(
+        &self,
+        name: &[u8],
+        words: &Words,
+        wants_entry: bool,
+        default: Option<Bound<'_, PyAny>>,
+    ) -> PyOperation {
+        let (weighing, detaches) = (self.weighing, !self.is_memory_only());
+        let default = default.map(Bound::unbind);
+        let answers = Answers { weighing, detaches, wants_entry, default };
+        PyOperation::new(&self.core, name, self.options(words), answers)
+    }
+
+    /// Another method of this class, as a coroutine: in a thread where L3 is in force.
+    pub(crate) fn aside<'py>(
+        &self,
+        slf: &Bound<'py, Self>,
+        method: &str,
+        arguments: Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let is_far = self.core.tiering().has(TierKind::Redis);
+        let call = slf.getattr(method)?;
+        module(slf.py())?.getattr("aside")?.call1((is_far, call, arguments, keywords))
+    }
+
+    /// What a read that says what it accepts finds.
+    pub(crate) fn came(
+        &self,
+        py: Python<'_>,
+        name: &[u8],
+        call: &str,
+        accepts: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Option<Came>> {
+        let words = Words::read(call, Takes::Read, &Freshness::new(), accepts)?;
+        let mut options = ReadOptions::new().allow_stale(words.allow_stale);
+        if let Some(age) = words.max_age {
+            options = options.max_age(age);
+        }
+        let answer = if self.is_memory_only() {
+            self.core.get_with(name, &options)
+        } else {
+            scope(py, || py.detach(|| self.core.get_with(name, &options)))
+        };
+        Ok(answer.map(Came::from))
     }
 
     /// The value from the fastest tier that has it.
     #[inline]
-    fn find<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn find<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
         if let Some(value) = self.core.get_near(key) {
             return Some(value.object(py));
         }
@@ -694,14 +1589,13 @@ impl PyCache {
         value.map(|value| value.object(py))
     }
 
-    fn put(
+    pub(crate) fn put(
         &self,
-        key: &Bound<'_, PyAny>,
+        name: &[u8],
         value: Bound<'_, PyAny>,
         options: &SetOptions,
     ) -> PyResult<()> {
-        let py = key.py();
-        let name = key_bytes(key)?;
+        let py = value.py();
         let value = Value::new(value, self.weighing);
         self.change(py, || self.core.set_with(name, value, options))
     }
@@ -722,6 +1616,36 @@ impl PyCache {
     fn is_memory_only(&self) -> bool {
         self.core.tiering() == Tiering::L1
     }
+}
+
+/// An argument that may be None, told apart from one that is not given.
+struct Given<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(object.to_owned())))
+    }
+}
+
+/// The keywords that are given, of methods that are called too often for `**keywords`: those make a
+/// tuple of the arguments of each call.
+#[inline]
+fn said<'py>(
+    py: Python<'py>,
+    words: &[(&str, Option<&Bound<'py, PyAny>>)],
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    if words.iter().all(|(_, value)| value.is_none()) {
+        return Ok(None);
+    }
+    let said = PyDict::new(py);
+    for (name, value) in words {
+        if let Some(value) = value {
+            said.set_item(name, value)?;
+        }
+    }
+    Ok(Some(said))
 }
 
 #[cold]

@@ -7,13 +7,22 @@
 //! it attaches.
 #![allow(unsafe_code)]
 
-use std::{mem, thread};
+use std::{mem, ptr, thread};
 
-use pyo3::{ffi::PyObject, prelude::*};
+use pyo3::{
+    ffi::PyObject,
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
 
-// PyO3 declares it as a function that does not unwind: then no destructor need run.
+// PyO3 declares them as functions that do not unwind: then no destructor need run.
 unsafe extern "C-unwind" {
     fn PyObject_CallNoArgs(callable: *mut PyObject) -> *mut PyObject;
+    fn PyObject_Call(
+        callable: *mut PyObject,
+        arguments: *mut PyObject,
+        keywords: *mut PyObject,
+    ) -> *mut PyObject;
 }
 
 /// Calls `callable()`.
@@ -24,6 +33,24 @@ pub(crate) fn call_without_arguments<'py>(
     // SAFETY: the thread is attached, which `callable` proves, and the pointer is that of a living
     // object for as long as it is borrowed.
     let answer = unsafe { PyObject_CallNoArgs(callable.as_ptr()) };
+    mem::forget(hang);
+    // SAFETY: the call returns a reference of our own, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
+}
+
+/// Calls `callable(*arguments, **keywords)`.
+pub(crate) fn call<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let hang = HangIfUnwound;
+    let keywords = keywords.map_or(ptr::null_mut(), |keywords| keywords.as_ptr());
+    // SAFETY:
+    // 1. Attached: `callable` proves it.
+    // 2. The pointers are those of living objects, borrowed for the call, the second that of a
+    //    tuple; the third is that of a dict, or null, which stands for none.
+    let answer = unsafe { PyObject_Call(callable.as_ptr(), arguments.as_ptr(), keywords) };
     mem::forget(hang);
     // SAFETY: the call returns a reference of our own, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }

@@ -11,6 +11,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::TooLarge => "TooLargeError",
         ErrorKind::Timeout => "TimeoutError",
         ErrorKind::Closed => "ClosedError",
+        ErrorKind::Absent => "AbsentError",
         ErrorKind::Reentrant => "ReentrantLoadError",
         ErrorKind::Io | ErrorKind::Denied | ErrorKind::Full => "StorageError",
         _ => "TierceError",

@@ -107,6 +107,11 @@ pub(crate) fn scope<'py, R>(_py: Python<'py>, call: impl FnOnce() -> R) -> R {
     answer
 }
 
+/// True on a thread that Python called from; false on those of the cache.
+pub(crate) fn is_in_call() -> bool {
+    PARKING.try_with(|parking| parking.borrow().calls > 0).unwrap_or(false)
+}
+
 struct UnderWay;
 
 impl UnderWay {

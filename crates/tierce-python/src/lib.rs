@@ -4,8 +4,16 @@
 //! |---|---|
 //! | `cache.rs` | the class: convert, call, convert back |
 //! | `held.rs` | how objects live in L1, and when they are let go |
+//! | `words.rs` | what keywords of calls say: how long values are fresh, what a read accepts |
 //! | `load.rs` | `get_or_load`, and how a loader's exception travels |
+//! | `loaded.rs` | what a loader is told, and what it may return in place of a value |
+//! | `loading.rs` | a cache with its loader |
 //! | `call.rs` | how a loader is called in a thread that may be ended |
+//! | `entry.rs` | a value with where it came from |
+//! | `cached.rs`, `arguments.rs` | functions that remember their results, and the keys of calls |
+//! | `tasks.rs` | what asyncio tasks wait for |
+//! | `keyspace.rs`, `pattern.rs` | keys of one shape |
+//! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
 //! | `codec.rs`, `json/` | how a value becomes bytes for L2 and L3 |
@@ -25,23 +33,50 @@
 
 use pyo3::prelude::*;
 
+mod arguments;
 mod cache;
+mod cached;
 mod call;
+mod clock;
 mod codec;
+mod entry;
 mod error;
 mod held;
 mod json;
 mod key;
+mod keyspace;
 mod load;
+mod loaded;
+mod loading;
 mod options;
+mod pattern;
 mod report;
+mod tasks;
 mod weight;
+mod words;
 
 /// The binary part of the package `tierce`; import that.
 #[pymodule(gil_used = true)]
 mod _tierce {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
-    use super::cache::PyCache;
+    use super::{
+        cache::PyCache,
+        cached::{PyBoundCached, PyCached, PyDecorator},
+        clock::PyManualClock,
+        entry::PyEntry,
+        keyspace::PyKeyspace,
+        loaded::{PyLoadContext, PyLoaded},
+        loading::PyLoading,
+        tasks::{PyBell, PyOperation, PyReady},
+        words::PyXFetch,
+    };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("ABSENT", PyLoaded::ABSENT)
+    }
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

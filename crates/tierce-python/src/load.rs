@@ -1,27 +1,51 @@
-//! `get_or_load`, and how a loader's exception travels.
+//! Loads through the core, and how a loader's exception travels.
 //!
-//! The thread that leads a load gets the very exception that its loader raised, whatever it is.
-//! Those who wait for that load get the same object if it is an `Exception`, as all who wait for
-//! one `concurrent.futures.Future` do. What is not (`KeyboardInterrupt`, `SystemExit`) was meant
-//! for the leader alone: who waited loads anew, one of them leading.
+//! All who wait for a load that raised get the very exception that its loader raised, as all who
+//! wait for one `concurrent.futures.Future` do. What is not an `Exception` (`KeyboardInterrupt`,
+//! `SystemExit`) was meant for the thread that ran the loader alone, whatever it could be served
+//! in its stead: who waited loads anew, one of them leading.
+//!
+//! A loader is an object that lives as long as the cache wants, so every load may go on in a
+//! thread of the cache where the options ask for that. There, nobody but those who wait can be
+//! meant: they get whatever was raised.
 
-use std::fmt;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use pyo3::{exceptions::PyException, prelude::*};
-use tierce::{Cache, Error, ErrorKind, LoadOptions};
+use pyo3::{
+    exceptions::{PyException, PyTypeError},
+    prelude::*,
+    types::{PyDict, PyList, PyMapping, PyTraceback, PyTuple},
+};
+use tierce::{
+    Answer, Cache, Error, ErrorKind, LoadContext, LoadOptions, Loaded, Loader, Loading, Origin,
+};
 
 use crate::{
-    call::call_without_arguments,
+    call::{call, call_without_arguments},
     codec::attached,
+    entry::PyEntry,
     error::exception,
-    held::{Parked, Value, Weighing, scope},
+    held::{Parked, Value, Weighing, is_in_call, scope},
+    key::{key_bytes, type_name},
+    loaded::{PyLoadContext, loaded},
 };
 
 /// What a loader raised, on its way through the core.
-enum Raised {
-    Exception(Parked),
-    /// Not an `Exception`: not for those who wait.
-    Interrupt,
+pub(crate) enum Raised {
+    Exception {
+        exception: Parked,
+        traceback: Option<Parked>,
+    },
+    /// Not an `Exception`: not for those who wait. Which load it was.
+    Interrupt(u64),
     /// The interpreter shuts down; the loader was not called.
     ShuttingDown,
 }
@@ -35,8 +59,8 @@ impl fmt::Debug for Raised {
 impl fmt::Display for Raised {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Exception(_) => "it raised an exception",
-            Self::Interrupt => "it was interrupted",
+            Self::Exception { .. } => "it raised an exception",
+            Self::Interrupt(_) => "it was interrupted",
             Self::ShuttingDown => "the interpreter is shutting down",
         })
     }
@@ -74,82 +98,320 @@ pub(crate) fn watchful() -> LoadOptions {
     })
 }
 
-/// Loads through the core, detached but for the loader itself.
-pub(crate) fn get_or_load<'py>(
-    cache: &Cache<Value>,
-    key: &[u8],
-    options: &LoadOptions,
-    loader: &Bound<'py, PyAny>,
+/// A Python function that loads, and how it is called.
+#[derive(Clone)]
+pub(crate) struct Callee(Arc<How>);
+
+enum How {
+    /// `load()`
+    Plain(Parked),
+    /// `load(context)`
+    WithContext(Parked),
+    /// `function(*arguments, **keywords)`
+    With(Parked, Parked, Option<Parked>),
+    /// No call: the value itself.
+    Ready(Value),
+}
+
+impl Callee {
+    /// `load()`, or `load(context)`.
+    ///
+    /// # Errors
+    /// TypeError for what cannot be called.
+    pub(crate) fn new(load: &Bound<'_, PyAny>, with_context: bool) -> PyResult<Self> {
+        if !load.is_callable() {
+            return Err(not_callable(load));
+        }
+        let load = Parked::new(load.clone().unbind());
+        Ok(Self(Arc::new(if with_context { How::WithContext(load) } else { How::Plain(load) })))
+    }
+
+    /// `function(*arguments, **keywords)`.
+    pub(crate) fn with(
+        function: &Py<PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> Self {
+        let parked = |object: &Bound<'_, PyAny>| Parked::new(object.clone().unbind());
+        Self(Arc::new(How::With(
+            Parked::new(function.clone_ref(arguments.py())),
+            parked(arguments),
+            keywords.map(|keywords| parked(keywords)),
+        )))
+    }
+
+    /// This value.
+    pub(crate) fn ready(value: Value) -> Self {
+        Self(Arc::new(How::Ready(value)))
+    }
+
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        context: &LoadContext<'_, Value>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match &*self.0 {
+            How::Plain(load) => call_without_arguments(load.get().bind(py)),
+            How::WithContext(load) => {
+                let context = Bound::new(py, PyLoadContext::new(context))?;
+                call(load.get().bind(py), &PyTuple::new(py, [context])?, None)
+            }
+            How::With(function, arguments, keywords) => {
+                let arguments = arguments.get().bind(py).cast::<PyTuple>()?;
+                let keywords = keywords.as_ref();
+                let keywords = keywords.map(|it| it.get().bind(py).cast::<PyDict>()).transpose()?;
+                call(function.get().bind(py), arguments, keywords)
+            }
+            How::Ready(value) => Ok(value.object(py)),
+        }
+    }
+}
+
+/// What to raise for a loader that is none.
+pub(crate) fn not_callable(load: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("load must be callable, not {}", type_name(load)))
+}
+
+/// The loader of one call.
+struct CallLoader {
+    callee: Callee,
     weighing: Weighing,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = loader.py();
-    let loader = loader.clone().unbind();
-    let mut raised = None;
-    let outcome = through_core(py, cache, key, options, || {
-        Python::try_attach(|py| {
-            let loaded = call_without_arguments(loader.bind(py)).map(|it| Value::new(it, weighing));
-            loaded.map_err(|error| {
-                let shared = share(py, &error);
-                raised = Some(error);
-                shared
-            })
-        })
-        .unwrap_or(Err(Raised::ShuttingDown))
-    });
-    // The leader's own, even where it is not for those who waited.
-    raised.map_or(outcome, Err)
+    number: u64,
+    /// What it raised that is for this call alone.
+    interrupt: Arc<OnceLock<Parked>>,
 }
 
-/// Files `value` unless the key is there or on its way; returns what is there then.
-pub(crate) fn put_if_absent<'py>(
-    py: Python<'py>,
-    cache: &Cache<Value>,
-    key: &[u8],
-    options: &LoadOptions,
-    value: &Value,
-) -> PyResult<Bound<'py, PyAny>> {
-    through_core(py, cache, key, options, || Ok(value.clone()))
-}
-
-fn through_core<'py>(
-    py: Python<'py>,
-    cache: &Cache<Value>,
-    key: &[u8],
-    options: &LoadOptions,
-    mut load: impl FnMut() -> Result<Value, Raised> + Send,
-) -> PyResult<Bound<'py, PyAny>> {
-    loop {
-        let mut led = false;
-        let outcome = scope(py, || {
-            py.detach(|| {
-                cache.get_or_load_with(key, options, |_| {
-                    led = true;
-                    load()
-                })
-            })
+impl Loader<Value> for CallLoader {
+    fn load(&self, context: &LoadContext<'_, Value>) -> tierce::Result<Loaded<Value>> {
+        if let How::Ready(value) = &*self.callee.0 {
+            return Ok(Loaded::new(value.clone()));
+        }
+        let raised = Python::try_attach(|py| match self.callee.call(py, context) {
+            Ok(answer) => Ok(loaded(answer, self.weighing)),
+            Err(error) => Err(self.share(py, error)),
         });
+        raised
+            .unwrap_or(Err(Raised::ShuttingDown))
+            .map_err(|raised| Error::new(ErrorKind::Loader, "the loader failed").caused_by(raised))
+    }
+}
+
+impl CallLoader {
+    fn share(&self, py: Python<'_>, error: PyErr) -> Raised {
+        if error.is_instance_of::<PyException>(py) || !is_in_call() {
+            return raised(py, &error);
+        }
+        let _ = self.interrupt.set(Parked::new(error.into_value(py).into_any()));
+        Raised::Interrupt(self.number)
+    }
+}
+
+/// An exception for all who wait.
+pub(crate) fn raised(py: Python<'_>, error: &PyErr) -> Raised {
+    let traceback = error.traceback(py).map(|it| Parked::new(it.into_any().unbind()));
+    let exception = Parked::new(error.value(py).clone().unbind().into_any());
+    Raised::Exception { exception, traceback }
+}
+
+/// How a load is begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A value that the options accept.
+    Any,
+    /// A new one.
+    New,
+}
+
+/// What a load came to: a value, or word that there is none.
+pub(crate) struct Came {
+    pub(crate) value: Option<Value>,
+    pub(crate) origin: Origin,
+    pub(crate) is_stale: bool,
+    pub(crate) age: Option<Duration>,
+}
+
+impl From<Answer<Option<Value>>> for Came {
+    fn from(answer: Answer<Option<Value>>) -> Self {
+        let Answer { value, origin, is_stale, age, .. } = answer;
+        Self { value, origin, is_stale, age }
+    }
+}
+
+impl From<Answer<Value>> for Came {
+    fn from(answer: Answer<Value>) -> Self {
+        let Answer { value, origin, is_stale, age, .. } = answer;
+        Self { value: Some(value), origin, is_stale, age }
+    }
+}
+
+impl Came {
+    const ABSENT: Self =
+        Self { value: None, origin: Origin::Loaded, is_stale: false, age: Some(Duration::ZERO) };
+
+    /// The value; where there is none, `default`, or an AbsentError.
+    pub(crate) fn value<'py>(
+        &self,
+        py: Python<'py>,
+        default: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match (&self.value, default) {
+            (Some(value), _) => Ok(value.object(py)),
+            (None, Some(default)) => Ok(default.clone()),
+            (None, None) => {
+                let message = "the loader says that the key has no value";
+                Err(exception(py, &Error::new(ErrorKind::Absent, message)))
+            }
+        }
+    }
+
+    /// The same with where it came from.
+    pub(crate) fn entry(
+        &self,
+        py: Python<'_>,
+        default: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyEntry> {
+        Ok(PyEntry::new(self, self.value(py, default)?.unbind()))
+    }
+}
+
+/// Loads through the core, detached but for the loader itself.
+pub(crate) fn load(
+    py: Python<'_>,
+    cache: &Cache<Value>,
+    key: &[u8],
+    options: &LoadOptions,
+    callee: Callee,
+    weighing: Weighing,
+    mut wanted: Wanted,
+) -> PyResult<Came> {
+    static CALLS: AtomicU64 = AtomicU64::new(1);
+    let interrupt = Arc::new(OnceLock::new());
+    let number = CALLS.fetch_add(1, Ordering::Relaxed);
+    let loader = CallLoader { callee, weighing, number, interrupt: Arc::clone(&interrupt) };
+    let loading = cache.loading(loader, options.clone()).map_err(|error| exception(py, &error))?;
+    let mut seen = None;
+    loop {
+        let outcome = scope(py, || py.detach(|| ask(&loading, key, wanted)));
+        // The caller's own, even where there is something stale to serve.
+        if let Some(error) = interrupt.get() {
+            return Err(PyErr::from_value(error.get().bind(py).clone()));
+        }
         let error = match outcome {
-            Ok(answer) => return Ok(answer.value.object(py)),
+            Ok(came) => return Ok(came),
             Err(error) => error,
         };
-        if let Some(Signalled(handlers)) = error.cause() {
-            return Err(PyErr::from_value(handlers.get().bind(py).clone()));
-        }
-        match error.cause::<Raised>() {
-            Some(Raised::Exception(shared)) => {
-                return Err(PyErr::from_value(shared.get().bind(py).clone()));
+        if let Some(Raised::Interrupt(theirs)) = error.cause() {
+            // Somebody else's: this call loads anew, or waits for one who does. Where the failure
+            // is remembered it comes again: then it must not be asked for.
+            py.check_signals()?;
+            if seen.replace(*theirs) == Some(*theirs) {
+                wanted = Wanted::New;
             }
-            // Somebody else's: this call loads anew, or waits for one who does.
-            Some(Raised::Interrupt) if !led => py.check_signals()?,
-            _ => return Err(exception(py, &error)),
+            continue;
         }
+        return Err(of_load(py, &error));
     }
 }
 
-fn share(py: Python<'_>, error: &PyErr) -> Raised {
-    if error.is_instance_of::<PyException>(py) {
-        Raised::Exception(Parked::new(error.value(py).clone().unbind().into_any()))
-    } else {
-        Raised::Interrupt
+fn ask(loading: &Loading<Value>, key: &[u8], wanted: Wanted) -> tierce::Result<Came> {
+    match wanted {
+        Wanted::Any => loading.get_optional(key).map(Came::from),
+        Wanted::New => match loading.refresh(key) {
+            Err(error) if error.kind() == ErrorKind::Absent => Ok(Came::ABSENT),
+            answer => answer.map(Came::from),
+        },
     }
+}
+
+/// Loads what is missing of many keys by one call of `load`, in this thread.
+pub(crate) fn load_many<'py>(
+    py: Python<'py>,
+    cache: &Cache<Value>,
+    keys: &[Bound<'py, PyAny>],
+    options: &LoadOptions,
+    load: &Bound<'py, PyAny>,
+    weighing: Weighing,
+) -> PyResult<Bound<'py, PyDict>> {
+    // The loader is told the keys as they were given.
+    let mut given = HashMap::with_capacity(keys.len());
+    let mut names = Vec::with_capacity(keys.len());
+    for key in keys {
+        let name = key_bytes(key)?;
+        given.entry(name).or_insert_with(|| key.clone().unbind());
+        names.push(name);
+    }
+    let load = load.clone().unbind();
+    let mut failure: Option<PyErr> = None;
+    let failed = &mut failure;
+    let answers = scope(py, || {
+        py.detach(|| {
+            cache.get_or_load_many_entries(&names, options, |missing| {
+                let ended = Python::try_attach(|py| {
+                    let missing = missing.iter().filter_map(|name| given.get(name));
+                    let missing = missing.map(|key| key.clone_ref(py)).collect::<Vec<_>>();
+                    call_many(py, load.bind(py), &missing, weighing).map_err(|error| {
+                        let shared = if error.is_instance_of::<PyException>(py) {
+                            raised(py, &error)
+                        } else {
+                            Raised::Interrupt(0)
+                        };
+                        *failed = Some(error);
+                        shared
+                    })
+                });
+                ended.unwrap_or(Err(Raised::ShuttingDown))
+            })
+        })
+    });
+    if let Some(error) = failure.take_if(|error| !error.is_instance_of::<PyException>(py)) {
+        return Err(error);
+    }
+    let found = PyDict::new(py);
+    for (key, answer) in keys.iter().zip(answers) {
+        let answer = answer.map_err(|error| of_load(py, &error))?;
+        if let Some(value) = answer.value {
+            found.set_item(key, value.object(py))?;
+        }
+    }
+    Ok(found)
+}
+
+fn call_many(
+    py: Python<'_>,
+    load: &Bound<'_, PyAny>,
+    missing: &[Py<PyAny>],
+    weighing: Weighing,
+) -> PyResult<Vec<Loaded<Value>>> {
+    let list = PyList::new(py, missing)?;
+    let values = call(load, &PyTuple::new(py, [list])?, None)?;
+    let Ok(values) = values.cast::<PyMapping>() else {
+        return Err(PyTypeError::new_err(format!(
+            "load must return a dict of the values by their keys, not {}",
+            type_name(&values)
+        )));
+    };
+    let of_key = |key: &Py<PyAny>| {
+        if values.contains(key)? {
+            Ok(loaded(values.get_item(key)?, weighing))
+        } else {
+            Ok(Loaded::absent())
+        }
+    };
+    missing.iter().map(of_key).collect()
+}
+
+/// The exception of a load that failed.
+pub(crate) fn of_load(py: Python<'_>, error: &Error) -> PyErr {
+    if let Some(Signalled(handlers)) = error.cause() {
+        return PyErr::from_value(handlers.get().bind(py).clone());
+    }
+    let Some(Raised::Exception { exception: shared, traceback }) = error.cause() else {
+        return exception(py, error);
+    };
+    let error = PyErr::from_value(shared.get().bind(py).clone());
+    // Each raise adds the frames that it passes: all begin with those of the loader.
+    let traceback =
+        traceback.as_ref().and_then(|it| it.get().bind(py).cast::<PyTraceback>().ok().cloned());
+    error.set_traceback(py, traceback);
+    error
 }

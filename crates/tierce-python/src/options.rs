@@ -109,7 +109,9 @@ fn path_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
 /// True for a key that holds a span of time.
 fn is_span(key: &str) -> bool {
     key == "default_ttl"
-        || ["_wait", "_timeout", ".wait"].iter().any(|ending| key.ends_with(ending))
+        || ["_wait", "_timeout", ".wait", "_ttl", "_if_error", "_revalidate", "_backoff", "_most"]
+            .iter()
+            .any(|ending| key.ends_with(ending))
 }
 
 /// True for a key that holds a size.

@@ -15,7 +15,8 @@ macro_rules! put {
 
 pub(crate) fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    put!(dict, stats, requests, hits, misses, loads, load_failures, load_waits, loads_not_stored);
+    put!(dict, stats, requests, hits, negative_hits, stale_served, misses);
+    put!(dict, stats, loads, load_failures, load_waits, loads_not_stored);
     dict.set_item("last_hit_tier", stats.last_hit_tier.map(tierce::TierKind::short))?;
     let tiers = PyDict::new(py);
     for stats in &stats.tiers {

@@ -1,0 +1,382 @@
+//! `cache.keyspace("user/:id")`: keys of one shape, with defaults of their own.
+
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBytes, PyDict, PyTuple},
+};
+use tierce::{Error, ErrorKind, Freshness, SetOptions};
+
+use crate::{
+    cache::PyCache,
+    entry::PyEntry,
+    error::exception,
+    load::{Callee, Wanted},
+    loading::take_default,
+    pattern::Pattern,
+    tasks::PyReady,
+    words::{Takes, Words},
+};
+
+/// Keys of one shape in a cache, with defaults of their own: made by `Cache.keyspace`.
+///
+/// What stands in the places of the pattern, str or int, is given to each call in their order or
+/// by name; no value can leave its place. What else a call takes by place comes after them.
+///
+/// It is a view: the same key used on the cache is the same entry.
+///
+/// Examples
+/// --------
+/// >>> import tierce
+/// >>> cache = tierce.Cache()
+/// >>> posts = cache.keyspace("user/:id/posts/:post", ttl="10m")
+/// >>> posts.set(7, "hello", "world")
+/// >>> posts.get(7, "hello"), posts.get(post="hello", id=7), cache["user/7/posts/hello"]
+/// ('world', 'world', 'world')
+#[pyclass(name = "Keyspace", module = "tierce", frozen, weakref, generic)]
+pub(crate) struct PyKeyspace {
+    /// The cache.
+    #[pyo3(get)]
+    cache: Py<PyCache>,
+    pattern: Pattern,
+    freshness: Freshness,
+    refreshes_ahead: Option<bool>,
+}
+
+/// What the arguments of a call say.
+struct Said<'py> {
+    name: Vec<u8>,
+    /// What was given by place after the places of the pattern.
+    more: Vec<Bound<'py, PyAny>>,
+    words: Option<Bound<'py, PyDict>>,
+}
+
+impl PyKeyspace {
+    pub(crate) fn new(
+        py: Python<'_>,
+        cache: Py<PyCache>,
+        pattern: &str,
+        words: Words,
+    ) -> PyResult<Self> {
+        let pattern = Pattern::parse(py, pattern)?;
+        let refuse = |rule: String| {
+            let message = format!("key pattern {:?}: {rule}", pattern.text());
+            Err(exception(py, &Error::new(ErrorKind::Config, message)))
+        };
+        if pattern.names().len() == 0 {
+            return refuse("has no place; write it like user/:id".to_owned());
+        }
+        if let Some(name) = pattern.names().find(|name| Words::is_word(name)) {
+            return refuse(format!("a place must not be called {name}, as a keyword is"));
+        }
+        Ok(Self {
+            cache,
+            pattern,
+            freshness: words.freshness,
+            refreshes_ahead: words.refreshes_ahead,
+        })
+    }
+
+    /// Tells apart what is in the places, `more` arguments behind them, and the other keywords.
+    fn said<'py>(
+        &self,
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+        more: usize,
+    ) -> PyResult<Said<'py>> {
+        let places = self.pattern.names().len();
+        let Some(placed) = arguments.len().checked_sub(more).filter(|placed| *placed <= places)
+        else {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} takes {places} values and {more} more arguments but {} were given",
+                self.pattern.text(),
+                arguments.len()
+            )));
+        };
+        let mut key = Vec::with_capacity(64);
+        self.pattern.append(&mut key, |number, name| {
+            let named = match keywords {
+                Some(keywords) => keywords.get_item(name)?,
+                None => None,
+            };
+            match named {
+                Some(_) if number < placed => {
+                    Err(PyTypeError::new_err(format!("got multiple values for argument '{name}'")))
+                }
+                Some(value) => {
+                    keywords.map_or(Ok(()), |keywords| keywords.del_item(name))?;
+                    Ok(value)
+                }
+                None if number < placed => arguments.get_item(number),
+                None => Err(PyTypeError::new_err(format!("missing a required argument: '{name}'"))),
+            }
+        })?;
+        let more = arguments.iter().skip(placed).collect();
+        let words = keywords.filter(|keywords| !keywords.is_empty()).cloned();
+        Ok(Said { name: key, more, words })
+    }
+
+    fn load_words<'py>(
+        &self,
+        call: &str,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Words, Option<Bound<'py, PyAny>>)> {
+        let default = keywords.map(take_default).transpose()?.flatten();
+        let mut words = Words::read(call, Takes::Load, &self.freshness, keywords)?;
+        words.refreshes_ahead = words.refreshes_ahead.or(self.refreshes_ahead);
+        Ok((words, default))
+    }
+}
+
+#[pymethods]
+impl PyKeyspace {
+    /// The pattern.
+    #[getter]
+    fn pattern(&self) -> &str {
+        self.pattern.text()
+    }
+
+    /// Return the key with these values in its places.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> tierce.Cache().keyspace("user/:id").key(id="a/b")
+    /// b'user/a%2Fb'
+    #[pyo3(signature = (*values, **named))]
+    fn key<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let said = self.said(values, named, 0)?;
+        Words::read("key", Takes::Nothing, &self.freshness, said.words.as_ref())?;
+        Ok(PyBytes::new(values.py(), &said.name))
+    }
+
+    /// Return the value, as `Cache.get` does; `default` and the other keywords are by name.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> users.get(7, default="nobody")
+    /// 'nobody'
+    #[pyo3(signature = (*values, **named))]
+    fn get<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = values.py();
+        let Said { name, words, .. } = self.said(values, named, 0)?;
+        let default = words.as_ref().map(take_default).transpose()?.flatten();
+        let cache = self.cache.get();
+        let found = match words.filter(|words| !words.is_empty()) {
+            None => cache.find(py, &name),
+            words => {
+                let came = cache.came(py, &name, "get", words.as_ref())?;
+                came.map(|came| came.value(py, None)).transpose()?
+            }
+        };
+        Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
+    }
+
+    /// Return the value with where it came from, as `Cache.get_entry` does.
+    ///
+    /// Returns
+    /// -------
+    /// Entry or None
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> users.set(7, "Ada")
+    /// >>> users.get_entry(7, max_age=60).value
+    /// 'Ada'
+    #[pyo3(signature = (*values, **named))]
+    fn get_entry(
+        &self,
+        values: &Bound<'_, PyTuple>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Option<PyEntry>> {
+        let py = values.py();
+        let Said { name, words, .. } = self.said(values, named, 0)?;
+        let came = self.cache.get().came(py, &name, "get_entry", words.as_ref())?;
+        came.map(|came| came.entry(py, None)).transpose()
+    }
+
+    /// Put a value, the last argument by place; the keywords are those of `Cache.set`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id", ttl="10m")
+    /// >>> users.set(7, "Ada")
+    /// >>> users.set("Grace", id=8, ttl=60)
+    /// >>> users.get(8)
+    /// 'Grace'
+    #[pyo3(signature = (*values, **named))]
+    fn set(&self, values: &Bound<'_, PyTuple>, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let Said { name, mut more, words } = self.said(values, named, 1)?;
+        let words = Words::read("set", Takes::Set, &self.freshness, words.as_ref())?;
+        let options = SetOptions::new().freshness(words.freshness);
+        match more.pop() {
+            Some(value) => self.cache.get().put(&name, value, &options),
+            None => Ok(()),
+        }
+    }
+
+    /// Remove the key, as `Cache.delete` does.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> users.delete(7)
+    #[pyo3(signature = (*values, **named))]
+    fn delete<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = self.key(values, named)?;
+        self.cache.bind(values.py()).call_method1("delete", (key,))
+    }
+
+    /// Make what the key has stale, as `Cache.expire` does.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> users.expire(id=7)
+    #[pyo3(signature = (*values, **named))]
+    fn expire<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = self.key(values, named)?;
+        self.cache.bind(values.py()).call_method1("expire", (key,))
+    }
+
+    /// Return the value, loaded if need be, as `Cache.get_or_load` does.
+    ///
+    /// The loader is the last argument by place; the keywords are those of `Cache.get_or_load`.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id", ttl="10m")
+    /// >>> users.get_or_load(7, lambda: "Ada"), users.get_or_load(lambda: "Grace", id=7)
+    /// ('Ada', 'Ada')
+    #[pyo3(signature = (*values, **named))]
+    fn get_or_load<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.loaded("get_or_load", values, named, Wanted::Any)
+    }
+
+    /// Load the value whatever there is, as `Cache.refresh` does.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> users.refresh(7, lambda: "Ada")
+    /// 'Ada'
+    #[pyo3(signature = (*values, **named))]
+    fn refresh<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.loaded("refresh", values, named, Wanted::New)
+    }
+
+    /// Return the value, loaded if need be, as `Cache.aget_or_load` does.
+    ///
+    /// The loader is the last argument by place; the keywords are those of `Cache.aget_or_load`.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id")
+    /// >>> async def load():
+    /// ...     return "Ada"
+    /// >>> async def main():
+    /// ...     return await users.aget_or_load(7, load)
+    /// >>> asyncio.run(main())
+    /// 'Ada'
+    #[pyo3(signature = (*values, **named))]
+    fn aget_or_load<'py>(
+        &self,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = values.py();
+        let Said { name, more, words } = self.said(values, named, 1)?;
+        let (mut words, default) = self.load_words("aget_or_load", words.as_ref())?;
+        words.refreshes_ahead = Some(false);
+        let cache = self.cache.bind(py);
+        if let Some(object) = cache.get().near(py, &name, &words) {
+            return PyReady::with(object);
+        }
+        let operation = cache.get().operation(&name, &words, false, default);
+        operation.driven(cache.as_any(), &more[0], words.with_context)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<tierce.Keyspace {}>", self.pattern.text())
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.cache)
+    }
+}
+
+impl PyKeyspace {
+    fn loaded<'py>(
+        &self,
+        call: &str,
+        values: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+        wanted: Wanted,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = values.py();
+        let Said { name, more, words } = self.said(values, named, 1)?;
+        let (words, default) = self.load_words(call, words.as_ref())?;
+        let cache = self.cache.get();
+        if wanted == Wanted::Any
+            && let Some(object) = cache.near(py, &name, &words)
+        {
+            return Ok(object);
+        }
+        let callee = Callee::new(&more[0], words.with_context)?;
+        cache.load(py, &name, &words, callee, wanted)?.value(py, default.as_ref())
+    }
+}

@@ -1,0 +1,249 @@
+//! The keywords of calls: how long values are fresh, and what a read accepts.
+//!
+//! Every call that takes them has the same ones under the same names as the Rust core; what a
+//! keyword means is said once, in the documentation of `Cache`. A keyword that is None says
+//! nothing.
+
+use std::time::Duration;
+
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple},
+};
+use tierce::{Freshness, RefreshAhead, config::Config};
+
+use crate::{key::type_name, options::duration};
+
+/// Which keywords a call takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// What becomes of a value that is put in.
+    Set,
+    /// That, and how it is loaded.
+    Load,
+    /// What a read accepts.
+    Read,
+    /// None of them.
+    Nothing,
+    /// What holds for all calls of a cache or keyspace.
+    Defaults,
+}
+
+/// What the keywords of one call say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) freshness: Freshness,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) allow_stale: bool,
+    pub(crate) with_context: bool,
+    /// True or false where `refresh_ahead` is said.
+    pub(crate) refreshes_ahead: Option<bool>,
+}
+
+/// The keywords that say how long values are fresh.
+const FRESHNESS: [&str; 10] = [
+    "ttl",
+    "no_ttl",
+    "ttl_jitter",
+    "stale_if_error",
+    "stale_while_revalidate",
+    "negative_ttl",
+    "refresh_ahead",
+    "soft_timeout",
+    "hard_timeout",
+    "failure_backoff",
+];
+
+impl Words {
+    /// Those of `base`, and over them what the keywords say.
+    ///
+    /// # Errors
+    /// TypeError for a keyword that the call does not take and for values of a wrong type,
+    /// ValueError for those out of their range.
+    pub(crate) fn read(
+        call: &str,
+        takes: Takes,
+        base: &Freshness,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let mut words = Self { freshness: base.clone(), ..Self::default() };
+        for (name, value) in keywords.into_iter().flatten() {
+            let name = name.cast::<PyString>()?.to_str()?.to_owned();
+            if !words.take(takes, &name, &value)? {
+                return Err(PyTypeError::new_err(format!(
+                    "{call}() got an unexpected keyword argument '{name}'"
+                )));
+            }
+        }
+        Ok(words)
+    }
+
+    /// True for a name that some call takes as a keyword.
+    pub(crate) fn is_word(name: &str) -> bool {
+        const OTHERS: [&str; 5] = ["default", "max_age", "with_context", "allow_stale", "tags"];
+        OTHERS.contains(&name) || FRESHNESS.contains(&name)
+    }
+
+    /// Takes one keyword; false if there is none of that name.
+    fn take(&mut self, takes: Takes, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let loads = matches!(takes, Takes::Load | Takes::Defaults);
+        let keeps = loads || takes == Takes::Set;
+        let is_taken = match name {
+            "ttl" | "no_ttl" | "ttl_jitter" | "stale_if_error" | "stale_while_revalidate" => keeps,
+            name if FRESHNESS.contains(&name) => loads,
+            "max_age" => matches!(takes, Takes::Load | Takes::Read),
+            "with_context" => takes == Takes::Load,
+            "allow_stale" => takes == Takes::Read,
+            _ => false,
+        };
+        if !is_taken || value.is_none() {
+            return Ok(is_taken);
+        }
+        let span = || duration(value, name);
+        let freshness = std::mem::take(&mut self.freshness);
+        self.freshness = match name {
+            "ttl" => freshness.ttl(span()?),
+            "no_ttl" if flag(value, name)? => freshness.no_ttl(),
+            "ttl_jitter" => freshness.ttl_jitter(share(value, name)?),
+            "stale_if_error" => freshness.stale_if_error(span()?),
+            "stale_while_revalidate" => freshness.stale_while_revalidate(span()?),
+            "negative_ttl" => freshness.negative_ttl(span()?),
+            "soft_timeout" => freshness.soft_timeout(span()?),
+            "hard_timeout" => freshness.hard_timeout(span()?),
+            "refresh_ahead" => match ahead(value)? {
+                Some(rule) => {
+                    self.refreshes_ahead = Some(true);
+                    freshness.refresh_ahead(rule)
+                }
+                None => {
+                    self.refreshes_ahead = Some(false);
+                    freshness.no_refresh_ahead()
+                }
+            },
+            "failure_backoff" => {
+                let (first, most) = backoff(value)?;
+                freshness.failure_backoff(first, most)
+            }
+            _ => freshness,
+        };
+        match name {
+            "max_age" => self.max_age = Some(span()?),
+            "allow_stale" => self.allow_stale = flag(value, name)?,
+            "with_context" => self.with_context = flag(value, name)?,
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// What file and environment say: what the keywords of a cache are laid over.
+pub(crate) fn configured(config: &Config) -> (Freshness, bool) {
+    type Setter = fn(Freshness, Duration) -> Freshness;
+    let section = &config.freshness;
+    let setters: [(Option<Duration>, Setter); 6] = [
+        (config.default_ttl, Freshness::ttl),
+        (section.stale_if_error, Freshness::stale_if_error),
+        (section.stale_while_revalidate, Freshness::stale_while_revalidate),
+        (section.negative_ttl, Freshness::negative_ttl),
+        (section.soft_timeout, Freshness::soft_timeout),
+        (section.hard_timeout, Freshness::hard_timeout),
+    ];
+    let mut freshness = Freshness::new();
+    for (span, set) in setters {
+        if let Some(span) = span {
+            freshness = set(freshness, span);
+        }
+    }
+    if let Some(percent) = section.ttl_jitter_percent {
+        freshness = freshness.ttl_jitter(percent as f64 / 100.0);
+    }
+    if let Some(percent) = section.refresh_ahead_percent {
+        freshness = freshness.refresh_ahead(RefreshAhead::After(percent as f64 / 100.0));
+    }
+    if let Some(first) = section.failure_backoff {
+        let most = section.failure_backoff_most.unwrap_or(first.saturating_mul(30));
+        freshness = freshness.failure_backoff(first, most);
+    }
+    (freshness, section.refresh_ahead_percent.is_some())
+}
+
+fn flag(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => wrong_type(name, "a bool", value),
+    }
+}
+
+fn share(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    if is_number && !value.is_instance_of::<PyBool>() {
+        value.extract()
+    } else {
+        wrong_type(name, "a number from 0 to 1", value)
+    }
+}
+
+fn ahead(value: &Bound<'_, PyAny>) -> PyResult<Option<RefreshAhead>> {
+    if let Ok(rule) = value.cast::<PyXFetch>() {
+        return Ok(Some(RefreshAhead::XFetch { beta: rule.get().beta }));
+    }
+    if value.cast::<PyBool>().is_ok_and(|flag| !flag.is_true()) {
+        return Ok(None);
+    }
+    match share(value, "refresh_ahead") {
+        Ok(part) => Ok(Some(RefreshAhead::After(part))),
+        Err(_) => {
+            wrong_type("refresh_ahead", "a number between 0 and 1, an XFetch or False", value)
+        }
+    }
+}
+
+fn backoff(value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)> {
+    let name = "failure_backoff";
+    let Ok(pair) = value.cast::<PyTuple>() else {
+        return wrong_type(name, "a pair of spans (first, most)", value);
+    };
+    if pair.len() != 2 {
+        return Err(PyValueError::new_err(format!("{name} = {value}: must be (first, most)")));
+    }
+    Ok((duration(&pair.get_item(0)?, name)?, duration(&pair.get_item(1)?, name)?))
+}
+
+fn wrong_type<T>(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    Err(PyTypeError::new_err(format!("{name} must be {what}, not {}", type_name(value))))
+}
+
+/// A rule for `refresh_ahead`: by lot, the likelier the nearer the end of the time to live is.
+///
+/// The chance begins to rise the earlier, the longer the last load took, so that the processes
+/// and hosts that share a key do not all load it at the same moment.
+///
+/// Parameters
+/// ----------
+/// beta : float, default 1.0
+///     Above 1 refreshes earlier, below 1 later. Above 0, at most 1000.
+///
+/// Examples
+/// --------
+/// >>> import tierce
+/// >>> cache = tierce.Cache(ttl="10m", refresh_ahead=tierce.XFetch())
+#[pyclass(name = "XFetch", module = "tierce", frozen)]
+pub(crate) struct PyXFetch {
+    /// The factor.
+    #[pyo3(get)]
+    beta: f64,
+}
+
+#[pymethods]
+impl PyXFetch {
+    #[new]
+    #[pyo3(signature = (beta=1.0))]
+    fn new(beta: f64) -> Self {
+        Self { beta }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("XFetch(beta={})", self.beta)
+    }
+}
