@@ -370,6 +370,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Counts and remembers that a loader failed.
     pub(super) fn load_failed(&self, key: &[u8], call: &Call<'_, V>, marks: &Marks, error: &Error) {
         self.metrics.count(CacheCounter::LoadFailures);
+        if error.kind() == ErrorKind::LoaderPanicked {
+            // The thread that led it unwinds.
+            self.metrics.count(CacheCounter::FailedReads);
+        }
         if let Some(backoff) = call.rules.failure_backoff {
             self.failures.remember(key, marks.filed(), error, backoff);
         }

@@ -508,9 +508,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             error.kind(),
             ErrorKind::Loader | ErrorKind::LoaderPanicked | ErrorKind::Timeout
         );
-        if !is_failed_load || window.is_zero() {
+        let fail = |error| {
             self.count_miss(key);
-            return Err(error);
+            self.metrics.count(CacheCounter::FailedReads);
+            Err(error)
+        };
+        if !is_failed_load || window.is_zero() {
+            return fail(error);
         }
         // What was stale before the load may have been deleted since, or set anew.
         let plan = self.plan.load();
@@ -529,10 +533,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.count_hit(key, &found);
                 Ok(found.into_answer())
             }
-            None => {
-                self.count_miss(key);
-                Err(error)
-            }
+            None => fail(error),
         }
     }
 }

@@ -50,7 +50,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bytes, Clock};
+    use crate::{Bytes, Clock, Freshness};
 
     #[test]
     fn a_window_of_a_cache_has_what_came_in_it() {
@@ -71,5 +71,25 @@ mod tests {
         time.advance(second);
         assert_eq!(cache.window(second).requests, 0);
         assert_eq!(cache.window(2 * second).requests, 1001);
+    }
+
+    #[test]
+    fn a_failed_load_is_a_failure_only_for_who_gets_no_stale_value() {
+        let (clock, time) = Clock::manual();
+        let second = Duration::from_secs(1);
+        let freshness = Freshness::new().ttl(second).stale_if_error(60 * second);
+        let cache = Cache::builder().clock(clock).freshness(freshness).build().unwrap();
+        cache.window(second);
+        cache.set("a", Bytes::from("1")).unwrap();
+        time.advance(2 * second);
+        let load = |key| cache.get_or_load(key, |_| Err::<Bytes, _>(std::io::Error::other("no")));
+        assert_eq!(load("a").unwrap(), "1");
+        time.advance(second);
+        assert_eq!(cache.window(second).failures, 0);
+        assert!(load("b").is_err());
+        time.advance(second);
+        let window = cache.window(second);
+        assert_eq!((window.failures, window.loads), (1, 1));
+        assert_eq!(cache.stats().load_failures, 2);
     }
 }

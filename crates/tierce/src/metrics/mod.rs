@@ -163,10 +163,12 @@ pub(crate) enum CacheCounter {
     LoadsNotStored,
     /// Hits of word that there is no value.
     NegativeHits,
+    /// Calls whose load failed and that got no stale value either.
+    FailedReads,
 }
 
 /// How many [`CacheCounter`]s there are.
-const CACHE_COUNTERS: usize = CacheCounter::NegativeHits as usize + 1;
+const CACHE_COUNTERS: usize = CacheCounter::FailedReads as usize + 1;
 
 /// "No tier" in `last_hit_tier`.
 const NO_TIER: u8 = u8::MAX;
@@ -259,7 +261,7 @@ impl Metrics {
             counts: Counts::default()
                 .with(Event::Requests, requests)
                 .with(Event::Hits, hits)
-                .with(Event::Failures, sum(CacheCounter::LoadFailures))
+                .with(Event::Failures, sum(CacheCounter::FailedReads))
                 .with(Event::Late, all_errors(Some(ErrorKind::Timeout)))
                 .with(Event::TierReads, asked.sum())
                 .with(Event::TierErrors, all_errors(None))
