@@ -186,12 +186,7 @@ fn a_change_of_what_the_server_never_took_is_seen_by_who_has_it() {
         } else {
             wait_until("a subscription", || subscriptions(&one.cache) >= 1);
         }
-        let changes: [(&str, &dyn Fn(&str)); 3] = [
-            ("delete", &|key| other.cache.delete(key).unwrap()),
-            ("expire", &|key| other.cache.expire(key).unwrap()),
-            ("set", &|key| other.cache.set(key, large("b")).unwrap()),
-        ];
-        for (what, change) in changes {
+        for what in ["delete", "expire", "set"] {
             for how in ["set", "load"] {
                 let key = format!("{what} after {how}");
                 if how == "load" {
@@ -201,7 +196,11 @@ fn a_change_of_what_the_server_never_took_is_seen_by_who_has_it() {
                     one.cache.set(&key, large("a")).unwrap();
                 }
                 assert_eq!(one.cache.get(&key), Some(large("a")), "{tiering}: above L3 it fits");
-                change(&key);
+                match what {
+                    "delete" => other.cache.delete(&key).unwrap(),
+                    "expire" => other.cache.expire(&key).unwrap(),
+                    _ => other.cache.set(&key, large("b")).unwrap(),
+                }
                 wait_until(&key, || one.cache.get(&key).is_none());
             }
         }

@@ -117,7 +117,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         answer.map(|answer| answer.value)
     }
 
-    /// As [`get_entry_with`](Self::get_entry_with), for a task.
+    /// As [`get_with`](Self::get_with), for a task.
     pub async fn get_entry_async(
         &self,
         key: impl AsRef<[u8]>,

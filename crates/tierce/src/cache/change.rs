@@ -155,6 +155,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.open {
             return Err(closed());
         }
+        self.listen(plan);
         for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
             let mut made = None;
             if simulated::is_planted(Fault::StampBeforeChange) {
@@ -192,6 +193,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.open {
             return Err(closed());
         }
+        self.listen(plan);
         if key.len() > MAX_KEY_BYTES {
             return Ok(());
         }
@@ -225,6 +227,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.open {
             return Err(closed());
         }
+        self.listen(plan);
         self.clear_remote(plan);
         match self.lowers.shared.opened() {
             Some(tier) => tier.clear_all(),

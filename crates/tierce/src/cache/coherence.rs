@@ -126,17 +126,32 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn listen(&self, plan: Plan) {
         let started = self.coherence.started.load(Ordering::Relaxed);
         if self.coherence.concerns(plan) && started != sync::generation() + 1 {
-            self.start_listening();
+            self.start_listening(plan);
         }
     }
 
     #[cold]
-    fn start_listening(&self) {
+    fn start_listening(&self, plan: Plan) {
         let Some(redis) = self.lowers.redis.opened() else { return };
+        // The thread takes its time, and the call that needs it reads the store at once: what is
+        // there may be of a time when nobody was told of changes.
+        self.with_stream(plan, |place, stream| self.give_up_untold(place, &stream, true));
         let me: Weak<Self> = self.me.clone();
         match redis.listen(me) {
             Ok(()) => self.coherence.started.store(sync::generation() + 1, Ordering::Relaxed),
             Err(error) => self.coherence.tell(&error),
+        }
+    }
+
+    /// Gives up copies of which changes were not told for too long; for who begins to listen also
+    /// those of before anybody listened.
+    fn give_up_untold(&self, place: u64, stream: &Stream<'_>, begins: bool) {
+        if place != 0 && begins && stream.is_untold() {
+            // Of processes without L3: they live for as long as they like.
+            stream.void_unknown();
+        }
+        if self.coherence.options.on_loss != OnLoss::Serve {
+            stream.suspend_after(self.coherence.clock.boot(), self.coherence.suspend_after());
         }
     }
 
@@ -256,17 +271,10 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             return None;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        let serves = self.coherence.options.on_loss == OnLoss::Serve;
         let post = self.with_stream(plan, |place, stream| {
             let mine = before.filter(|post| post.place == place).map(|post| post.term);
             let term = stream.subscribe(mine, now, patience)?;
-            if place != 0 && mine.is_none() && stream.is_untold() {
-                // Of processes without L3: they live for as long as they like.
-                stream.void_unknown();
-            }
-            if !serves {
-                stream.suspend_after(now, self.coherence.suspend_after());
-            }
+            self.give_up_untold(place, &stream, mine.is_none());
             Some(Post { place, term })
         });
         *self.coherence.post.lock() = post.map(|post| (sync::generation(), post));

@@ -40,6 +40,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.plan.store(plan);
         drop(exclusive);
+        self.listen(plan);
         let from = before.tiering;
         self.events.tell(|| Event::Retier { from, to: tiering });
         if leaves(TierKind::Memory) {

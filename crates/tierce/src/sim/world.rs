@@ -69,7 +69,6 @@ pub(super) struct Process {
     pub(super) cache: Cache<Bytes>,
     injected: Injected,
     pub(super) remote: Arc<SimulatedRemote>,
-    is_warm: Arc<AtomicBool>,
     /// One at a time, so that it is known which tiering came last.
     pub(super) is_retiering: Arc<AtomicBool>,
 }
@@ -154,19 +153,7 @@ impl Ground {
             let process = world.start(slot, *tiering)?;
             lock(&world.processes).push(process);
         }
-        for slot in 0..super::script::SLOTS.len() {
-            world.process(slot).listen();
-        }
         Ok(world)
-    }
-}
-
-impl Process {
-    /// Has the cache begin to listen to L3, which it does with the first call that misses in L1.
-    pub(super) fn listen(&self) {
-        if !self.is_warm.swap(true, Ordering::Relaxed) {
-            _ = self.cache.get(b"any");
-        }
     }
 }
 
@@ -179,16 +166,12 @@ impl World {
     /// Puts a new process in a slot; the one before goes on with what it is at.
     pub(super) fn restart(self: &Arc<Self>, slot: usize, tiering: Tiering) -> Result<Process> {
         let process = self.start(slot, tiering)?;
-        process.listen();
         Ok(std::mem::replace(&mut lock(&self.processes)[slot], process))
     }
 
     /// Retiers a process, which may open what it had not.
     pub(super) fn retier(&self, process: &Process, tiering: Tiering) -> Result<()> {
-        injected::with(process.injected.clone(), || process.cache.retier(tiering))?;
-        process.is_warm.store(false, Ordering::Relaxed);
-        process.listen();
-        Ok(())
+        injected::with(process.injected.clone(), || process.cache.retier(tiering))
     }
 
     pub(super) fn now(&self) -> At {
@@ -336,8 +319,7 @@ impl World {
         let builder = self.builder(tiering);
         let cache = injected::with(injected.clone(), || builder.build())?;
         lock(&self.tale).born(number, host, tiering, self.now());
-        let is_warm = Arc::default();
-        Ok(Process { number, host, cache, injected, remote, is_warm, is_retiering: Arc::default() })
+        Ok(Process { number, host, cache, injected, remote, is_retiering: Arc::default() })
     }
 
     fn builder(&self, tiering: Tiering) -> Builder {
