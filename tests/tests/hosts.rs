@@ -54,22 +54,32 @@ fn process(
     tiering: Tiering,
     more: impl FnOnce(RedisOptions) -> RedisOptions,
 ) -> Cache {
+    let cache = silent_process(folder, redis, tiering, more);
+    // The thread that listens begins with the first call.
+    cache.get("nothing");
+    cache
+}
+
+/// A process that was not asked for anything yet.
+fn silent_process(
+    folder: &tempfile::TempDir,
+    redis: &Redis,
+    tiering: Tiering,
+    more: impl FnOnce(RedisOptions) -> RedisOptions,
+) -> Cache {
     let options = RedisOptions::new()
         .unix_path(redis.socket())
         .read_timeout(Duration::from_secs(2))
         .write_timeout(Duration::from_secs(2))
         .heartbeat(HEARTBEAT)
         .staleness_bound(BOUND);
-    let cache = Cache::builder()
+    Cache::builder()
         .tiering(tiering)
         .memory(MemoryOptions::new().max_entries(10_000))
         .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
         .redis(more(options))
         .build()
-        .unwrap();
-    // The thread that listens begins with the first call.
-    cache.get("nothing");
-    cache
+        .unwrap()
 }
 
 fn subscriptions(cache: &Cache) -> u64 {
@@ -326,6 +336,30 @@ fn a_store_stays_warm_while_no_process_has_it_open() {
     let cache = process(&folder, &redis, Tiering::L1L2L3, |options| options);
     wait_until("a subscription", || subscriptions(&cache) == 1);
     assert_eq!(keys.iter().filter(|key| cache.get(key).is_some()).count(), 0, "after a clear");
+}
+
+#[test]
+fn the_first_read_of_a_process_finds_nothing_of_a_time_when_nobody_was_told() {
+    let redis = Redis::start();
+    for tiering in [Tiering::L1L2L3, Tiering::L2L3] {
+        let one = Host::new(&redis, tiering);
+        let other = Host::new(&redis, tiering);
+        wait_until("a subscription", || subscriptions(&other.cache) >= 1);
+        let keys: Vec<_> = (0..200).map(|key| format!("{tiering} {key}")).collect();
+        for key in &keys {
+            other.cache.set(key, "old".into()).unwrap();
+        }
+        let Host { folder, cache } = other;
+        cache.close();
+        drop(cache);
+        for key in &keys {
+            one.cache.set(key, "new".into()).unwrap();
+        }
+        thread::sleep(BOUND + HEARTBEAT);
+        let cache = silent_process(&folder, &redis, tiering, |options| options);
+        let found: Vec<_> = keys.iter().map(|key| cache.get(key).unwrap()).collect();
+        assert_eq!(found.iter().filter(|value| *value == "old").count(), 0, "{tiering}");
+    }
 }
 
 #[test]
