@@ -30,6 +30,10 @@ use crate::{
     tiering::TierKind,
 };
 
+/// By how much a span on the coarse clock may be longer than it was: two of its steps. What was made
+/// by another load within that of the begin of this one is as good as what this one brings.
+const COARSENESS: Duration = Duration::from_millis(8);
+
 /// What was known of a key's changes before its value was looked for below L1.
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
@@ -437,6 +441,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         draft.life = self.life_above(plan, draft.life, marks);
         let now = self.clock.coarse();
         let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
+        let over = over.map(|over| over.saturating_sub(COARSENESS));
         let filled = marks.shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
             (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
             let lower = &self.lowers.shared;
