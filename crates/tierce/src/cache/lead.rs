@@ -11,6 +11,7 @@ use super::{
     load::{Call, Landing},
     plan::Plan,
     read::{Draft, Found, Marks},
+    tags,
 };
 use crate::{
     Bytes,
@@ -18,7 +19,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
     metrics::{CacheCounter, nanoseconds},
-    tier::{Extras, Fill, Record, Turn, Turns},
+    tag_cells::{self, Verdict},
+    tier::{Fill, Record, Turn, Turns},
     tiering::TierKind,
 };
 
@@ -264,15 +266,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         loaded: Loaded<V>,
     ) -> Result<Drafted<V>> {
         let cost = began.at.elapsed();
-        let Loaded { content, ttl, weight, validator } = loaded;
+        let Loaded { content, ttl, weight, validator, mut tags } = loaded;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
             Content::NotModified => {
                 let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
+                tags = tags.or_else(|| call.known_tags());
                 (Some(value.clone()), validator.unwrap_or(known))
             }
         };
+        let tags = tag_cells::joined(&call.options.tags, &tags.unwrap_or_default());
+        tags::check(&tags)?;
+        self.check_tag_hashes(self.plan.load(), &tags)?;
         let life = self.life_of_loaded(call, value.is_some(), ttl);
         let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
@@ -282,7 +288,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
         let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
-        let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
+        let extras = tags::extras(validator, tags);
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
         Ok(Drafted::Draft(draft))
     }
@@ -421,6 +427,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut draft: Draft<V>,
         marks: &Marks,
     ) -> Result<Option<V>> {
+        draft.bear(marks);
+        // L3 would keep it without its tags; it may have left the tiering since.
+        let is_void = |tags| plan.has(TierKind::Redis) || self.judge(tags) != Verdict::Current;
+        if draft.tags().is_some_and(is_void) {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            return Ok(draft.value);
+        }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
             if !self.file(plan, key, draft, marks) {
@@ -477,6 +490,12 @@ impl<V: Clone> Call<'_, V> {
         let best = self.best.as_ref()?;
         let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
         Some((best.value.as_ref()?, validator.unwrap_or_default()))
+    }
+
+    /// The tags of that value.
+    fn known_tags(&self) -> Option<Vec<u32>> {
+        let tags = self.best.as_ref()?.extras.as_ref()?.tags.as_ref()?;
+        Some(tags.hashes.to_vec())
     }
 }
 

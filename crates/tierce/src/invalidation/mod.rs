@@ -12,8 +12,10 @@ mod filed;
 mod stamps;
 #[cfg(feature = "redis")]
 mod stream;
+mod tags;
 
-pub(crate) use filed::Filed;
+pub(crate) use filed::{Began, Filed};
 pub(crate) use stamps::{LocalMark, StampTable};
 #[cfg(feature = "redis")]
 pub(crate) use stream::{Change, OwnStream, Stream};
+pub(crate) use tags::OwnTags;

@@ -229,8 +229,8 @@ impl Store {
             let is_fresh = !record.is_stale(now);
             match self.lookup(hash, key) {
                 Ok(Some(found))
-                    if !is_fresh
-                        || !found.is_stale(now) && !is_replaced(found.made_at, record.replaces) =>
+                    if !is_replaced(found.made_at, record.replaces)
+                        && !(is_fresh && found.is_stale(now)) =>
                 {
                     return StoreFill::Adopted(found);
                 }
@@ -250,7 +250,10 @@ impl Store {
                     }
                 },
                 Some(token),
-                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any }),
+                Some(match record.replaces {
+                    Millis(0) if !is_fresh => Live::Any,
+                    replaces => Live::FreshAt(now, replaces),
+                }),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,
