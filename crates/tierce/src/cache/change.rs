@@ -37,7 +37,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct SetOptions {
     freshness: Freshness,
-    tags: Vec<u32>,
+    pub(super) tags: Vec<u32>,
 }
 
 impl SetOptions {

@@ -266,19 +266,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         loaded: Loaded<V>,
     ) -> Result<Drafted<V>> {
         let cost = began.at.elapsed();
-        let Loaded { content, ttl, weight, validator, mut tags } = loaded;
+        let Loaded { content, ttl, weight, validator, tags: named } = loaded;
+        let has_tags = named.is_some();
+        let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
+        self.check_tag_hashes(self.plan.load(), &tags)?;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
             Content::NotModified => {
                 let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
-                tags = tags.or_else(|| call.known_tags());
+                if !has_tags {
+                    tags = tag_cells::joined(&tags, &call.known_tags());
+                }
                 (Some(value.clone()), validator.unwrap_or(known))
             }
         };
-        let tags = tag_cells::joined(&call.options.tags, &tags.unwrap_or_default());
         tags::check(&tags)?;
-        self.check_tag_hashes(self.plan.load(), &tags)?;
         let life = self.life_of_loaded(call, value.is_some(), ttl);
         let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
@@ -493,9 +496,10 @@ impl<V: Clone> Call<'_, V> {
     }
 
     /// The tags of that value.
-    fn known_tags(&self) -> Option<Vec<u32>> {
-        let tags = self.best.as_ref()?.extras.as_ref()?.tags.as_ref()?;
-        Some(tags.hashes.to_vec())
+    fn known_tags(&self) -> Vec<u32> {
+        let extras = self.best.as_ref().and_then(|best| best.extras.as_deref());
+        let tags = extras.and_then(|extras| extras.tags.as_ref());
+        tags.map_or(Vec::new(), |tags| tags.hashes.to_vec())
     }
 }
 

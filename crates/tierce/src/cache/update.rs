@@ -254,6 +254,7 @@ fn decider(plan: Plan) -> TierKind {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn life(&self, options: &SetOptions) -> Result<Life> {
         options.check()?;
+        self.check_tag_hashes(self.plan.load(), &options.tags)?;
         if options.keeps_nothing() {
             return Err(Error::new(
                 ErrorKind::Config,

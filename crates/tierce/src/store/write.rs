@@ -229,8 +229,8 @@ impl Store {
             let is_fresh = !record.is_stale(now);
             match self.lookup(hash, key) {
                 Ok(Some(found))
-                    if !is_replaced(found.made_at, record.replaces)
-                        && !(is_fresh && found.is_stale(now)) =>
+                    if !(is_replaced(found.made_at, record.replaces)
+                        || is_fresh && found.is_stale(now)) =>
                 {
                     return StoreFill::Adopted(found);
                 }
