@@ -1,4 +1,4 @@
-//! What makes a copy in L1 void: stamps, eras and the clear epoch.
+//! What makes a copy in L1 void: stamps, eras, the clear epoch and changes of tags.
 //!
 //! The rule, for every reader and changer (ARCHITECTURE.md, "Stamps"):
 //!
