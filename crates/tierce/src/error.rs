@@ -37,7 +37,7 @@ pub enum ErrorKind {
     Closed,
     /// A lock or a queue was not free in time.
     Busy,
-    /// A feature is not built in, or the platform lacks it.
+    /// A feature is not built in, or the platform or a tier in force lacks it.
     Unsupported,
     /// A store file was written by another version or for another layout.
     Version,

@@ -67,6 +67,9 @@ mod simulated;
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;
 mod sync;
+// Names of what only the tiers below use.
+#[cfg_attr(not(feature = "shared"), allow(dead_code))]
+mod tag_cells;
 // Where a tier is not built in, nothing can be made of what stands for it.
 #[cfg_attr(not(all(feature = "shared", feature = "redis")), allow(dead_code))]
 mod tier;

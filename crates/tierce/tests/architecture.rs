@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 11] = [
         "key",
         "group_word",
         "shared_stamp",
+        "tag_cells",
         "tiering",
         "sync",
         "prefetch",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::tiering::TierKind;
+use crate::{tag_cells, tiering::TierKind};
 
 /// A value with where it came from and how old it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub struct Loaded<V> {
     pub(super) ttl: Option<Duration>,
     pub(super) weight: Option<usize>,
     pub(super) validator: Option<Bytes>,
+    pub(super) tags: Option<Vec<u32>>,
 }
 
 /// What was loaded.
@@ -78,7 +79,7 @@ impl<V> Loaded<V> {
     }
 
     fn of(content: Content<V>) -> Self {
-        Self { content, ttl: None, weight: None, validator: None }
+        Self { content, ttl: None, weight: None, validator: None, tags: None }
     }
 
     /// Sets how long the value is fresh, or how long it is remembered that there is none; zero
@@ -102,6 +103,17 @@ impl<V> Loaded<V> {
     #[must_use]
     pub fn validator(mut self, validator: impl Into<Bytes>) -> Self {
         self.validator = Some(validator.into());
+        self
+    }
+
+    /// Sets tags: names by which the value may be removed or made stale together with others
+    /// ([`Cache::remove_tag`](crate::Cache::remove_tag),
+    /// [`Cache::expire_tag`](crate::Cache::expire_tag)). At most 128. They add to
+    /// those of the call ([`LoadOptions::tags`](crate::LoadOptions::tags)). Default: those that the
+    /// value had where it is [`not_modified`](Self::not_modified), else none.
+    #[must_use]
+    pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tag_cells::hashes(tags));
         self
     }
 }

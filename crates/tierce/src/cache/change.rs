@@ -9,7 +9,9 @@
 //! key's mark before it goes to L3; whoever finds it stale when it comes to L2 (or, without L2, to
 //! L1) drops the copies there instead of writing its own. The next read brings up what L3 kept.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use super::{
     Event, Freshness, Inner, MAX_KEY_BYTES, Near,
@@ -17,6 +19,7 @@ use super::{
     lower::REPLAYS_PER_CHANGE,
     plan::Plan,
     read::{Draft, Marks},
+    tags,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -26,7 +29,8 @@ use crate::{
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
     sync::SharedGuard,
-    tier::{Changed, Record},
+    tag_cells,
+    tier::{Changed, Extras, Record},
     tiering::TierKind,
 };
 
@@ -34,6 +38,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct SetOptions {
     freshness: Freshness,
+    pub(super) tags: Vec<u32>,
 }
 
 impl SetOptions {
@@ -65,7 +70,13 @@ impl SetOptions {
 
     /// What is wrong with these options.
     pub(super) fn check(&self) -> Result<()> {
-        self.freshness.check()
+        self.freshness.check()?;
+        tags::check(&self.tags)
+    }
+
+    /// What few values have.
+    pub(super) fn extras(&self) -> Option<Arc<Extras>> {
+        tags::extras(Bytes::new(), self.tags.clone())
     }
 
     /// True where nothing is to be kept.
@@ -90,6 +101,15 @@ impl SetOptions {
         self.freshness = freshness;
         self
     }
+
+    /// Sets tags: names by which the value may be removed or made stale together with others
+    /// ([`Cache::remove_tag`](crate::Cache::remove_tag),
+    /// [`Cache::expire_tag`](crate::Cache::expire_tag)). At most 128. Replaces those set so far. Default: none.
+    #[must_use]
+    pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tag_cells::hashes(tags);
+        self
+    }
 }
 
 thread_local! {
@@ -111,12 +131,13 @@ impl Drop for Changing<'_> {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn set(&self, key: &[u8], value: V, options: &SetOptions) -> Result<()> {
         check_key(key)?;
-        options.freshness.check()?;
+        options.check()?;
         if options.freshness.keeps_nothing() {
             return self.delete(key);
         }
         let life = options.freshness.over(&self.rules).life(&self.jitter);
-        let mut draft = Draft::new(Some(value), life, Some(Duration::ZERO));
+        let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
+        let mut draft = Draft { extras: options.extras(), ..draft };
         loop {
             let encoded_for = self.plan.load();
             if draft.record.is_none() && needs_bytes(encoded_for) {
@@ -127,6 +148,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !plan.open {
                 return Err(closed());
             }
+            self.check_tags(plan, draft.tags())?;
             // The codec is the caller's code and ran before the lock. A tier that entered
             // meanwhile needs bytes: once more.
             if draft.record.is_none() && needs_bytes(plan) {
@@ -212,7 +234,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         } else {
             let now = self.clock.coarse();
             let mark = self.stamps.mark(self.memory.hash(key));
-            let is_void = |near: &Near<V>| !self.is_current(plan, near.filed) || !near.expire(now);
+            let is_void = |near: &Near<V>| !self.is_live(plan, near) || !near.expire(now);
             self.memory.remove_if_after(key, || self.stamps.raise(mark), is_void);
         }
         self.overtake(key);
@@ -241,8 +263,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Ok(())
     }
 
-    fn put(&self, plan: Plan, key: &[u8], draft: Draft<V>) {
+    fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>) {
         let marks = self.marks(plan, key);
+        draft.bear(&marks);
         let mut made = None;
         if let Some(record) = &draft.record {
             self.count_bytes_in(plan, record);

@@ -11,6 +11,7 @@ use super::{
     load::{Call, Landing},
     plan::Plan,
     read::{Draft, Found, Marks},
+    tags,
 };
 use crate::{
     Bytes,
@@ -19,7 +20,8 @@ use crate::{
     load::{Lead, LoadContext, LoadReason},
     metrics::{CacheCounter, nanoseconds},
     simulated::{self, Fault},
-    tier::{Extras, Fill, Record, Turn, Turns},
+    tag_cells::{self, Verdict},
+    tier::{Fill, Record, Turn, Turns},
     tiering::TierKind,
 };
 
@@ -271,15 +273,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         loaded: Loaded<V>,
     ) -> Result<Drafted<V>> {
         let cost = simulated::since(began.at);
-        let Loaded { content, ttl, weight, validator } = loaded;
+        let Loaded { content, ttl, weight, validator, tags: named } = loaded;
+        let has_tags = named.is_some();
+        let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
+        self.check_tag_hashes(self.plan.load(), &tags)?;
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
             Content::NotModified => {
                 let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
+                if !has_tags {
+                    tags = tag_cells::joined(&tags, &call.known_tags());
+                }
                 (Some(value.clone()), validator.unwrap_or(known))
             }
         };
+        tags::check(&tags)?;
         let life = self.life_of_loaded(call, value.is_some(), ttl);
         let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
@@ -289,7 +298,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
         let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
-        let extras = (!validator.is_empty()).then(|| Extras { validator }.into());
+        let extras = tags::extras(validator, tags);
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
         Ok(Drafted::Draft(draft))
     }
@@ -432,6 +441,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut draft: Draft<V>,
         marks: &Marks,
     ) -> Result<Option<V>> {
+        draft.bear(marks);
+        // L3 would keep it without its tags; it may have left the tiering since.
+        let is_void = |tags| plan.has(TierKind::Redis) || self.judge(tags) != Verdict::Current;
+        if draft.tags().is_some_and(is_void) {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            return Ok(draft.value);
+        }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
             if !self.file(plan, key, draft, marks) {
@@ -488,6 +504,13 @@ impl<V: Clone> Call<'_, V> {
         let best = self.best.as_ref()?;
         let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
         Some((best.value.as_ref()?, validator.unwrap_or_default()))
+    }
+
+    /// The tags of that value.
+    fn known_tags(&self) -> Vec<u32> {
+        let extras = self.best.as_ref().and_then(|best| best.extras.as_deref());
+        let tags = extras.and_then(|extras| extras.tags.as_ref());
+        tags.map_or(Vec::new(), |tags| tags.hashes.to_vec())
     }
 }
 

@@ -23,12 +23,13 @@ use super::{
     freshness::Rules,
     plan::Plan,
     read::{Found, Glance, Judge, is_young},
+    tags,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
-    simulated,
+    simulated, tag_cells,
     tiering::TierKind,
 };
 
@@ -39,6 +40,7 @@ pub struct LoadOptions {
     pub(super) max_age: Option<Duration>,
     pub(super) wait: Option<Duration>,
     pub(super) check: Option<Arc<WaitCheck>>,
+    pub(super) tags: Vec<u32>,
 }
 
 pub(super) type WaitCheck = dyn Fn() -> Result<()> + Send + Sync;
@@ -85,6 +87,16 @@ impl LoadOptions {
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
+        self
+    }
+
+    /// Sets tags: names by which a loaded value may be removed or made stale together with others
+    /// ([`Cache::remove_tag`](crate::Cache::remove_tag),
+    /// [`Cache::expire_tag`](crate::Cache::expire_tag)). At most 128. The loader may name
+    /// others ([`Loaded::tags`]). Replaces those set so far. Default: none.
+    #[must_use]
+    pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tag_cells::hashes(tags);
         self
     }
 
@@ -390,9 +402,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn begin_call(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Result<()> {
         check_key(key)?;
         call.options.freshness.check()?;
+        tags::check(&call.options.tags)?;
         if !plan.open {
             return Err(closed());
         }
+        self.check_tag_hashes(plan, &call.options.tags)?;
         self.listen(plan);
         Ok(())
     }
@@ -408,8 +422,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             call.consider(found);
         }
-        let is_current = |began| self.is_current(self.plan.load(), began);
-        Ok(match self.flights.enter(key, marks.filed(), is_current)? {
+        Ok(match self.flights.enter(key, marks.began(), |began| self.may_join(began))? {
             Entered::Lead(lead) => Way::Lead(lead),
             Entered::Join(joined) => Way::Join(joined),
         })

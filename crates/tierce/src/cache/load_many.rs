@@ -18,6 +18,7 @@ use super::{
     many::{FoundMany, Sought},
     plan::Plan,
     read::{Found, Marks, is_young},
+    tags,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -55,7 +56,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Vec<Result<Answer<Option<V>>>> {
         let mut answers: Answers<V> = Vec::new();
         answers.resize_with(keys.len(), || None);
-        if let Err(error) = options.freshness.check() {
+        let plan = self.plan.load();
+        let checked = options.freshness.check().and_then(|()| tags::check(&options.tags));
+        if let Err(error) = checked.and_then(|()| self.check_tag_hashes(plan, &options.tags)) {
             return keys.iter().map(|_| Err(error.clone())).collect();
         }
         // Each key once: a second flight of it would wait for the first, which is ours.
@@ -109,8 +112,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         for Sought { index: at, marks, best } in sought {
             let index = wanted[at];
             let call = Call::new(&self.rules, options, best);
-            let is_current = |began| self.is_current(self.plan.load(), began);
-            match self.flights.enter(keys[index], marks.filed(), is_current) {
+            match self.flights.enter(keys[index], marks.began(), |began| self.may_join(began)) {
                 Ok(Entered::Lead(lead)) => led.push((index, call, lead)),
                 Ok(Entered::Join(joined)) => awaited.push(Awaited { index, call, joined }),
                 Err(error) => answers[index] = Some(Err(error)),

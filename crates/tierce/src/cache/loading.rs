@@ -226,9 +226,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return;
         }
         let marks = self.marks(plan, key);
-        let Ok(Entered::Lead(lead)) = self.flights.enter(key, marks.filed(), is_current) else {
-            return;
-        };
+        let entered = self.flights.enter(key, marks.began(), |began| self.may_join(began));
+        let Ok(Entered::Lead(lead)) = entered else { return };
         let mut call = Call::new(&self.rules, leads.options, Some(found.clone()));
         // Another process or host may have done it.
         call.max_age = Some(age.saturating_sub(Duration::from_millis(1)));

@@ -130,7 +130,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let now = self.clock.coarse();
         let (mut values, mut hits) = (0, 0);
         self.memory.get_many_with(keys, |index, near| {
-            if self.is_current(plan, near.filed) {
+            if self.is_live(plan, near) {
                 let found = near.found(now);
                 if !may_serve(&found) {
                     others[index] = Some(found);

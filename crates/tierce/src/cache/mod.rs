@@ -13,6 +13,7 @@
 //! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
+//! | `tags.rs` | what is changed by its tags |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
@@ -41,7 +42,7 @@ use crate::{
     clock::Clock,
     codec::Codec,
     error::{Error, ErrorKind, Result},
-    invalidation::StampTable,
+    invalidation::{OwnTags, StampTable},
     load::{Crew, Failures, Flights, LoadContext},
     memory::MemoryCache,
     metrics::Metrics,
@@ -75,6 +76,7 @@ mod read_options;
 mod remote;
 mod report;
 mod retier;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -146,6 +148,7 @@ struct Inner<V> {
     /// change of tiering.
     changes: SharedLock,
     stamps: StampTable,
+    tags: OwnTags,
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,
@@ -245,7 +248,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`set`](Self::set), with options.
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range,
+    /// [`ErrorKind::Unsupported`] for tags while L3 is in the tiering.
     pub fn set_with(&self, key: impl AsRef<[u8]>, value: V, options: &SetOptions) -> Result<()> {
         self.inner.set(key.as_ref(), value, options)
     }
@@ -316,7 +320,9 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// from.
     ///
     /// # Errors
-    /// As [`get_or_load`](Self::get_or_load).
+    /// As [`get_or_load`](Self::get_or_load); [`ErrorKind::Config`] for options out of their range or
+    /// more than 128 tags, [`ErrorKind::Unsupported`] for tags, also the loader's, while L3 is in the
+    /// tiering.
     pub fn get_or_load_with<K, L, E, F>(
         &self,
         key: K,

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::read::{Draft, Found};
-use crate::{clock::Millis, invalidation::Filed, memory::Ttl, tier::Extras, tiering::TierKind};
+use crate::{
+    clock::Millis, invalidation::Filed, memory::Ttl, tag_cells::Tags, tier::Extras,
+    tiering::TierKind,
+};
 
 /// What L1 holds under a key.
 pub(super) struct Near<V> {
@@ -50,6 +53,12 @@ impl<V> Near<V> {
 
     fn fresh_until(&self) -> Millis {
         Millis(self.fresh_until.load(Ordering::Relaxed))
+    }
+
+    /// What may remove it or make it stale beside its key.
+    #[inline]
+    pub(super) fn tags(&self) -> Option<&Tags> {
+        self.extras.as_deref()?.tags.as_ref()
     }
 
     /// True unless its time to live is over, which `is_past` is asked.

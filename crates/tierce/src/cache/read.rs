@@ -21,11 +21,12 @@ use crate::{
     clock::Millis,
     codec::Format,
     error::{ErrorKind, Result},
-    invalidation::{Filed, LocalMark},
+    invalidation::{Began, Filed, LocalMark},
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
+    tag_cells::{Known, Tags, Verdict},
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
@@ -44,6 +45,8 @@ pub(super) struct Marks {
     told: Option<bool>,
     /// When they were taken, by the clock of L1.
     taken_at: Millis,
+    /// Which changes of tags were known.
+    known: Known,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -275,7 +278,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Glance::Nothing;
         }
         let seen = self.memory.get_with(key, |near| {
-            if !self.is_current(plan, near.filed) {
+            if !self.is_live(plan, near) {
                 return Glance::Nothing;
             }
             match &near.value {
@@ -294,8 +297,42 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return None;
         }
         let now = self.clock.coarse();
-        let found = |near: &Near<V>| self.is_current(plan, near.filed).then(|| near.found(now));
+        let found = |near: &Near<V>| self.is_live(plan, near).then(|| near.found(now));
         self.memory.get_with(key, found).flatten()
+    }
+
+    /// True while an entry of L1 may be served, fresh or stale. One that a change of its tags made
+    /// stale is so from the first look on.
+    #[inline]
+    pub(super) fn is_live(&self, plan: Plan, near: &Near<V>) -> bool {
+        self.is_current(plan, near.filed) && near.tags().is_none_or(|tags| self.spares(near, tags))
+    }
+
+    #[inline(never)]
+    fn spares(&self, near: &Near<V>, tags: &Tags) -> bool {
+        match self.judge(tags) {
+            Verdict::Current => true,
+            Verdict::Expired => near.expire(self.clock.coarse()),
+            Verdict::Removed => false,
+        }
+    }
+
+    /// What has become of something with these tags.
+    pub(super) fn judge(&self, tags: &Tags) -> Verdict {
+        if tags.known.place == 0 {
+            return self.tags.judge(tags);
+        }
+        // Of a store that this process never opened it has nothing.
+        self.lowers.shared.opened().map_or(Verdict::Removed, |shared| shared.judge(tags))
+    }
+
+    /// True if who begins now may join a load that began then.
+    pub(super) fn may_join(&self, began: Began) -> bool {
+        let is_unraised = match began.known.place {
+            0 => self.tags.known() == began.known,
+            _ => self.lowers.shared.opened().is_some_and(|it| it.is_unraised(began.known)),
+        };
+        is_unraised && self.is_current(self.plan.load(), began.filed)
     }
 
     /// True while what was filed under this mark may be served.
@@ -326,6 +363,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let taken_at = self.clock.coarse();
         let local = self.stamps.mark(self.memory.hash(key));
         let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
+        let known = shared.map_or_else(|| self.tags.known(), |mark| mark.known());
         let (filed, told) = match shared.map(|mark| mark.stamp()) {
             Some(stamp) => (Filed::Shared(stamp), None),
             None => {
@@ -336,7 +374,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, told, taken_at, remote: None }
+        Marks { local, filed, shared, told, taken_at, known, remote: None }
     }
 
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
@@ -489,9 +527,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().open;
             open && !void
-                && current.is_none_or(|near| {
-                    !self.is_current(plan, near.filed) || near.gives_way(now, over)
-                })
+                && current.is_none_or(|near| !self.is_live(plan, near) || near.gives_way(now, over))
         });
         inserted == Inserted::Stored
     }
@@ -550,6 +586,27 @@ impl<V> Draft<V> {
     }
 }
 
+impl<V> Draft<V> {
+    /// Has it bear what was known of changes of tags when its value was looked for.
+    pub(super) fn bear(&mut self, marks: &Marks) {
+        if let Some(extras) = &mut self.extras
+            && extras.tags.is_some()
+        {
+            if let Some(tags) = &mut Arc::make_mut(extras).tags {
+                tags.known = marks.known;
+            }
+            if let Some(record) = &mut self.record {
+                record.extras = Some(Arc::clone(extras));
+            }
+        }
+    }
+
+    /// By which of them it may be removed or made stale.
+    pub(super) fn tags(&self) -> Option<&Tags> {
+        self.extras.as_deref()?.tags.as_ref()
+    }
+}
+
 impl<V: Clone> Draft<V> {
     /// What a tier that has this was found to have.
     fn found(&self, tier: TierKind) -> Found<V> {
@@ -573,6 +630,11 @@ impl Marks {
 
     pub(super) fn filed(&self) -> Filed {
         self.filed
+    }
+
+    /// The begin of a load.
+    pub(super) fn began(&self) -> Began {
+        Began { filed: self.filed, known: self.known }
     }
 
     /// The mark of an entry of L1 that no store judges.

@@ -34,6 +34,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // Before the plan: a store that other processes share must have lost what this process
         // changed alone before anybody here reads it. It is memory: 64 Ki removals take 0.1 s.
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
+        self.hand_tags_over();
         // From now on all processes of the host must know what L3 does not.
         if let Some(shared) = self.lowers.shared.opened() {
             self.lowers.redis.hand_notes_to(shared);
@@ -94,6 +95,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let _exclusive = self.changes.write();
         let plan = self.plan.load();
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
+        self.hand_tags_over();
         self.lowers.redis.hand_notes_to(shared);
         // Other processes have their say from now on.
         self.plan.store(Plan { era: plan.era.wrapping_add(1), ..plan });

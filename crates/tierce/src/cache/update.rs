@@ -13,7 +13,9 @@
 //! Then the change goes on upwards as any other. What the tier that decides does not answer is an
 //! error here, not a miss: nobody else could say what the key has.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use super::{
     Cache, Event, Inner, SetOptions,
@@ -21,13 +23,15 @@ use super::{
     freshness::Life,
     plan::Plan,
     read::{Draft, Found, Marks},
+    tags,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
     memory::Inserted,
     shared_stamp::SharedStamp,
-    tier::Written,
+    tag_cells::Verdict,
+    tier::{Extras, Written},
     tiering::TierKind,
 };
 
@@ -43,6 +47,8 @@ const TRIES: u32 = 1_000;
 pub struct Version {
     /// Of its key, as L1 hashes it.
     hash: u64,
+    /// Whether it is gone may also be said by its tags.
+    extras: Option<Arc<Extras>>,
     basis: Basis,
 }
 
@@ -134,7 +140,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         options: &SetOptions,
     ) -> Result<bool> {
         let life = self.inner.life(options)?;
-        self.inner.set_on(key.as_ref(), version, value, life)
+        self.inner.set_on(key.as_ref(), version, value, life, options.extras())
     }
 
     /// Sets `key` as [`set_with`](Self::set_with) does if it has no value, or a stale one. Returns
@@ -149,9 +155,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         options: &SetOptions,
     ) -> Result<bool> {
         let life = self.inner.life(options)?;
-        let changed = self.inner.update(key.as_ref(), |present, _| {
-            Ok(present.is_none().then(|| (value.clone(), life)))
-        });
+        let changed = self.inner.update(
+            key.as_ref(),
+            |present, _| Ok(present.is_none().then(|| (value.clone(), life))),
+            options,
+        );
         changed.map(|changed| changed.is_some())
     }
 
@@ -172,11 +180,15 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ) -> Result<Option<V>> {
         let life = self.inner.life(options)?;
         let rules = options.over(&self.inner.rules);
-        self.inner.update(key.as_ref(), |present, fresh_left| {
-            let keeps = present.is_some() && !options.sets_ttl();
-            let life = if keeps { rules.lasting(fresh_left) } else { life };
-            Ok(change(present).map(|value| (value, life)))
-        })
+        self.inner.update(
+            key.as_ref(),
+            |present, fresh_left| {
+                let keeps = present.is_some() && !options.sets_ttl();
+                let life = if keeps { rules.lasting(fresh_left) } else { life };
+                Ok(change(present).map(|value| (value, life)))
+            },
+            options,
+        )
     }
 }
 
@@ -201,19 +213,24 @@ impl<V: Countable + Clone + Send + Sync + 'static> Cache<V> {
     pub fn increment(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64> {
         let life = self.inner.life(&SetOptions::new())?;
         let mut sum = 0;
-        self.inner.update(key.as_ref(), |present, fresh_left| {
-            let (before, life) = match present {
-                None => (0, life),
-                Some(value) => {
-                    let before = value.to_number().ok_or_else(|| no_number("the value is none"))?;
-                    (before, self.inner.rules.lasting(fresh_left))
-                }
-            };
-            sum = before
-                .checked_add(delta)
-                .ok_or_else(|| no_number(&format!("{before} + {delta} is beyond 64 bits")))?;
-            Ok(Some((V::from_number(sum), life)))
-        })?;
+        self.inner.update(
+            key.as_ref(),
+            |present, fresh_left| {
+                let (before, life) = match present {
+                    None => (0, life),
+                    Some(value) => {
+                        let before =
+                            value.to_number().ok_or_else(|| no_number("the value is none"))?;
+                        (before, self.inner.rules.lasting(fresh_left))
+                    }
+                };
+                sum = before
+                    .checked_add(delta)
+                    .ok_or_else(|| no_number(&format!("{before} + {delta} is beyond 64 bits")))?;
+                Ok(Some((V::from_number(sum), life)))
+            },
+            &SetOptions::new(),
+        )?;
         Ok(sum)
     }
 }
@@ -237,6 +254,7 @@ fn decider(plan: Plan) -> TierKind {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn life(&self, options: &SetOptions) -> Result<Life> {
         options.check()?;
+        self.check_tag_hashes(self.plan.load(), &options.tags)?;
         if options.keeps_nothing() {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -267,11 +285,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             TierKind::Memory => {
                 let found = self.look_near(plan, key).filter(Found::is_fresh);
                 let fresh_left = found.as_ref().and_then(|found| found.fresh_left);
+                let extras = found.as_ref().and_then(|found| found.extras.clone());
                 let value = found.and_then(|found| found.value);
                 return Ok(Sight {
                     value,
                     fresh_left,
-                    version: self.version(key, Basis::Near(marks)),
+                    version: self.version(key, Basis::Near(marks), extras),
                 });
             }
             TierKind::Shared => {
@@ -293,16 +312,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
             _ => Basis::Shared(marks),
         };
-        let version = self.version(key, basis);
         let draft = record.and_then(|record| self.decode(kind, record));
         let draft = draft.filter(|draft| draft.life.stale_for().is_none());
+        let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
+        let version = self.version(key, basis, extras);
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
         let value = draft.and_then(|draft| draft.value);
         Ok(Sight { value, fresh_left, version })
     }
 
-    fn version(&self, key: &[u8], basis: Basis) -> Version {
-        Version { hash: self.memory.hash(key), basis }
+    fn version(&self, key: &[u8], basis: Basis, extras: Option<Arc<Extras>>) -> Version {
+        Version { hash: self.memory.hash(key), extras, basis }
     }
 
     /// Sets the key to what `change` makes of its value and of how long that will be fresh.
@@ -310,11 +330,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         key: &[u8],
         mut change: impl FnMut(Option<V>, Option<Duration>) -> Result<Option<(V, Life)>>,
+        options: &SetOptions,
     ) -> Result<Option<V>> {
         for _ in 0..TRIES {
             let Sight { value, fresh_left, version } = self.sight(key)?;
+            // What is there keeps its tags unless others are named.
+            let kept = || version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+            let extras =
+                options.extras().or_else(|| tags::extras(Bytes::new(), kept()?.hashes.to_vec()));
             let Some((value, life)) = change(value, fresh_left)? else { return Ok(None) };
-            match self.set_on(key, &version, value.clone(), life) {
+            match self.set_on(key, &version, value.clone(), life, extras) {
                 Ok(true) => return Ok(Some(value)),
                 Ok(false) => {}
                 // The lock of a part of the store was not free in time.
@@ -329,12 +354,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Sets a key if it is decided about where its version is from, and has there what it had then.
-    fn set_on(&self, key: &[u8], version: &Version, value: V, life: Life) -> Result<bool> {
+    fn set_on(
+        &self,
+        key: &[u8],
+        version: &Version,
+        value: V,
+        life: Life,
+        extras: Option<Arc<Extras>>,
+    ) -> Result<bool> {
         check_key(key)?;
         if version.hash != self.memory.hash(key) {
             return Ok(false);
         }
-        let mut draft = Draft::new(Some(value), life, Some(Duration::ZERO));
+        let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
+        let mut draft = Draft { extras, ..draft };
         loop {
             let encoded_for = self.plan.load();
             if draft.record.is_none() && needs_bytes(encoded_for) {
@@ -345,8 +378,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !plan.open {
                 return Err(closed());
             }
+            self.check_tags(plan, draft.tags())?;
             if draft.record.is_none() && needs_bytes(plan) {
                 continue;
+            }
+            let tags = version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+            if tags.is_some_and(|tags| self.judge(tags) != Verdict::Current) {
+                return Ok(false);
             }
             self.listen(plan);
             let is_set = match (&version.basis, decider(plan)) {
@@ -377,6 +415,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<bool> {
         // As any change: marks first.
         let marks = self.marks(plan, key);
+        draft.bear(&marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.
         if !self.may_ask_remote(plan, key) {
@@ -413,9 +452,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         plan: Plan,
         key: &[u8],
-        draft: Draft<V>,
+        mut draft: Draft<V>,
         marks: &Marks,
     ) -> Result<bool> {
+        draft.bear(marks);
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
             return Err(silent(TierKind::Shared));
         };
@@ -429,7 +469,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Ok(true)
     }
 
-    fn set_on_near(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> bool {
+    fn set_on_near(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, marks: &Marks) -> bool {
+        draft.bear(marks);
         // The tiers below are out of the tiering, and are told when they are back.
         self.doubt_remote(key);
         match self.lowers.shared.opened() {

@@ -1,6 +1,6 @@
 //! The mark that an L1 entry carries.
 
-use crate::{group_word::GroupWord, shared_stamp::SharedStamp};
+use crate::{group_word::GroupWord, shared_stamp::SharedStamp, tag_cells::Known};
 
 /// By whose word an L1 entry is current.
 ///
@@ -20,4 +20,12 @@ pub(crate) enum Filed {
     /// while the tiering has no shared store and other hosts are followed: in the store nobody
     /// may be told of them then.
     Shared(SharedStamp),
+}
+
+/// What was known when a load began: nobody who comes after a change of its key, or of any tag,
+/// may join it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Began {
+    pub(crate) filed: Filed,
+    pub(crate) known: Known,
 }

@@ -1,4 +1,4 @@
-//! What makes a copy in L1 void: stamps, eras and the clear epoch.
+//! What makes a copy in L1 void: stamps, eras, the clear epoch and changes of tags.
 //!
 //! The rule, for every reader and changer (ARCHITECTURE.md, "Stamps"):
 //!
@@ -12,8 +12,10 @@ mod filed;
 mod stamps;
 #[cfg(feature = "redis")]
 mod stream;
+mod tags;
 
-pub(crate) use filed::Filed;
+pub(crate) use filed::{Began, Filed};
 pub(crate) use stamps::{LocalMark, StampTable};
 #[cfg(feature = "redis")]
 pub(crate) use stream::{Change, OwnStream, Stream};
+pub(crate) use tags::OwnTags;

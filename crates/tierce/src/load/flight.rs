@@ -55,7 +55,7 @@ use crossbeam_utils::CachePadded;
 use super::context::CancelToken;
 use crate::{
     error::{Error, ErrorKind, Result},
-    invalidation::Filed,
+    invalidation::Began,
     simulated::{self, Fault},
     sync::{self, Condvar, Mutex},
 };
@@ -86,7 +86,7 @@ struct Flight<V> {
     /// The process ([`sync::generation`]) in which it began. In a child forked meanwhile nobody
     /// would land it.
     generation: u32,
-    began: Filed,
+    began: Began,
     began_at: Instant,
     /// The thread that runs its loader, by [`me`]; 0 while none does. Compared by threads with
     /// themselves only.
@@ -185,8 +185,8 @@ impl<V: Clone> Flights<V> {
     pub(crate) fn enter(
         &self,
         key: &[u8],
-        began: Filed,
-        is_current: impl FnOnce(Filed) -> bool,
+        began: Began,
+        is_current: impl FnOnce(Began) -> bool,
     ) -> Result<Entered<V>> {
         simulated::point();
         let generation = sync::generation();

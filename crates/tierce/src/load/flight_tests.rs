@@ -4,9 +4,14 @@ use std::{
 };
 
 use super::*;
-use crate::{group_word::GroupWord, load::testing::PATIENCE};
+use crate::{
+    group_word::GroupWord, invalidation::Filed, load::testing::PATIENCE, tag_cells::Known,
+};
 
-const BEGAN: Filed = Filed::Private { era: 0, word: GroupWord::NONE };
+const BEGAN: Began = Began {
+    filed: Filed::Private { era: 0, word: GroupWord::NONE },
+    known: Known { place: 0, raises: 0 },
+};
 
 fn lead(flights: &Flights<u32>, key: &[u8]) -> Lead<u32> {
     match flights.enter(key, BEGAN, |_| true) {

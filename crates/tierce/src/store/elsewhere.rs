@@ -164,6 +164,22 @@ impl Store {
         match self.0 {}
     }
 
+    pub(crate) fn adopt_tags_of(&self, _old: &Self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn tag_raises(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn tag_cells(&self) -> crate::tag_cells::TagCells<'_> {
+        match self.0 {}
+    }
+
+    pub(crate) fn raise_tag_cell(&self, _: usize, _: usize, _: crate::tag_cells::TagChange) {
+        match self.0 {}
+    }
+
     pub(crate) fn adopt_doubts_of(&self, _old: &Self) {
         match self.0 {}
     }

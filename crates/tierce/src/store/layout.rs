@@ -17,6 +17,9 @@
 //! +---------------------------------------+
 //! | stamps, u32 each                      |
 //! +---------------------------------------+
+//! | cells of tags, u64 each: removals,    |
+//! |        then expirations               |
+//! +---------------------------------------+
 //! | index: sets of 16 slots of 8 bytes,   |
 //! |        then ghosts, 16 bytes a set    |
 //! +---------------------------------------+   data
@@ -104,6 +107,14 @@ const MAX_SEGMENTS: u64 = 4096;
 const MIN_SEGMENTS: u64 = 16;
 /// Fewest stamps: 256 KiB make chance invalidation of a neighbour rare in small stores.
 const MIN_STAMPS: u64 = 64 << 10;
+/// Cells of tags: 64 KiB, of which the smallest store has room.
+const TAG_CELLS: u32 = 4 << 10;
+/// The same of a large store, where more entries would suffer from tags that share a cell: 1 MiB.
+const LARGE_TAG_CELLS: u32 = 64 << 10;
+/// From this size on a store is a large one.
+const LARGE_BYTES: u64 = 64 << 20;
+/// Bytes of a cell: a word for removals, one for expirations.
+const TAG_CELL_BYTES: u64 = 16;
 /// Most stamps: 16 MiB.
 const MAX_STAMPS: u64 = 4 << 20;
 /// Entries that justify one more shard; the bound is divided over shards, so few entries must
@@ -129,6 +140,7 @@ pub(super) struct Geometry {
     pub(super) segments: u32,
     pub(super) sets: u64,
     pub(super) stamps: u32,
+    pub(super) tag_cells: u32,
     pub(super) shards: u32,
     pub(super) classes: u32,
     pub(super) max_entries: u64,
@@ -140,6 +152,7 @@ pub(super) struct Geometry {
 /// Where regions begin, and how the bits of a hash or a position are shifted to a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Places {
+    tags_at: u64,
     index_at: u64,
     ghosts_at: u64,
     data_at: u64,
@@ -153,8 +166,10 @@ struct Places {
 impl Places {
     fn of(geometry: &Geometry) -> Self {
         let stamps_at = geometry.stamps_at();
-        let index_at = stamps_at + align_up(u64::from(geometry.stamps) * 4);
+        let tags_at = stamps_at + align_up(u64::from(geometry.stamps) * 4);
+        let index_at = tags_at + align_up(u64::from(geometry.tag_cells) * TAG_CELL_BYTES);
         Self {
+            tags_at,
             index_at,
             ghosts_at: index_at + geometry.sets * SET_BYTES,
             data_at: index_at + align_up(geometry.sets * SET_AND_GHOSTS_BYTES),
@@ -180,6 +195,7 @@ impl Geometry {
         let max_entries = max_entries.clamp(1, max_bytes / 128);
         let sets = (max_entries * 2).div_ceil(SET_SLOTS as u64).next_power_of_two().max(2);
         let stamps = (sets * 2).next_power_of_two().clamp(MIN_STAMPS, MAX_STAMPS);
+        let tag_cells = if max_bytes < LARGE_BYTES { TAG_CELLS } else { LARGE_TAG_CELLS };
         let room = max_bytes / 8 * 7;
         let segment_bytes = segment_bytes.map_or_else(
             || {
@@ -194,6 +210,7 @@ impl Geometry {
             segments: 0,
             sets,
             stamps: stamps as u32,
+            tag_cells,
             shards: 1,
             classes: 1,
             max_entries,
@@ -201,8 +218,11 @@ impl Geometry {
             places: Places::default(),
         };
         let table = align_up(max_bytes / segment_bytes * 64);
-        let fixed =
-            SEGMENT_TABLE_AT + table + align_up(stamps * 4) + align_up(sets * SET_AND_GHOSTS_BYTES);
+        let fixed = SEGMENT_TABLE_AT
+            + table
+            + align_up(stamps * 4)
+            + align_up(u64::from(tag_cells) * TAG_CELL_BYTES)
+            + align_up(sets * SET_AND_GHOSTS_BYTES);
         let segments = max_bytes.saturating_sub(fixed) / segment_bytes;
         if !(8..1 << 24).contains(&segments) {
             return Err(Error::new(
@@ -236,6 +256,10 @@ impl Geometry {
 
     pub(super) fn stamps_at(&self) -> u64 {
         SEGMENT_TABLE_AT + align_up(u64::from(self.segments) * 64)
+    }
+
+    pub(super) fn tags_at(&self) -> u64 {
+        self.places.tags_at
     }
 
     #[inline]
@@ -330,6 +354,7 @@ impl Geometry {
             && (2..1 << 40).contains(&self.sets)
             && self.stamps.is_power_of_two()
             && (MIN_STAMPS..=MAX_STAMPS).contains(&u64::from(self.stamps))
+            && matches!(self.tag_cells, TAG_CELLS | LARGE_TAG_CELLS)
             && self.shards.is_power_of_two()
             && self.shards <= MAX_SHARDS
             && u64::from(self.shards) <= self.sets
@@ -405,6 +430,7 @@ impl Header {
         put(120, &self.schema.to_ne_bytes());
         put(128, &geometry.max_entries.to_ne_bytes());
         put(136, &geometry.max_value_bytes.to_ne_bytes());
+        put(144, &geometry.tag_cells.to_ne_bytes());
         let sum = xxh3_128(&page[..HEADER_BYTES - 16]);
         page[HEADER_BYTES - 16..].copy_from_slice(&sum.to_ne_bytes());
         page
@@ -438,6 +464,7 @@ impl Header {
             shards: u32_at(36),
             sets: u64_at(40),
             stamps: u32_at(48),
+            tag_cells: u32_at(144),
             classes: u32_at(52),
             max_entries: u64_at(128),
             max_value_bytes: u64_at(136),

@@ -27,7 +27,7 @@
 //! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: most that is unsafe |
 //! | `sum` | checksums |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
-//! | `stamps` | stamps, epochs, entry counts |
+//! | `stamps`, `tag_table` | stamps, epochs, entry counts; changes of tags |
 //! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
 //! | `read`, `write`, `expire`, `extents` | get; put, fill, delete; expire; large values |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
@@ -80,6 +80,7 @@ mod statistics;
 mod stream;
 mod sum;
 mod supersede;
+mod tag_table;
 mod tags;
 #[cfg(test)]
 mod tests;

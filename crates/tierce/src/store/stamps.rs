@@ -27,7 +27,10 @@ shared_struct! {
         superseded: AtomicU32,
         reserved_1: [AtomicU32; 14],
         coherence_epoch: AtomicU32,
-        reserved_2: [AtomicU32; 31],
+        reserved_2: [AtomicU32; 15],
+        /// Counts changes of tags.
+        tag_raises: AtomicU64,
+        reserved_3: [AtomicU64; 7],
     }
 }
 

@@ -127,9 +127,11 @@ impl Store {
     pub(crate) fn supersede_by(&self, new: &Self) {
         new.adopt_doubts_of(self);
         new.adopt_stream_of(self);
+        new.adopt_tags_of(self);
         self.supersede();
         // Again, for those that came before the mark.
         new.adopt_doubts_of(self);
+        new.adopt_tags_of(self);
     }
 
     /// Fills in the live records of a store that this one takes the place of.

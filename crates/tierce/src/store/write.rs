@@ -231,8 +231,8 @@ impl Store {
             match self.lookup(hash, key) {
                 Ok(Some(_)) if simulated::is_planted(Fault::FillOverwritesLive) => {}
                 Ok(Some(found))
-                    if !is_fresh
-                        || !found.is_stale(now) && !is_replaced(found.made_at, record.replaces) =>
+                    if !(is_replaced(found.made_at, record.replaces)
+                        || is_fresh && found.is_stale(now)) =>
                 {
                     return StoreFill::Adopted(found);
                 }
@@ -252,8 +252,11 @@ impl Store {
                     }
                 },
                 Some(token),
-                Some(if is_fresh { Live::FreshAt(now, record.replaces) } else { Live::Any })
-                    .filter(|_| !simulated::is_planted(Fault::FillOverwritesLive)),
+                Some(match record.replaces {
+                    Millis(0) if !is_fresh => Live::Any,
+                    replaces => Live::FreshAt(now, replaces),
+                })
+                .filter(|_| !simulated::is_planted(Fault::FillOverwritesLive)),
             );
             match stored {
                 Ok(()) => return StoreFill::Stored,

@@ -1,11 +1,17 @@
-//! What few records have beside their value: the validator of a conditional refresh.
+//! What few records have beside their value: tags, and the validator of a conditional refresh.
 //!
 //! ```text
-//! head of a record of L2:   validator bytes u16 | 0 u48 | validator | zeros to a multiple of 8
+//! head of a record of L2:   validator bytes u16 | number of tags u16 | 0 u32
+//!                           changes of tags that are known u64      only with tags
+//!                           hashes of tags u32 each | validator | zeros to a multiple of 8
 //! ```
 //! Numbers are in the byte order of the host.
 
 use bytes::Bytes;
+
+use crate::tag_cells::Tags;
+#[cfg(feature = "shared")]
+use crate::tag_cells::{Known, MAX_TAGS};
 
 /// The longest validator. A longer one is not kept: the next refresh is not conditional.
 const MAX_VALIDATOR_BYTES: usize = 1024;
@@ -16,15 +22,20 @@ pub(crate) struct Extras {
     /// What the loader wants to see again when the value is to be refreshed: an `ETag`, a version.
     /// Empty for none.
     pub validator: Bytes,
+    /// By which of them it may be removed or made stale.
+    pub tags: Option<Tags>,
+}
+
+impl Extras {
+    /// `None` where there is nothing.
+    pub(crate) fn new(validator: Bytes, tags: Option<Tags>) -> Option<Self> {
+        let tags = tags.filter(|tags| !tags.hashes.is_empty());
+        (!validator.is_empty() || tags.is_some()).then_some(Self { validator, tags })
+    }
 }
 
 #[cfg(any(feature = "shared", feature = "redis"))]
 impl Extras {
-    /// `None` where there is nothing.
-    pub(super) fn of(validator: Bytes) -> Option<Self> {
-        (!validator.is_empty()).then_some(Self { validator })
-    }
-
     /// The validator as it is kept.
     pub(super) fn kept_validator(&self) -> Bytes {
         if self.validator.len() > MAX_VALIDATOR_BYTES {
@@ -39,20 +50,78 @@ impl Extras {
     /// The head of a record of L2.
     pub(super) fn to_head(&self) -> Vec<u8> {
         let validator = self.kept_validator();
-        if validator.is_empty() {
+        let hashes = self.tags.as_ref().map_or(&[][..], |tags| &tags.hashes[..]);
+        if validator.is_empty() && hashes.is_empty() {
             return Vec::new();
         }
         let mut head = vec![0; 8];
         head[..2].copy_from_slice(&(validator.len() as u16).to_ne_bytes());
+        head[2..4].copy_from_slice(&(hashes.len() as u16).to_ne_bytes());
+        if let Some(tags) = &self.tags {
+            head.extend_from_slice(&tags.known.raises.to_ne_bytes());
+            tags.hashes.iter().for_each(|hash| head.extend_from_slice(&hash.to_ne_bytes()));
+        }
         head.extend_from_slice(&validator);
         head.resize(head.len().next_multiple_of(8), 0);
         head
     }
 
-    /// What a head says; `None` where it says nothing, or nothing that can be read.
-    pub(super) fn from_head(head: &[u8]) -> Option<Self> {
-        let bytes = usize::from(u16::from_ne_bytes(head.get(..2)?.try_into().ok()?));
-        let validator = Bytes::copy_from_slice(head.get(8..8 + bytes)?);
-        Self::of(validator)
+    /// What a head says in the numbering of this place, `None` where it says nothing.
+    ///
+    /// # Errors
+    /// For a head that cannot be read: nobody knows the tags of its record.
+    pub(super) fn from_head(head: &[u8], place: u32) -> Result<Option<Self>, Unreadable> {
+        fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Result<&'a [u8], Unreadable> {
+            let (taken, after) = rest.split_at_checked(bytes).ok_or(Unreadable)?;
+            *rest = after;
+            Ok(taken)
+        }
+        let mut rest = head;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let counts = take(&mut rest, 8)?;
+        let validator_bytes = usize::from(u16::from_ne_bytes([counts[0], counts[1]]));
+        let count = usize::from(u16::from_ne_bytes([counts[2], counts[3]]));
+        if count > MAX_TAGS {
+            return Err(Unreadable);
+        }
+        let tags = if count > 0 {
+            let raises = take(&mut rest, 8)?.try_into().map_err(|_| Unreadable)?;
+            let raises = u64::from_ne_bytes(raises);
+            let hashes = take(&mut rest, count * 4)?.as_chunks().0;
+            let hashes = hashes.iter().map(|hash| u32::from_ne_bytes(*hash)).collect();
+            Some(Tags { hashes, known: Known { place, raises } })
+        } else {
+            None
+        };
+        Ok(Self::new(Bytes::copy_from_slice(take(&mut rest, validator_bytes)?), tags))
+    }
+}
+
+/// A head that says nothing that can be read.
+#[cfg(feature = "shared")]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+#[cfg(all(test, feature = "shared"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_says_what_it_was_made_of_and_a_part_of_it_says_nothing() {
+        let most =
+            Tags { hashes: (0..MAX_TAGS as u32).collect(), known: Known { place: 3, raises: 9 } };
+        let one = Tags { hashes: [7].into(), ..most.clone() };
+        for tags in [None, Some(one), Some(most)] {
+            for validator in [Bytes::new(), Bytes::from_static(b"\"etag\""), vec![1; 1024].into()] {
+                let Some(extras) = Extras::new(validator, tags.clone()) else { continue };
+                let head = extras.to_head();
+                assert!(head.len() % 8 == 0 && head.len() <= 255 * 8);
+                assert_eq!(Extras::from_head(&head, 3), Ok(Some(extras)));
+                assert_eq!(Extras::from_head(&head[..head.len() - 8], 3), Err(Unreadable));
+            }
+        }
+        assert_eq!(Extras::from_head(&[], 3), Ok(None));
     }
 }

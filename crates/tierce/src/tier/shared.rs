@@ -17,6 +17,7 @@ use crate::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
     },
+    tag_cells::{Known, TagChange, Tags, Verdict},
     tiering::TierKind,
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct SharedMark {
     number: Option<u32>,
     /// The clear epoch as L1 keeps it.
     clear_epoch: u32,
+    tag_raises: u64,
 }
 
 impl SharedMark {
@@ -55,6 +57,12 @@ impl SharedMark {
     pub(crate) fn stamp(&self) -> SharedStamp {
         let StoreToken { stamp_index: index, stamp, group_word, .. } = self.token;
         SharedStamp { index, stamp, clear_epoch: self.clear_epoch, word: GroupWord(group_word) }
+    }
+
+    /// Up to which change of tags is known what is found.
+    pub(crate) fn known(&self) -> Known {
+        // None is the place of no store.
+        Known { place: self.number.map_or(u32::MAX, place), raises: self.tag_raises }
     }
 
     /// True where the mark says something of this store.
@@ -88,7 +96,8 @@ impl SharedTier {
             let hash = view.store().hash(key);
             let token = view.store().judged_token(hash, key);
             let clear_epoch = view.shifted(token.clear_epoch);
-            SharedMark { hash, token, number: Some(view.number()), clear_epoch }
+            let (number, tag_raises) = (Some(view.number()), view.store().tag_raises());
+            SharedMark { hash, token, number, clear_epoch, tag_raises }
         });
         if is_void {
             // No entry filed under a clear epoch that is over is ever current.
@@ -115,6 +124,29 @@ impl SharedTier {
         self.store.view().is_current(filed)
     }
 
+    /// What has become of something with these tags.
+    pub(crate) fn judge(&self, tags: &Tags) -> Verdict {
+        verdict(&self.store.view(), tags)
+    }
+
+    /// True unless a tag was changed since.
+    pub(crate) fn is_unraised(&self, known: Known) -> bool {
+        let view = self.store.view();
+        known == Known { place: place(view.number()), raises: view.store().tag_raises() }
+    }
+
+    /// Changes all that bears one of these tags. Never fails.
+    pub(crate) fn raise_tags(&self, hashes: &[u32], change: TagChange) {
+        self.store.change(|view| {
+            hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
+        });
+    }
+
+    /// Changes all tags of a cell in a table of `of` cells.
+    pub(crate) fn raise_tag_cell(&self, cell: usize, of: usize, change: TagChange) {
+        self.store.change(|view| view.store().raise_tag_cell(cell, of, change));
+    }
+
     /// Looks the key up, under a mark taken before.
     pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
         simulated::point();
@@ -123,10 +155,34 @@ impl SharedTier {
             return Ok(None);
         }
         let found = view.store().get(mark.hash, key).map_err(|e| e.in_tier(TierKind::Shared))?;
-        match found {
-            Some(record) => self.record(record).map(Some),
-            None => Ok(None),
+        let Some(found) = found else { return Ok(None) };
+        let mut record = self.record(&view, found)?;
+        match verdict_on(&view, &record) {
+            Verdict::Current => Ok(Some(record)),
+            Verdict::Removed => Ok(None),
+            Verdict::Expired => {
+                let Some(ttl) = record.ttl.filter(|_| !record.stale.is_zero()) else {
+                    return Ok(None);
+                };
+                if record.stale < ttl {
+                    // It has been stale for no time. For the next reader it will have been: the
+                    // windows count from here on. Where this is not taken they count from there.
+                    record.stale = ttl;
+                    let head = head_of(&record);
+                    let new = NewRecord {
+                        replaces: self.made(&record),
+                        ..self.new_record(&record, &head)
+                    };
+                    view.store().fill(mark.hash, key, new, mark.token);
+                }
+                Ok(Some(record))
+            }
         }
+    }
+
+    /// When a record was made that was just read; for who replaces it.
+    fn made(&self, record: &Record) -> Millis {
+        self.clock.boot().before(record.age.unwrap_or_default())
     }
 
     /// Keeps a record fetched from below or loaded, unless the key changed since the mark. It takes
@@ -148,7 +204,19 @@ impl SharedTier {
         let new = NewRecord { replaces, ..self.new_record(record, &head) };
         Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
-            StoreFill::Adopted(record) => Fill::Adopted(self.record(record)?),
+            StoreFill::Adopted(record) => {
+                let theirs = self.record(&view, record)?;
+                if verdict_on(&view, &theirs) == Verdict::Current {
+                    return Ok(Fill::Adopted(theirs));
+                }
+                // It only takes the place of others.
+                let new = NewRecord { replaces: self.made(&theirs), ..new };
+                match view.store().fill(mark.hash, key, new, mark.token) {
+                    StoreFill::Stored => Fill::Stored,
+                    StoreFill::Refused => Fill::Refused,
+                    StoreFill::Adopted(_) | StoreFill::Dropped(_) => Fill::Dropped,
+                }
+            }
             StoreFill::Refused => Fill::Refused,
             StoreFill::Dropped(_) => Fill::Dropped,
         })
@@ -325,7 +393,11 @@ impl SharedTier {
         }
     }
 
-    fn record(&self, found: StoreRecord) -> Result<Record> {
+    fn record(&self, view: &View, found: StoreRecord) -> Result<Record> {
+        let extras = Extras::from_head(found.head(), place(view.number())).map_err(|_| {
+            Error::new(ErrorKind::Codec, "the head of a record says nothing that can be read")
+                .in_tier(TierKind::Shared)
+        })?;
         let format = Format::from_u8(found.format).ok_or_else(|| {
             Error::new(
                 ErrorKind::Codec,
@@ -341,10 +413,28 @@ impl SharedTier {
         Ok(Record {
             stale: found.stale(),
             age,
-            extras: Extras::from_head(found.head()).map(Arc::new),
+            extras: extras.map(Arc::new),
             ..Record::new(found.value, format, ttl)
         })
     }
+}
+
+/// The place of the numbering of a store.
+fn place(number: u32) -> u32 {
+    number.wrapping_add(1)
+}
+
+/// What has become of something with these tags, by the store that numbered them.
+fn verdict(view: &View, tags: &Tags) -> Verdict {
+    if tags.known.place != place(view.number()) {
+        return Verdict::Removed;
+    }
+    view.store().tag_cells().judge(&tags.hashes, tags.known.raises)
+}
+
+fn verdict_on(view: &View, record: &Record) -> Verdict {
+    let tags = record.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+    tags.map_or(Verdict::Current, |tags| verdict(view, tags))
 }
 
 fn head_of(record: &Record) -> Vec<u8> {

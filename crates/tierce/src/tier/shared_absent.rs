@@ -4,7 +4,13 @@
 use std::{marker::PhantomData, time::Duration};
 
 use super::{Fill, Record, Tier, Usage};
-use crate::{clock::Clock, error::Result, metrics::EvictionStats, shared_stamp::SharedStamp};
+use crate::{
+    clock::Clock,
+    error::Result,
+    metrics::EvictionStats,
+    shared_stamp::SharedStamp,
+    tag_cells::{Known, TagChange, Tags, Verdict},
+};
 
 /// Options of a tier that is not built in.
 #[derive(Clone, Debug)]
@@ -60,6 +66,10 @@ pub(crate) struct Changed {
 }
 
 impl SharedMark {
+    pub(crate) fn known(&self) -> Known {
+        match *self {}
+    }
+
     pub(crate) fn stamp(&self) -> SharedStamp {
         match *self {}
     }
@@ -83,6 +93,22 @@ impl SharedTier {
     }
 
     pub(crate) fn is_current(&self, _: SharedStamp) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn judge(&self, _: &Tags) -> Verdict {
+        match *self {}
+    }
+
+    pub(crate) fn is_unraised(&self, _: Known) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn raise_tags(&self, _: &[u32], _: TagChange) {
+        match *self {}
+    }
+
+    pub(crate) fn raise_tag_cell(&self, _: usize, _: usize, _: TagChange) {
         match *self {}
     }
 

@@ -10,6 +10,7 @@ mod loads;
 mod overtaken;
 mod races;
 mod retiering;
+mod tags;
 mod tasks;
 mod verbs;
 

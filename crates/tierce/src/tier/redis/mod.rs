@@ -523,7 +523,7 @@ fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
     Record {
         stale,
         age: life.zip(ttl).map(|(life, left)| life.saturating_sub(left)),
-        extras: Extras::of(aside.validator).map(Arc::new),
+        extras: Extras::new(aside.validator, None).map(Arc::new),
         change,
         ..Record::new(value, format, ttl)
     }
