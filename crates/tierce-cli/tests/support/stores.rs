@@ -31,7 +31,7 @@ pub(crate) enum Work {
 
 /// Options for a store of 4 MiB below `folder`.
 pub(crate) fn options(folder: &Path, medium: Medium) -> StoreOptions {
-    StoreOptions::new(folder.join("store")).max_bytes(4 << 20).max_entries(10_000).medium(medium)
+    StoreOptions::new(folder.join("store")).max_bytes(5 << 20).max_entries(10_000).medium(medium)
 }
 
 /// Options for about the smallest store that has several shards.
