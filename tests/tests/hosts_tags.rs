@@ -394,6 +394,7 @@ fn a_host_that_starts_later_serves_nothing_that_was_removed_while_it_was_down() 
         }
         let cache = process(&folder, &redis, Tiering::L1L2L3, |options| options);
         wait_until("a subscription", || subscriptions(&cache) == 1);
+        wait_until("what was missed", || get(&cache, &removed[0]).is_none());
         let mut warm = 0;
         for key in &keys {
             let found = cache.get_entry(key);

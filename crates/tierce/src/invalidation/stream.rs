@@ -10,7 +10,7 @@
 //!   live term  the term in which L3 tells us of all changes; not the term: nobody is told
 //!   told until all changes made before were told, boot-time milliseconds
 //!   tag era, tag number   up to which change of tags in L3 all are known here, and dealt with
-//!   tag seen   the highest number that the subscriber was told
+//!   tag seen   the highest number of which the host heard
 //!   known      of each group of keys: the stamp in L3 up to which changes are known here
 //!   own        a table of the latest changes that this host made, by hash of the key
 //!   groups     of each group of keys: an epoch, and whether its copies are suspended
@@ -263,9 +263,11 @@ impl<'a> Stream<'a> {
         (era != 0 && tag_word(known, known.raises) == word).then_some(known)
     }
 
-    /// The subscriber is told of changes of tags until then, and is about to deal with them.
+    /// L3 has changes of tags until then, which this host made, or is about to deal with.
     pub(crate) fn tags_heard(&self, known: KnownBelow) {
-        self.head[TAG_SEEN].store(tag_word(known, known.raises), Ordering::Release);
+        if self.tags_by(TAG_SEEN).is_none_or(|seen| seen.raises < known.raises) {
+            self.head[TAG_SEEN].store(tag_word(known, known.raises), Ordering::Release);
+        }
     }
 
     /// All changes of tags until then are known here, and dealt with.
@@ -280,6 +282,7 @@ impl<'a> Stream<'a> {
     pub(crate) fn tags_made(&self, before: KnownBelow, after: u64) {
         simulated::point();
         if self.head[TAG_ERA].load(Ordering::Acquire) == before.era {
+            self.tags_heard(KnownBelow { raises: after, ..before });
             // Where others are between, they have to be told first.
             _ = self.head[TAG_NUMBER].compare_exchange(
                 tag_word(before, before.raises),
@@ -564,5 +567,30 @@ mod tests {
         assert!(!stream.is_own(b"a", Some(older.number())));
         stream.end_change(b"a", newer);
         assert!(stream.is_own(b"a", Some(newer.number())));
+    }
+
+    #[test]
+    fn changes_of_tags_are_known_that_were_told_or_that_this_host_made_next() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let at = |raises| KnownBelow { era: 7, raises };
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (None, None));
+        stream.tags_made(at(1), 2);
+        assert_eq!(stream.tags_known(), None, "nobody was told of others");
+        stream.tags_told(Some(at(2)));
+        stream.tags_made(at(2), 4);
+        assert_eq!(stream.tags_known(), Some(at(4)));
+        stream.tags_made(at(5), 6);
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (Some(at(4)), Some(at(6))));
+        stream.tags_told(Some(at(5)));
+        stream.tags_heard(at(5));
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (Some(at(5)), Some(at(6))));
+        // Of another numbering.
+        stream.tags_told(Some(KnownBelow { era: 8, raises: 1 }));
+        stream.tags_made(at(6), 7);
+        let now = Some(KnownBelow { era: 8, raises: 1 });
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (now, now));
+        stream.tags_told(None);
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (None, None));
     }
 }
