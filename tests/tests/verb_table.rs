@@ -12,27 +12,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io,
-    path::Path,
-    thread,
+    io, thread,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
-use tierce::{
-    Builder, Bytes, Cache, Freshness, LoadOptions, MemoryOptions, ReadOptions, RedisOptions,
-    StoreOptions, TierKind, Tiering,
-};
+use tierce::{Bytes, Cache, Freshness, LoadOptions, MemoryOptions, ReadOptions, TierKind, Tiering};
 use tierce_tests::{
-    redis::Redis,
-    store_folder,
     waiting::{wait_until, wait_within},
+    world::{CLOCK_TICK, World},
 };
-
-const RELAXED: Duration = Duration::from_secs(10);
-/// By so much the clocks of two tiers may differ, and more.
-const CLOCK_TICK: Duration = Duration::from_millis(20);
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a look at a key that allows stale values finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,61 +44,6 @@ fn seen(cache: &Cache) -> Seen {
         other => panic!("{other:?} was never set"),
     };
     if answer.is_stale { Stale(value) } else { Fresh(value) }
-}
-
-/// Two hosts with a Redis between them.
-struct World {
-    redis: Redis,
-    /// Whether hosts are told of each other's changes: then copies from before the first word of the
-    /// server may be void at any moment.
-    is_told: bool,
-    here: TempDir,
-    elsewhere: TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { is_told: false, ..Self::of_hosts() }
-    }
-
-    fn of_hosts() -> Self {
-        let (here, elsewhere) = (store_folder(), store_folder());
-        Self { redis: Redis::start(), is_told: true, here, elsewhere }
-    }
-
-    fn builder(&self, folder: &Path, tiering: Tiering) -> Builder {
-        let options = RedisOptions::new()
-            .unix_path(self.redis.socket())
-            .connect_timeout(RELAXED)
-            .read_timeout(RELAXED)
-            .write_timeout(RELAXED)
-            .coherence(self.is_told);
-        Cache::builder()
-            .tiering(tiering)
-            .freshness(Freshness::new().ttl(HOUR).stale_if_error(HOUR))
-            .memory(MemoryOptions::new().max_entries(1_000))
-            .shared(StoreOptions::new(folder.join("store")).max_bytes(16 << 20))
-            .redis(options)
-    }
-
-    /// A process of this host.
-    fn process(&self, tiering: Tiering) -> Cache {
-        self.builder(self.here.path(), tiering).build().unwrap()
-    }
-
-    /// A process of another host.
-    fn other_host(&self, tiering: Tiering) -> Cache {
-        self.builder(self.elsewhere.path(), tiering).build().unwrap()
-    }
-
-    /// Those who look into one tier of this cache alone.
-    fn tiers_alone(&self, tiering: Tiering) -> Vec<(TierKind, Cache)> {
-        [(TierKind::Shared, Tiering::L2), (TierKind::Redis, Tiering::L3)]
-            .into_iter()
-            .filter(|(tier, _)| tiering.has(*tier))
-            .map(|(tier, alone)| (tier, self.process(alone)))
-            .collect()
-    }
 }
 
 type Verb = (&'static str, fn(&Cache), Seen);
@@ -290,7 +223,7 @@ fn watch_the_end(tiering: Tiering) {
     let (ttl, window) = (Duration::from_millis(500), Duration::from_secs(5));
     let world = World::new();
     let life = Freshness::new().ttl(ttl).stale_if_error(window);
-    let cache = world.builder(world.here.path(), tiering).freshness(life).build().unwrap();
+    let cache = world.builder(tiering).freshness(life).build().unwrap();
     let mut caches: Vec<Cache> =
         world.tiers_alone(tiering).into_iter().map(|(_, alone)| alone).collect();
     // Connected before.
@@ -317,7 +250,7 @@ fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
     for tiering in [Tiering::L1L2, Tiering::L1L3, Tiering::L1L2L3] {
         let world = World::new();
         let cache = world
-            .builder(world.here.path(), tiering)
+            .builder(tiering)
             .memory(MemoryOptions::new().max_entries(1).shards(1))
             .build()
             .unwrap();

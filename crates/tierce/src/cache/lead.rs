@@ -39,6 +39,12 @@ pub(super) enum Led<V> {
     Stale(Found<V>),
 }
 
+impl<V> Led<V> {
+    fn found(&self) -> Option<&Found<V>> {
+        if let Self::Found(found) = self { Some(found) } else { None }
+    }
+}
+
 /// What came of the look at the tiers before the loader.
 pub(super) enum Approached<'t, V> {
     /// An answer after all.
@@ -125,6 +131,34 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead.land(landing);
     }
 
+    /// As [`lead_here`](Self::lead_here), unless L3 has a stale value with which the caller may
+    /// leave: then the flight comes back, and nothing was loaded. `hit` is told of what a tier had
+    /// after all, once the flight has landed.
+    pub(super) fn lead_here_or_leave(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+        hit: impl FnOnce(Plan, &Found<V>),
+    ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
+        let plan = self.plan.load();
+        let turns = self.turns(plan, key, call);
+        let approached = self.approach(plan, key, call, turns.as_ref());
+        if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {
+            return Err(lead);
+        }
+        let panicking = OnPanic(|| self.count_miss(key));
+        let led = approached.and_then(|to| self.lead_on(plan, key, call, &lead, to, load));
+        std::mem::forget(panicking);
+        let found = led.as_ref().ok().and_then(Led::found).cloned();
+        let answer = self.land(key, call, lead, led);
+        if let Some(found) = found {
+            hit(plan, &found);
+        }
+        Ok(answer)
+    }
+
     /// Waits for its turn on this host, looks once more, then in L3, then loads.
     fn lead(
         &self,
@@ -135,7 +169,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
         let turns = self.turns(plan, key, call);
-        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+        let approached = self.approach(plan, key, call, turns.as_ref())?;
+        self.lead_on(plan, key, call, lead, approached, load)
+    }
+
+    /// Loads, unless that is not needed any more.
+    fn lead_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        approached: Approached<'_, V>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        let (marks, _turn) = match approached {
             Approached::Led(led) => return Ok(led),
             Approached::Ready(marks, turn) => (marks, turn),
         };

@@ -265,6 +265,14 @@ impl<'a, V: Clone> Call<'a, V> {
         self.best.as_ref().filter(|found| self.tolerates(found, window))
     }
 
+    /// True where the caller may be answered before a load ends: if that runs on another thread.
+    pub(super) fn may_leave(&self) -> bool {
+        let rules = &self.rules;
+        rules.hard_timeout.is_some()
+            || rules.soft_timeout.is_some() && self.best.is_some()
+            || self.while_revalidated().is_some()
+    }
+
     /// The stale value that serves where a load takes too long.
     fn if_slow(&self) -> Option<&Found<V>> {
         self.best.as_ref().filter(|found| self.tolerates(found, self.rules.stale_window()))
@@ -436,12 +444,33 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Step<V>> {
+        if origin == Origin::Joined
+            && let Some(found) = self.look_before_leaving(key, call)
+        {
+            self.count_hit(key, &found);
+            return Ok(Step::Answer(found.into_answer()));
+        }
         let patience = match self.begin_wait(key, call, joined, origin) {
             Ok(patience) => patience,
             Err(answer) => return Ok(Step::Answer(answer)),
         };
         let outcome = joined.wait(patience.span, call.options.check.as_deref());
         self.end_wait(key, call, joined, origin, patience, outcome)
+    }
+
+    /// Looks in L3 for a value that may serve while another thread loads, where none is known yet.
+    /// Returns one that answers the call.
+    pub(super) fn look_before_leaving(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+    ) -> Option<Found<V>> {
+        let plan = self.plan.load();
+        if call.best.is_some() || !call.rules.may_leave() || !plan.has(TierKind::Redis) {
+            return None;
+        }
+        let mut marks = self.marks(plan, key);
+        self.look_in_remote(plan, key, call, &mut marks)
     }
 
     /// How long a call waits for a load that another one leads.
