@@ -148,7 +148,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !plan.open {
                 return Err(closed());
             }
-            self.check_tags(plan, draft.tags())?;
             // The codec is the caller's code and ran before the lock. A tier that entered
             // meanwhile needs bytes: once more.
             if draft.record.is_none() && needs_bytes(plan) {
@@ -264,7 +263,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>) {
-        let marks = self.marks(plan, key);
+        let mut marks = self.marks(plan, key);
+        if draft.tags().is_some() {
+            marks.below = self.tags_of_set(plan);
+        }
         draft.bear(&marks);
         let mut made = None;
         if let Some(record) = &draft.record {

@@ -270,6 +270,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // The loader has a histogram of its own.
             self.read_ended(call.began);
         }
+        if found.as_ref().is_none_or(|found| !call.accepts(found)) {
+            self.mark_tags(plan, marks);
+        }
         let found = found?;
         if call.accepts(&found) {
             return Some(found);
@@ -324,7 +327,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { content, ttl, weight, validator, tags: named } = loaded;
         let has_tags = named.is_some();
         let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
-        self.check_tag_hashes(self.plan.load(), &tags)?;
+        if !tags.is_empty() {
+            self.tags.be_used();
+        }
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
@@ -490,8 +495,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &Marks,
     ) -> Result<Option<V>> {
         draft.bear(marks);
-        // L3 would keep it without its tags; it may have left the tiering since.
-        let is_void = |tags| plan.has(TierKind::Redis) || self.judge(tags) != Verdict::Current;
+        let is_void = |tags| self.judge(tags) != Verdict::Current;
         if draft.tags().is_some_and(is_void) {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(draft.value);
@@ -511,6 +515,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Err(error);
             }
         };
+        let trusts_tags = self.trusts_tags(plan);
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
@@ -521,11 +526,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.end_change(plan, key, change);
                 return Ok(draft.value);
             }
-            Some(Fill::Adopted(theirs)) => {
+            Some(Fill::Adopted(theirs)) if self.is_taken(&theirs, trusts_tags) => {
                 if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
                     draft = Draft { over: draft.over, ..theirs };
+                    draft.bear(marks);
                 }
             }
+            Some(Fill::Adopted(_)) => {}
             Some(Fill::Stored | Fill::Dropped) | None => {}
         }
         let kept = self.keep_above_remote(plan, key, draft, marks);

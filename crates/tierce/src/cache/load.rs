@@ -29,7 +29,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
-    simulated, tag_cells,
+    simulated,
+    tag_cells::{self, Verdict},
     tiering::TierKind,
 };
 
@@ -414,7 +415,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.open {
             return Err(closed());
         }
-        self.check_tag_hashes(plan, &call.options.tags)?;
+        if !call.options.tags.is_empty() {
+            self.tags.be_used();
+        }
         self.listen(plan);
         Ok(())
     }
@@ -568,7 +571,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let remote = || {
             let (found, judge) = call.remote.as_ref()?;
-            self.is_unchanged(plan, *judge).then(|| found.clone())
+            let tags = found.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+            let is_spared = tags.is_none_or(|tags| self.judge(tags) != Verdict::Removed);
+            (is_spared && self.is_unchanged(plan, *judge)).then(|| found.clone())
         };
         match found.or_else(remote).filter(|found| call.tolerates(found, window)) {
             Some(found) => {

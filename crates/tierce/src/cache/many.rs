@@ -186,6 +186,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let names: Vec<&[u8]> = asked.iter().map(|it| keys[it.index]).collect();
         let keeps = plan.has(TierKind::Memory) || plan.has(TierKind::Shared);
+        let trusts_tags = self.trusts_tags(plan);
         let found = self
             .lowers
             .redis
@@ -193,7 +194,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .unwrap_or_default();
         let mut found = found.into_iter();
         for it in asked {
-            let found = self.bring_up(plan, keys[it.index], found.next().flatten(), &it.marks);
+            let record = found.next().flatten();
+            let record = record.filter(|record| self.is_taken(record, trusts_tags));
+            let found = self.bring_up(plan, keys[it.index], record, &it.marks);
             self.settle_sought(keys[it.index], it, found, may_serve, answers);
         }
     }

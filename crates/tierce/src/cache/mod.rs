@@ -248,8 +248,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`set`](Self::set), with options.
     ///
     /// # Errors
-    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range,
-    /// [`ErrorKind::Unsupported`] for tags while L3 is in the tiering.
+    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range.
     pub fn set_with(&self, key: impl AsRef<[u8]>, value: V, options: &SetOptions) -> Result<()> {
         self.inner.set(key.as_ref(), value, options)
     }
@@ -321,8 +320,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load); [`ErrorKind::Config`] for options out of their range or
-    /// more than 128 tags, [`ErrorKind::Unsupported`] for tags, also the loader's, while L3 is in the
-    /// tiering.
+    /// more than 128 tags, also the loader's.
     pub fn get_or_load_with<K, L, E, F>(
         &self,
         key: K,
