@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::{
     compare::compare_shares,
     plan::{Action, Phase, Plan, Trigger},
-    split::Share,
 };
 use crate::{
     clock::Millis,
@@ -24,6 +23,7 @@ use crate::{
         measure::{Measure, View},
     },
     metrics::WindowStats,
+    split::Share,
     tiering::Tiering,
 };
 
