@@ -147,7 +147,7 @@ fn a_change_by_another_host_ends_copies_of_what_l3_never_had() {
         let value = Bytes::from(format!("{round}"));
         mine.set(7, value.clone()).unwrap();
         wait_until("the other host to hear of it", || {
-            theirs.get(7).is_none_or(|theirs| theirs != Bytes::from(format!("{}", round - 1)))
+            theirs.get(7).is_none_or(|theirs| theirs != format!("{}", round - 1))
         });
         let loaded = theirs.get_or_load(7, |_| std::io::Result::Ok(value.clone())).unwrap();
         assert_eq!(loaded, value);

@@ -148,6 +148,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.split(split)
     }
 
+    /// True while it is split.
+    pub fn is_split(&self) -> bool {
+        self.inner.plan.load().is_split
+    }
+
     /// What the calls of the new side and those of the old one did in the last `span`; `None` where
     /// the cache was never split. Memory, processor time and whether tiers answer are the cache's.
     ///
