@@ -18,7 +18,7 @@ use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
-    metrics::{CacheCounter, nanoseconds},
+    metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
     tag_cells::{self, Verdict},
     tier::{Fill, Record, Turn, Turns},
@@ -73,7 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Answer<Option<V>>> {
         let panicking = OnPanic(|| self.count_miss(key));
-        let led = self.lead(self.plan.load(), key, call, &lead, load);
+        let led = self.lead(self.plan.load().within(call.reach), key, call, &lead, load);
         std::mem::forget(panicking);
         self.land(key, call, lead, led)
     }
@@ -119,7 +119,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) {
-        let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
+        let plan = self.plan.load().within(call.reach);
+        let landing = match self.lead(plan, key, call, &lead, load) {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 Ok(Landing::Done { value: found.value, made })
@@ -268,7 +269,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let found = self.find_remote(plan, key, marks);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
-            self.read_ended(call.began);
+            self.read_ended(call.reach, call.began);
         }
         if found.as_ref().is_none_or(|found| !call.accepts(found)) {
             self.mark_tags(plan, marks);
@@ -420,6 +421,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Loaded<V>> {
         let took = begin.elapsed();
         self.metrics.load_latency.record(nanoseconds(took));
+        if let Some(arm) = self.metrics.arm(call.reach.side()) {
+            arm.count(ArmCounter::Loads);
+            arm.load_latency.record(nanoseconds(took));
+        }
         let error = loaded.as_ref().err();
         self.tell_load(key, call, took, error);
         match &loaded {
@@ -470,6 +475,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // What is not kept is of no use to others.
             return None;
         }
+        if !plan.reaches(TierKind::Shared) {
+            // Nor is what they do not see.
+            return None;
+        }
         let patience =
             if serves_stale { Duration::ZERO } else { options.wait.unwrap_or(self.load_wait) };
         self.lowers.shared.in_force(plan)?.turns(key, patience)
@@ -502,6 +511,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
+            draft.life = self.life_above(plan, draft.life, marks);
             if !self.file(plan, key, draft, marks) {
                 self.metrics.count(CacheCounter::LoadsNotStored);
             }

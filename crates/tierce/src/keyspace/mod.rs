@@ -22,6 +22,7 @@ use crate::{
     cache::{Answer, Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions, SetOptions},
     error::{Error, ErrorKind, Result},
     metrics::{KeyspaceCounter, KeyspaceMetrics},
+    tiering::Tiering,
 };
 
 /// Labels that one cache counts apart: each is a line in every answer to who collects metrics.
@@ -47,6 +48,7 @@ pub struct Keyspace<V = Bytes, const N: usize = 1> {
     cache: Cache<V>,
     pattern: Arc<Pattern<N>>,
     freshness: Freshness,
+    tiers: Option<Tiering>,
     counters: Arc<KeyspaceMetrics>,
 }
 
@@ -60,7 +62,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
         let pattern = Arc::new(Pattern::parse(pattern)?);
         let counters = counters(self, pattern.text())?;
-        Ok(Keyspace { cache: self.clone(), pattern, freshness: Freshness::new(), counters })
+        let (freshness, tiers) = (Freshness::new(), None);
+        Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, counters })
     }
 }
 
@@ -86,6 +89,29 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         freshness.check()?;
         self.freshness = freshness;
         Ok(self)
+    }
+
+    /// Keeps the values of this keyspace to these tiers, as far as they are in the tiering: L3 for
+    /// chosen patterns only, say, or a pattern that no process is to hold in memory. Default: all.
+    ///
+    /// The bound is one of the calls, not of the keys: a `get` of the same key on the cache itself
+    /// looks in all tiers, and a `set` there puts the value into all of them. Whoever changes the
+    /// key, nobody is served what it had before: a `set` of the keyspace removes the key from the
+    /// other tiers, and what removes a key removes it from all.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache, Tiering};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// let drafts = cache.keyspace::<1>("draft/:id")?.tiers(Tiering::L1L2);
+    /// drafts.set(7, Bytes::from("not for other hosts"))?;
+    /// assert!(drafts.get(7).is_some());
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiering) -> Self {
+        self.tiers = Some(tiers);
+        self
     }
 
     /// Sets the label under which metrics count this keyspace. Default: its pattern.
@@ -114,20 +140,24 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
 
     /// As [`Cache::get`].
     pub fn get(&self, values: impl KeyParts<N>) -> Option<V> {
-        let found = self.cache.get(self.key(values));
-        self.counted(found)
+        match self.tiers {
+            None => self.counted(self.cache.get(self.key(values))),
+            Some(_) => self.get_with(values, &ReadOptions::new()).map(|answer| answer.value),
+        }
     }
 
     /// As [`Cache::get_with`].
     pub fn get_with(&self, values: impl KeyParts<N>, options: &ReadOptions) -> Option<Answer<V>> {
-        let found = self.cache.get_with(self.key(values), options);
+        let options = options.or_tiers(self.tiers);
+        let found = self.cache.get_with(self.key(values), &options);
         self.counted(found)
     }
 
     /// As [`Cache::get_many`].
     pub fn get_many<P: KeyParts<N>>(&self, values: impl IntoIterator<Item = P>) -> Vec<Option<V>> {
         let keys: Vec<Vec<u8>> = values.into_iter().map(|values| self.key(values)).collect();
-        let found = self.cache.get_many(&keys);
+        let options = ReadOptions::new().or_tiers(self.tiers);
+        let found: Vec<Option<V>> = self.cache.values_of(&keys, &options);
         let hits = found.iter().flatten().count();
         self.counters.add(KeyspaceCounter::Hits, hits as u64);
         self.counters.add(KeyspaceCounter::Misses, (found.len() - hits) as u64);
@@ -148,7 +178,8 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// As there.
     pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
         self.counters.count(KeyspaceCounter::Changes);
-        self.cache.set_with(self.key(values), value, &options.clone().or(&self.freshness))
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
+        self.cache.set_with(self.key(values), value, &options)
     }
 
     /// As [`Cache::delete`].
@@ -188,7 +219,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         L: Into<Loaded<V>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let options = options.clone().or(&self.freshness);
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
         let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
             self.counters.count(KeyspaceCounter::Loads);
             load(key)
@@ -211,6 +242,7 @@ impl<V, const N: usize> Clone for Keyspace<V, N> {
             cache: self.cache.clone(),
             pattern: Arc::clone(&self.pattern),
             freshness: self.freshness.clone(),
+            tiers: self.tiers,
             counters: Arc::clone(&self.counters),
         }
     }
@@ -221,6 +253,7 @@ impl<V, const N: usize> std::fmt::Debug for Keyspace<V, N> {
         out.debug_struct("Keyspace")
             .field("pattern", &self.pattern)
             .field("freshness", &self.freshness)
+            .field("tiers", &self.tiers)
             .finish_non_exhaustive()
     }
 }

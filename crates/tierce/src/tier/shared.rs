@@ -303,21 +303,32 @@ impl SharedTier {
             return Ok(None);
         }
         let head = head_of(record);
-        match view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token) {
-            Ok(stamp) => Ok(Some(stamp)),
-            Err(Dropped::Raced) => Ok(None),
-            Err(why) => {
-                let kind = match why {
-                    Dropped::TooLarge => ErrorKind::TooLarge,
-                    Dropped::NoRoom => ErrorKind::Full,
-                    Dropped::Busy => ErrorKind::Busy,
-                    _ => ErrorKind::Io,
-                };
-                let why = why.as_str();
-                Err(Error::new(kind, format!("the store did not take the record: {why}"))
-                    .in_tier(TierKind::Shared))
-            }
+        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token))
+    }
+
+    /// As [`change_if`](Self::change_if), and leaves nothing of the key here.
+    ///
+    /// # Errors
+    /// As [`change_if`](Self::change_if).
+    pub(crate) fn remove_if(&self, mark: SharedMark, key: &[u8]) -> Result<Option<u32>> {
+        let view = self.store.view();
+        if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
+            return Ok(None);
         }
+        // A record whose time was over when the host began to count.
+        let nothing = NewRecord::new(&[], Format::Absent as u8, Millis(0));
+        taken(view.store().put_if(mark.hash, key, nothing, mark.token))
+    }
+
+    /// Removes the key that was marked and raises its stamp, for who keeps its new value above this
+    /// tier alone. Never fails, bounded by the store's lock wait.
+    pub(crate) fn remove_marked(&self, mark: SharedMark, key: &[u8]) -> Changed {
+        simulated::point();
+        self.store.change(|view| {
+            let stamp = view.store().delete(view.store().hash(key), key);
+            // As in `change`.
+            Changed { stamp, keep: mark.is_of(view) && stamp == mark.token.stamp.wrapping_add(1) }
+        })
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
@@ -481,6 +492,23 @@ fn raise_unsent(view: &View, raise: impl Fn()) {
 
 fn raise_cells(view: &View, cells: &[(usize, usize, TagChange)]) {
     cells.iter().for_each(|(cell, of, change)| view.store().raise_tag_cell(*cell, *of, *change));
+}
+
+/// What came of a change that was to replace what was marked.
+fn taken(put: Result<u32, Dropped>) -> Result<Option<u32>> {
+    let why = match put {
+        Ok(stamp) => return Ok(Some(stamp)),
+        Err(Dropped::Raced) => return Ok(None),
+        Err(why) => why,
+    };
+    let kind = match why {
+        Dropped::TooLarge => ErrorKind::TooLarge,
+        Dropped::NoRoom => ErrorKind::Full,
+        Dropped::Busy => ErrorKind::Busy,
+        _ => ErrorKind::Io,
+    };
+    let message = format!("the store did not take the record: {}", why.as_str());
+    Err(Error::new(kind, message).in_tier(TierKind::Shared))
 }
 
 fn verdict_on(view: &View, record: &Record) -> Verdict {

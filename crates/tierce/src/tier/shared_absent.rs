@@ -159,6 +159,14 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn remove_if(&self, _: SharedMark, _: &[u8]) -> Result<Option<u32>> {
+        match *self {}
+    }
+
+    pub(crate) fn remove_marked(&self, _: SharedMark, _: &[u8]) -> Changed {
+        match *self {}
+    }
+
     pub(crate) fn delete(&self, _: &[u8]) {
         match *self {}
     }
