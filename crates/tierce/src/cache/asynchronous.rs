@@ -160,6 +160,16 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.change_async(key.as_ref(), |cache, key| cache.delete(key)).await
     }
 
+    /// As [`touch`](Self::touch), for a task.
+    ///
+    /// A future that is dropped before it is ready may have touched the key or not.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub async fn touch_async(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
+        self.inner.change_async(key.as_ref(), move |cache, key| cache.touch(key, ttl)).await
+    }
+
     /// As [`get_or_load_with`](Self::get_or_load_with), for a task and with a loader that is one.
     ///
     /// The loader's future is polled within this one. Where this one is dropped, the loader's is
@@ -262,11 +272,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Has a thread change the key, where L3 has a say.
-    async fn change_async(
+    async fn change_async<R: Send + 'static>(
         &self,
         key: &[u8],
-        change: impl FnOnce(&Self, &[u8]) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+        change: impl FnOnce(&Self, &[u8]) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
         if !self.plan.load().has(TierKind::Redis) {
             return change(self, key);
         }

@@ -14,6 +14,7 @@
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
+//! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
@@ -79,6 +80,7 @@ mod retier;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod update;
 
 pub use advice::Advice;

@@ -7,6 +7,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, RedisStatistics, Result, TierKind, simulated,
-    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
+    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Touch, Usage, Written},
 };
 
 /// The simulated server as a tier of one process.
@@ -225,6 +226,13 @@ impl RemoteTier for SimulatedRemote {
         match self.change(Change::Expire { key: key.to_vec() })? {
             Done::Changed(stamp) => Ok(stamp),
             _ => Ok(None),
+        }
+    }
+
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        match self.change(Change::Touch { key: key.to_vec(), fresh })? {
+            Done::Changed(stamp) => Ok(Touch::Done(stamp)),
+            _ => Ok(Touch::Absent),
         }
     }
 

@@ -133,6 +133,19 @@ pub(crate) enum Written {
     Otherwise,
 }
 
+/// What a touch of a key found in L3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// A fresh value, which has another end now; and the stamp that this gave the group of the key,
+    /// where the tier could give it one.
+    Done(Option<u64>),
+    /// The same of word that the value is too large for the tier.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    Oversized(Option<u64>),
+    /// None.
+    Absent,
+}
+
 /// How full a tier is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -196,6 +209,10 @@ pub(crate) trait RemoteTier: Tier {
     /// Makes the key's record stale, or removes it where it has no stale part. Errors and what is
     /// returned as [`delete`](Self::delete).
     fn expire(&self, key: &[u8]) -> Result<Option<u64>>;
+
+    /// Gives the key's record another end if it is a value that is fresh: it will be for so long, or
+    /// for ever. Errors as [`delete`](Self::delete).
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch>;
 
     /// Replaces the key's record. Returns the stamp that the change gave the group of the key,
     /// where the tier could give it one.

@@ -12,6 +12,7 @@ mod races;
 mod retiering;
 mod tags;
 mod tasks;
+mod touch;
 mod verbs;
 
 use std::{io, time::Duration};

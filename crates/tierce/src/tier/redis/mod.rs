@@ -6,6 +6,7 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
+//! | `touch` | another time to live for a record |
 //! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
 //! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
@@ -55,6 +56,7 @@ mod subscriber;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod turns;
 mod wire;
 
@@ -86,7 +88,9 @@ use crate::{
     },
     error::{ErrorKind, Result},
     key, random,
-    tier::{ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
+    tier::{
+        ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Touch, Usage, Written,
+    },
     tiering::TierKind,
 };
 
@@ -429,6 +433,10 @@ impl RemoteTier for RedisTier {
         Ok(stamp_of(&reply))
     }
 
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        self.touch_record(key, fresh)
+    }
+
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
         match self.write_over(key, record, Bytes::new())? {
             Written::Done(stamp) => Ok(stamp),
@@ -512,7 +520,7 @@ fn aside_of(record: &Record) -> Aside {
 
 /// The record that was opened, with what is left of its time.
 fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
-    let Opened { is_expired, format, change, value, aside, .. } = opened;
+    let Opened { is_expired, is_touched, format, change, value, aside, .. } = opened;
     let life = (aside.life_millis != 0).then(|| Duration::from_millis(aside.life_millis));
     let stale = match ttl {
         // All that is left.
@@ -522,7 +530,7 @@ fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
     };
     Record {
         stale,
-        age: life.zip(ttl).map(|(life, left)| life.saturating_sub(left)),
+        age: life.filter(|_| !is_touched).zip(ttl).map(|(life, left)| life.saturating_sub(left)),
         extras: Extras::new(aside.validator, None).map(Arc::new),
         change,
         ..Record::new(value, format, ttl)
