@@ -31,6 +31,7 @@ use std::{
 use super::{
     Answer, Cache, Inner, LoadOptions, Loaded, Origin, ReadOptions, SetOptions, absent,
     change::closed,
+    fleet::FleetLease,
     lead::{Approached, Drafted, Led, OnPanic},
     load::{Call, Landing, Step, Way},
     loader::failed,
@@ -348,9 +349,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Led<V>> {
         let plan = self.plan.load();
         let approach = self.approach_async(plan, key, call).await?;
-        let (marks, _hold) = match approach {
+        let (marks, _hold, _lease) = match approach {
             Approach::Led(led) => return Ok(led),
-            Approach::Ready(marks, hold) => (marks, hold),
+            Approach::Ready(marks, hold, lease) => (marks, hold, lease),
         };
         let began = self.begins();
         let loaded = self.load_async(key, call, lead, &marks, load).await;
@@ -377,11 +378,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         call: &mut Call<'_, V>,
     ) -> Result<Approach<V>> {
-        let takes_turns = plan.has(TierKind::Shared);
+        let takes_turns = plan.has(TierKind::Shared) || self.fleet.is_on(plan);
         if !takes_turns && !plan.has(TierKind::Redis) {
             return Ok(match self.approach(plan, key, call, None)? {
                 Approached::Led(led) => Approach::Led(led),
-                Approached::Ready(marks, _) => Approach::Ready(marks, None),
+                Approached::Ready(marks, _, lease) => Approach::Ready(marks, None, lease),
             });
         }
         let with_turn = if takes_turns {
@@ -460,7 +461,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 /// As [`Approached`], where the turn is held by a thread until the [`Hold`] is dropped.
 enum Approach<V> {
     Led(Led<V>),
-    Ready(Marks, Option<Hold>),
+    Ready(Marks, Option<Hold>, Option<FleetLease>),
 }
 
 /// What a thread approaches a load with, for a task that is to lead it.
@@ -495,13 +496,15 @@ impl<V: Clone + Send + Sync + 'static> Scout<V> {
         match approached {
             Err(error) => _ = tell(Err(error)),
             Ok(Approached::Led(led)) => _ = tell(Ok(Approach::Led(led))),
-            Ok(Approached::Ready(marks, Turn::Mine(_lease))) => {
+            Ok(Approached::Ready(marks, Turn::Mine(_turn), lease)) => {
                 let (hold, held) = hold();
-                if tell(Ok(Approach::Ready(marks, Some(hold)))) {
+                if tell(Ok(Approach::Ready(marks, Some(hold), lease))) {
                     held.wait(patience);
                 }
             }
-            Ok(Approached::Ready(marks, _)) => _ = tell(Ok(Approach::Ready(marks, None))),
+            Ok(Approached::Ready(marks, _, lease)) => {
+                _ = tell(Ok(Approach::Ready(marks, None, lease)));
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
 //! | `touch` | another time to live for a record |
+//! | `lease` | which host loads a key |
 //! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
 //! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
@@ -34,6 +35,7 @@ mod counters;
 mod exchange;
 mod home;
 mod keeper;
+mod lease;
 mod link;
 mod names;
 mod options;
@@ -89,7 +91,8 @@ use crate::{
     error::{ErrorKind, Result},
     key, random,
     tier::{
-        ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Touch, Usage, Written,
+        ChangeListener, Extras, Fill, Found, LeaseStep, Leased, Record, RemoteTier, Tier, Token,
+        Touch, Usage, Written,
     },
     tiering::TierKind,
 };
@@ -450,6 +453,10 @@ impl RemoteTier for RedisTier {
             None => Bytes::from_static(b"-"),
         };
         self.write_over(key, record, expected)
+    }
+
+    fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
+        self.step_lease(key, owner, step)
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {

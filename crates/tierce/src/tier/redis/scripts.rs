@@ -383,11 +383,40 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
     )
 });
 
+/// Whose turn it is to load a key. Keys: lease, data. Arguments: what to do (`take`, `renew`,
+/// `release`), the owner, for how many ms. Returns whether the lease is the owner's (was, when it is
+/// released), and for `take` whether there is data.
+///
+/// A lease that its owner does not renew ends by itself. Nobody but its owner renews or releases it.
+pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local is_mine = redis.pcall('GET', KEYS[1]) == ARGV[2]
+if ARGV[1] == 'take' then
+  if is_mine then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  else
+    local reply = redis.pcall('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[3])
+    if type(reply) == 'table' and reply.err then
+      return reply
+    end
+    is_mine = reply and true or false
+  end
+elseif is_mine and ARGV[1] == 'renew' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif is_mine then
+  redis.call('DEL', KEYS[1])
+end
+return {is_mine and 1 or 0, redis.call('EXISTS', KEYS[2])}
+",
+    )
+});
+
 /// All scripts, to be loaded when a connection is made.
 pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     let (write, begin_reign) =
         if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
-    [&READ, write, &REMOVE, &EXPIRE, &TOUCH, &FILL, &CLEAR]
+    [&READ, write, &REMOVE, &EXPIRE, &TOUCH, &FILL, &CLEAR, &LEASE]
         .into_iter()
         .chain(begin_reign)
         .map(|script| {
