@@ -12,7 +12,7 @@
 mod parts;
 mod pattern;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -189,6 +189,15 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     pub fn delete(&self, values: impl KeyParts<N>) -> Result<()> {
         self.counters.count(KeyspaceCounter::Changes);
         self.cache.delete(self.key(values))
+    }
+
+    /// As [`Cache::touch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn touch(&self, values: impl KeyParts<N>, ttl: Duration) -> Result<bool> {
+        self.counters.count(KeyspaceCounter::Changes);
+        self.cache.touch(self.key(values), ttl)
     }
 
     /// As [`Cache::get_or_load`].
