@@ -760,6 +760,7 @@ class Cache(Generic[_V]):
         self,
         pattern: str,
         *,
+        label: str | None = None,
         ttl: _Span | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,

@@ -9,9 +9,11 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
 
+use tierce::KeyPattern;
+
 use crate::{
     key::{key_bytes, type_name},
-    pattern::{Pattern, append_int},
+    pattern::{self, append_int},
 };
 
 /// The parameters of a function.
@@ -134,7 +136,7 @@ pub(crate) enum KeyRule {
     /// Of the function's name and all arguments.
     All { name: String, parameters: Parameters },
     /// By a pattern that names parameters; the number of each.
-    Pattern { pattern: Pattern, places: Vec<usize>, parameters: Parameters },
+    Pattern { pattern: KeyPattern, places: Vec<usize>, parameters: Parameters },
     /// By a function of the same arguments.
     Function(Py<PyAny>),
 }
@@ -164,7 +166,7 @@ impl KeyRule {
             return Ok(Self::All { name, parameters: Parameters::of(function)? });
         };
         if let Ok(text) = key.cast::<PyString>() {
-            let pattern = Pattern::parse(py, text.to_str()?)?;
+            let pattern = pattern::parse(py, text.to_str()?)?;
             let parameters = Parameters::of(function)?;
             let place = |name: &str| {
                 parameters.position(name).ok_or_else(|| {
@@ -233,10 +235,12 @@ impl KeyRule {
                     && arguments.len() == parameters.named.len()
                     && arguments.len() == parameters.placed
                 {
-                    return pattern.append(out, |number, _| arguments.get_item(places[number]));
+                    let value = |number: usize, _: &str| arguments.get_item(places[number]);
+                    return pattern::append(pattern, out, value);
                 }
                 let bound = parameters.bind(arguments, keywords)?;
-                pattern.append(out, |number, _| Ok(bound.values[places[number]].clone()))
+                let value = |number: usize, _: &str| Ok(bound.values[places[number]].clone());
+                pattern::append(pattern, out, value)
             }
             Self::Function(function) => {
                 let key = function.bind(arguments.py()).call(arguments, keywords)?;

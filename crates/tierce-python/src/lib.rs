@@ -2,7 +2,7 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `cache.rs` | the class: convert, call, convert back |
+//! | `cache/` | the class: convert, call, convert back |
 //! | `held.rs` | how objects live in L1, and when they are let go |
 //! | `words.rs` | what keywords of calls say: how long values are fresh, what a read accepts |
 //! | `load.rs` | `get_or_load`, and how a loader's exception travels |
