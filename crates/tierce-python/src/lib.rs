@@ -13,6 +13,9 @@
 //! | `cached.rs`, `arguments.rs` | functions that remember their results, and the keys of calls |
 //! | `tasks.rs` | what asyncio tasks wait for |
 //! | `keyspace.rs`, `pattern.rs` | keys of one shape |
+//! | `tags.rs` | which objects name tags |
+//! | `version.rs` | what a key had when it was looked at |
+//! | `event.rs` | what listeners are told |
 //! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
@@ -41,6 +44,7 @@ mod clock;
 mod codec;
 mod entry;
 mod error;
+mod event;
 mod held;
 mod json;
 mod key;
@@ -51,7 +55,9 @@ mod loading;
 mod options;
 mod pattern;
 mod report;
+mod tags;
 mod tasks;
+mod version;
 mod weight;
 mod words;
 
@@ -66,10 +72,12 @@ mod _tierce {
         cached::{PyBoundCached, PyCached, PyDecorator},
         clock::PyManualClock,
         entry::PyEntry,
+        event::PyEvent,
         keyspace::PyKeyspace,
         loaded::{PyLoadContext, PyLoaded},
         loading::PyLoading,
         tasks::{PyBell, PyOperation, PyReady},
+        version::PyVersion,
         words::PyXFetch,
     };
 

@@ -423,6 +423,16 @@ fn call_many(
     missing.iter().map(of_key).collect()
 }
 
+/// What a loader raised, where that is why the load failed.
+pub(crate) fn cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
+    match error.cause() {
+        Some(Raised::Exception { exception, .. }) => {
+            Some(PyErr::from_value(exception.get().bind(py).clone()))
+        }
+        _ => None,
+    }
+}
+
 /// The exception of a load that failed.
 pub(crate) fn of_load(py: Python<'_>, error: &Error) -> PyErr {
     if let Some(Signalled(handlers)) = error.cause() {

@@ -13,7 +13,7 @@ use pyo3::{
 };
 use tierce::{Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions};
 
-use crate::{key::type_name, options::duration};
+use crate::{key::type_name, options::duration, tags::tag_bytes};
 
 /// Which keywords a call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(crate) struct Words {
     pub(crate) with_context: bool,
     /// True or false where `refresh_ahead` is said.
     pub(crate) refreshes_ahead: Option<bool>,
+    pub(crate) tags: Vec<Box<[u8]>>,
     /// Where reads and loads are counted beside the cache itself.
     pub(crate) counters: Option<KeyspaceCounters>,
 }
@@ -111,14 +112,22 @@ impl Words {
         Err(PyTypeError::new_err(message))
     }
 
+    /// Says the keyword `ttl`, given by place.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn set_ttl(&mut self, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.take(Takes::Set, "ttl", ttl).map(|_| ())
+    }
+
     /// What becomes of a value that is put in.
     pub(crate) fn set_options(self) -> SetOptions {
-        SetOptions::new().freshness(self.freshness)
+        SetOptions::new().freshness(self.freshness).tags(self.tags)
     }
 
     /// How a value is loaded, over what `options` say.
     pub(crate) fn load_options(&self, options: LoadOptions) -> LoadOptions {
-        let options = options.freshness(self.freshness.clone());
+        let options = options.freshness(self.freshness.clone()).tags(&self.tags);
         match self.max_age {
             Some(age) => options.max_age(age),
             None => options,
@@ -146,6 +155,7 @@ impl Words {
         let keeps = loads || takes == Takes::Set;
         let is_taken = match name {
             "ttl" | "no_ttl" | "ttl_jitter" | "stale_if_error" | "stale_while_revalidate" => keeps,
+            "tags" => keeps && takes != Takes::Defaults,
             name if FRESHNESS.contains(&name) => loads,
             "max_age" => matches!(takes, Takes::Load | Takes::Read),
             "with_context" => takes == Takes::Load,
@@ -184,6 +194,7 @@ impl Words {
         };
         match name {
             "max_age" => self.max_age = Some(span()?),
+            "tags" => self.tags = tag_bytes(value)?,
             "allow_stale" => self.allow_stale = flag(value, name)?,
             "with_context" => self.with_context = flag(value, name)?,
             _ => {}

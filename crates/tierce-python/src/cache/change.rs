@@ -24,6 +24,8 @@ impl PyCache {
     ///     Anything in tiering "L1"; see the class for what L2 and L3 take.
     /// ttl : float, timedelta or str, optional
     ///     How long the value is fresh, in place of the cache's own `ttl`. Zero removes the key.
+    /// tags : iterable of str or bytes, optional
+    ///     Names by which the value can be removed or made stale (`remove_tag`); 128 at most.
     /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate : optional
     ///     In place of the cache's own; see the class.
     ///
@@ -43,7 +45,7 @@ impl PyCache {
     /// >>> cache.set("token", "s3cret", ttl=datetime.timedelta(minutes=5))
     /// >>> cache.set("token", "s3cret", ttl="5m")
     /// >>> cache.set("token", "s3cret", ttl=300)
-    #[pyo3(signature = (key, value, ttl=None, *, no_ttl=None, ttl_jitter=None,
+    #[pyo3(signature = (key, value, ttl=None, *, tags=None, no_ttl=None, ttl_jitter=None,
         stale_if_error=None, stale_while_revalidate=None))]
     #[allow(clippy::too_many_arguments)]
     fn set(
@@ -51,6 +53,7 @@ impl PyCache {
         key: &Bound<'_, PyAny>,
         value: Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
         no_ttl: Option<&Bound<'_, PyAny>>,
         ttl_jitter: Option<&Bound<'_, PyAny>>,
         stale_if_error: Option<&Bound<'_, PyAny>>,
@@ -58,12 +61,13 @@ impl PyCache {
     ) -> PyResult<()> {
         let words = [
             ("ttl", ttl),
+            ("tags", tags),
             ("no_ttl", no_ttl),
             ("ttl_jitter", ttl_jitter),
             ("stale_if_error", stale_if_error),
             ("stale_while_revalidate", stale_while_revalidate),
         ];
-        let options = match said(value.py(), &words)? {
+        let options = match said(value.py(), words)? {
             None => SetOptions::new(),
             words => {
                 let none = Freshness::new();

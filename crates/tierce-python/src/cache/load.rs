@@ -37,6 +37,8 @@ impl PyCache {
     ///     Returned where `load` says that there is no value; without it that is an AbsentError.
     /// ttl : float, timedelta or str, optional
     ///     How long the loaded value is fresh. Zero hands it to those who wait and keeps nothing.
+    /// tags : iterable of str or bytes, optional
+    ///     What the loaded value bears, beside those that its `Loaded` names (`remove_tag`).
     /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     In place of the cache's own; see the class.
     /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
@@ -77,8 +79,8 @@ impl PyCache {
     /// >>> cache.get_or_load("user:7", lambda: "Grace")
     /// 'Ada'
     #[pyo3(
-        signature = (key, load, *, default=Given(None), ttl=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None),
-        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+        signature = (key, load, *, default=Given(None), ttl=None, tags=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None),
+        text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
@@ -90,6 +92,7 @@ impl PyCache {
         load: &Bound<'py, PyAny>,
         default: Given<'py>,
         ttl: Option<&Bound<'py, PyAny>>,
+        tags: Option<&Bound<'py, PyAny>>,
         no_ttl: Option<&Bound<'py, PyAny>>,
         ttl_jitter: Option<&Bound<'py, PyAny>>,
         stale_if_error: Option<&Bound<'py, PyAny>>,
@@ -105,6 +108,7 @@ impl PyCache {
         let (py, name) = (key.py(), key_bytes(key)?);
         let words = [
             ("ttl", ttl),
+            ("tags", tags),
             ("no_ttl", no_ttl),
             ("ttl_jitter", ttl_jitter),
             ("stale_if_error", stale_if_error),
@@ -117,7 +121,7 @@ impl PyCache {
             ("failure_backoff", failure_backoff),
             ("with_context", with_context),
         ];
-        let words = said(py, &words)?;
+        let words = said(py, words)?;
         if words.is_none()
             && !self.refreshes_ahead
             && let Some(value) = self.core.get_near(name)
@@ -154,7 +158,7 @@ impl PyCache {
     /// ('Ada', 'loaded')
     #[pyo3(
         signature = (key, load, **freshness),
-        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+        text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
@@ -201,7 +205,7 @@ impl PyCache {
     /// 'Grace'
     #[pyo3(
         signature = (key, load, **freshness),
-        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+        text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
@@ -227,7 +231,7 @@ impl PyCache {
     /// load : callable
     ///     Called with a list of the keys that are missing, as they were given. It returns a dict
     ///     of their values; a key that is not in it has none. A value may be a `Loaded`.
-    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
     /// max_age, failure_backoff : optional
     ///     The same.
@@ -252,7 +256,7 @@ impl PyCache {
     /// {'user:7': 'Ada', 'user:8': 'Grace'}
     #[pyo3(
         signature = (keys, load, **freshness),
-        text_signature = "($self, keys, load, *, ttl=None, no_ttl=None, \
+        text_signature = "($self, keys, load, *, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None)"

@@ -20,7 +20,7 @@ impl PyCache {
     /// load : callable
     ///     Called with a LoadContext, whose `key` says what to load; it returns what a loader of
     ///     `get_or_load` does.
-    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
     /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
     ///     The same.
@@ -43,7 +43,7 @@ impl PyCache {
     /// 'name of user:7'
     #[pyo3(
         signature = (load, **freshness),
-        text_signature = "($self, load, *, ttl=None, no_ttl=None, \
+        text_signature = "($self, load, *, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None)"
@@ -122,7 +122,7 @@ impl PyCache {
     ///     returns the key. Without it, the key is made of the function's name and all arguments,
     ///     which must be str, bytes, int, float, bool, None, or tuples of those; an argument given
     ///     by name or left to its default makes the same key as one given by place.
-    /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
+    /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
     /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
     ///     The same.
@@ -150,7 +150,7 @@ impl PyCache {
     /// False
     #[pyo3(
         signature = (function=None, /, *, key=None, **freshness),
-        text_signature = "($self, function=None, /, *, key=None, ttl=None, no_ttl=None, \
+        text_signature = "($self, function=None, /, *, key=None, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None)"

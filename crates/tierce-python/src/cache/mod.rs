@@ -5,10 +5,13 @@
 //! | `open.rs` | how a cache is made, and how it ends |
 //! | `read.rs` | what the tiers have |
 //! | `change.rs` | what becomes of keys |
+//! | `tags.rs` | what is changed by its tags |
+//! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | what is loaded where no tier has it |
 //! | `tasks.rs` | the same for asyncio tasks |
 //! | `make.rs` | loaders, keyspaces and functions over a cache |
 //! | `operate.rs` | what a running cache tells, and which tiers it uses |
+//! | `watch.rs` | what a cache tells by itself |
 //! | `mod.rs` | what all of these, keyspaces and functions do with a key once it is made |
 
 mod change;
@@ -17,7 +20,10 @@ mod make;
 mod open;
 mod operate;
 mod read;
+mod tags;
 mod tasks;
+mod update;
+mod watch;
 
 use pyo3::{
     exceptions::PyKeyError,
@@ -75,6 +81,9 @@ use crate::{
 /// ttl_jitter : float, default 0
 ///     By which part of it a `ttl` is shortened at most, from 0 to 1: each value by another, so
 ///     that what was stored together does not end together.
+/// tags : iterable of str or bytes, optional
+///     In a call: names by which the value can be removed or made stale (`remove_tag`,
+///     `expire_tag`), beside its key; 128 at most.
 /// no_ttl : bool, default False
 ///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
 /// stale_if_error : float, timedelta or str, default 0
@@ -335,22 +344,30 @@ impl PyCache {
 }
 
 /// The keywords that are given, of methods that are called too often for `**keywords`: those make a
-/// tuple of the arguments of each call.
-#[inline]
-fn said<'py>(
+/// tuple of the arguments of each call. Inlined, a call without any is a row of compares.
+#[inline(always)]
+fn said<'py, const N: usize>(
     py: Python<'py>,
-    words: &[(&str, Option<&Bound<'py, PyAny>>)],
+    words: [(&'static str, Option<&Bound<'py, PyAny>>); N],
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
     if words.iter().all(|(_, value)| value.is_none()) {
         return Ok(None);
     }
+    gathered(py, &words).map(Some)
+}
+
+#[cold]
+fn gathered<'py>(
+    py: Python<'py>,
+    words: &[(&'static str, Option<&Bound<'py, PyAny>>)],
+) -> PyResult<Bound<'py, PyDict>> {
     let said = PyDict::new(py);
     for (name, value) in words {
         if let Some(value) = value {
             said.set_item(name, value)?;
         }
     }
-    Ok(Some(said))
+    Ok(said)
 }
 
 #[cold]

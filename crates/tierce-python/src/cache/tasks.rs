@@ -57,7 +57,7 @@ impl PyCache {
     /// 'Ada'
     #[pyo3(
         signature = (key, load, **freshness),
-        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+        text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
@@ -109,7 +109,7 @@ impl PyCache {
     /// 'loaded'
     #[pyo3(
         signature = (key, load, **freshness),
-        text_signature = "($self, key, load, *, default=..., ttl=None, no_ttl=None, \
+        text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None, with_context=None)"
@@ -195,7 +195,7 @@ impl PyCache {
     /// 'Ada'
     #[pyo3(
         signature = (key, value, ttl=None, **freshness),
-        text_signature = "($self, key, value, ttl=None, *, no_ttl=None, ttl_jitter=None, \
+        text_signature = "($self, key, value, ttl=None, *, tags=None, no_ttl=None, ttl_jitter=None, \
             stale_if_error=None, stale_while_revalidate=None)"
     )]
     fn aset<'py>(
@@ -269,5 +269,141 @@ impl PyCache {
         key: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.get().aside(slf, "expire", PyTuple::new(key.py(), [key])?, None)
+    }
+
+    /// As `remove_tags`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// tags : iterable of str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have removed them.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `remove_tags`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache.set("name:7", "Ada", tags=["user:7"])
+    /// >>> asyncio.run(cache.aremove_tags(["user:7"]))
+    /// >>> "name:7" in cache
+    /// False
+    fn aremove_tags<'py>(
+        slf: &Bound<'py, Self>,
+        tags: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "remove_tags", PyTuple::new(tags.py(), [tags])?, None)
+    }
+
+    /// As `expire_tags`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// tags : iterable of str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have expired them.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `expire_tags`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache.set("name:7", "Ada", tags=["user:7"])
+    /// >>> asyncio.run(cache.aexpire_tags(["user:7"]))
+    /// >>> "name:7" in cache
+    /// False
+    fn aexpire_tags<'py>(
+        slf: &Bound<'py, Self>,
+        tags: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "expire_tags", PyTuple::new(tags.py(), [tags])?, None)
+    }
+
+    /// As `increment`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// delta : int, default 1
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for the sum. A task that is cancelled meanwhile may have added.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `increment`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> asyncio.run(cache.aincrement("visits", 42))
+    /// 42
+    #[pyo3(signature = (key, delta=1))]
+    fn aincrement<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        delta: i64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = (key, delta).into_pyobject(key.py())?;
+        slf.get().aside(slf, "increment", arguments, None)
+    }
+
+    /// As `set_if_absent`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// value : object
+    /// ttl : float, timedelta or str, optional
+    ///     As for `set_if_absent`, and so are the other keywords.
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for whether it was set. A task that is cancelled meanwhile may have set it.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `set_if_absent`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> asyncio.run(cache.aset_if_absent("lock", "mine", ttl=30))
+    /// True
+    #[pyo3(
+        signature = (key, value, ttl=None, **freshness),
+        text_signature = "($self, key, value, ttl=None, *, tags=None, no_ttl=None, \
+            ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None)"
+    )]
+    fn aset_if_absent<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<Bound<'py, PyAny>>,
+        freshness: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = [Some(key.clone()), Some(value.clone()), ttl];
+        slf.get().aside(slf, "set_if_absent", PyTuple::new(key.py(), arguments)?, freshness)
     }
 }
