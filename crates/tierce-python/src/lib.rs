@@ -16,6 +16,7 @@
 //! | `tags.rs` | which objects name tags |
 //! | `version.rs` | what a key had when it was looked at |
 //! | `event.rs` | what listeners are told |
+//! | `watch.rs` | how a cache judges itself |
 //! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
@@ -58,6 +59,7 @@ mod report;
 mod tags;
 mod tasks;
 mod version;
+mod watch;
 mod weight;
 mod words;
 

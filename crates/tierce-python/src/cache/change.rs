@@ -59,15 +59,15 @@ impl PyCache {
         stale_if_error: Option<&Bound<'_, PyAny>>,
         stale_while_revalidate: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let words = [
-            ("ttl", ttl),
-            ("tags", tags),
-            ("no_ttl", no_ttl),
-            ("ttl_jitter", ttl_jitter),
-            ("stale_if_error", stale_if_error),
-            ("stale_while_revalidate", stale_while_revalidate),
-        ];
-        let options = match said(value.py(), words)? {
+        let options = match said!(
+            value.py(),
+            ttl,
+            tags,
+            no_ttl,
+            ttl_jitter,
+            stale_if_error,
+            stale_while_revalidate
+        )? {
             None => SetOptions::new(),
             words => {
                 let none = Freshness::new();

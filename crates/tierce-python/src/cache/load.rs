@@ -106,22 +106,22 @@ impl PyCache {
         with_context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        let words = [
-            ("ttl", ttl),
-            ("tags", tags),
-            ("no_ttl", no_ttl),
-            ("ttl_jitter", ttl_jitter),
-            ("stale_if_error", stale_if_error),
-            ("stale_while_revalidate", stale_while_revalidate),
-            ("negative_ttl", negative_ttl),
-            ("max_age", max_age),
-            ("refresh_ahead", refresh_ahead),
-            ("soft_timeout", soft_timeout),
-            ("hard_timeout", hard_timeout),
-            ("failure_backoff", failure_backoff),
-            ("with_context", with_context),
-        ];
-        let words = said(py, words)?;
+        let words = said!(
+            py,
+            ttl,
+            tags,
+            no_ttl,
+            ttl_jitter,
+            stale_if_error,
+            stale_while_revalidate,
+            negative_ttl,
+            max_age,
+            refresh_ahead,
+            soft_timeout,
+            hard_timeout,
+            failure_backoff,
+            with_context
+        )?;
         if words.is_none()
             && !self.refreshes_ahead
             && let Some(value) = self.core.get_near(name)

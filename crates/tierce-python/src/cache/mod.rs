@@ -25,12 +25,16 @@ mod tasks;
 mod update;
 mod watch;
 
+use std::sync::{Arc, Mutex};
+
 use pyo3::{
     exceptions::PyKeyError,
     prelude::*,
     types::{PyDict, PyTuple},
 };
-use tierce::{Advice, Cache, Clock, LoadOptions, SetOptions, TierKind, Tiering, config::Config};
+use tierce::{
+    Advice, Cache, Clock, LoadOptions, SetOptions, TierKind, Tiering, config::Config, guard::Guard,
+};
 
 use crate::{
     codec::ValueCodec,
@@ -153,6 +157,8 @@ pub(crate) struct PyCache {
     /// True if hits of loads may have their value loaded anew.
     refreshes_ahead: bool,
     advice: Vec<Advice>,
+    /// What judges its alerts. The interpreter is held while it is locked, and nothing waits.
+    guard: Mutex<Option<Arc<Guard<Value>>>>,
 }
 
 impl PyCache {
@@ -176,7 +182,8 @@ impl PyCache {
             Ok((builder.build_with(ValueCodec(weighing))?, advice))
         });
         let (core, advice) = core.map_err(|error| exception(py, &error))?;
-        Ok(Self { core, load_options: watchful(), weighing, refreshes_ahead, advice })
+        let guard = Mutex::default();
+        Ok(Self { core, load_options: watchful(), weighing, refreshes_ahead, advice, guard })
     }
 
     pub(crate) fn core(&self) -> &Cache<Value> {
@@ -343,18 +350,19 @@ impl PyCache {
     }
 }
 
-/// The keywords that are given, of methods that are called too often for `**keywords`: those make a
-/// tuple of the arguments of each call. Inlined, a call without any is a row of compares.
-#[inline(always)]
-fn said<'py, const N: usize>(
-    py: Python<'py>,
-    words: [(&'static str, Option<&Bound<'py, PyAny>>); N],
-) -> PyResult<Option<Bound<'py, PyDict>>> {
-    if words.iter().all(|(_, value)| value.is_none()) {
-        return Ok(None);
-    }
-    gathered(py, &words).map(Some)
+/// The keywords of these names that are given, of methods that are called too often for
+/// `**keywords`: those make a tuple of the arguments of each call. Without any it is a row of
+/// compares.
+macro_rules! said {
+    ($py:expr, $($word:ident),+) => {
+        if $($word.is_none())&&+ {
+            Ok(None)
+        } else {
+            $crate::cache::gathered($py, &[$((stringify!($word), $word)),+]).map(Some)
+        }
+    };
 }
+use said;
 
 #[cold]
 fn gathered<'py>(

@@ -136,6 +136,7 @@ impl PyCache {
     /// >>> cache.get("user:7") is None
     /// True
     fn close(&self, py: Python<'_>) {
+        self.keep_guard(py, None);
         scope(py, || py.detach(|| self.core.close()));
     }
 

@@ -48,7 +48,7 @@ impl PyCache {
         max_age: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        let found = match said(py, [("allow_stale", allow_stale), ("max_age", max_age)])? {
+        let found = match said!(py, allow_stale, max_age)? {
             None => self.find(py, name),
             accepts => {
                 let words = Words::read("get", Takes::Read, &Freshness::new(), accepts.as_ref())?;
