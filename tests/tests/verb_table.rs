@@ -186,8 +186,8 @@ fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
             let left = if verb == "touch" { Stale("old") } else { left };
             // L3 alone is not asked again: what was set meanwhile is not seen, and nothing older.
             // But a change of tags is known here.
-            let is_unseen = tiering == Tiering::L3 && left != Gone && verb != "expire_tag";
-            let is_unseen = tiering == Tiering::L3 && left != Gone && verb != "touch";
+            let is_unseen =
+                tiering == Tiering::L3 && left != Gone && verb != "expire_tag" && verb != "touch";
             assert_eq!(given, if is_unseen { Gone } else { left }, "{verb} in {tiering}");
         }
     }
