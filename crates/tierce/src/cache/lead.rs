@@ -7,6 +7,7 @@ use super::{
     Answer, Event, Inner, Loaded, Origin,
     answer::Content,
     change::needs_bytes,
+    fleet::FleetLease,
     freshness::{Life, Rules},
     load::{Call, Landing},
     plan::Plan,
@@ -18,7 +19,7 @@ use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
-    metrics::{CacheCounter, nanoseconds},
+    metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
     tag_cells::{self, Verdict},
     tier::{Fill, Record, Turn, Turns},
@@ -39,12 +40,19 @@ pub(super) enum Led<V> {
     Stale(Found<V>),
 }
 
+impl<V> Led<V> {
+    fn found(&self) -> Option<&Found<V>> {
+        if let Self::Found(found) = self { Some(found) } else { None }
+    }
+}
+
 /// What came of the look at the tiers before the loader.
 pub(super) enum Approached<'t, V> {
     /// An answer after all.
     Led(Led<V>),
-    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
-    Ready(Marks, Turn<'t>),
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held,
+    /// those of other hosts while the lease is.
+    Ready(Marks, Turn<'t>, Option<FleetLease>),
 }
 
 /// What became of a loaded value.
@@ -67,7 +75,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Answer<Option<V>>> {
         let panicking = OnPanic(|| self.count_miss(key));
-        let led = self.lead(self.plan.load(), key, call, &lead, load);
+        let led = self.lead(self.plan.load().within(call.reach), key, call, &lead, load);
         std::mem::forget(panicking);
         self.land(key, call, lead, led)
     }
@@ -113,7 +121,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) {
-        let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
+        let plan = self.plan.load().within(call.reach);
+        let landing = match self.lead(plan, key, call, &lead, load) {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 Ok(Landing::Done { value: found.value, made })
@@ -123,6 +132,34 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Err(error) => Err(error),
         };
         lead.land(landing);
+    }
+
+    /// As [`lead_here`](Self::lead_here), unless L3 has a stale value with which the caller may
+    /// leave: then the flight comes back, and nothing was loaded. `hit` is told of what a tier had
+    /// after all, once the flight has landed.
+    pub(super) fn lead_here_or_leave(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+        hit: impl FnOnce(Plan, &Found<V>),
+    ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
+        let plan = self.plan.load();
+        let turns = self.turns(plan, key, call);
+        let approached = self.approach(plan, key, call, turns.as_ref());
+        if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {
+            return Err(lead);
+        }
+        let panicking = OnPanic(|| self.count_miss(key));
+        let led = approached.and_then(|to| self.lead_on(plan, key, call, &lead, to, load));
+        std::mem::forget(panicking);
+        let found = led.as_ref().ok().and_then(Led::found).cloned();
+        let answer = self.land(key, call, lead, led);
+        if let Some(found) = found {
+            hit(plan, &found);
+        }
+        Ok(answer)
     }
 
     /// Waits for its turn on this host, looks once more, then in L3, then loads.
@@ -135,10 +172,25 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
         let turns = self.turns(plan, key, call);
-        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+        let approached = self.approach(plan, key, call, turns.as_ref())?;
+        self.lead_on(plan, key, call, lead, approached, load)
+    }
+
+    /// Loads, unless that is not needed any more.
+    fn lead_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        approached: Approached<'_, V>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        let (marks, _turn, lease) = match approached {
             Approached::Led(led) => return Ok(led),
-            Approached::Ready(marks, turn) => (marks, turn),
+            Approached::Ready(marks, turn, lease) => (marks, turn, lease),
         };
+        let _leading = lease.as_ref().map(FleetLease::lead);
         let began = self.begins();
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
         let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
@@ -184,7 +236,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(Approached::Led(Led::Found(found)));
         }
         self.check_failures(key, call)?;
-        Ok(Approached::Ready(marks, turn))
+        self.await_fleet(plan, key, call, marks, turn)
     }
 
     /// A second look in L1 and L2, under marks of the load's own.
@@ -220,7 +272,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let found = self.find_remote(plan, key, marks);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
-            self.read_ended(call.began);
+            self.read_ended(call.reach, call.began);
         }
         if found.as_ref().is_none_or(|found| !call.accepts(found)) {
             self.mark_tags(plan, marks);
@@ -372,6 +424,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Loaded<V>> {
         let took = begin.elapsed();
         self.metrics.load_latency.record(nanoseconds(took));
+        if let Some(arm) = self.metrics.arm(call.reach.side()) {
+            arm.count(ArmCounter::Loads);
+            arm.load_latency.record(nanoseconds(took));
+        }
         let error = loaded.as_ref().err();
         self.tell_load(key, call, took, error);
         match &loaded {
@@ -422,6 +478,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // What is not kept is of no use to others.
             return None;
         }
+        if !plan.reaches(TierKind::Shared) {
+            // Nor is what they do not see.
+            return None;
+        }
         let patience =
             if serves_stale { Duration::ZERO } else { options.wait.unwrap_or(self.load_wait) };
         self.lowers.shared.in_force(plan)?.turns(key, patience)
@@ -454,6 +514,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
+            draft.life = self.life_above(plan, draft.life, marks);
             if !self.file(plan, key, draft, marks) {
                 self.metrics.count(CacheCounter::LoadsNotStored);
             }

@@ -14,15 +14,18 @@
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
+//! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `fleet.rs` | which host loads |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `asynchronous.rs` | the same and more for tasks |
 //! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
+//! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
 //!
@@ -61,6 +64,7 @@ mod coherence;
 #[path = "coherence_absent.rs"]
 mod coherence;
 mod events;
+mod fleet;
 mod freshness;
 mod lead;
 mod load;
@@ -76,9 +80,11 @@ mod read_options;
 mod remote;
 mod report;
 mod retier;
+mod split;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod update;
 
 pub use advice::Advice;
@@ -91,17 +97,20 @@ pub use load::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
+pub use split::Split;
 pub use update::{Countable, Version};
 
 use asynchronous::Tasks;
 use coherence::Coherence;
 use events::Events;
+use fleet::Fleet;
 use freshness::{Jitter, Rules};
 use load::Landing;
 use loader::failed;
 use lower::Lowers;
 use near::Near;
 use plan::PlanWord;
+use split::Sides;
 
 /// The longest key, in bytes. Longer ones are refused by `set` and never found by `get`.
 pub const MAX_KEY_BYTES: usize = 64 << 10;
@@ -144,6 +153,7 @@ struct Inner<V> {
     memory: MemoryCache<Key, Near<V>>,
     lowers: Lowers,
     plan: PlanWord,
+    sides: Sides,
     /// Read by every change for its length, written to change the plan: so no change straddles a
     /// change of tiering.
     changes: SharedLock,
@@ -152,6 +162,7 @@ struct Inner<V> {
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,
+    fleet: Fleet,
     crew: Crew,
     tasks: Tasks,
     events: Events,
@@ -223,6 +234,17 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn get_many_entries<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Option<Answer<V>>> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         self.inner.get_many(&keys, &ReadOptions::default())
+    }
+
+    /// As [`get_many`](Self::get_many), with options.
+    pub(crate) fn values_of<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        options: &ReadOptions,
+    ) -> Vec<Option<V>> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let answers = self.inner.get_many(&keys, options).into_iter();
+        answers.map(|answer| answer.map(|answer| answer.value)).collect()
     }
 
     /// The value of `key` if L1 has it: never waits for another tier and counts no miss.

@@ -1,6 +1,6 @@
 //! Changes that depend on what is there: `compare_and_set`, `set_if_absent`, `update`, `increment`.
 //!
-//! The lowest tier in force decides about a key, as it is the one that all who use the key share:
+//! The lowest tier within reach decides about a key, as it is the one that all who use the key share:
 //! L3 where there is one, else L2, else L1. What it has is looked at there, past the tiers above,
 //! and the change is made there only if that is still so:
 //!
@@ -9,6 +9,9 @@
 //! | L3 | the number of the change that made the record, compared by the script that writes | those that were made to the very key |
 //! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
 //! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
+//!
+//! Where L1 decides above an L2 that is in force, and only beyond the reach of the call, it is L2's
+//! stamp that is compared, under its lock: the entry of L1 is judged by it.
 //!
 //! Then the change goes on upwards as any other. What the tier that decides does not answer is an
 //! error here, not a miss: nobody else could say what the key has.
@@ -21,7 +24,7 @@ use super::{
     Cache, Event, Inner, SetOptions,
     change::{check_key, closed, needs_bytes},
     freshness::Life,
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Draft, Found, Marks},
     tags,
 };
@@ -49,6 +52,8 @@ pub struct Version {
     hash: u64,
     /// Whether it is gone may also be said by its tags.
     extras: Option<Arc<Extras>>,
+    /// Where it was looked for: what is set in its stead goes there.
+    reach: Reach,
     basis: Basis,
 }
 
@@ -107,7 +112,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// [`ErrorKind::Network`] (L3) or [`ErrorKind::Io`] (L2) where that tier does not answer; [`ErrorKind::TooLarge`] for the
     /// key; [`ErrorKind::Closed`].
     pub fn get_versioned(&self, key: impl AsRef<[u8]>) -> Result<(Option<V>, Version)> {
-        let sight = self.inner.sight(key.as_ref())?;
+        let key = key.as_ref();
+        let sight = self.inner.sight(key, self.inner.reach_of(key, Reach::ALL))?;
         Ok((sight.value, sight.version))
     }
 
@@ -248,7 +254,7 @@ fn silent(kind: TierKind) -> Error {
 /// The tier that decides about keys under this plan.
 fn decider(plan: Plan) -> TierKind {
     let lowest_first = TierKind::ALL.into_iter().rev();
-    lowest_first.into_iter().find(|kind| plan.has(*kind)).unwrap_or(TierKind::Memory)
+    lowest_first.into_iter().find(|kind| plan.reaches(*kind)).unwrap_or(TierKind::Memory)
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
@@ -264,9 +270,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Looks at a key where it is decided about.
-    fn sight(&self, key: &[u8]) -> Result<Sight<V>> {
+    fn sight(&self, key: &[u8], reach: Reach) -> Result<Sight<V>> {
         check_key(key)?;
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(reach);
         if !plan.open {
             return Err(closed());
         }
@@ -289,7 +295,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Ok(Sight {
                     value,
                     fresh_left,
-                    version: self.version(key, Basis::Near(marks), extras),
+                    version: self.version(key, reach, Basis::Near(marks), extras),
                 });
             }
             TierKind::Shared => {
@@ -317,14 +323,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let draft = draft.filter(|draft| draft.life.stale_for().is_none());
         let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
-        let version = self.version(key, basis, extras);
+        let version = self.version(key, reach, basis, extras);
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
         let value = draft.and_then(|draft| draft.value);
         Ok(Sight { value, fresh_left, version })
     }
 
-    fn version(&self, key: &[u8], basis: Basis, extras: Option<Arc<Extras>>) -> Version {
-        Version { hash: self.memory.hash(key), extras, basis }
+    fn version(
+        &self,
+        key: &[u8],
+        reach: Reach,
+        basis: Basis,
+        extras: Option<Arc<Extras>>,
+    ) -> Version {
+        Version { hash: self.memory.hash(key), extras, reach, basis }
     }
 
     /// Sets the key to what `change` makes of its value and of how long that will be fresh.
@@ -335,7 +347,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &SetOptions,
     ) -> Result<Option<V>> {
         for _ in 0..TRIES {
-            let Sight { value, fresh_left, version } = self.sight(key)?;
+            let reach = self.reach_of(key, options.reach());
+            let Sight { value, fresh_left, version } = self.sight(key, reach)?;
             // What is there keeps its tags unless others are named.
             let kept = || version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
             let extras =
@@ -371,12 +384,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras, ..draft };
         loop {
-            let encoded_for = self.plan.load();
+            let encoded_for = self.plan.load().within(version.reach);
             if draft.record.is_none() && needs_bytes(encoded_for) {
                 draft.record = Some(self.record(&draft)?);
             }
             let _straddles_no_retier = self.changing();
-            let plan = self.plan.load();
+            let plan = self.plan.load().within(version.reach);
             if !plan.open {
                 return Err(closed());
             }
@@ -396,7 +409,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (Basis::Shared(marks), TierKind::Shared) => {
                     self.set_on_shared(plan, key, draft, marks)?
                 }
-                (Basis::Near(marks), TierKind::Memory) => self.set_on_near(plan, key, draft, marks),
+                (Basis::Near(marks), TierKind::Memory) => {
+                    self.set_on_near(plan, key, draft, marks)?
+                }
                 // Another tier decides by now.
                 _ => false,
             };
@@ -461,6 +476,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         outcome
     }
 
+    /// Sets the key if L2's stamp is what was marked, also where its value is kept above L2 alone.
     fn set_on_shared(
         &self,
         plan: Plan,
@@ -472,20 +488,39 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
             return Err(silent(TierKind::Shared));
         };
-        let Some(record) = &draft.record else { return Err(silent(TierKind::Shared)) };
-        // L3 is out of the tiering, and is told when it is back.
-        self.doubt_remote(key);
-        let Some(stamp) = tier.change_if(mark, key, record)? else { return Ok(false) };
-        self.count_bytes_in(plan, record);
-        let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
-        self.file_changed(plan, key, draft, filed, marks, false);
-        Ok(true)
+        // Beyond reach or out of the tiering; then it is told when it is back.
+        let change = self.begin_change(plan, key);
+        let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
+        let changed = match &draft.record {
+            Some(record) if plan.reaches(TierKind::Shared) => tier.change_if(mark, key, record),
+            _ => tier.remove_if(mark, key),
+        };
+        if let Ok(Some(stamp)) = changed {
+            if let Some(record) = &draft.record {
+                self.count_bytes_in(plan, record);
+            }
+            let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
+            self.file_changed(plan, key, draft, filed, marks, false);
+            self.made(plan, key, made);
+        }
+        self.end_change(plan, key, change);
+        changed.map(|stamp| stamp.is_some())
     }
 
-    fn set_on_near(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, marks: &Marks) -> bool {
+    fn set_on_near(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut draft: Draft<V>,
+        marks: &Marks,
+    ) -> Result<bool> {
+        if marks.shared().is_some() {
+            return self.set_on_shared(plan, key, draft, marks);
+        }
         draft.bear(marks);
-        // The tiers below are out of the tiering, and are told when they are back.
-        self.doubt_remote(key);
+        // Beyond reach or out of the tiering; then they are told when they are back.
+        let change = self.begin_change(plan, key);
+        let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
         match self.lowers.shared.opened() {
             Some(tier) => tier.delete(key),
             None => self.lowers.shared.note(key),
@@ -504,6 +539,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Replaced by what L1 does not take.
             self.drop_near(key);
         }
-        is_as_it_was
+        if is_as_it_was {
+            self.made(plan, key, made);
+        }
+        self.end_change(plan, key, change);
+        Ok(is_as_it_was)
     }
 }

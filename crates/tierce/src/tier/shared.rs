@@ -303,21 +303,32 @@ impl SharedTier {
             return Ok(None);
         }
         let head = head_of(record);
-        match view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token) {
-            Ok(stamp) => Ok(Some(stamp)),
-            Err(Dropped::Raced) => Ok(None),
-            Err(why) => {
-                let kind = match why {
-                    Dropped::TooLarge => ErrorKind::TooLarge,
-                    Dropped::NoRoom => ErrorKind::Full,
-                    Dropped::Busy => ErrorKind::Busy,
-                    _ => ErrorKind::Io,
-                };
-                let why = why.as_str();
-                Err(Error::new(kind, format!("the store did not take the record: {why}"))
-                    .in_tier(TierKind::Shared))
-            }
+        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token))
+    }
+
+    /// As [`change_if`](Self::change_if), and leaves nothing of the key here.
+    ///
+    /// # Errors
+    /// As [`change_if`](Self::change_if).
+    pub(crate) fn remove_if(&self, mark: SharedMark, key: &[u8]) -> Result<Option<u32>> {
+        let view = self.store.view();
+        if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
+            return Ok(None);
         }
+        // A record whose time was over when the host began to count.
+        let nothing = NewRecord::new(&[], Format::Absent as u8, Millis(0));
+        taken(view.store().put_if(mark.hash, key, nothing, mark.token))
+    }
+
+    /// Removes the key that was marked and raises its stamp, for who keeps its new value above this
+    /// tier alone. Never fails, bounded by the store's lock wait.
+    pub(crate) fn remove_marked(&self, mark: SharedMark, key: &[u8]) -> Changed {
+        simulated::point();
+        self.store.change(|view| {
+            let stamp = view.store().delete(view.store().hash(key), key);
+            // As in `change`.
+            Changed { stamp, keep: mark.is_of(view) && stamp == mark.token.stamp.wrapping_add(1) }
+        })
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
@@ -331,6 +342,42 @@ impl SharedTier {
     pub(crate) fn expire(&self, key: &[u8]) {
         simulated::point();
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
+    }
+
+    /// Has what the key has be fresh for so long, or for ever, if it is fresh: true then. It raises
+    /// the stamp in that case, and where `raises` says that another tier had something. With `doubts`
+    /// the tier below is doubted before that. Never fails, bounded as [`delete`](Self::delete).
+    pub(crate) fn touch(
+        &self,
+        mark: Option<SharedMark>,
+        key: &[u8],
+        fresh: Option<Duration>,
+        raises: bool,
+        doubts: bool,
+    ) -> (bool, Changed) {
+        simulated::point();
+        self.store.change(|view| {
+            let hash = view.store().hash(key);
+            let is_value = |found: &StoreRecord| {
+                let head = Extras::from_head(found.head(), place(view.number()));
+                let is_current = head.is_ok_and(|extras| {
+                    let tags = extras.as_ref().and_then(|extras| extras.tags.as_ref());
+                    tags.is_none_or(|tags| verdict(view, tags) == Verdict::Current)
+                });
+                is_current && found.format != Format::Absent as u8
+            };
+            let before = || {
+                if doubts {
+                    view.store().doubt(key);
+                }
+            };
+            let touched = view.store().touch(hash, key, fresh, is_value, before);
+            let stamp = touched.or_else(|| raises.then(|| view.store().delete(hash, key)));
+            let next =
+                mark.filter(|mark| mark.is_of(view)).map(|mark| mark.token.stamp.wrapping_add(1));
+            let keep = stamp.is_some() && stamp == next;
+            (touched.is_some(), Changed { stamp: stamp.unwrap_or_default(), keep })
+        })
     }
 
     /// Removes everything. Never fails.
@@ -481,6 +528,23 @@ fn raise_unsent(view: &View, raise: impl Fn()) {
 
 fn raise_cells(view: &View, cells: &[(usize, usize, TagChange)]) {
     cells.iter().for_each(|(cell, of, change)| view.store().raise_tag_cell(*cell, *of, *change));
+}
+
+/// What came of a change that was to replace what was marked.
+fn taken(put: Result<u32, Dropped>) -> Result<Option<u32>> {
+    let why = match put {
+        Ok(stamp) => return Ok(Some(stamp)),
+        Err(Dropped::Raced) => return Ok(None),
+        Err(why) => why,
+    };
+    let kind = match why {
+        Dropped::TooLarge => ErrorKind::TooLarge,
+        Dropped::NoRoom => ErrorKind::Full,
+        Dropped::Busy => ErrorKind::Busy,
+        _ => ErrorKind::Io,
+    };
+    let message = format!("the store did not take the record: {}", why.as_str());
+    Err(Error::new(kind, message).in_tier(TierKind::Shared))
 }
 
 fn verdict_on(view: &View, record: &Record) -> Verdict {

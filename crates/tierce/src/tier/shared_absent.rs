@@ -159,11 +159,30 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn remove_if(&self, _: SharedMark, _: &[u8]) -> Result<Option<u32>> {
+        match *self {}
+    }
+
+    pub(crate) fn remove_marked(&self, _: SharedMark, _: &[u8]) -> Changed {
+        match *self {}
+    }
+
     pub(crate) fn delete(&self, _: &[u8]) {
         match *self {}
     }
 
     pub(crate) fn expire(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    pub(crate) fn touch(
+        &self,
+        _: Option<SharedMark>,
+        _: &[u8],
+        _: Option<Duration>,
+        _: bool,
+        _: bool,
+    ) -> (bool, Changed) {
         match *self {}
     }
 

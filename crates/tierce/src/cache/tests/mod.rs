@@ -9,9 +9,11 @@ mod loading;
 mod loads;
 mod overtaken;
 mod races;
+mod reach;
 mod retiering;
 mod tags;
 mod tasks;
+mod touch;
 mod verbs;
 
 use std::{io, time::Duration};
