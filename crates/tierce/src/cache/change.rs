@@ -317,6 +317,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             (Some(mark), Some(tier), Some(record)) => {
                 let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
                 let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
+                self.tell_evictions();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
             }
