@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
     event::FaultEvents,
-    metrics::{BreakerStats, Metrics, nanoseconds},
+    metrics::{ArmCounter, BreakerStats, Metrics, nanoseconds},
     resilience::{Breaker, BreakerOptions, BreakerState},
     sync::Mutex,
     tier::{Ledger, RemoteTier, SharedTier, Tier},
@@ -202,6 +202,11 @@ impl<T: Tier + ?Sized> Lower<T> {
         self.tell_breaker();
         if let Err(error) = &answer {
             meter.error(error.kind());
+            if error.kind() == ErrorKind::Timeout
+                && let Some(arm) = metrics.arm(plan.reach().side())
+            {
+                arm.count(ArmCounter::Late);
+            }
             self.events.tell(&self.clock, self.kind, error);
         }
         answer.ok()

@@ -48,7 +48,11 @@ impl Config {
         options
     }
 
-    fn freshness_options(&self) -> Freshness {
+    /// How long values are fresh where nothing else says it, as [`builder`](Self::builder) hands
+    /// it over: what callers lay their own options over.
+    ///
+    /// What is out of its range is found by [`check`](Self::check).
+    pub fn freshness_options(&self) -> Freshness {
         type Setter = fn(Freshness, Duration) -> Freshness;
         let section = &self.freshness;
         let setters: [(Option<Duration>, Setter); 6] = [
