@@ -283,9 +283,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// `number` is that of the change, for L3.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
-        let mut marks = self.marks(plan, key);
+        let marks = self.marks(plan, key);
         if draft.tags().is_some() {
-            marks.below = self.tags_of_set(plan);
+            self.tags.be_used();
         }
         draft.bear(&marks);
         let mut made = None;
