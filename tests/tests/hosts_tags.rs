@@ -278,41 +278,29 @@ fn a_removal_that_the_server_did_not_take_is_never_undone_by_it() {
     }
 }
 
-#[test]
-fn a_removal_that_the_server_did_not_take_is_told_though_nobody_reads() {
-    let redis = Redis::start();
-    let hasty = |options: RedisOptions| {
-        options.write_timeout(Duration::from_millis(100)).staleness_bound(Duration::from_secs(60))
-    };
-    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
-        let (one, other) = (Host::with(&redis, tiering, hasty), Host::with(&redis, tiering, hasty));
-        let key = format!("{tiering}");
-        one.cache.set_with(&key, "old".into(), &tagged("red")).unwrap();
-        warm(&other.cache, tiering, &key, "old");
-        redis.signal(libc::SIGSTOP);
-        one.cache.remove_tag("red").unwrap();
-        redis.signal(libc::SIGCONT);
-        wait_until("the removal is told", || get(&other.cache, &key).is_none());
+/// Removes a tag on a host that is without L3 for a moment.
+fn remove_without_l3(redis: &Redis, [alone, with]: [Tiering; 2]) -> [Host; 2] {
+    let (one, below) = (Host::new(redis, with), Host::new(redis, Tiering::L3));
+    for key in ["removed", "left"] {
+        one.cache.set_with(format!("{with} {key}"), "old".into(), &tagged(key)).unwrap();
     }
+    one.cache.retier(alone).unwrap();
+    one.cache.remove_tag("removed").unwrap();
+    one.cache.retier(with).unwrap();
+    [one, below]
 }
 
 #[test]
 fn a_removal_without_l3_in_the_tiering_is_made_up_for_when_it_enters() {
     let redis = Redis::start();
-    for (alone, with) in [(Tiering::L1L2, Tiering::L1L2L3), (Tiering::L1, Tiering::L1L3)] {
-        let one = Host::new(&redis, with);
-        let below = Host::new(&redis, Tiering::L3);
-        for key in ["removed", "left"] {
-            one.cache.set_with(format!("{with} {key}"), "old".into(), &tagged(key)).unwrap();
-        }
-        one.cache.retier(alone).unwrap();
-        one.cache.remove_tag("removed").unwrap();
-        one.cache.retier(with).unwrap();
-        assert_eq!(get(&one.cache, &format!("{with} removed")), None);
-        wait_until("the removal is sent", || {
-            get(&below.cache, &format!("{with} removed")).is_none()
-        });
-        assert_eq!(get(&below.cache, &format!("{with} left")).as_deref(), Some("old"));
+    for tierings in [[Tiering::L1L2, Tiering::L1L2L3], [Tiering::L1, Tiering::L1L3]] {
+        let key = |name: &str| format!("{} {name}", tierings[1]);
+        let [one, _] = remove_without_l3(&redis, tierings);
+        assert_eq!(get(&one.cache, &key("removed")), None);
+        // Though nobody reads there.
+        let [_one, below] = remove_without_l3(&redis, tierings);
+        wait_until("the removal is sent", || get(&below.cache, &key("removed")).is_none());
+        assert_eq!(get(&below.cache, &key("left")).as_deref(), Some("old"));
     }
 }
 
