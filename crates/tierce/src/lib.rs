@@ -63,6 +63,7 @@ mod shared_stamp;
 pub mod sim;
 #[cfg_attr(not(feature = "sim"), path = "simulated/absent.rs")]
 mod simulated;
+mod split;
 #[cfg(feature = "shared")]
 #[cfg_attr(not(target_os = "linux"), path = "store/elsewhere.rs")]
 mod store;
@@ -83,7 +84,7 @@ pub use bytes::Bytes;
 
 pub use cache::{
     Advice, Answer, Builder, Cache, Countable, Event, Freshness, LoadOptions, Loaded, Loader,
-    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Version,
+    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Split, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]

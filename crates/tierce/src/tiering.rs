@@ -95,6 +95,12 @@ impl Tiering {
         self.0 & (1 << tier as u8) != 0
     }
 
+    /// The tiers of either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The tiers of the set, fastest first.
     pub fn tiers(self) -> impl Iterator<Item = TierKind> {
         TierKind::ALL.into_iter().filter(move |tier| self.has(*tier))

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 11] = [
         "shared_stamp",
         "tag_cells",
         "tiering",
+        "split",
         "sync",
         "prefetch",
         "pages",

@@ -31,6 +31,7 @@ fn main() {
     let process = Process {
         cache: builder.build().unwrap(),
         loads: Loads::open(Path::new(&arguments[1]), number(2) as usize),
+        threads: number(3) as u32,
         first_fails: arguments[5] == "fails",
         first: Duration::from_millis(number(6)),
         others: Duration::from_millis(number(7)),
@@ -45,6 +46,7 @@ fn main() {
 struct Process {
     cache: Cache,
     loads: Loads,
+    threads: u32,
     first_fails: bool,
     first: Duration,
     others: Duration,
@@ -54,7 +56,7 @@ impl Process {
     fn ask(&self, round: u64) {
         let loads = &self.loads;
         loads.at(round, Note::Ready).fetch_add(1, Ordering::SeqCst);
-        loads.wait(round, Note::Go, 1);
+        loads.wait_among(self.threads, round, Note::Go, 1);
         let floor = loads.of(round, Note::Floor);
         let answer = self.cache.get_or_load(round.to_le_bytes(), |_| self.load(round));
         let note = match &answer {

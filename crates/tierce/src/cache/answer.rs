@@ -28,6 +28,13 @@ impl<V> Answer<Option<V>> {
     }
 }
 
+impl<V> Answer<V> {
+    /// True if a tier had it, and it is fresh.
+    pub(super) fn is_hit(&self) -> bool {
+        matches!(self.origin, Origin::Tier(_)) && !self.is_stale
+    }
+}
+
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {

@@ -241,9 +241,9 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     async fn get_async(&self, key: &[u8], options: &ReadOptions) -> Option<Answer<V>> {
-        let plan = self.plan.load();
-        if !plan.has(TierKind::Redis) {
-            return self.get_entry(key, options);
+        let plan = self.route(key, options.reach());
+        if !plan.reaches(TierKind::Redis) {
+            return self.get_on(plan, key, options);
         }
         // A look that counts nothing but hits: where it finds none, a thread looks at all tiers.
         let serves = |found: &Found<V>| found.is_fresh() && is_young(found.age, options.max_age);
@@ -254,11 +254,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(found) = found {
             self.listen(plan);
             self.count_hit(key, &found);
-            return found.into_answer().present();
+            let answer = found.into_answer();
+            self.trip(plan).found(Some(&answer));
+            return answer.present();
         }
         let inner = self.me.upgrade()?;
         let (key, options) = (Box::<[u8]>::from(key), *options);
-        self.tasks.errands.run_or_here(move || inner.get_entry(&key, &options)).await?
+        self.tasks.errands.run_or_here(move || inner.get_on(plan, &key, &options)).await?
     }
 
     /// Has a thread change the key, where L3 has a say.
@@ -282,7 +284,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &LoadOptions,
         load: impl FnOnce(LoadContext<'static, V>) -> R,
     ) -> Result<Answer<Option<V>>> {
-        let plan = self.plan.load();
+        let plan = self.route(key, options.reach());
+        let trip = self.trip(plan);
+        let answer = self.load_on_async(plan, key, options, load).await;
+        trip.ends(&answer);
+        answer
+    }
+
+    async fn load_on_async<R: Future<Output = Result<Loaded<V>>>>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        options: &LoadOptions,
+        load: impl FnOnce(LoadContext<'static, V>) -> R,
+    ) -> Result<Answer<Option<V>>> {
         let near = self.look_near(plan, key);
         if let Some(found) = &near
             && found.is_fresh()
@@ -291,10 +306,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.count_hit(key, found);
             return Ok(found.clone().into_answer());
         }
-        if plan.has(TierKind::Memory) {
+        if plan.reaches(TierKind::Memory) {
             self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
         }
-        let mut call = Call::new(&self.rules, options, near);
+        let mut call = Call::new(plan, &self.rules, options, near);
         self.begin_call(plan, key, &call)?;
         let lead = loop {
             match self.enter(plan, key, &mut call)? {
@@ -336,7 +351,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: &Lead<Landing<V>>,
         load: impl FnOnce(LoadContext<'static, V>) -> R,
     ) -> Result<Led<V>> {
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(call.reach);
         let approach = self.approach_async(plan, key, call).await?;
         let (marks, _hold) = match approach {
             Approach::Led(led) => return Ok(led),
@@ -347,7 +362,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, began.at)),
-            Drafted::Draft(draft) if !plan.has(TierKind::Redis) => {
+            Drafted::Draft(draft) if !plan.reaches(TierKind::Redis) => {
                 Ok(Led::Loaded(self.keep(plan, key, draft, &marks)?, began.at))
             }
             Drafted::Draft(draft) => {
@@ -367,8 +382,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         call: &mut Call<'_, V>,
     ) -> Result<Approach<V>> {
-        let takes_turns = plan.has(TierKind::Shared);
-        if !takes_turns && !plan.has(TierKind::Redis) {
+        let takes_turns = plan.reaches(TierKind::Shared);
+        if !takes_turns && !plan.reaches(TierKind::Redis) {
             return Ok(match self.approach(plan, key, call, None)? {
                 Approached::Led(led) => Approach::Led(led),
                 Approached::Ready(marks, _) => Approach::Ready(marks, None),
@@ -476,7 +491,7 @@ struct Scouted<V> {
 impl<V: Clone + Send + Sync + 'static> Scout<V> {
     fn go(self, report: Report<Scouted<V>>) {
         let Self { inner, plan, key, options, best, began, max_age, takes_turns, patience } = self;
-        let mut call = Call::new(&inner.rules, &options, best);
+        let mut call = Call::new(plan, &inner.rules, &options, best);
         (call.began, call.max_age) = (began, max_age);
         let turns = if takes_turns { inner.turns(plan, &key, &call) } else { None };
         let approached = inner.approach(plan, &key, &mut call, turns.as_ref());

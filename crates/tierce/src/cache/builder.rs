@@ -13,6 +13,7 @@ use super::{
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     near::Near,
     plan::PlanWord,
+    split::Sides,
 };
 use crate::{
     clock::Clock,
@@ -247,6 +248,7 @@ impl Builder {
             memory,
             lowers,
             plan: PlanWord::new(self.tiering),
+            sides: Sides::default(),
             changes: SharedLock::new(()),
             stamps: StampTable::new(),
             tags: OwnTags::default(),

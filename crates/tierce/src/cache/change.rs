@@ -15,13 +15,14 @@ use bytes::Bytes;
 
 use super::{
     Event, Freshness, Inner, MAX_KEY_BYTES, Near,
-    freshness::Rules,
+    freshness::{Life, Rules},
     lower::REPLAYS_PER_CHANGE,
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Draft, Marks},
     tags,
 };
 use crate::{
+    codec::Format,
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
     memory::Inserted,
@@ -31,7 +32,7 @@ use crate::{
     sync::SharedGuard,
     tag_cells,
     tier::{Changed, Extras, Record},
-    tiering::TierKind,
+    tiering::{TierKind, Tiering},
 };
 
 /// Options of one `set`. Fields that are not set take the cache's defaults.
@@ -39,6 +40,7 @@ use crate::{
 pub struct SetOptions {
     freshness: Freshness,
     pub(super) tags: Vec<u32>,
+    tiers: Option<Tiering>,
 }
 
 impl SetOptions {
@@ -52,6 +54,25 @@ impl SetOptions {
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.freshness = self.freshness.ttl(ttl);
+        self
+    }
+
+    /// Keeps the value to these tiers, as far as they are in the tiering. From the others the key is
+    /// removed, so that whoever looks there finds nothing older. Default: all tiers.
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiering) -> Self {
+        self.tiers = Some(tiers);
+        self
+    }
+
+    /// Where the value may go.
+    pub(super) fn reach(&self) -> Reach {
+        self.tiers.map_or(Reach::ALL, Reach::of)
+    }
+
+    /// These options, and `tiers` if they name none.
+    pub(crate) fn or_tiers(mut self, tiers: Option<Tiering>) -> Self {
+        self.tiers = self.tiers.or(tiers);
         self
     }
 
@@ -135,20 +156,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if options.freshness.keeps_nothing() {
             return self.delete(key);
         }
+        let reach = self.reach_of(key, options.reach());
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras: options.extras(), ..draft };
         loop {
-            let encoded_for = self.plan.load();
+            let encoded_for = self.plan.load().within(reach);
             if draft.record.is_none() && needs_bytes(encoded_for) {
                 draft.record = Some(self.record(&draft)?);
             }
             let _straddles_no_retier = self.changing();
-            let plan = self.plan.load();
+            let plan = self.plan.load().within(reach);
             if !plan.open {
                 return Err(closed());
             }
-            self.check_tags(plan, draft.tags())?;
             // The codec is the caller's code and ran before the lock. A tier that entered
             // meanwhile needs bytes: once more.
             if draft.record.is_none() && needs_bytes(plan) {
@@ -156,10 +177,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.listen(plan);
             let change = self.begin_change(plan, key);
-            if let Some(record) = &mut draft.record {
-                record.change = Self::number_of(change);
-            }
-            self.put(plan, key, draft);
+            self.put(plan, key, draft, Self::number_of(change));
             self.end_change(plan, key, change);
             self.overtake(key);
             self.events.tell(|| Event::Set { key: key.into() });
@@ -263,12 +281,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Ok(())
     }
 
-    fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>) {
-        let marks = self.marks(plan, key);
+    /// `number` is that of the change, for L3.
+    fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
+        let mut marks = self.marks(plan, key);
+        if draft.tags().is_some() {
+            marks.below = self.tags_of_set(plan);
+        }
         draft.bear(&marks);
         let mut made = None;
-        if let Some(record) = &draft.record {
+        if let Some(record) = &mut draft.record {
+            record.change = number;
             self.count_bytes_in(plan, record);
+        }
+        if !plan.reaches(TierKind::Redis) {
+            made = self.remove_beyond(plan, key, draft.life, number);
+        } else if let Some(record) = &draft.record {
             self.change_remote(plan, key, |tier| {
                 // What it does not keep must not leave the old value there either.
                 made = match tier.write(key, record) {
@@ -284,17 +311,39 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 }?;
                 Ok(())
             });
-        } else {
-            // No tier below L1 is in force: `change_remote` only notes.
-            self.change_remote(plan, key, |tier| tier.remove(key));
         }
         self.put_above(plan, key, draft, &marks, made);
+    }
+
+    /// Removes from L3 what is set beyond its reach, or notes that it may have something older.
+    /// Returns the stamp that L3 gave the change.
+    ///
+    /// A word of this change lies there instead: other hosts are told, and this one knows by it that
+    /// its copies are those of the latest change.
+    pub(super) fn remove_beyond(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        life: Life,
+        number: u64,
+    ) -> Option<u64> {
+        let mut made = None;
+        self.change_remote(plan, key, |tier| {
+            let nothing = Record::new(Bytes::new(), Format::Absent, life.ttl);
+            let nothing = Record { change: number, ..nothing }.oversized();
+            made = match tier.write(key, &nothing) {
+                Err(error) if error.kind() == ErrorKind::Full => tier.delete(key),
+                taken => taken,
+            }?;
+            Ok(())
+        });
+        made
     }
 
     /// Counts what a change writes into L2 and L3.
     pub(super) fn count_bytes_in(&self, plan: Plan, record: &Record) {
         for tier in [TierKind::Shared, TierKind::Redis] {
-            if plan.has(tier) {
+            if plan.reaches(tier) {
                 let bytes = record.value.len() as u64;
                 self.metrics.tier(tier).add(TierCounter::BytesIn, bytes);
             }
@@ -313,10 +362,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) {
         let over_remote = plan.has(TierKind::Redis);
         let life = self.life_above(plan, draft.life, marks);
-        let near = match (marks.shared(), self.lowers.shared.in_force(plan), &draft.record) {
-            (Some(mark), Some(tier), Some(record)) => {
-                let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
-                let Changed { stamp, keep } = tier.change(mark, key, &record, over_remote);
+        let record = draft.record.as_ref().filter(|_| plan.reaches(TierKind::Shared));
+        let near = match (marks.shared(), self.lowers.shared.in_force(plan)) {
+            (Some(mark), Some(tier)) => {
+                let Changed { stamp, keep } = match record {
+                    Some(record) => {
+                        let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
+                        tier.change(mark, key, &record, over_remote)
+                    }
+                    None => tier.remove_marked(mark, key),
+                };
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
             }
@@ -351,7 +406,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &Marks,
         alone: bool,
     ) -> bool {
-        if !plan.has(TierKind::Memory) {
+        if !plan.reaches(TierKind::Memory) {
             self.drop_near(key);
             return false;
         }
@@ -408,7 +463,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
 /// True if a value must be turned into bytes under this plan.
 pub(super) fn needs_bytes(plan: Plan) -> bool {
-    plan.has(TierKind::Shared) || plan.has(TierKind::Redis)
+    plan.reaches_below()
 }
 
 pub(super) fn check_key(key: &[u8]) -> Result<()> {

@@ -310,6 +310,12 @@ impl Rules {
         self.stale_if_error.max(self.stale_while_revalidate)
     }
 
+    /// True where a caller with a stale value may be answered before a load has ended.
+    pub(super) fn may_leave(&self) -> bool {
+        let has_timeout = self.soft_timeout.is_some() || self.hard_timeout.is_some();
+        !self.stale_while_revalidate.is_zero() || has_timeout && !self.stale_window().is_zero()
+    }
+
     /// The same for something that lives so long and is never stale.
     pub(super) fn without_windows(&self, ttl: Duration) -> Self {
         let none = Duration::ZERO;

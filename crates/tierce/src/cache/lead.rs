@@ -18,7 +18,7 @@ use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadContext, LoadReason},
-    metrics::{CacheCounter, nanoseconds},
+    metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
     tag_cells::{self, Verdict},
     tier::{Fill, Record, Turn, Turns},
@@ -37,6 +37,12 @@ pub(super) enum Led<V> {
     Loaded(Option<V>, Instant),
     /// Another process loads, and until then this serves.
     Stale(Found<V>),
+}
+
+impl<V> Led<V> {
+    fn found(&self) -> Option<&Found<V>> {
+        if let Self::Found(found) = self { Some(found) } else { None }
+    }
 }
 
 /// What came of the look at the tiers before the loader.
@@ -67,7 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Answer<Option<V>>> {
         let panicking = OnPanic(|| self.count_miss(key));
-        let led = self.lead(self.plan.load(), key, call, &lead, load);
+        let led = self.lead(self.plan.load().within(call.reach), key, call, &lead, load);
         std::mem::forget(panicking);
         self.land(key, call, lead, led)
     }
@@ -113,7 +119,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead: Lead<Landing<V>>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) {
-        let landing = match self.lead(self.plan.load(), key, call, &lead, load) {
+        let plan = self.plan.load().within(call.reach);
+        let landing = match self.lead(plan, key, call, &lead, load) {
             Ok(Led::Found(found)) => {
                 let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 Ok(Landing::Done { value: found.value, made })
@@ -123,6 +130,34 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Err(error) => Err(error),
         };
         lead.land(landing);
+    }
+
+    /// As [`lead_here`](Self::lead_here), unless L3 has a stale value with which the caller may
+    /// leave: then the flight comes back, and nothing was loaded. `hit` is told of what a tier had
+    /// after all, once the flight has landed.
+    pub(super) fn lead_here_or_leave(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+        hit: impl FnOnce(Plan, &Found<V>),
+    ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
+        let plan = self.plan.load();
+        let turns = self.turns(plan, key, call);
+        let approached = self.approach(plan, key, call, turns.as_ref());
+        if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {
+            return Err(lead);
+        }
+        let panicking = OnPanic(|| self.count_miss(key));
+        let led = approached.and_then(|to| self.lead_on(plan, key, call, &lead, to, load));
+        std::mem::forget(panicking);
+        let found = led.as_ref().ok().and_then(Led::found).cloned();
+        let answer = self.land(key, call, lead, led);
+        if let Some(found) = found {
+            hit(plan, &found);
+        }
+        Ok(answer)
     }
 
     /// Waits for its turn on this host, looks once more, then in L3, then loads.
@@ -135,7 +170,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
         let turns = self.turns(plan, key, call);
-        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+        let approached = self.approach(plan, key, call, turns.as_ref())?;
+        self.lead_on(plan, key, call, lead, approached, load)
+    }
+
+    /// Loads, unless that is not needed any more.
+    fn lead_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        approached: Approached<'_, V>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        let (marks, _turn) = match approached {
             Approached::Led(led) => return Ok(led),
             Approached::Ready(marks, turn) => (marks, turn),
         };
@@ -220,7 +269,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let found = self.find_remote(plan, key, marks);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
-            self.read_ended(call.began);
+            self.read_ended(call.reach, call.began);
+        }
+        if found.as_ref().is_none_or(|found| !call.accepts(found)) {
+            self.mark_tags(plan, marks);
         }
         let found = found?;
         if call.accepts(&found) {
@@ -276,7 +328,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { content, ttl, weight, validator, tags: named } = loaded;
         let has_tags = named.is_some();
         let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
-        self.check_tag_hashes(self.plan.load(), &tags)?;
+        if !tags.is_empty() {
+            self.tags.be_used();
+        }
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
@@ -367,6 +421,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Loaded<V>> {
         let took = begin.elapsed();
         self.metrics.load_latency.record(nanoseconds(took));
+        if let Some(arm) = self.metrics.arm(call.reach.side()) {
+            arm.count(ArmCounter::Loads);
+            arm.load_latency.record(nanoseconds(took));
+        }
         let error = loaded.as_ref().err();
         self.tell_load(key, call, took, error);
         match &loaded {
@@ -417,6 +475,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // What is not kept is of no use to others.
             return None;
         }
+        if !plan.reaches(TierKind::Shared) {
+            // Nor is what they do not see.
+            return None;
+        }
         let patience =
             if serves_stale { Duration::ZERO } else { options.wait.unwrap_or(self.load_wait) };
         self.lowers.shared.in_force(plan)?.turns(key, patience)
@@ -442,14 +504,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &Marks,
     ) -> Result<Option<V>> {
         draft.bear(marks);
-        // L3 would keep it without its tags; it may have left the tiering since.
-        let is_void = |tags| plan.has(TierKind::Redis) || self.judge(tags) != Verdict::Current;
+        let is_void = |tags| self.judge(tags) != Verdict::Current;
         if draft.tags().is_some_and(is_void) {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(draft.value);
         }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
+            draft.life = self.life_above(plan, draft.life, marks);
             if !self.file(plan, key, draft, marks) {
                 self.metrics.count(CacheCounter::LoadsNotStored);
             }
@@ -463,6 +525,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Err(error);
             }
         };
+        let trusts_tags = self.trusts_tags(plan);
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
@@ -473,11 +536,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.end_change(plan, key, change);
                 return Ok(draft.value);
             }
-            Some(Fill::Adopted(theirs)) => {
+            Some(Fill::Adopted(theirs)) if self.is_taken(&theirs, trusts_tags) => {
                 if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
                     draft = Draft { over: draft.over, ..theirs };
+                    draft.bear(marks);
                 }
             }
+            Some(Fill::Adopted(_)) => {}
             Some(Fill::Stored | Fill::Dropped) | None => {}
         }
         let kept = self.keep_above_remote(plan, key, draft, marks);

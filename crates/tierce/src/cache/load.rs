@@ -21,7 +21,7 @@ use super::{
     Answer, Freshness, Inner, Loaded, Origin,
     change::{check_key, closed},
     freshness::Rules,
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Found, Glance, Judge, is_young},
     tags,
 };
@@ -29,8 +29,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
-    simulated, tag_cells,
-    tiering::TierKind,
+    simulated,
+    tag_cells::{self, Verdict},
+    tiering::{TierKind, Tiering},
 };
 
 /// Options of one `get_or_load`. Fields that are not set take the cache's defaults.
@@ -41,6 +42,7 @@ pub struct LoadOptions {
     pub(super) wait: Option<Duration>,
     pub(super) check: Option<Arc<WaitCheck>>,
     pub(super) tags: Vec<u32>,
+    tiers: Option<Tiering>,
 }
 
 pub(super) type WaitCheck = dyn Fn() -> Result<()> + Send + Sync;
@@ -64,6 +66,20 @@ impl LoadOptions {
     #[must_use]
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
+        self
+    }
+
+    /// Looks in these tiers alone, and keeps there what is loaded, as far as they are in the tiering.
+    /// Default: all tiers.
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiering) -> Self {
+        self.tiers = Some(tiers);
+        self
+    }
+
+    /// These options, and `tiers` if they name none.
+    pub(crate) fn or_tiers(mut self, tiers: Option<Tiering>) -> Self {
+        self.tiers = self.tiers.or(tiers);
         self
     }
 
@@ -116,6 +132,11 @@ impl LoadOptions {
         Self { check: None, ..self.clone() }
     }
 
+    /// Where to look, and to keep what is loaded.
+    pub(super) fn reach(&self) -> Reach {
+        self.tiers.map_or(Reach::ALL, Reach::of)
+    }
+
     /// How long to wait for another's load, where that is said.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.wait
@@ -154,6 +175,8 @@ pub(super) enum Landing<V> {
 /// One call on its way through the tiers to its loader.
 #[derive(Clone)]
 pub(super) struct Call<'a, V> {
+    /// Where it may look, and put what it loads.
+    pub(super) reach: Reach,
     pub(super) rules: Rules,
     pub(super) options: &'a LoadOptions,
     pub(super) began: Instant,
@@ -231,8 +254,14 @@ where
 
 impl<'a, V: Clone> Call<'a, V> {
     /// A call with these options where `rules` are those of the cache.
-    pub(super) fn new(rules: &Rules, options: &'a LoadOptions, near: Option<Found<V>>) -> Self {
+    pub(super) fn new(
+        plan: Plan,
+        rules: &Rules,
+        options: &'a LoadOptions,
+        near: Option<Found<V>>,
+    ) -> Self {
         Self {
+            reach: plan.reach(),
             rules: options.freshness.over(rules),
             options,
             began: simulated::now(),
@@ -265,6 +294,14 @@ impl<'a, V: Clone> Call<'a, V> {
         self.best.as_ref().filter(|found| self.tolerates(found, window))
     }
 
+    /// True where the caller may be answered before a load ends: if that runs on another thread.
+    pub(super) fn may_leave(&self) -> bool {
+        let rules = &self.rules;
+        rules.hard_timeout.is_some()
+            || rules.soft_timeout.is_some() && self.best.is_some()
+            || self.while_revalidated().is_some()
+    }
+
     /// The stale value that serves where a load takes too long.
     fn if_slow(&self) -> Option<&Found<V>> {
         self.best.as_ref().filter(|found| self.tolerates(found, self.rules.stale_window()))
@@ -291,12 +328,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Option<V>> {
         let plan = self.plan.load();
         let options = LoadOptions::default();
+        if plan.is_split {
+            return self.get_or_load(key, &options, load).map(|answer| answer.value);
+        }
         let load = Borrowed(Some(load));
         let answer = match self.find_near(plan, key) {
             Glance::Value(value) => return Ok(Some(value)),
             Glance::Other => self.load_after(plan, key, &options, self.look_near(plan, key), load),
             Glance::Nothing => {
-                self.load_on(plan, key, Call::new(&self.rules, &options, None), load)
+                self.load_on(plan, key, Call::new(plan, &self.rules, &options, None), load)
             }
         };
         answer.map(|answer| answer.value)
@@ -308,7 +348,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &LoadOptions,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Answer<Option<V>>> {
-        let plan = self.plan.load();
+        let plan = self.route(key, options.reach());
+        let trip = self.trip(plan);
         let begin = Sampler::tick().then(Instant::now);
         let near = self.look_near(plan, key);
         let is_hit = near.as_ref().is_some_and(Found::is_fresh);
@@ -316,6 +357,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if is_hit {
             self.timed_near(plan, begin);
         }
+        trip.ends(&answer);
         answer
     }
 
@@ -335,11 +377,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &LoadOptions,
         leads: impl Leads<V>,
     ) -> Result<Answer<Option<V>>> {
-        let plan = self.plan.load();
-        let mut call = Call::new(&self.rules, options, self.look_near(plan, key));
+        let plan = self.route(key, options.reach());
+        let trip = self.trip(plan);
+        let mut call = Call::new(plan, &self.rules, options, self.look_near(plan, key));
         call.max_age = Some(Duration::ZERO);
         call.reason = Some(LoadReason::Asked);
-        self.load_on(plan, key, call, leads)
+        let answer = self.load_on(plan, key, call, leads);
+        trip.ends(&answer);
+        answer
     }
 
     /// Goes on with what L1 has.
@@ -357,10 +402,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Ok(found.into_answer())
             }
             near => {
-                if plan.has(TierKind::Memory) {
+                if plan.reaches(TierKind::Memory) {
                     self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
                 }
-                self.load_on(plan, key, Call::new(&self.rules, options, near), leads)
+                self.load_on(plan, key, Call::new(plan, &self.rules, options, near), leads)
             }
         }
     }
@@ -406,7 +451,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.open {
             return Err(closed());
         }
-        self.check_tag_hashes(plan, &call.options.tags)?;
+        if !call.options.tags.is_empty() {
+            self.tags.be_used();
+        }
         self.listen(plan);
         Ok(())
     }
@@ -416,7 +463,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let marks = self.marks(plan, key);
         if let Some(found) = self.find_shared(plan, key, &marks) {
             if call.accepts(&found) {
-                self.read_ended(call.began);
+                self.read_ended(call.reach, call.began);
                 self.count_hit(key, &found);
                 return Ok(Way::Found(found));
             }
@@ -436,12 +483,33 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Step<V>> {
+        if origin == Origin::Joined
+            && let Some(found) = self.look_before_leaving(key, call)
+        {
+            self.count_hit(key, &found);
+            return Ok(Step::Answer(found.into_answer()));
+        }
         let patience = match self.begin_wait(key, call, joined, origin) {
             Ok(patience) => patience,
             Err(answer) => return Ok(Step::Answer(answer)),
         };
         let outcome = joined.wait(patience.span, call.options.check.as_deref());
         self.end_wait(key, call, joined, origin, patience, outcome)
+    }
+
+    /// Looks in L3 for a value that may serve while another thread loads, where none is known yet.
+    /// Returns one that answers the call.
+    pub(super) fn look_before_leaving(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+    ) -> Option<Found<V>> {
+        let plan = self.plan.load();
+        if call.best.is_some() || !call.rules.may_leave() || !plan.has(TierKind::Redis) {
+            return None;
+        }
+        let mut marks = self.marks(plan, key);
+        self.look_in_remote(plan, key, call, &mut marks)
     }
 
     /// How long a call waits for a load that another one leads.
@@ -530,7 +598,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return fail(error);
         }
         // What was stale before the load may have been deleted since, or set anew.
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(call.reach);
         let marks = self.marks(plan, key);
         let near = self.look_near(plan, key);
         let found = match self.look_shared(plan, key, &marks) {
@@ -539,7 +607,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let remote = || {
             let (found, judge) = call.remote.as_ref()?;
-            self.is_unchanged(plan, *judge).then(|| found.clone())
+            let tags = found.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+            let is_spared = tags.is_none_or(|tags| self.judge(tags) != Verdict::Removed);
+            (is_spared && self.is_unchanged(plan, *judge)).then(|| found.clone())
         };
         match found.or_else(remote).filter(|found| call.tolerates(found, window)) {
             Some(found) => {

@@ -1,4 +1,5 @@
-//! `get_or_load_many`: many keys, and one call of the loader for all of them that are missing.
+//! `get_or_load_many`: many keys, and one call of the loader for all of them that are missing (in a
+//! cache that is split between two tierings one for each side).
 //!
 //! Each key has its marks, its flight and its turn on this host, as in a load of its own. A call
 //! first lands all the flights that it leads, and waits for those of others only then: so two calls
@@ -24,6 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead},
     metrics::{CacheCounter, nanoseconds},
+    tiering::TierKind,
 };
 
 /// What loads many keys.
@@ -56,10 +58,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Vec<Result<Answer<Option<V>>>> {
         let mut answers: Answers<V> = Vec::new();
         answers.resize_with(keys.len(), || None);
-        let plan = self.plan.load();
         let checked = options.freshness.check().and_then(|()| tags::check(&options.tags));
-        if let Err(error) = checked.and_then(|()| self.check_tag_hashes(plan, &options.tags)) {
+        if let Err(error) = checked {
             return keys.iter().map(|_| Err(error.clone())).collect();
+        }
+        if !options.tags.is_empty() {
+            self.tags.be_used();
         }
         // Each key once: a second flight of it would wait for the first, which is ours.
         let mut firsts = HashMap::with_capacity(keys.len());
@@ -72,14 +76,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 unique.push(index);
             }
         }
-        let mut missing = unique;
-        while !missing.is_empty() {
-            let plan = self.plan.load();
-            if !plan.open {
-                missing.drain(..).for_each(|index| answers[index] = Some(Err(closed())));
-                break;
+        for (reach, mut missing) in self.by_reach(keys, unique, options.reach()) {
+            let asked = missing.clone();
+            while !missing.is_empty() {
+                let plan = self.plan.load().within(reach);
+                if !plan.open {
+                    missing.drain(..).for_each(|index| answers[index] = Some(Err(closed())));
+                    break;
+                }
+                missing = self.load_round(plan, keys, &missing, options, load, &mut answers);
             }
-            missing = self.load_round(plan, keys, &missing, options, load, &mut answers);
+            for index in asked {
+                if let Some(answer) = &answers[index] {
+                    self.trip(self.plan.load().within(reach)).ends(answer);
+                }
+            }
         }
         for (index, key) in keys.iter().enumerate() {
             if answers[index].is_none()
@@ -111,7 +122,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let (mut led, mut awaited) = (Vec::new(), Vec::new());
         for Sought { index: at, marks, best } in sought {
             let index = wanted[at];
-            let call = Call::new(&self.rules, options, best);
+            let call = Call::new(plan, &self.rules, options, best);
             match self.flights.enter(keys[index], marks.began(), |began| self.may_join(began)) {
                 Ok(Entered::Lead(lead)) => led.push((index, call, lead)),
                 Ok(Entered::Join(joined)) => awaited.push(Awaited { index, call, joined }),
@@ -143,6 +154,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .iter()
             .map(|(index, ..)| {
                 let shared = self.lowers.shared.in_force(plan)?;
+                if !plan.reaches(TierKind::Shared) {
+                    return None;
+                }
                 shared.turns(keys[*index], Duration::ZERO)
             })
             .collect();

@@ -17,13 +17,14 @@ use std::{
 
 use super::{
     Answer, Cache, Inner, LoadOptions, Loader, Origin, absent,
+    lead::Led,
     load::{Call, Landing, Leads, Step},
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Found, is_young},
 };
 use crate::{
     error::Result,
-    load::{Entered, Lead, LoadReason, Refused, draw},
+    load::{Entered, Lead, LoadContext, LoadReason, Refused, draw},
     metrics::Sampler,
     sync::Mutex,
 };
@@ -144,6 +145,7 @@ struct Orphan<V> {
     best: Option<Found<V>>,
     max_age: Option<Duration>,
     reason: Option<LoadReason>,
+    reach: Reach,
 }
 
 impl<V: Clone + Send + Sync + 'static> Leads<V> for Shared<'_, V> {
@@ -154,22 +156,31 @@ impl<V: Clone + Send + Sync + 'static> Leads<V> for Shared<'_, V> {
         call: &mut Call<'_, V>,
         lead: Lead<Landing<V>>,
     ) -> Result<Step<V>> {
-        let rules = &call.rules;
-        let may_leave = rules.hard_timeout.is_some()
-            || rules.soft_timeout.is_some() && call.best.is_some()
-            || call.while_revalidated().is_some();
-        let lead = if may_leave {
-            let joined = lead.join();
-            match cache.send_away(key, call, lead, self) {
-                Ok(()) => match cache.wait(key, call, &joined, Origin::Loaded)? {
-                    // Nobody came to it.
-                    Step::Lead(lead) => lead,
-                    step => return Ok(step),
-                },
-                Err(lead) => lead,
+        let lead = if call.may_leave() {
+            // What L3 has stale serves after the soft timeout: the caller must know of it.
+            match cache.look_before_leaving(key, call) {
+                Some(found) => {
+                    return cache.land(key, call, lead, Ok(Led::Found(found))).map(Step::Answer);
+                }
+                None => lead,
             }
         } else {
-            lead
+            // The same, before anybody is sent away.
+            let load = |context: &LoadContext<'_, V>| self.loader.load(context);
+            let hit = |plan, found: &Found<V>| cache.refresh_ahead(plan, key, found, self);
+            match cache.lead_here_or_leave(key, call, lead, load, hit) {
+                Ok(answer) => return answer.map(Step::Answer),
+                Err(lead) => lead,
+            }
+        };
+        let joined = lead.join();
+        let lead = match cache.send_away(key, call, lead, self) {
+            Ok(()) => match cache.wait(key, call, &joined, Origin::Loaded)? {
+                // Nobody came to it.
+                Step::Lead(lead) => lead,
+                step => return Ok(step),
+            },
+            Err(lead) => lead,
         };
         cache.lead_here(key, call, lead, |context| self.loader.load(context)).map(Step::Answer)
     }
@@ -186,11 +197,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &Arc<LoadOptions>,
         loader: &Arc<dyn Loader<V>>,
     ) -> Result<Answer<Option<V>>> {
-        let plan = self.plan.load();
+        let plan = self.route(key, options.reach());
+        let trip = self.trip(plan);
         let begin = Sampler::tick().then(Instant::now);
         let near = self.look_near(plan, key);
         let leads = Shared { loader, options };
-        match near {
+        let answer = match near {
             Some(found) if found.is_fresh() && is_young(found.age, options.max_age) => {
                 self.timed_near(plan, begin);
                 self.count_hit(key, &found);
@@ -198,7 +210,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Ok(found.into_answer())
             }
             near => self.load_after(plan, key, options, near, leads),
-        }
+        };
+        trip.ends(&answer);
+        answer
     }
 
     /// Has a fresh value loaded anew, where that is due.
@@ -228,7 +242,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let marks = self.marks(plan, key);
         let entered = self.flights.enter(key, marks.began(), |began| self.may_join(began));
         let Ok(Entered::Lead(lead)) = entered else { return };
-        let mut call = Call::new(&self.rules, leads.options, Some(found.clone()));
+        let mut call = Call::new(plan, &self.rules, leads.options, Some(found.clone()));
         // Another process or host may have done it.
         call.max_age = Some(age.saturating_sub(Duration::from_millis(1)));
         call.reason = Some(LoadReason::Ahead);
@@ -252,6 +266,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             best: call.best.clone(),
             max_age: call.max_age,
             reason: call.reason,
+            reach: call.reach,
         };
         let me = self.me.clone();
         // The lead must come back with a job that is not taken.
@@ -277,8 +292,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     fn lead_orphan(&self, orphan: Orphan<V>) {
-        let Orphan { key, loader, options, lead, best, max_age, reason } = orphan;
-        let mut call = Call::new(&self.rules, &options, best);
+        let Orphan { key, loader, options, lead, best, max_age, reason, reach } = orphan;
+        let plan = self.plan.load().within(reach);
+        let mut call = Call::new(plan, &self.rules, &options, best);
         (call.max_age, call.reason) = (max_age, reason);
         self.lead_away(&key, &mut call, lead, |context| loader.load(context));
     }

@@ -14,7 +14,7 @@ use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
     event::FaultEvents,
-    metrics::{BreakerStats, Metrics, nanoseconds},
+    metrics::{ArmCounter, BreakerStats, Metrics, nanoseconds},
     resilience::{Breaker, BreakerOptions},
     sync::Mutex,
     tier::{Ledger, RemoteTier, SharedTier, Tier},
@@ -186,6 +186,11 @@ impl<T: Tier + ?Sized> Lower<T> {
         permit.finish(&answer);
         if let Err(error) = &answer {
             meter.error(error.kind());
+            if error.kind() == ErrorKind::Timeout
+                && let Some(arm) = metrics.arm(plan.reach().side())
+            {
+                arm.count(ArmCounter::Late);
+            }
             self.events.tell(&self.clock, self.kind, error);
         }
         answer.ok()

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{
     Answer, Event, Inner, MAX_KEY_BYTES, ReadOptions,
     change::needs_bytes,
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Found, Marks, is_young},
 };
 use crate::{
@@ -33,7 +33,28 @@ pub(super) struct FoundMany<V> {
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn get_many(&self, keys: &[&[u8]], options: &ReadOptions) -> Vec<Option<Answer<V>>> {
-        let plan = self.plan.load();
+        let sides = self.by_reach(keys, (0..keys.len()).collect(), options.reach());
+        if let [(reach, _)] = sides[..] {
+            return self.get_many_on(reach, keys, options);
+        }
+        let mut answers = Vec::new();
+        answers.resize_with(keys.len(), || None);
+        for (reach, indices) in sides {
+            let names: Vec<&[u8]> = indices.iter().map(|index| keys[*index]).collect();
+            let found = self.get_many_on(reach, &names, options);
+            indices.into_iter().zip(found).for_each(|(index, answer)| answers[index] = answer);
+        }
+        answers
+    }
+
+    /// As [`get_many`](Self::get_many), for keys with the same reach.
+    fn get_many_on(
+        &self,
+        reach: Reach,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+    ) -> Vec<Option<Answer<V>>> {
+        let plan = self.plan.load().within(reach);
         let may_serve = |found: &Found<V>| found.is_fresh() && is_young(found.age, options.max_age);
         let FoundMany { mut answers, sought } = self.find_many(plan, keys, &may_serve);
         for Sought { index, best, .. } in sought {
@@ -49,6 +70,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 None => {}
             }
         }
+        let hits = answers.iter().flatten().filter(|answer| answer.is_hit()).count();
+        self.count_many(reach, keys.len(), hits);
         answers.into_iter().map(|answer| answer.and_then(Answer::present)).collect()
     }
 
@@ -70,9 +93,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let begin = Instant::now();
         let goes_below = needs_bytes(plan);
-        if goes_below {
-            self.listen(plan);
-        }
+        self.listen(plan);
         let sought = lacking.map(|index| Sought {
             index,
             marks: self.marks(plan, keys[index]),
@@ -89,7 +110,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             });
             self.find_many_remote(plan, keys, &mut sought, may_serve, &mut answers);
             sought.retain(|it| answers[it.index].is_none());
-            self.read_ended(begin);
+            self.read_ended(plan.reach(), begin);
         }
         FoundMany { answers, sought }
     }
@@ -123,7 +144,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         answers: &mut [Option<Answer<Option<V>>>],
         others: &mut [Option<Found<V>>],
     ) {
-        if !plan.has(TierKind::Memory) {
+        if !plan.reaches(TierKind::Memory) {
             return;
         }
         let begin = Sampler::tick().then(Instant::now);
@@ -174,7 +195,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         may_serve: &dyn Fn(&Found<V>) -> bool,
         answers: &mut [Option<Answer<Option<V>>>],
     ) {
-        if self.lowers.redis.in_force(plan).is_none() {
+        if !plan.reaches(TierKind::Redis) || self.lowers.redis.in_force(plan).is_none() {
             return;
         }
         let sought = sought.iter_mut().filter(|it| keys[it.index].len() <= MAX_KEY_BYTES);
@@ -185,7 +206,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return;
         }
         let names: Vec<&[u8]> = asked.iter().map(|it| keys[it.index]).collect();
-        let keeps = plan.has(TierKind::Memory) || plan.has(TierKind::Shared);
+        let keeps = plan.reaches(TierKind::Memory) || plan.reaches(TierKind::Shared);
+        let trusts_tags = self.trusts_tags(plan);
         let found = self
             .lowers
             .redis
@@ -193,7 +215,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .unwrap_or_default();
         let mut found = found.into_iter();
         for it in asked {
-            let found = self.bring_up(plan, keys[it.index], found.next().flatten(), &it.marks);
+            let record = found.next().flatten();
+            let record = record.filter(|record| self.is_taken(record, trusts_tags));
+            let found = self.bring_up(plan, keys[it.index], record, &it.marks);
             self.settle_sought(keys[it.index], it, found, may_serve, answers);
         }
     }

@@ -23,6 +23,7 @@
 //! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
+//! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
 //!
@@ -76,6 +77,7 @@ mod read_options;
 mod remote;
 mod report;
 mod retier;
+mod split;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -91,6 +93,7 @@ pub use load::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
+pub use split::Split;
 pub use update::{Countable, Version};
 
 use asynchronous::Tasks;
@@ -102,6 +105,7 @@ use loader::failed;
 use lower::Lowers;
 use near::Near;
 use plan::PlanWord;
+use split::Sides;
 
 /// The longest key, in bytes. Longer ones are refused by `set` and never found by `get`.
 pub const MAX_KEY_BYTES: usize = 64 << 10;
@@ -144,6 +148,7 @@ struct Inner<V> {
     memory: MemoryCache<Key, Near<V>>,
     lowers: Lowers,
     plan: PlanWord,
+    sides: Sides,
     /// Read by every change for its length, written to change the plan: so no change straddles a
     /// change of tiering.
     changes: SharedLock,
@@ -225,6 +230,17 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.get_many(&keys, &ReadOptions::default())
     }
 
+    /// As [`get_many`](Self::get_many), with options.
+    pub(crate) fn values_of<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        options: &ReadOptions,
+    ) -> Vec<Option<V>> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let answers = self.inner.get_many(&keys, options).into_iter();
+        answers.map(|answer| answer.map(|answer| answer.value)).collect()
+    }
+
     /// The value of `key` if L1 has it: never waits for another tier and counts no miss.
     ///
     /// For bindings that must release a lock of theirs before anything slow.
@@ -248,8 +264,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`set`](Self::set), with options.
     ///
     /// # Errors
-    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range,
-    /// [`ErrorKind::Unsupported`] for tags while L3 is in the tiering.
+    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range.
     pub fn set_with(&self, key: impl AsRef<[u8]>, value: V, options: &SetOptions) -> Result<()> {
         self.inner.set(key.as_ref(), value, options)
     }
@@ -321,8 +336,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load); [`ErrorKind::Config`] for options out of their range or
-    /// more than 128 tags, [`ErrorKind::Unsupported`] for tags, also the loader's, while L3 is in the
-    /// tiering.
+    /// more than 128 tags, also the loader's.
     pub fn get_or_load_with<K, L, E, F>(
         &self,
         key: K,

@@ -26,7 +26,7 @@ use crate::{
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
-    tag_cells::{Known, Tags, Verdict},
+    tag_cells::{Known, KnownBelow, Tags, Verdict},
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
@@ -47,6 +47,8 @@ pub(super) struct Marks {
     taken_at: Millis,
     /// Which changes of tags were known.
     known: Known,
+    /// The same in L3, where it was asked.
+    pub(super) below: Option<KnownBelow>,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -147,6 +149,9 @@ pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
+        if plan.is_split {
+            return self.get_entry(key, &ReadOptions::default()).map(|answer| answer.value);
+        }
         match self.find_near(plan, key) {
             Glance::Value(value) => Some(value),
             Glance::Other => self.read_on(plan, key, true, &ReadOptions::default())?.value,
@@ -155,9 +160,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(super) fn get_entry(&self, key: &[u8], options: &ReadOptions) -> Option<Answer<V>> {
-        let plan = self.plan.load();
-        let is_there = plan.has(TierKind::Memory);
-        self.read_on(plan, key, is_there, options)?.present()
+        self.get_on(self.route(key, options.reach()), key, options)
+    }
+
+    /// As [`get_entry`](Self::get_entry), under a plan of its own.
+    pub(super) fn get_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Option<Answer<V>> {
+        let trip = self.trip(plan);
+        let answer = self.read_on(plan, key, plan.reaches(TierKind::Memory), options);
+        trip.found(answer.as_ref());
+        answer?.present()
     }
 
     /// Reads on after a glance at L1, where something may be that must be looked at closer.
@@ -179,16 +195,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.timed_near(plan, begin);
             return near.map(Found::into_answer);
         }
-        if is_there && plan.has(TierKind::Memory) {
+        if is_there && plan.reaches(TierKind::Memory) {
             self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
         }
         let mut best = near;
+        self.listen(plan);
         if key.len() <= MAX_KEY_BYTES && needs_bytes(plan) {
-            self.listen(plan);
             let begin = Instant::now();
             let mut marks = self.marks(plan, key);
             best = self.find_below(plan, key, &mut marks, best, &may_serve);
-            self.read_ended(begin);
+            self.read_ended(plan.reach(), begin);
         }
         let answer = best.filter(may_serve);
         match &answer {
@@ -227,11 +243,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.hit(TierKind::Memory);
     }
 
-    /// Records how long a read took that L1 did not answer.
-    pub(super) fn read_ended(&self, begin: Instant) {
-        self.metrics.operation_latency.record(nanoseconds(begin.elapsed()));
-    }
-
     /// Asks L1 alone for a fresh value. An entry that is something else is for the caller to look
     /// at and to count.
     #[inline]
@@ -245,7 +256,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             Glance::Other => {}
             Glance::Nothing => {
-                if plan.has(TierKind::Memory) {
+                if plan.reaches(TierKind::Memory) {
                     self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
                 }
             }
@@ -259,22 +270,27 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(begin) = begin {
             self.listen(plan);
             let latency = &self.metrics.tier(TierKind::Memory).latency;
-            latency.record_many(nanoseconds(begin.elapsed()), SAMPLE_RATE);
+            let took = nanoseconds(begin.elapsed());
+            latency.record_many(took, SAMPLE_RATE);
+            if let Some(arm) = self.metrics.arm(plan.reach().side()) {
+                arm.latency.record_many(took, SAMPLE_RATE);
+            }
         }
     }
 
     pub(super) fn get_near(&self, key: &[u8]) -> Option<V> {
-        let plan = self.plan.load();
+        let plan = self.route_near(self.plan.load(), key);
         let Glance::Value(value) = self.glance(plan, key) else { return None };
         self.listen(plan);
         self.count_near(key);
+        self.near_ended(plan);
         Some(value)
     }
 
     /// What L1 has that is unexpired and current. Counts nothing.
     #[inline]
     fn glance(&self, plan: Plan, key: &[u8]) -> Glance<V> {
-        if !plan.has(TierKind::Memory) {
+        if !plan.reaches(TierKind::Memory) {
             return Glance::Nothing;
         }
         let seen = self.memory.get_with(key, |near| {
@@ -293,7 +309,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// The L1 entry, fresh or stale, if it is current. Counts nothing.
     pub(super) fn look_near(&self, plan: Plan, key: &[u8]) -> Option<Found<V>> {
-        if !plan.has(TierKind::Memory) {
+        if !plan.reaches(TierKind::Memory) {
             return None;
         }
         let now = self.clock.coarse();
@@ -374,7 +390,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, told, taken_at, known, remote: None }
+        Marks { local, filed, shared, told, taken_at, known, below: None, remote: None }
     }
 
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
@@ -403,7 +419,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Asks L2 alone, and copies what it has into L1. A miss is counted, a hit is not.
     pub(super) fn find_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Found<V>> {
-        marks.shared?;
+        marks.shared.filter(|_| plan.reaches(TierKind::Shared))?;
         let found = self.look_shared(plan, key, marks);
         if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Shared).count(TierCounter::Misses);
@@ -413,7 +429,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// As [`find_shared`](Self::find_shared), for a second look that is no second miss.
     pub(super) fn look_shared(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Found<V>> {
-        let mark = marks.shared?;
+        let mark = marks.shared.filter(|_| plan.reaches(TierKind::Shared))?;
         let lower = &self.lowers.shared;
         let record =
             lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key)).flatten()?;
@@ -432,10 +448,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         marks: &mut Marks,
     ) -> Option<Found<V>> {
-        self.lowers.redis.in_force(plan)?;
-        let found = self.ask_remote(plan, key, |tier| tier.read(key));
+        self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
+        let found = self.read_remote(plan, key);
         let record = found.and_then(|found| {
             marks.remote = found.token;
+            marks.below = found.tags;
             found.record
         });
         self.bring_up(plan, key, record, marks)
@@ -449,7 +466,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Option<Record>,
         marks: &Marks,
     ) -> Option<Found<V>> {
-        let draft = record.and_then(|record| self.decode(TierKind::Redis, record));
+        let mut draft = record.and_then(|record| self.decode(TierKind::Redis, record));
+        draft.iter_mut().for_each(|draft| draft.bear(marks));
         let found = draft.as_ref().map(|draft| draft.found(TierKind::Redis));
         if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
@@ -480,7 +498,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let now = self.clock.coarse();
         let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
         let over = over.map(|over| over.saturating_sub(COARSENESS));
-        let filled = marks.shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
+        let shared = marks.shared.filter(|_| plan.reaches(TierKind::Shared));
+        let filled = shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
             (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
             let lower = &self.lowers.shared;
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
@@ -508,7 +527,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
     /// were taken or L1 has a current and fresh entry by now. True if it is there.
     pub(super) fn file(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> bool {
-        if !plan.has(TierKind::Memory) {
+        if !plan.reaches(TierKind::Memory) {
             return false;
         }
         let now = self.clock.coarse();
@@ -594,6 +613,7 @@ impl<V> Draft<V> {
         {
             if let Some(tags) = &mut Arc::make_mut(extras).tags {
                 tags.known = marks.known;
+                tags.below = tags.below.or(marks.below);
             }
             if let Some(record) = &mut self.record {
                 record.extras = Some(Arc::clone(extras));

@@ -72,16 +72,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// What came when, as of now.
     pub(crate) fn windows(&self) -> MutexGuard<'_, Windows> {
         let inner = &self.inner;
-        let (usage, left) = inner.memory_usage();
+        let (_, left) = inner.memory_usage();
         let shared = inner.lowers.shared.opened().map(|shared| shared.evictions());
         let forced = |left: EvictionStats| left.size.saturating_add(left.bytes);
-        let state = State {
+        inner.metrics.windows(self.state(), forced(left).saturating_add(shared.map_or(0, forced)))
+    }
+
+    /// What has a value at each moment.
+    pub(super) fn state(&self) -> State {
+        let (usage, _) = self.inner.memory_usage();
+        State {
             bytes: usage.bytes,
             bytes_limit: usage.max_bytes.unwrap_or(0),
             resident: 0,
-            available: self.tiering().tiers().all(|tier| inner.trouble(tier).is_none()),
-        };
-        inner.metrics.windows(state, forced(left).saturating_add(shared.map_or(0, forced)))
+            available: self.tiering().tiers().all(|tier| self.inner.trouble(tier).is_none()),
+        }
     }
 
     /// The time by which windows go.

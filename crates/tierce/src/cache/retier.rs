@@ -18,6 +18,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn retier(&self, tiering: Tiering) -> Result<()> {
         // Opening may take long (a new store is allocated): before changes are held up.
         self.open_lowers(tiering)?;
+        self.put_in_force(tiering, false)
+    }
+
+    /// Puts tiers in force that were opened, or could not be.
+    pub(super) fn put_in_force(&self, tiering: Tiering, is_split: bool) -> Result<()> {
         let exclusive = self.changes.write();
         let before = self.plan.load();
         if !before.open {
@@ -30,7 +35,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             (tiering.has(TierKind::Shared) || leaves(TierKind::Memory) || is_to_follow)
                 && !simulated::is_planted(Fault::EraKept);
         let era = before.era.wrapping_add(u32::from(private_entries_are_void));
-        let plan = Plan { tiering, era, open: true };
+        let plan = Plan { tiering, era, is_split, ..before };
         // Before the plan: a store that other processes share must have lost what this process
         // changed alone before anybody here reads it. It is memory: 64 Ki removals take 0.1 s.
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);

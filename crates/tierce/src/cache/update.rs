@@ -1,6 +1,6 @@
 //! Changes that depend on what is there: `compare_and_set`, `set_if_absent`, `update`, `increment`.
 //!
-//! The lowest tier in force decides about a key, as it is the one that all who use the key share:
+//! The lowest tier within reach decides about a key, as it is the one that all who use the key share:
 //! L3 where there is one, else L2, else L1. What it has is looked at there, past the tiers above,
 //! and the change is made there only if that is still so:
 //!
@@ -9,6 +9,9 @@
 //! | L3 | the number of the change that made the record, compared by the script that writes | those that were made to the very key |
 //! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
 //! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
+//!
+//! Where L1 decides above an L2 that is in force, and only beyond the reach of the call, it is L2's
+//! stamp that is compared, under its lock: the entry of L1 is judged by it.
 //!
 //! Then the change goes on upwards as any other. What the tier that decides does not answer is an
 //! error here, not a miss: nobody else could say what the key has.
@@ -21,7 +24,7 @@ use super::{
     Cache, Event, Inner, SetOptions,
     change::{check_key, closed, needs_bytes},
     freshness::Life,
-    plan::Plan,
+    plan::{Plan, Reach},
     read::{Draft, Found, Marks},
     tags,
 };
@@ -30,7 +33,7 @@ use crate::{
     invalidation::Filed,
     memory::Inserted,
     shared_stamp::SharedStamp,
-    tag_cells::Verdict,
+    tag_cells::{Tags, Verdict},
     tier::{Extras, Written},
     tiering::TierKind,
 };
@@ -49,6 +52,8 @@ pub struct Version {
     hash: u64,
     /// Whether it is gone may also be said by its tags.
     extras: Option<Arc<Extras>>,
+    /// Where it was looked for: what is set in its stead goes there.
+    reach: Reach,
     basis: Basis,
 }
 
@@ -107,7 +112,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// [`ErrorKind::Network`] (L3) or [`ErrorKind::Io`] (L2) where that tier does not answer; [`ErrorKind::TooLarge`] for the
     /// key; [`ErrorKind::Closed`].
     pub fn get_versioned(&self, key: impl AsRef<[u8]>) -> Result<(Option<V>, Version)> {
-        let sight = self.inner.sight(key.as_ref())?;
+        let key = key.as_ref();
+        let sight = self.inner.sight(key, self.inner.reach_of(key, Reach::ALL))?;
         Ok((sight.value, sight.version))
     }
 
@@ -248,13 +254,12 @@ fn silent(kind: TierKind) -> Error {
 /// The tier that decides about keys under this plan.
 fn decider(plan: Plan) -> TierKind {
     let lowest_first = TierKind::ALL.into_iter().rev();
-    lowest_first.into_iter().find(|kind| plan.has(*kind)).unwrap_or(TierKind::Memory)
+    lowest_first.into_iter().find(|kind| plan.reaches(*kind)).unwrap_or(TierKind::Memory)
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn life(&self, options: &SetOptions) -> Result<Life> {
         options.check()?;
-        self.check_tag_hashes(self.plan.load(), &options.tags)?;
         if options.keeps_nothing() {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -265,9 +270,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Looks at a key where it is decided about.
-    fn sight(&self, key: &[u8]) -> Result<Sight<V>> {
+    fn sight(&self, key: &[u8], reach: Reach) -> Result<Sight<V>> {
         check_key(key)?;
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(reach);
         if !plan.open {
             return Err(closed());
         }
@@ -290,7 +295,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Ok(Sight {
                     value,
                     fresh_left,
-                    version: self.version(key, Basis::Near(marks), extras),
+                    version: self.version(key, reach, Basis::Near(marks), extras),
                 });
             }
             TierKind::Shared => {
@@ -301,28 +306,37 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key))
             }
             TierKind::Redis => {
-                let found = self.ask_remote(plan, key, |tier| tier.read(key));
+                let found = self.read_remote(plan, key);
                 // Also of a record that is no value.
                 seen = found.as_ref().and_then(|found| found.token).map_or(0, |token| token.seen);
                 found.map(|found| found.record)
             }
         };
         let record = record.ok_or_else(|| silent(kind))?;
+        let mut draft = record.and_then(|record| self.decode(kind, record));
+        if let (Some(draft), TierKind::Redis) = (&mut draft, kind) {
+            draft.bear(&marks);
+        }
         let basis = match kind {
             TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
             _ => Basis::Shared(marks),
         };
-        let draft = record.and_then(|record| self.decode(kind, record));
         let draft = draft.filter(|draft| draft.life.stale_for().is_none());
         let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
-        let version = self.version(key, basis, extras);
+        let version = self.version(key, reach, basis, extras);
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
         let value = draft.and_then(|draft| draft.value);
         Ok(Sight { value, fresh_left, version })
     }
 
-    fn version(&self, key: &[u8], basis: Basis, extras: Option<Arc<Extras>>) -> Version {
-        Version { hash: self.memory.hash(key), extras, basis }
+    fn version(
+        &self,
+        key: &[u8],
+        reach: Reach,
+        basis: Basis,
+        extras: Option<Arc<Extras>>,
+    ) -> Version {
+        Version { hash: self.memory.hash(key), extras, reach, basis }
     }
 
     /// Sets the key to what `change` makes of its value and of how long that will be fresh.
@@ -333,7 +347,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &SetOptions,
     ) -> Result<Option<V>> {
         for _ in 0..TRIES {
-            let Sight { value, fresh_left, version } = self.sight(key)?;
+            let reach = self.reach_of(key, options.reach());
+            let Sight { value, fresh_left, version } = self.sight(key, reach)?;
             // What is there keeps its tags unless others are named.
             let kept = || version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
             let extras =
@@ -369,16 +384,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras, ..draft };
         loop {
-            let encoded_for = self.plan.load();
+            let encoded_for = self.plan.load().within(version.reach);
             if draft.record.is_none() && needs_bytes(encoded_for) {
                 draft.record = Some(self.record(&draft)?);
             }
             let _straddles_no_retier = self.changing();
-            let plan = self.plan.load();
+            let plan = self.plan.load().within(version.reach);
             if !plan.open {
                 return Err(closed());
             }
-            self.check_tags(plan, draft.tags())?;
             if draft.record.is_none() && needs_bytes(plan) {
                 continue;
             }
@@ -388,13 +402,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.listen(plan);
             let is_set = match (&version.basis, decider(plan)) {
+                (Basis::Remote(_), TierKind::Redis) if !self.spares_remote(plan, tags)? => false,
                 (Basis::Remote(expected), TierKind::Redis) => {
                     self.set_on_remote(plan, key, draft, *expected)?
                 }
                 (Basis::Shared(marks), TierKind::Shared) => {
                     self.set_on_shared(plan, key, draft, marks)?
                 }
-                (Basis::Near(marks), TierKind::Memory) => self.set_on_near(plan, key, draft, marks),
+                (Basis::Near(marks), TierKind::Memory) => {
+                    self.set_on_near(plan, key, draft, marks)?
+                }
                 // Another tier decides by now.
                 _ => false,
             };
@@ -406,6 +423,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// False where a change of its tags, by any host, came to what a version is of.
+    fn spares_remote(&self, plan: Plan, tags: Option<&Tags>) -> Result<bool> {
+        let Some(tags) = tags else { return Ok(true) };
+        let kind = TierKind::Redis;
+        if !self.trusts_tags(plan) {
+            return Err(silent(kind));
+        }
+        let verdict = self.lowers.redis.call(plan, &self.metrics, |tier| tier.judge(tags));
+        Ok(verdict.ok_or_else(|| silent(kind))? == Verdict::Current)
+    }
+
     fn set_on_remote(
         &self,
         plan: Plan,
@@ -414,7 +442,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         expected: Option<u64>,
     ) -> Result<bool> {
         // As any change: marks first.
-        let marks = self.marks(plan, key);
+        let mut marks = self.marks(plan, key);
+        if draft.tags().is_some() {
+            marks.below = self.tags_of_set(plan);
+        }
         draft.bear(&marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.
@@ -448,6 +479,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         outcome
     }
 
+    /// Sets the key if L2's stamp is what was marked, also where its value is kept above L2 alone.
     fn set_on_shared(
         &self,
         plan: Plan,
@@ -459,20 +491,39 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
             return Err(silent(TierKind::Shared));
         };
-        let Some(record) = &draft.record else { return Err(silent(TierKind::Shared)) };
-        // L3 is out of the tiering, and is told when it is back.
-        self.doubt_remote(key);
-        let Some(stamp) = tier.change_if(mark, key, record)? else { return Ok(false) };
-        self.count_bytes_in(plan, record);
-        let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
-        self.file_changed(plan, key, draft, filed, marks, false);
-        Ok(true)
+        // Beyond reach or out of the tiering; then it is told when it is back.
+        let change = self.begin_change(plan, key);
+        let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
+        let changed = match &draft.record {
+            Some(record) if plan.reaches(TierKind::Shared) => tier.change_if(mark, key, record),
+            _ => tier.remove_if(mark, key),
+        };
+        if let Ok(Some(stamp)) = changed {
+            if let Some(record) = &draft.record {
+                self.count_bytes_in(plan, record);
+            }
+            let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
+            self.file_changed(plan, key, draft, filed, marks, false);
+            self.made(plan, key, made);
+        }
+        self.end_change(plan, key, change);
+        changed.map(|stamp| stamp.is_some())
     }
 
-    fn set_on_near(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, marks: &Marks) -> bool {
+    fn set_on_near(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut draft: Draft<V>,
+        marks: &Marks,
+    ) -> Result<bool> {
+        if marks.shared().is_some() {
+            return self.set_on_shared(plan, key, draft, marks);
+        }
         draft.bear(marks);
-        // The tiers below are out of the tiering, and are told when they are back.
-        self.doubt_remote(key);
+        // Beyond reach or out of the tiering; then they are told when they are back.
+        let change = self.begin_change(plan, key);
+        let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
         match self.lowers.shared.opened() {
             Some(tier) => tier.delete(key),
             None => self.lowers.shared.note(key),
@@ -491,6 +542,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Replaced by what L1 does not take.
             self.drop_near(key);
         }
-        is_as_it_was
+        if is_as_it_was {
+            self.made(plan, key, made);
+        }
+        self.end_change(plan, key, change);
+        Ok(is_as_it_was)
     }
 }

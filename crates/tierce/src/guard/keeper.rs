@@ -2,12 +2,6 @@
 //!
 //! Locks: a round holds `turn` exclusively, which guards no data and no section, so that sinks, the
 //! disk and a change of tiering hold up no fork; the data is taken out of `state` for its length.
-//!
-//! **Rollouts of a host.** All processes that were given the same journal take part in one rollout.
-//! The one that leads it writes how it goes on; the others look at the file every
-//! [`FOLLOW`](self) and put in force what is written. Each looks for triggers in what it does itself,
-//! and any of them may write a rollback. Of processes that split by instance the leader is the first
-//! on the new side, as gates are judged by what it sees.
 
 use std::{
     sync::{
@@ -19,9 +13,7 @@ use std::{
 };
 
 #[cfg(feature = "serde")]
-use super::rollout::{
-    Command, Decision, Evidence, Journal, Plan, Rollout, Share, SplitBy, Splitter, Stage, Status,
-};
+use super::rollout::{Command, Drive, Plan, Status};
 use super::{
     alert::{AlertRule, Alerts, Notifier},
     hold::HoldState,
@@ -42,7 +34,7 @@ const ROUND: Duration = Duration::from_secs(1);
 const FOLLOW: Duration = Duration::from_millis(40);
 
 /// The window of rates and percentiles.
-const WINDOW: Duration = Duration::from_secs(60);
+pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 /// What a guard watches, and whom it tells.
 #[must_use = "a builder does nothing until `start` or `build`"]
@@ -103,9 +95,8 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     /// Makes the guard without a thread: whoever calls [`Guard::round`] makes it look.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a plan that cannot be carried out or is not that of the journal,
-    /// [`ErrorKind::Unsupported`] for one that does not split by instance, or what the system says
-    /// of the journal.
+    /// [`ErrorKind::Config`] for a plan that cannot be carried out or is not that of the journal, or
+    /// what the system says of the journal.
     pub fn build(self) -> Result<Guard<V>> {
         #[cfg(feature = "serde")]
         let drive = self.rollout.map(|parts| Drive::new(parts, &self.cache)).transpose()?;
@@ -169,7 +160,7 @@ impl Shown {
         Self {
             alerts: state.alerts.states().map(|(rule, state)| (rule.clone(), state)).collect(),
             #[cfg(feature = "serde")]
-            rollout: state.drive.as_ref().map(|drive| drive.rollout.status()),
+            rollout: state.drive.as_ref().map(Drive::status),
         }
     }
 }
@@ -231,10 +222,7 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             let Some(drive) = &mut state.drive else {
                 return Err(Error::new(ErrorKind::Config, "rollout: there is none"));
             };
-            drive.catch_up(&core.cache)?;
-            let now = drive.now();
-            let decisions = drive.rollout.command(now, by, command)?;
-            drive.decide(&core.cache, &decisions)
+            drive.command(&core.cache, by, command)
         })
     }
 
@@ -244,7 +232,7 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
         // Without a rollout nobody asks for it.
         let _ = self.core.with_state(|_, state| {
             if let Some(drive) = &mut state.drive {
-                drive.rollout.push(input, value);
+                drive.push(input, value);
             }
             Ok(())
         });
@@ -318,10 +306,7 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         state.notifier.tell(now, SystemTime::now(), &changes);
         #[cfg(feature = "serde")]
         if let Some(drive) = &mut state.drive {
-            drive.catch_up(&self.cache)?;
-            let evidence = Evidence { canary: view, both: None };
-            let decisions = drive.look(evidence);
-            drive.decide(&self.cache, &decisions)?;
+            drive.round(&self.cache, view)?;
         }
         Ok(())
     }
@@ -336,138 +321,11 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
     }
 }
 
-/// A rollout and its journal in one process.
-#[cfg(feature = "serde")]
-struct Drive {
-    rollout: Rollout,
-    journal: Journal,
-    instance: String,
-    /// The latest time that was told, which does not go back.
-    now: Millis,
-    leads: bool,
-    is_in_force: bool,
-}
-
-#[cfg(feature = "serde")]
-impl Drive {
-    fn new<V: Clone + Send + Sync + 'static>(
-        (plan, path, instance): (Plan, std::path::PathBuf, String),
-        cache: &Cache<V>,
-    ) -> Result<Self> {
-        plan.check()?;
-        if let Some(phase) = plan.phases.iter().find(|phase| phase.split != SplitBy::Instance) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "plan {:?}, phase {:?}: splits by {}, a running cache can only be split by \
-                     instance",
-                    plan.name,
-                    phase.name,
-                    phase.split.as_str()
-                ),
-            ));
-        }
-        let (journal, _) = Journal::open(&path)?;
-        let rollout = Rollout::new(plan)?;
-        let mut drive =
-            Self { rollout, journal, instance, now: Millis(0), leads: false, is_in_force: true };
-        drive.adopt()?;
-        drive.put_in_force(cache)?;
-        Ok(drive)
-    }
-
-    /// The wall clock's milliseconds, kept from going back.
-    fn now(&mut self) -> Millis {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        self.now = self.now.max(wall);
-        self.now
-    }
-
-    /// Goes on where the journal is.
-    fn adopt(&mut self) -> Result<()> {
-        let now = self.now();
-        if let Some(latest) = self.journal.latest() {
-            self.rollout = Rollout::resume(self.rollout.plan().clone(), latest, now)?;
-        }
-        Ok(())
-    }
-
-    /// Puts in force what others wrote.
-    fn catch_up<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
-        if !self.journal.news()?.is_empty() {
-            self.adopt()?;
-            self.is_in_force = false;
-        }
-        self.leads = self.journal.lead();
-        if self.is_in_force { Ok(()) } else { self.put_in_force(cache) }
-    }
-
-    /// Who leads decides; who follows may only take it back, and only by what it sees of the new
-    /// side.
-    fn look(&mut self, evidence: Evidence) -> Vec<Decision> {
-        let now = self.now();
-        if self.leads {
-            return self.rollout.tick(now, evidence);
-        }
-        if self.is_new() { self.rollout.watch(now, evidence) } else { Vec::new() }
-    }
-
-    /// Writes decisions down, then puts them in force. What lowers the share is in force whether or
-    /// not it can be written.
-    fn decide<V: Clone + Send + Sync + 'static>(
-        &mut self,
-        cache: &Cache<V>,
-        decisions: &[Decision],
-    ) -> Result<()> {
-        if decisions.is_empty() {
-            return Ok(());
-        }
-        let is_back = matches!(self.rollout.status().stage, Stage::RollingBack | Stage::RolledBack);
-        if is_back {
-            self.put_in_force(cache)?;
-        }
-        self.journal.append(decisions)?;
-        // Our own lines too: together with what others wrote in between.
-        self.journal.news()?;
-        let latest = self.journal.latest().map(|latest| (latest.at_ms, latest.percent));
-        let ours = decisions.last().map(|ours| (ours.at_ms, ours.percent));
-        if latest != ours {
-            self.adopt()?;
-        }
-        self.put_in_force(cache)
-    }
-
-    fn is_new(&self) -> bool {
-        let share = self.rollout.share();
-        if self.leads {
-            return share > Share::NONE;
-        }
-        let plan = self.rollout.plan();
-        Splitter::new(SplitBy::Instance, &plan.name, &self.instance).is_new(share, &[])
-    }
-
-    fn put_in_force<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
-        self.is_in_force = false;
-        let stage = self.rollout.status().stage;
-        // Before a start the cache is as it was set up.
-        if stage != Stage::Idle {
-            let tiering =
-                if self.is_new() { self.rollout.target() } else { self.rollout.plan().baseline };
-            if cache.tiering() != tiering {
-                cache.retier(tiering)?;
-            }
-        }
-        self.is_in_force = true;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 #[cfg(feature = "config")]
 mod tests {
     use super::*;
-    use crate::{Bytes, Clock, Tiering, guard::rollout::Action};
+    use crate::{Bytes, Clock};
 
     #[test]
     fn a_thread_judges_alerts_and_ends_with_its_guard() {
@@ -512,102 +370,5 @@ mod tests {
         time.advance(Duration::from_secs(1));
         assert_eq!(guard.slo(Duration::from_secs(60)).unwrap().is_met, Some(true));
         assert!(guard.rollout().is_none() && guard.command("ada", Command::Start).is_err());
-    }
-
-    #[cfg(all(feature = "shared", target_os = "linux"))]
-    mod rollouts {
-        use super::*;
-
-        const PLAN: &str = "
-plan: test
-baseline: L1
-phases:
-  - name: canary
-    target: L1L2
-    split: instance
-    steps: [{share: 1%, wait: 1h}, {share: 100%, wait: 1h}]
-    rollback: [{condition: input.incidents > 0}]
-";
-
-        fn cache(folder: &std::path::Path) -> Cache {
-            let options = crate::StoreOptions::new(folder).max_bytes(16 << 20);
-            Cache::builder().shared(options).build().unwrap()
-        }
-
-        fn guard(cache: &Cache, journal: &std::path::Path, instance: &str) -> GuardBuilder<Bytes> {
-            Guard::of(cache).rollout(Plan::from_yaml(PLAN).unwrap(), journal, instance)
-        }
-
-        #[test]
-        fn the_cache_of_the_leader_is_moved_and_moved_back() {
-            let folder = tempfile::tempdir().unwrap();
-            let journal = folder.path().join("rollout.jsonl");
-            let (one, two) = (cache(folder.path()), cache(folder.path()));
-            let leader = guard(&one, &journal, "one").build().unwrap();
-            let follower = guard(&two, &journal, "two").build().unwrap();
-            leader.round().unwrap();
-            leader.command("ada", Command::Start).unwrap();
-            leader.round().unwrap();
-            follower.round().unwrap();
-            assert_eq!((one.tiering(), two.tiering()), (Tiering::L1L2, Tiering::L1));
-            assert_eq!(follower.rollout().unwrap().percent, 1.0);
-            leader.command("ada", Command::Force).unwrap();
-            follower.round().unwrap();
-            assert_eq!(two.tiering(), Tiering::L1L2);
-            // The follower sees what must not be, and takes it back for all.
-            follower.push("incidents", 1.0);
-            follower.round().unwrap();
-            assert_eq!(two.tiering(), Tiering::L1);
-            leader.round().unwrap();
-            assert_eq!(
-                (one.tiering(), leader.rollout().unwrap().stage),
-                (Tiering::L1, Stage::RolledBack)
-            );
-            // A restart stays where the journal is.
-            drop((leader, one));
-            let one = cache(folder.path());
-            let again = guard(&one, &journal, "one").build().unwrap();
-            again.round().unwrap();
-            assert_eq!(again.rollout().unwrap().stage, Stage::RolledBack);
-        }
-
-        #[test]
-        fn an_operator_of_any_process_takes_it_back_in_all_within_a_tenth_of_a_second() {
-            let folder = tempfile::tempdir().unwrap();
-            let journal = folder.path().join("rollout.jsonl");
-            let caches: Vec<Cache> = (0..4).map(|_| cache(folder.path())).collect();
-            let guards: Vec<Guard<Bytes>> = caches
-                .iter()
-                .enumerate()
-                .map(|(n, cache)| guard(cache, &journal, &format!("i{n}")).start().unwrap())
-                .collect();
-            let are_all = |tiering| {
-                let begin = Instant::now();
-                while caches.iter().any(|cache| cache.tiering() != tiering) {
-                    assert!(begin.elapsed() < Duration::from_secs(30), "{caches:?}");
-                    thread::sleep(Duration::from_millis(1));
-                }
-                begin.elapsed()
-            };
-            guards[1].command("ada", Command::Start).unwrap();
-            while guards[1].rollout().unwrap().stage != Stage::Running {
-                thread::sleep(Duration::from_millis(1));
-            }
-            guards[1].command("ada", Command::Force).unwrap();
-            are_all(Tiering::L1L2);
-            guards[2].command("ada", Command::Rollback(Action::Immediate)).unwrap();
-            let took = are_all(Tiering::L1);
-            println!("all four are back after {took:?}");
-        }
-
-        #[test]
-        fn a_split_that_a_running_cache_cannot_do_is_refused() {
-            let folder = tempfile::tempdir().unwrap();
-            let plan = Plan::from_yaml(&PLAN.replace("split: instance", "split: key")).unwrap();
-            let cache = Cache::builder().build().unwrap();
-            let refused = Guard::of(&cache).rollout(plan, folder.path().join("j"), "a").build();
-            let Err(error) = refused else { panic!("a split by key was taken") };
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-        }
     }
 }

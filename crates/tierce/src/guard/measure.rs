@@ -195,6 +195,24 @@ impl View {
         Self { window, ..Self::default() }
     }
 
+    /// The same with rates and percentiles of one side of a split cache. What has no side stays the
+    /// cache's.
+    #[must_use]
+    pub fn of_side(mut self, side: &WindowStats) -> Self {
+        self.window = WindowStats {
+            asked: side.asked,
+            covered: side.covered,
+            requests: side.requests,
+            hits: side.hits,
+            failures: side.failures,
+            late: side.late,
+            loads: side.loads,
+            latency: side.latency.clone(),
+            ..self.window
+        };
+        self
+    }
+
     /// Adds or replaces an input from outside; 1 is true and 0 is false.
     #[must_use]
     pub fn with_input(mut self, name: &str, value: f64) -> Self {

@@ -24,6 +24,7 @@ pub use self::{
 use crate::{
     cache::{Answer, Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions, SetOptions},
     error::Result,
+    tiering::Tiering,
 };
 
 /// Keys of one shape in a cache of values of type `V`; the pattern has `N` places.
@@ -46,6 +47,7 @@ pub struct Keyspace<V = Bytes, const N: usize = 1> {
     cache: Cache<V>,
     pattern: KeyPattern,
     freshness: Freshness,
+    tiers: Option<Tiering>,
     counters: KeyspaceCounters,
 }
 
@@ -59,7 +61,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
         let pattern = KeyPattern::with_places(pattern, N)?;
         let counters = self.keyspace_counters(pattern.text())?;
-        Ok(Keyspace { cache: self.clone(), pattern, freshness: Freshness::new(), counters })
+        let (freshness, tiers) = (Freshness::new(), None);
+        Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, counters })
     }
 }
 
@@ -73,6 +76,29 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         freshness.check()?;
         self.freshness = freshness;
         Ok(self)
+    }
+
+    /// Keeps the values of this keyspace to these tiers, as far as they are in the tiering: L3 for
+    /// chosen patterns only, say, or a pattern that no process is to hold in memory. Default: all.
+    ///
+    /// The bound is one of the calls, not of the keys: a `get` of the same key on the cache itself
+    /// looks in all tiers, and a `set` there puts the value into all of them. Whoever changes the
+    /// key, nobody is served what it had before: a `set` of the keyspace removes the key from the
+    /// other tiers, and what removes a key removes it from all.
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache, Tiering};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// let drafts = cache.keyspace::<1>("draft/:id")?.tiers(Tiering::L1L2);
+    /// drafts.set(7, Bytes::from("not for other hosts"))?;
+    /// assert!(drafts.get(7).is_some());
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiering) -> Self {
+        self.tiers = Some(tiers);
+        self
     }
 
     /// Sets the label under which metrics count this keyspace. Default: its pattern.
@@ -101,20 +127,24 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
 
     /// As [`Cache::get`].
     pub fn get(&self, values: impl KeyParts<N>) -> Option<V> {
-        let found = self.cache.get(self.key(values));
-        self.counted(found)
+        match self.tiers {
+            None => self.counted(self.cache.get(self.key(values))),
+            Some(_) => self.get_with(values, &ReadOptions::new()).map(|answer| answer.value),
+        }
     }
 
     /// As [`Cache::get_with`].
     pub fn get_with(&self, values: impl KeyParts<N>, options: &ReadOptions) -> Option<Answer<V>> {
-        let found = self.cache.get_with(self.key(values), options);
+        let options = options.or_tiers(self.tiers);
+        let found = self.cache.get_with(self.key(values), &options);
         self.counted(found)
     }
 
     /// As [`Cache::get_many`].
     pub fn get_many<P: KeyParts<N>>(&self, values: impl IntoIterator<Item = P>) -> Vec<Option<V>> {
         let keys: Vec<Vec<u8>> = values.into_iter().map(|values| self.key(values)).collect();
-        let found = self.cache.get_many(&keys);
+        let options = ReadOptions::new().or_tiers(self.tiers);
+        let found: Vec<Option<V>> = self.cache.values_of(&keys, &options);
         let hits = found.iter().flatten().count();
         self.counters.hits(hits as u64);
         self.counters.misses((found.len() - hits) as u64);
@@ -135,7 +165,8 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// As there.
     pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
         self.counters.changes(1);
-        self.cache.set_with(self.key(values), value, &options.clone().or(&self.freshness))
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
+        self.cache.set_with(self.key(values), value, &options)
     }
 
     /// As [`Cache::delete`].
@@ -175,7 +206,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         L: Into<Loaded<V>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let options = options.clone().or(&self.freshness);
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
         let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
             self.counters.loads(1);
             load(key)
@@ -197,6 +228,7 @@ impl<V, const N: usize> Clone for Keyspace<V, N> {
             cache: self.cache.clone(),
             pattern: self.pattern.clone(),
             freshness: self.freshness.clone(),
+            tiers: self.tiers,
             counters: self.counters.clone(),
         }
     }
@@ -207,6 +239,7 @@ impl<V, const N: usize> std::fmt::Debug for Keyspace<V, N> {
         out.debug_struct("Keyspace")
             .field("pattern", &self.pattern)
             .field("freshness", &self.freshness)
+            .field("tiers", &self.tiers)
             .finish_non_exhaustive()
     }
 }

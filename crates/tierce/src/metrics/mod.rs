@@ -3,6 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
@@ -17,6 +18,7 @@
 //! histogram. All accesses are relaxed: each number is right, two numbers read together may be
 //! some operations apart.
 
+mod arms;
 mod counter;
 mod delta;
 mod histogram;
@@ -28,6 +30,7 @@ mod snapshot;
 mod window_stats;
 pub(crate) mod windows;
 
+pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
@@ -50,6 +53,7 @@ use std::{
 use crate::{
     clock::{Clock, Millis},
     error::ErrorKind,
+    split::Side,
     sync::{Mutex, MutexGuard},
     tiering::TierKind,
 };
@@ -186,6 +190,8 @@ pub(crate) struct Metrics {
     pub(crate) operation_latency: Histogram,
     /// What came when; nothing until somebody asks for it.
     windows: OnceLock<Box<Mutex<Windows>>>,
+    /// The two sides, from the first split on.
+    arms: OnceLock<Box<[Arm; 2]>>,
     clock: Clock,
 }
 
@@ -206,6 +212,7 @@ impl Metrics {
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
             windows: OnceLock::new(),
+            arms: OnceLock::new(),
             clock,
         }
     }
@@ -272,6 +279,19 @@ impl Metrics {
             latency,
             state: State { resident: process.resident, ..state },
         }
+    }
+
+    /// Begins to count both sides apart.
+    pub(crate) fn count_sides(&self) {
+        let _whole = crate::sync::section();
+        self.arms.get_or_init(Box::default);
+    }
+
+    /// What is counted for this side; `None` for a call that fell on none.
+    #[inline]
+    pub(crate) fn arm(&self, side: Option<Side>) -> Option<&Arm> {
+        let side = side?;
+        self.arms.get().map(|arms| &arms[side as usize])
     }
 
     /// The metrics of one tier.

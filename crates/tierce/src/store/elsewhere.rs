@@ -172,6 +172,14 @@ impl Store {
         match self.0 {}
     }
 
+    pub(crate) fn is_below_in_use(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn unsent_tags(&self) -> crate::tag_cells::Unsent<'_> {
+        match self.0 {}
+    }
+
     pub(crate) fn tag_cells(&self) -> crate::tag_cells::TagCells<'_> {
         match self.0 {}
     }

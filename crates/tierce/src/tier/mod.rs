@@ -52,6 +52,7 @@ use crate::{
     clock::{Clock, Millis},
     codec::Format,
     error::{Error, Result},
+    tag_cells::{CellChange, KnownBelow, Tags, Verdict},
 };
 
 /// A value as L2 and L3 hold it.
@@ -106,6 +107,8 @@ pub(crate) struct Found {
     /// The licence to fill this tier with what is fetched from below; taken before the record
     /// was looked for. `None` where the tier wants no fill now.
     pub token: Option<Token>,
+    /// Up to which change of tags it is, where that was asked.
+    pub tags: Option<KnownBelow>,
 }
 
 /// What became of a fill.
@@ -173,7 +176,7 @@ pub(crate) trait Tier: Send + Sync {
 
 /// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
 pub(crate) trait RemoteTier: Tier {
-    /// Looks the key up.
+    /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
     /// Looks many keys up, in as few round trips as the size of what is found allows; a record or
@@ -210,6 +213,18 @@ pub(crate) trait RemoteTier: Tier {
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;
+
+    /// Up to which change of tags this tier is by now. Begins the numbering where there is none.
+    fn tags_known(&self) -> Result<KnownBelow>;
+
+    /// Changes all that bears a tag of these cells, for all hosts.
+    ///
+    /// On an error it may be done or not; the caller must take no record with tags from this tier
+    /// until a later raise of the cells succeeded.
+    fn raise_tags(&self, raised: &[CellChange]) -> Result<TagsRaised>;
+
+    /// What has become of a record with these tags; one that a read returned may be gone since.
+    fn judge(&self, tags: &Tags) -> Result<Verdict>;
 
     /// What the tier counted since it was made.
     fn statistics(&self) -> RedisStatistics;
@@ -262,6 +277,31 @@ pub(crate) trait ChangeListener: Send + Sync {
 
     /// All keys were changed.
     fn all_changed(&self, post: Post);
+
+    /// Up to which change of tags those who keep the copies have heard of all; `None` where it is not
+    /// known.
+    fn tags_known(&self, post: Post) -> Option<KnownBelow>;
+
+    /// Tags were changed, or may have been.
+    fn tags_changed(&self, post: Post, told: &TagsTold);
+}
+
+/// What a raise of tags did in a remote tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagsRaised {
+    /// The number before it.
+    pub(crate) before: KnownBelow,
+    /// The number that it made.
+    pub(crate) after: u64,
+}
+
+/// What is told of changes of tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TagsTold {
+    /// Up to which all are told by now; `None` where the numbering is lost.
+    pub(crate) known: Option<KnownBelow>,
+    /// Those since the one that was known; `None`: any may have been changed.
+    pub(crate) raised: Option<Vec<CellChange>>,
 }
 
 /// For which copies a listener listens.

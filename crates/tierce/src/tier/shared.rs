@@ -17,7 +17,7 @@ use crate::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
     },
-    tag_cells::{Known, TagChange, Tags, Verdict},
+    tag_cells::{CellChange, Known, TagChange, Tags, Verdict},
     tiering::TierKind,
 };
 
@@ -137,14 +137,46 @@ impl SharedTier {
 
     /// Changes all that bears one of these tags. Never fails.
     pub(crate) fn raise_tags(&self, hashes: &[u32], change: TagChange) {
-        self.store.change(|view| {
-            hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
-        });
+        self.store.change(|view| raise(view, hashes, change));
     }
 
-    /// Changes all tags of a cell in a table of `of` cells.
-    pub(crate) fn raise_tag_cell(&self, cell: usize, of: usize, change: TagChange) {
-        self.store.change(|view| view.store().raise_tag_cell(cell, of, change));
+    /// The same where the tier below may not have taken the change: tells all processes of the host
+    /// so.
+    pub(crate) fn raise_tags_unsent(&self, hashes: &[u32], change: TagChange) {
+        self.store.change(|view| raise_unsent(view, || raise(view, hashes, change)));
+    }
+
+    /// Whatever bears tags and was looked for before is gone.
+    #[cfg(feature = "redis")]
+    pub(crate) fn raise_all_tags(&self) {
+        self.store.change(|view| view.store().tag_cells().raise_all());
+    }
+
+    /// Which changes of tags the tier below may not know of: a word to settle them by, and the cells.
+    pub(crate) fn unsent_tags(&self) -> Option<(u64, Vec<CellChange>)> {
+        let view = self.store.current();
+        let (word, since) = view.store().unsent_tags().noted()?;
+        Some((word, view.store().tag_cells().raised_since(since)))
+    }
+
+    /// True while the tier below may not know of changes of tags.
+    pub(crate) fn has_unsent_tags(&self) -> bool {
+        self.store.current().store().unsent_tags().noted().is_some()
+    }
+
+    /// The tier below knows by now of all that was noted.
+    pub(crate) fn settle_tags(&self, word: u64) {
+        self.store.view().store().unsent_tags().settle(word);
+    }
+
+    /// Changes all tags of some cells, each of a table of so many cells.
+    pub(crate) fn raise_tag_cells(&self, cells: &[(usize, usize, TagChange)]) {
+        self.store.change(|view| raise_cells(view, cells));
+    }
+
+    /// The same where the tier below may not have taken the changes.
+    pub(crate) fn raise_tag_cells_unsent(&self, cells: &[(usize, usize, TagChange)]) {
+        self.store.change(|view| raise_unsent(view, || raise_cells(view, cells)));
     }
 
     /// Looks the key up, under a mark taken before.
@@ -271,21 +303,32 @@ impl SharedTier {
             return Ok(None);
         }
         let head = head_of(record);
-        match view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token) {
-            Ok(stamp) => Ok(Some(stamp)),
-            Err(Dropped::Raced) => Ok(None),
-            Err(why) => {
-                let kind = match why {
-                    Dropped::TooLarge => ErrorKind::TooLarge,
-                    Dropped::NoRoom => ErrorKind::Full,
-                    Dropped::Busy => ErrorKind::Busy,
-                    _ => ErrorKind::Io,
-                };
-                let why = why.as_str();
-                Err(Error::new(kind, format!("the store did not take the record: {why}"))
-                    .in_tier(TierKind::Shared))
-            }
+        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token))
+    }
+
+    /// As [`change_if`](Self::change_if), and leaves nothing of the key here.
+    ///
+    /// # Errors
+    /// As [`change_if`](Self::change_if).
+    pub(crate) fn remove_if(&self, mark: SharedMark, key: &[u8]) -> Result<Option<u32>> {
+        let view = self.store.view();
+        if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
+            return Ok(None);
         }
+        // A record whose time was over when the host began to count.
+        let nothing = NewRecord::new(&[], Format::Absent as u8, Millis(0));
+        taken(view.store().put_if(mark.hash, key, nothing, mark.token))
+    }
+
+    /// Removes the key that was marked and raises its stamp, for who keeps its new value above this
+    /// tier alone. Never fails, bounded by the store's lock wait.
+    pub(crate) fn remove_marked(&self, mark: SharedMark, key: &[u8]) -> Changed {
+        simulated::point();
+        self.store.change(|view| {
+            let stamp = view.store().delete(view.store().hash(key), key);
+            // As in `change`.
+            Changed { stamp, keep: mark.is_of(view) && stamp == mark.token.stamp.wrapping_add(1) }
+        })
     }
 
     /// Removes the key and raises its stamp. Never fails, bounded by the store's lock wait.
@@ -430,6 +473,42 @@ fn verdict(view: &View, tags: &Tags) -> Verdict {
         return Verdict::Removed;
     }
     view.store().tag_cells().judge(&tags.hashes, tags.known.raises)
+}
+
+fn raise(view: &View, hashes: &[u32], change: TagChange) {
+    hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
+}
+
+/// Raises, and notes it, for who uses a tier below (`tag_cells::Unsent`). Where nobody does, all of that
+/// tier will be in doubt for who does first.
+fn raise_unsent(view: &View, raise: impl Fn()) {
+    let since = view.store().tag_raises();
+    raise();
+    if view.store().is_below_in_use() {
+        view.store().unsent_tags().note(since);
+        raise();
+    }
+}
+
+fn raise_cells(view: &View, cells: &[(usize, usize, TagChange)]) {
+    cells.iter().for_each(|(cell, of, change)| view.store().raise_tag_cell(*cell, *of, *change));
+}
+
+/// What came of a change that was to replace what was marked.
+fn taken(put: Result<u32, Dropped>) -> Result<Option<u32>> {
+    let why = match put {
+        Ok(stamp) => return Ok(Some(stamp)),
+        Err(Dropped::Raced) => return Ok(None),
+        Err(why) => why,
+    };
+    let kind = match why {
+        Dropped::TooLarge => ErrorKind::TooLarge,
+        Dropped::NoRoom => ErrorKind::Full,
+        Dropped::Busy => ErrorKind::Busy,
+        _ => ErrorKind::Io,
+    };
+    let message = format!("the store did not take the record: {}", why.as_str());
+    Err(Error::new(kind, message).in_tier(TierKind::Shared))
 }
 
 fn verdict_on(view: &View, record: &Record) -> Verdict {

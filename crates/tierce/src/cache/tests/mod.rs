@@ -9,6 +9,7 @@ mod loading;
 mod loads;
 mod overtaken;
 mod races;
+mod reach;
 mod retiering;
 mod tags;
 mod tasks;

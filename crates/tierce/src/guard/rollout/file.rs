@@ -8,13 +8,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::{
-    plan::{Action, Check, Phase, Plan, Step, Trigger},
-    split::{Share, SplitBy},
-};
+use super::plan::{Action, Check, Phase, Plan, Step, Trigger};
 use crate::{
     error::{Error, ErrorKind, Result},
     guard::{condition::Condition, measure::Measure, yaml},
+    split::{Share, SplitBy},
     units::parse_percent,
 };
 

@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::machine::{Decision, DecisionKind, Stage};
+use super::decision::{Decision, DecisionKind, Stage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger files are no journal: a plan of a month writes some 2 MB.

@@ -4,16 +4,13 @@
 //! wall clock's, kept from going back). Every decision is returned with its rule, its value and the
 //! whole state that it led to; the latest of them is all that a restart needs.
 //!
-//! A gate counts **green time**: the time between two looks counts if all criteria are met in the
-//! second one. One red look starts the count anew. A look without data counts for nothing, and
-//! neither does a gap of more than [`LONGEST_LOOK`] in which nobody looked.
+//! When a gate opens is said in [`gate`](super::gate).
 
 use std::time::Duration;
 
 use super::{
-    compare::compare_shares,
+    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
     plan::{Action, Phase, Plan, Trigger},
-    split::Share,
 };
 use crate::{
     clock::Millis,
@@ -23,173 +20,29 @@ use crate::{
         hold::Hold,
         measure::{Measure, View},
     },
-    metrics::WindowStats,
+    split::Share,
     tiering::Tiering,
 };
-
-/// What came in a longer gap was not seen: the machine looks once a second.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
-
-/// How much green time is written down at once; a restart loses less than this.
-const CHECKPOINT: Duration = Duration::from_secs(600);
-
-/// What the machine is shown.
-#[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// The new side, in the window of evaluation.
-    pub canary: View,
-    /// Both sides, new then old, in a longer window, for comparisons.
-    pub both: Option<(WindowStats, WindowStats)>,
-}
-
-/// Where a rollout is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-pub enum Stage {
-    /// Nobody started it.
-    Idle,
-    /// What the next step requires does not hold yet.
-    Waiting,
-    /// A share is on the new side, and watched.
-    Running,
-    /// As running, but the share does not rise.
-    Paused,
-    /// The share falls by steps.
-    RollingBack,
-    /// All are on the old side again. Only an operator starts it anew.
-    RolledBack,
-    /// All phases are done.
-    Complete,
-}
-
-/// What an operator may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Begin with the first phase; also after a rollback.
-    Start,
-    /// Go on to the next step, if its gate is passed.
-    Advance,
-    /// Go on to the next step, whatever its gate says.
-    Force,
-    /// Raise the share no further. Triggers are looked at as before.
-    Pause,
-    /// Undo a pause.
-    Resume,
-    /// Take the rollout back. Always obeyed.
-    Rollback(Action),
-}
-
-/// What kind of decision it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-pub enum DecisionKind {
-    /// The rollout began.
-    Started,
-    /// A phase waits for what it requires.
-    Waiting,
-    /// The share was set to that of a step.
-    Step,
-    /// A criterion was not met: the gate's time begins anew.
-    Red,
-    /// All criteria are met again.
-    Green,
-    /// Some time of the gate went by well.
-    Checkpoint,
-    /// A look that the plan asks to be written down.
-    Check,
-    /// The gate of the last step of a phase was passed.
-    PhaseDone,
-    /// All phases are done.
-    Completed,
-    /// An operator stopped the share from rising.
-    Paused,
-    /// An operator undid that.
-    Resumed,
-    /// A rollback began.
-    RollbackBegan,
-    /// A rollback by steps took one.
-    RollbackStep,
-    /// All are on the old side.
-    RolledBack,
-}
-
-/// One decision, and the state that it led to.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct Decision {
-    /// When, in milliseconds of the driver's line: by the wall clock since 1970.
-    pub at_ms: u64,
-    /// What was decided.
-    pub kind: DecisionKind,
-    /// The rule that asked for it.
-    pub rule: Option<String>,
-    /// The value that it was judged by, as people read it.
-    pub value: Option<String>,
-    /// `rule`, or `operator` and a name.
-    pub by: String,
-    /// The stage from now on.
-    pub stage: Stage,
-    /// The name of the phase.
-    pub phase: Option<String>,
-    /// The number of the step in it, from 0; of the plan's gradual rollback while that goes on.
-    pub step: usize,
-    /// The share on the new side from now on, in percent.
-    pub percent: f64,
-    /// Green time of the step so far.
-    pub green_ms: u64,
-    /// Time since the phase began.
-    pub phase_ms: u64,
-}
-
-/// How far a rollout is.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Status {
-    /// The name of the plan.
-    pub plan: String,
-    /// Where it is.
-    pub stage: Stage,
-    /// The name of the phase.
-    pub phase: Option<String>,
-    /// The number of the step, from 0.
-    pub step: usize,
-    /// The share on the new side, in percent.
-    pub percent: f64,
-    /// The tiering of the old side.
-    pub baseline: String,
-    /// The tiering of the new side.
-    pub target: String,
-    /// Green time of the step, and how much it needs, in milliseconds.
-    pub green_ms: u64,
-    /// How much green time the step needs.
-    pub needed_ms: u64,
-    /// Why the gate is shut.
-    pub red: Option<String>,
-}
 
 /// A rollout under way.
 #[derive(Clone, Debug)]
 pub struct Rollout {
-    plan: Plan,
-    stage: Stage,
-    phase: usize,
-    step: usize,
+    pub(super) plan: Plan,
+    pub(super) stage: Stage,
+    pub(super) phase: usize,
+    pub(super) step: usize,
     share: Share,
-    green: Duration,
+    pub(super) green: Duration,
     /// Green time that is written down.
-    noted: Duration,
+    pub(super) noted: Duration,
     looked_at: Option<Millis>,
-    phase_began: Millis,
+    pub(super) phase_began: Millis,
     /// When the step of a gradual rollback began.
     step_began: Millis,
     /// Checks of the phase that were made.
-    checks: u32,
+    pub(super) checks: u32,
     quiet_until: Millis,
-    red: Option<String>,
+    pub(super) red: Option<String>,
     /// One for each trigger of the plan, then of the phase.
     holds: Vec<Hold>,
     inputs: Vec<(String, f64)>,
@@ -273,7 +126,18 @@ impl Rollout {
 
     /// The tiering of the new side.
     pub fn target(&self) -> Tiering {
-        self.plan.phases[self.phase].target
+        self.phase_in_force().target
+    }
+
+    /// The phase whose share is in force: while the first step of a phase waits for what it requires,
+    /// that is the one before.
+    pub(super) fn phase_in_force(&self) -> &Phase {
+        &self.plan.phases[self.phase - usize::from(self.waits_behind_another())]
+    }
+
+    fn waits_behind_another(&self) -> bool {
+        let waits = self.stage == Stage::Waiting && self.step == 0 && self.phase > 0;
+        waits && self.share != Share::NONE
     }
 
     /// How far it is.
@@ -460,121 +324,8 @@ impl Rollout {
         self.holds = vec![Hold::default(); self.plan.triggers.len() + phase.triggers.len()];
     }
 
-    /// Counts green time, and goes on where there is enough.
-    fn gate(
-        &mut self,
-        now: Millis,
-        since: Duration,
-        evidence: &Evidence,
-        decisions: &mut Vec<Decision>,
-    ) {
-        match self.criteria(evidence) {
-            Criteria::Red(rule, value) => {
-                self.green = Duration::ZERO;
-                self.noted = Duration::ZERO;
-                if self.red.as_ref() != Some(&rule) {
-                    self.red = Some(rule.clone());
-                    decisions.push(self.decision(
-                        now,
-                        DecisionKind::Red,
-                        (Some(rule), value),
-                        "rule",
-                    ));
-                }
-                return;
-            }
-            Criteria::NoData => return,
-            Criteria::Green => {}
-        }
-        if let Some(rule) = self.red.take() {
-            decisions.push(self.decision(now, DecisionKind::Green, (Some(rule), None), "rule"));
-            return;
-        }
-        if since <= LONGEST_LOOK {
-            self.green += since;
-        }
-        if self.stage == Stage::Running && self.green >= self.needed() {
-            self.pass(now, "rule", decisions);
-        } else if self.green >= self.noted + CHECKPOINT {
-            self.noted = self.green;
-            decisions.push(self.decision(now, DecisionKind::Checkpoint, (None, None), "rule"));
-        }
-    }
-
-    fn criteria(&self, evidence: &Evidence) -> Criteria {
-        let view = &evidence.canary;
-        let phase = &self.plan.phases[self.phase];
-        let mut is_known = true;
-        for condition in &phase.success {
-            match condition.holds(view, self.green.max(CHECKPOINT)) {
-                Some(true) => {}
-                Some(false) => {
-                    let value = written(condition, view, self.green.max(CHECKPOINT));
-                    return Criteria::Red(condition.to_string(), value);
-                }
-                None => is_known = false,
-            }
-        }
-        if let Some((canary, control)) = &evidence.both {
-            for measure in &phase.compare {
-                let Some(found) = compare_shares(bad(measure, canary), bad(measure, control))
-                else {
-                    continue;
-                };
-                if found.is_worse {
-                    let rule = format!("{measure} worse than on the old side");
-                    let value = format!(
-                        "{:.3}% of {:.3}%, {:.1} deviations",
-                        found.canary * 100.0,
-                        found.control * 100.0,
-                        found.deviations
-                    );
-                    return Criteria::Red(rule, Some(value));
-                }
-            }
-        }
-        if is_known { Criteria::Green } else { Criteria::NoData }
-    }
-
-    /// The green time that the step needs.
-    fn needed(&self) -> Duration {
-        let phase = &self.plan.phases[self.phase];
-        let Some(step) = phase.steps.get(self.step) else { return Duration::ZERO };
-        let hold = if self.step + 1 == phase.steps.len() { phase.hold } else { Duration::ZERO };
-        step.wait + hold
-    }
-
-    /// Writes down all values where the plan asks for it.
-    fn check(&mut self, now: Millis, view: &View, decisions: &mut Vec<Decision>) {
-        let due = self.checks_due(now);
-        if due <= self.checks {
-            return;
-        }
-        self.checks = due;
-        let measures = Measure::INDICATORS.into_iter().chain([Measure::MemoryUsage]);
-        let values = measures.filter_map(|measure| {
-            let value = view.value(&measure, Duration::ZERO)?;
-            Some(format!("{measure} {}", measure.write(value)))
-        });
-        let values = values.collect::<Vec<_>>().join(", ");
-        let rule = Some(format!("check {due}"));
-        decisions.push(self.decision(now, DecisionKind::Check, (rule, Some(values)), "rule"));
-    }
-
-    /// How many checks of the phase are due by `now`.
-    fn checks_due(&self, now: Millis) -> u32 {
-        let mut since = between(self.phase_began, now);
-        let mut due = 0;
-        for check in &self.plan.phases[self.phase].checks {
-            let within = since.min(check.lasts);
-            due += u32::try_from(within.as_nanos() / check.every.as_nanos()).unwrap_or(u32::MAX);
-            since = since.saturating_sub(check.lasts);
-        }
-        due
-    }
-
     /// Goes on behind the gate of the step.
-    fn pass(&mut self, now: Millis, by: &str, decisions: &mut Vec<Decision>) {
+    pub(super) fn pass(&mut self, now: Millis, by: &str, decisions: &mut Vec<Decision>) {
         let phase = &self.plan.phases[self.phase];
         if self.step + 1 < phase.steps.len() {
             let next = self.step + 1;
@@ -631,6 +382,8 @@ impl Rollout {
         decisions: &mut Vec<Decision>,
     ) {
         self.red = None;
+        // What is taken back is what is in force.
+        self.phase -= usize::from(self.waits_behind_another());
         let first_below = self.gradual_steps().iter().position(|(share, _)| *share < self.share);
         match (action, first_below) {
             (Action::Gradual, Some(first)) if self.stage != Stage::RollingBack => {
@@ -695,7 +448,7 @@ impl Rollout {
         (self.stage != Stage::Idle).then(|| self.plan.phases[self.phase].name.clone())
     }
 
-    fn decision(
+    pub(super) fn decision(
         &self,
         now: Millis,
         kind: DecisionKind,
@@ -718,30 +471,11 @@ impl Rollout {
     }
 }
 
-/// What the criteria of a step say.
-enum Criteria {
-    Green,
-    /// The one that is not met, and its value.
-    Red(String, Option<String>),
-    NoData,
-}
-
-fn written(condition: &Condition, view: &View, over: Duration) -> Option<String> {
+pub(super) fn written(condition: &Condition, view: &View, over: Duration) -> Option<String> {
     condition.value(view, over).map(|value| condition.write(value))
 }
 
-/// Bad operations and all, of what can be compared.
-fn bad(measure: &Measure, window: &WindowStats) -> (u64, u64) {
-    match measure {
-        Measure::HitRate => (window.requests.saturating_sub(window.hits), window.requests),
-        _ => {
-            let all = window.operations();
-            (window.failures.saturating_add(window.late).min(all), all)
-        }
-    }
-}
-
-fn between(then: Millis, now: Millis) -> Duration {
+pub(super) fn between(then: Millis, now: Millis) -> Duration {
     Duration::from_millis(now.0.saturating_sub(then.0))
 }
 

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `plan` | which phases, steps, gates and triggers there are |
 //! | `file` | how a plan is read from YAML |
-//! | `split` | who is on the new tiering: by key, by instance or by request |
 //! | `compare` | whether the new one is worse than the old, or whether that is chance |
+//! | `decision` | what a rollout is shown, asked for and decides |
 //! | `machine` | what is decided, and when |
+//! | `gate` | when a step has gone well for long enough |
+//! | `drive` | the same for one running cache, and the journal |
 //! | `journal` | what was decided, on disk |
 //!
 //! ```text
@@ -17,25 +19,34 @@
 //!                     or operator      v
 //!                                rolling back (step by step, or at once) ──> rolled back
 //! ```
+//! Who is on the new tiering, by key, by instance or by request, is said in `crate::split`.
+//!
 //! The machine is told the time and shown the cache; it neither reads a clock nor touches a tier.
 //! Whoever drives it puts the share that it says in force. It says 0 from the moment on in which a
 //! trigger fires, and whatever happens afterwards only an operator starts it again.
 
 mod compare;
+mod decision;
+#[cfg(feature = "serde")]
+mod drive;
 #[cfg(feature = "config")]
 mod file;
+mod gate;
 #[cfg(feature = "serde")]
 mod journal;
 mod machine;
 mod plan;
-mod split;
 
 pub use compare::{Comparison, compare_shares};
+pub use decision::{Command, Decision, DecisionKind, Evidence, Stage, Status};
+#[cfg(feature = "serde")]
+pub(crate) use drive::Drive;
 #[cfg(feature = "serde")]
 pub use journal::Journal;
-pub use machine::{Command, Decision, DecisionKind, Evidence, Rollout, Stage, Status};
+pub use machine::Rollout;
 pub use plan::{Action, Check, Phase, Plan, Step, Trigger};
-pub use split::{Share, SplitBy, Splitter, key_position};
+
+pub use crate::split::{Share, SplitBy, Splitter, key_position};
 
 #[cfg(feature = "config")]
 #[cfg(test)]

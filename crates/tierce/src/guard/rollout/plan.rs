@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::split::{Share, SplitBy};
 use crate::{
     error::{Error, ErrorKind, Result},
     guard::{condition::Condition, measure::Measure},
+    split::{Share, SplitBy},
     tiering::Tiering,
 };
 

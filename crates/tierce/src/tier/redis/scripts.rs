@@ -304,11 +304,49 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
     )
 });
 
+/// Raises cells of the numbering of changes of tags, which begins where there is none, or where it is
+/// of another reign (`tags.rs`). Key: the hash. Arguments: an era, the reign or nothing, then the
+/// field of each cell. Returns the era and the numbers before and after, or 0 where the server has no
+/// memory for it and no hash any more: that voids all records with tags.
+pub(super) static RAISE_TAGS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local name = KEYS[1]
+local found = redis.pcall('HMGET', name, 'era', 'n', 'reign')
+local function plain(value)
+  return type(value) == 'string' and #value <= 15 and string.match(value, '^[1-9]%d*$')
+end
+local era, number
+if not refused(found) and plain(found[1]) and plain(found[2]) and found[3] == ARGV[2] then
+  era, number = found[1], tonumber(found[2])
+else
+  redis.call('DEL', name)
+  era, number = ARGV[1], 1
+  if refused(redis.pcall('HSET', name, 'era', era, 'n', '1', 'reign', ARGV[2])) then
+    return 0
+  end
+end
+local before = number
+for index = 3, #ARGV do
+  number = number + 1
+  local digits = string.format('%.0f', number)
+  local reply = redis.pcall('HSET', name, 'n', digits, ARGV[index], digits,
+    'l' .. string.format('%.0f', number % 128), digits .. ':' .. ARGV[index])
+  if refused(reply) then
+    redis.call('DEL', name)
+    return 0
+  end
+end
+return {era, string.format('%.0f', before), string.format('%.0f', number)}
+",
+    )
+});
+
 /// All scripts, to be loaded when a connection is made.
 pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     let (write, begin_reign) =
         if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
-    [&READ, write, &REMOVE, &EXPIRE, &FILL, &CLEAR]
+    [&READ, write, &REMOVE, &EXPIRE, &FILL, &CLEAR, &RAISE_TAGS]
         .into_iter()
         .chain(begin_reign)
         .map(|script| {

@@ -1,4 +1,4 @@
-//! Who is on the new tiering.
+//! Who is on the new tiering, where some are and others are not.
 //!
 //! | by | the same answer for | use |
 //! |---|---|---|
@@ -32,6 +32,16 @@ impl Share {
     pub fn of(fraction: f64) -> Option<Self> {
         let parts = (fraction * f64::from(WHOLE)).round();
         (0.0..=f64::from(WHOLE)).contains(&parts).then_some(Self(parts as u16))
+    }
+
+    /// A share in hundredths of a percent; all, where there are more than that.
+    pub(crate) const fn of_parts(parts: u16) -> Self {
+        if parts > WHOLE { Self::ALL } else { Self(parts) }
+    }
+
+    /// In hundredths of a percent.
+    pub(crate) const fn parts(self) -> u16 {
+        self.0
     }
 
     /// 0 to 1.
@@ -85,6 +95,29 @@ impl SplitBy {
     }
 }
 
+/// One of two tierings between which keys, processes or requests are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    /// Where all came from.
+    Old,
+    /// Where a share of them is.
+    New,
+}
+
+/// The salt that a name gives to [`key_position`] (FNV-1a).
+pub(crate) fn salt_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The place of the request of this number from 0 to 9,999: steps of the golden ratio fill the
+/// circle evenly (Weyl).
+pub(crate) fn request_position(turn: u64) -> u16 {
+    let place = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((place * u64::from(WHOLE)) >> 32) as u16
+}
+
 /// The place of a key from 0 to 9,999, the same in every process, on every host, and in every
 /// version of this library.
 ///
@@ -127,9 +160,7 @@ pub struct Splitter {
 impl Splitter {
     /// Splits for the rollout of this name; `instance` names this process among all.
     pub fn new(by: SplitBy, rollout: &str, instance: &str) -> Self {
-        let salt = rollout.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let salt = salt_of(rollout);
         let instance = key_position(salt, instance.as_bytes());
         Self { by, salt, instance, requests: AtomicU64::new(0) }
     }
@@ -142,10 +173,7 @@ impl Splitter {
             SplitBy::Key => share.takes(key_position(self.salt, key)),
             SplitBy::Instance => share.takes(self.instance),
             SplitBy::Request => {
-                // Steps of the golden ratio fill the circle evenly (Weyl).
-                let turn = self.requests.fetch_add(1, Ordering::Relaxed);
-                let place = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-                share.takes(((place * u64::from(WHOLE)) >> 32) as u16)
+                share.takes(request_position(self.requests.fetch_add(1, Ordering::Relaxed)))
             }
         }
     }

@@ -1,0 +1,142 @@
+//! What a rollout is shown, asked for and decides: plain data.
+
+use super::plan::Action;
+use crate::{guard::measure::View, metrics::WindowStats};
+
+/// What the machine is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The new side, in the window of evaluation.
+    pub canary: View,
+    /// Both sides, new then old, in a longer window, for comparisons.
+    pub both: Option<(WindowStats, WindowStats)>,
+}
+
+/// Where a rollout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Stage {
+    /// Nobody started it.
+    Idle,
+    /// What the next step requires does not hold yet.
+    Waiting,
+    /// A share is on the new side, and watched.
+    Running,
+    /// As running, but the share does not rise.
+    Paused,
+    /// The share falls by steps.
+    RollingBack,
+    /// All are on the old side again. Only an operator starts it anew.
+    RolledBack,
+    /// All phases are done.
+    Complete,
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Begin with the first phase; also after a rollback.
+    Start,
+    /// Go on to the next step, if its gate is passed.
+    Advance,
+    /// Go on to the next step, whatever its gate says.
+    Force,
+    /// Raise the share no further. Triggers are looked at as before.
+    Pause,
+    /// Undo a pause.
+    Resume,
+    /// Take the rollout back. Always obeyed.
+    Rollback(Action),
+}
+
+/// What kind of decision it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum DecisionKind {
+    /// The rollout began.
+    Started,
+    /// A phase waits for what it requires.
+    Waiting,
+    /// The share was set to that of a step.
+    Step,
+    /// A criterion was not met: the gate's time begins anew.
+    Red,
+    /// All criteria are met again.
+    Green,
+    /// Some time of the gate went by well.
+    Checkpoint,
+    /// A look that the plan asks to be written down.
+    Check,
+    /// The gate of the last step of a phase was passed.
+    PhaseDone,
+    /// All phases are done.
+    Completed,
+    /// An operator stopped the share from rising.
+    Paused,
+    /// An operator undid that.
+    Resumed,
+    /// A rollback began.
+    RollbackBegan,
+    /// A rollback by steps took one.
+    RollbackStep,
+    /// All are on the old side.
+    RolledBack,
+}
+
+/// One decision, and the state that it led to.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Decision {
+    /// When, in milliseconds of the driver's line: by the wall clock since 1970.
+    pub at_ms: u64,
+    /// What was decided.
+    pub kind: DecisionKind,
+    /// The rule that asked for it.
+    pub rule: Option<String>,
+    /// The value that it was judged by, as people read it.
+    pub value: Option<String>,
+    /// `rule`, or `operator` and a name.
+    pub by: String,
+    /// The stage from now on.
+    pub stage: Stage,
+    /// The name of the phase.
+    pub phase: Option<String>,
+    /// The number of the step in it, from 0; of the plan's gradual rollback while that goes on.
+    pub step: usize,
+    /// The share on the new side from now on, in percent.
+    pub percent: f64,
+    /// Green time of the step so far.
+    pub green_ms: u64,
+    /// Time since the phase began.
+    pub phase_ms: u64,
+}
+
+/// How far a rollout is.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Status {
+    /// The name of the plan.
+    pub plan: String,
+    /// Where it is.
+    pub stage: Stage,
+    /// The name of the phase.
+    pub phase: Option<String>,
+    /// The number of the step, from 0.
+    pub step: usize,
+    /// The share on the new side, in percent.
+    pub percent: f64,
+    /// The tiering of the old side.
+    pub baseline: String,
+    /// The tiering of the new side.
+    pub target: String,
+    /// Green time of the step, and how much it needs, in milliseconds.
+    pub green_ms: u64,
+    /// How much green time the step needs.
+    pub needed_ms: u64,
+    /// Why the gate is shut.
+    pub red: Option<String>,
+}

@@ -1,0 +1,226 @@
+//! A rollout in one process: the machine, its journal, and the cache that it moves.
+//!
+//! All processes that were given the same journal take part in one rollout. The one that leads it
+//! writes how it goes on; the others follow what is written. Each looks for triggers in what it does
+//! itself, and any of them may write a rollback.
+//!
+//! | split by | is put in force by | the new side is |
+//! |---|---|---|
+//! | instance | [`Cache::retier`]: the whole cache is on one side | what the process does, if it is on it; the leader is first, as gates are judged by what it sees |
+//! | key, request | [`Cache::split`]: the tiers of both sides are in force, the share is a word | measured apart from the old one, and compared with it |
+//!
+//! A rollback lowers the share first, which takes effect with the next call of any thread; then the
+//! tiers of the new side leave, which waits for changes under way.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    decision::{Command, Decision, Evidence, Stage, Status},
+    journal::Journal,
+    machine::Rollout,
+    plan::Plan,
+};
+use crate::{
+    cache::{Cache, Split},
+    clock::Millis,
+    error::Result,
+    guard::{keeper::WINDOW, measure::View},
+    split::{Share, SplitBy, Splitter},
+    tiering::Tiering,
+};
+
+/// The window in which both sides are compared: at a share of 1 % the new one has few operations.
+const COMPARED: Duration = Duration::from_secs(600);
+
+/// A rollout and its journal in one process.
+pub(crate) struct Drive {
+    rollout: Rollout,
+    journal: Journal,
+    instance: String,
+    /// The latest time that was told, which does not go back.
+    now: Millis,
+    leads: bool,
+    is_in_force: bool,
+}
+
+impl Drive {
+    pub(crate) fn new<V: Clone + Send + Sync + 'static>(
+        (plan, path, instance): (Plan, std::path::PathBuf, String),
+        cache: &Cache<V>,
+    ) -> Result<Self> {
+        let rollout = Rollout::new(plan)?;
+        let (journal, _) = Journal::open(&path)?;
+        let mut drive =
+            Self { rollout, journal, instance, now: Millis(0), leads: false, is_in_force: true };
+        drive.adopt()?;
+        drive.put_in_force(cache)?;
+        Ok(drive)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.rollout.status()
+    }
+
+    /// Takes a number or a truth that only the outside knows.
+    pub(crate) fn push(&mut self, input: &str, value: f64) {
+        self.rollout.push(input, value);
+    }
+
+    /// Does what an operator asks for.
+    pub(crate) fn command<V: Clone + Send + Sync + 'static>(
+        &mut self,
+        cache: &Cache<V>,
+        by: &str,
+        command: Command,
+    ) -> Result<()> {
+        self.catch_up(cache)?;
+        let now = self.now();
+        let decisions = self.rollout.command(now, by, command)?;
+        self.decide(cache, &decisions)
+    }
+
+    /// Looks at the cache, of which this is a view, and decides.
+    pub(crate) fn round<V: Clone + Send + Sync + 'static>(
+        &mut self,
+        cache: &Cache<V>,
+        view: View,
+    ) -> Result<()> {
+        self.catch_up(cache)?;
+        let evidence = self.evidence(cache, view);
+        let decisions = self.look(evidence);
+        self.decide(cache, &decisions)
+    }
+
+    fn evidence<V: Clone + Send + Sync + 'static>(&self, cache: &Cache<V>, view: View) -> Evidence {
+        let sides = |span| cache.is_split().then(|| cache.side_windows(span)).flatten();
+        let canary = match sides(WINDOW) {
+            Some((new, _)) => view.of_side(&new),
+            None => view,
+        };
+        Evidence { canary, both: sides(COMPARED) }
+    }
+
+    /// The wall clock's milliseconds, kept from going back.
+    fn now(&mut self) -> Millis {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        self.now = self.now.max(wall);
+        self.now
+    }
+
+    /// Goes on where the journal is.
+    fn adopt(&mut self) -> Result<()> {
+        let now = self.now();
+        if let Some(latest) = self.journal.latest() {
+            self.rollout = Rollout::resume(self.rollout.plan().clone(), latest, now)?;
+        }
+        Ok(())
+    }
+
+    /// Puts in force what others wrote.
+    pub(crate) fn catch_up<V: Clone + Send + Sync + 'static>(
+        &mut self,
+        cache: &Cache<V>,
+    ) -> Result<()> {
+        if !self.journal.news()?.is_empty() {
+            self.adopt()?;
+            self.is_in_force = false;
+        }
+        self.leads = self.journal.lead();
+        if self.is_in_force { Ok(()) } else { self.put_in_force(cache) }
+    }
+
+    /// Who leads decides; who follows may only take it back, and only by what it sees of the new
+    /// side.
+    fn look(&mut self, evidence: Evidence) -> Vec<Decision> {
+        let now = self.now();
+        if self.leads {
+            return self.rollout.tick(now, evidence);
+        }
+        if self.sees_new() { self.rollout.watch(now, evidence) } else { Vec::new() }
+    }
+
+    /// Writes decisions down, then puts them in force. What lowers the share is in force whether or
+    /// not it can be written.
+    fn decide<V: Clone + Send + Sync + 'static>(
+        &mut self,
+        cache: &Cache<V>,
+        decisions: &[Decision],
+    ) -> Result<()> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let is_back = matches!(self.rollout.status().stage, Stage::RollingBack | Stage::RolledBack);
+        if is_back {
+            self.put_in_force(cache)?;
+        }
+        self.journal.append(decisions)?;
+        // Our own lines too: together with what others wrote in between.
+        self.journal.news()?;
+        let latest = self.journal.latest().map(|latest| (latest.at_ms, latest.percent));
+        let ours = decisions.last().map(|ours| (ours.at_ms, ours.percent));
+        if latest != ours {
+            self.adopt()?;
+        }
+        self.put_in_force(cache)
+    }
+
+    fn splits_instances(&self) -> bool {
+        self.rollout.phase_in_force().split == SplitBy::Instance
+    }
+
+    /// True if something of what this process does is on the new side.
+    fn sees_new(&self) -> bool {
+        let share = self.rollout.share();
+        if self.leads || !self.splits_instances() {
+            return share > Share::NONE;
+        }
+        let plan = self.rollout.plan();
+        Splitter::new(SplitBy::Instance, &plan.name, &self.instance).is_new(share, &[])
+    }
+
+    fn put_in_force<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
+        self.is_in_force = false;
+        let stage = self.rollout.status().stage;
+        let (share, baseline) = (self.rollout.share(), self.rollout.plan().baseline);
+        // Before a start the cache is as it was set up.
+        if stage == Stage::Idle {
+        } else if self.splits_instances() {
+            let is_new = self.sees_new();
+            self.retier(cache, if is_new { self.rollout.target() } else { baseline })?;
+        } else if share == Share::NONE {
+            if cache.is_split() {
+                cache.split(&self.split())?;
+            }
+            self.retier(cache, baseline)?;
+        } else if share == Share::ALL && stage == Stage::Complete {
+            self.retier(cache, self.rollout.target())?;
+        } else {
+            cache.split(&self.split())?;
+        }
+        self.is_in_force = true;
+        Ok(())
+    }
+
+    fn split(&self) -> Split {
+        let (plan, phase) = (self.rollout.plan(), self.rollout.phase_in_force());
+        let split = Split::new(plan.baseline, phase.target).name(&plan.name).by(phase.split);
+        split.share(self.rollout.share())
+    }
+
+    fn retier<V: Clone + Send + Sync + 'static>(
+        &self,
+        cache: &Cache<V>,
+        tiering: Tiering,
+    ) -> Result<()> {
+        if cache.tiering() == tiering && !cache.is_split() {
+            return Ok(());
+        }
+        cache.retier(tiering)
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+#[path = "drive_tests.rs"]
+mod tests;
