@@ -8,6 +8,7 @@
 //! | expire | the old value, stale | the same |
 //! | remove_tag | as delete, of all that bears the tag | the same |
 //! | expire_tag | as expire, of all that bears the tag | the same; on another host it may be kept, stale |
+//! | touch | the value that is there if it is fresh, with another end | the same |
 //! | the end of the time to live | the old value, stale until its window is over | is kept |
 
 // To the lint, functions that tests call are not tests.
@@ -23,7 +24,7 @@ use tierce::{
 };
 use tierce_tests::{
     waiting::{wait_until, wait_within},
-    world::{CLOCK_TICK, World},
+    world::{CLOCK_TICK, HOUR, World},
 };
 
 /// What a look at a key that allows stale values finds.
@@ -52,7 +53,7 @@ fn seen(cache: &Cache) -> Seen {
 
 type Verb = (&'static str, fn(&Cache), Seen);
 
-const VERBS: [Verb; 7] = [
+const VERBS: [Verb; 8] = [
     ("set", |cache| cache.set("a", Bytes::from_static(b"new")).unwrap(), Fresh("new")),
     ("delete", |cache| cache.delete("a").unwrap(), Gone),
     ("delete_many", |cache| cache.delete_many(&["b", "a"]).unwrap(), Gone),
@@ -60,6 +61,7 @@ const VERBS: [Verb; 7] = [
     ("expire", |cache| cache.expire("a").unwrap(), Stale("old")),
     ("remove_tag", |cache| cache.remove_tag("red").unwrap(), Gone),
     ("expire_tag", |cache| cache.expire_tag("red").unwrap(), Stale("old")),
+    ("touch", |cache| _ = cache.touch("a", 2 * HOUR).unwrap(), Fresh("old")),
 ];
 
 fn set_old(cache: &Cache) {
@@ -180,9 +182,12 @@ fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
                 Ok(answer) => panic!("{answer:?}"),
                 Err(_) => Gone,
             };
+            // What is stale is not touched, so nothing has changed.
+            let left = if verb == "touch" { Stale("old") } else { left };
             // L3 alone is not asked again: what was set meanwhile is not seen, and nothing older.
             // But a change of tags is known here.
-            let is_unseen = tiering == Tiering::L3 && left != Gone && verb != "expire_tag";
+            let is_unseen =
+                tiering == Tiering::L3 && left != Gone && verb != "expire_tag" && verb != "touch";
             assert_eq!(given, if is_unseen { Gone } else { left }, "{verb} in {tiering}");
         }
     }
@@ -273,4 +278,53 @@ fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
         assert!(cache.len() <= 1);
         assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
     }
+}
+
+#[test]
+fn what_is_touched_ends_in_every_tier_and_on_every_host_when_it_was_told_to() {
+    thread::scope(|scope| {
+        for tiering in Tiering::ALL {
+            scope.spawn(move || {
+                let world = World::of_hosts();
+                let cache = world.process(tiering);
+                let options = SetOptions::new().ttl(HOUR);
+                let has_peer = tiering != Tiering::L1;
+                let peer = if has_peer { world.process(tiering) } else { cache.clone() };
+                let other = if tiering.has(TierKind::Redis) {
+                    world.other_host(tiering)
+                } else {
+                    peer.clone()
+                };
+                let all = [&cache, &peer, &other];
+                let is_fresh = |cache: &Cache, key: &str| cache.get(key).is_some();
+                for key in ["shorter", "longer"] {
+                    let begin =
+                        Duration::from_millis(if key == "longer" { 2_000 } else { 3_600_000 });
+                    cache
+                        .set_with(key, Bytes::from_static(b"old"), &options.clone().ttl(begin))
+                        .unwrap();
+                }
+                for key in ["shorter", "longer"] {
+                    for cache in all {
+                        wait_until("it is copied", || is_fresh(cache, key));
+                    }
+                }
+                assert!(cache.touch("longer", HOUR).unwrap(), "{tiering}");
+                assert!(cache.touch("shorter", Duration::from_millis(500)).unwrap(), "{tiering}");
+                assert!(!cache.touch("nothing", HOUR).unwrap(), "{tiering}");
+                let begin = Instant::now();
+                for cache in all {
+                    wait_within(Duration::from_secs(3), "it ends", || !is_fresh(cache, "shorter"));
+                }
+                thread::sleep(Duration::from_millis(2_500).saturating_sub(begin.elapsed()));
+                for (number, cache) in all.into_iter().enumerate() {
+                    assert!(is_fresh(cache, "longer"), "{tiering}, {number}");
+                }
+                for (tier, alone) in world.tiers_alone(tiering) {
+                    assert!(is_fresh(&alone, "longer"), "{tiering}, {tier:?}");
+                    assert!(!is_fresh(&alone, "shorter"), "{tiering}, {tier:?}");
+                }
+            });
+        }
+    });
 }

@@ -107,7 +107,7 @@ pub use metrics::{
     WindowStats, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
-pub use resilience::BreakerOptions;
+pub use resilience::{BreakerOptions, BreakerState};
 #[cfg(feature = "shared")]
 pub use store::{
     Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,

@@ -1,15 +1,17 @@
 //! A process whose threads ask for a key that must be loaded, once a round.
 //!
 //! ```text
-//! loader STORE|- NOTES ROUNDS THREADS LEASE-MS FIRST FIRST-MS MS     STORE -: L1 alone
+//! loader STORE|- NOTES ROUNDS THREADS LEASE-MS FIRST FIRST-MS MS [SOCKET FLEET-LEASE-MS]
+//!     STORE     `-`: L1 alone
 //!     FIRST     what the first load of a round does after FIRST-MS: `succeeds` or `fails`
 //!     MS        how long the other loads take
+//!     SOCKET    that of a redis-server; FLEET-LEASE-MS: the lease of a host there
 //! ```
 #![allow(clippy::unwrap_used)]
 
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
-use tierce::{Cache, StoreOptions, Tiering};
+use tierce::{Cache, RedisOptions, StoreOptions, Tiering};
 use tierce_tests::{
     loads::{Loads, Note, now},
     value,
@@ -27,6 +29,19 @@ fn main() {
                 .lock_wait(Duration::from_secs(1))
                 .load_lease(Duration::from_millis(number(4))),
         ),
+    };
+    let builder = match arguments.get(8) {
+        None => builder,
+        Some(socket) => {
+            let tiering = if arguments[0] == "-" { Tiering::L1L3 } else { Tiering::L1L2L3 };
+            let options = RedisOptions::new()
+                .unix_path(socket)
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(5))
+                .write_timeout(Duration::from_secs(5))
+                .load_lease(Duration::from_millis(number(9)));
+            builder.tiering(tiering).redis(options)
+        }
     };
     let process = Process {
         cache: builder.build().unwrap(),

@@ -9,6 +9,7 @@ use super::{
     asynchronous::Tasks,
     coherence::Coherence,
     events::Events,
+    fleet::Fleet,
     freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     near::Near,
@@ -201,6 +202,7 @@ impl Builder {
     ) -> Result<Cache<V>> {
         self.freshness.check_alone()?;
         let (rules, coherence) = (self.rules(), self.coherence());
+        let fleet_lease = self.redis.as_ref().map_or(Duration::ZERO, |options| options.lease());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
         let memory =
@@ -227,7 +229,8 @@ impl Builder {
                 REST,
                 self.breaker.clone(),
                 &self.clock,
-            )?,
+            )?
+            .told_by(events.teller()),
             redis: Lower::new(
                 TierKind::Redis,
                 redis_opener(self.redis.clone()),
@@ -236,7 +239,8 @@ impl Builder {
                 self.redis.as_ref().map_or(REST, |options| options.rest()),
                 self.breaker,
                 &self.clock,
-            )?,
+            )?
+            .told_by(events.teller()),
         };
         let inner = Arc::new_cyclic(|me| Inner {
             service: self.service,
@@ -255,6 +259,7 @@ impl Builder {
             coherence,
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
+            fleet: Fleet::new(fleet_lease),
             crew: Crew::new(self.load_threads),
             tasks: Tasks::new(),
             events,

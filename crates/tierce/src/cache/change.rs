@@ -372,6 +372,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     }
                     None => tier.remove_marked(mark, key),
                 };
+                self.tell_evictions();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
             }

@@ -36,8 +36,19 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
             Event::Set { key } => format!("set {}", key.escape_ascii()),
             Event::Delete { key } => format!("delete {}", key.escape_ascii()),
             Event::Expire { key } => format!("expire {}", key.escape_ascii()),
+            Event::Touch { key } => format!("touch {}", key.escape_ascii()),
             Event::Clear {} => "clear".to_owned(),
             Event::Evict { key, cause } => format!("evict {} {cause:?}", key.escape_ascii()),
+            Event::EvictShared { for_room, expired } => format!("evict L2 {for_room} {expired}"),
+            Event::Invalidate { key } => format!("invalidate {}", key.escape_ascii()),
+            Event::InvalidateMany { is_all } => format!("invalidate many {is_all}"),
+            Event::Tags { tags, is_removed } => {
+                let names = tags.iter().map(|tag| tag.escape_ascii().to_string());
+                format!("tags {} {is_removed}", names.collect::<Vec<_>>().join(" "))
+            }
+            Event::Breaker { tier, state } => {
+                format!("breaker {} {}", tier.short(), state.as_str())
+            }
             Event::Retier { from, to } => format!("retier {from} {to}"),
         };
         told.push(text);
@@ -53,8 +64,12 @@ fn each_call_is_told_in_its_order() {
     cache.get("a");
     cache.get_or_load("b", |_| io::Result::<Bytes>::Err(io::Error::other("down"))).unwrap_err();
     cache.set("a", Bytes::from("2")).unwrap();
+    cache.touch("a", Duration::from_secs(60)).unwrap();
+    cache.touch("b", Duration::from_secs(60)).unwrap();
     cache.delete("a").unwrap();
     cache.expire("b").unwrap();
+    cache.remove_tags(["red", "blue"]).unwrap();
+    cache.expire_tag("green").unwrap();
     cache.clear().unwrap();
     let load = async |_| io::Result::Ok(Bytes::from("3"));
     block_on(cache.get_or_load_async("c", &LoadOptions::new(), load)).unwrap();
@@ -68,8 +83,11 @@ fn each_call_is_told_in_its_order() {
             "load b miss failed",
             "miss b",
             "set a",
+            "touch a",
             "delete a",
             "expire b",
+            "tags red blue true",
+            "tags green false",
             "clear",
             "load c miss",
             "miss c",

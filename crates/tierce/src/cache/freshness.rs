@@ -330,12 +330,7 @@ impl Rules {
 
     /// The life of a value that is fresh for so long from now; `None` for ever.
     pub(super) fn lasting(&self, fresh: Option<Duration>) -> Life {
-        let Some(fresh) = fresh else { return Life::ENDLESS };
-        let stale = self.stale_window();
-        match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
-            Some(end) => Life { ttl: Some(end), stale },
-            None => Life::ENDLESS,
-        }
+        fresh.map_or(Life::ENDLESS, |fresh| Life::of(fresh, self.stale_window()))
     }
 }
 
@@ -350,6 +345,14 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) const ENDLESS: Self = Self { ttl: None, stale: Duration::ZERO };
+
+    /// That of a value that is fresh for so long, then stale for so long.
+    pub(super) fn of(fresh: Duration, stale: Duration) -> Self {
+        match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
+            Some(end) => Self { ttl: Some(end), stale },
+            None => Self::ENDLESS,
+        }
+    }
 
     /// How long it will still be fresh; `None` for ever.
     pub(super) fn fresh_left(self) -> Option<Duration> {

@@ -7,6 +7,7 @@ use super::{
     Answer, Event, Inner, Loaded, Origin,
     answer::Content,
     change::needs_bytes,
+    fleet::FleetLease,
     freshness::{Life, Rules},
     load::{Call, Landing},
     plan::Plan,
@@ -49,8 +50,9 @@ impl<V> Led<V> {
 pub(super) enum Approached<'t, V> {
     /// An answer after all.
     Led(Led<V>),
-    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
-    Ready(Marks, Turn<'t>),
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held,
+    /// those of other hosts while the lease is.
+    Ready(Marks, Turn<'t>, Option<FleetLease>),
 }
 
 /// What became of a loaded value.
@@ -184,10 +186,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         approached: Approached<'_, V>,
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
-        let (marks, _turn) = match approached {
+        let (marks, _turn, lease) = match approached {
             Approached::Led(led) => return Ok(led),
-            Approached::Ready(marks, turn) => (marks, turn),
+            Approached::Ready(marks, turn, lease) => (marks, turn, lease),
         };
+        let _leading = lease.as_ref().map(FleetLease::lead);
         let began = self.begins();
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
         let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
@@ -233,7 +236,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(Approached::Led(Led::Found(found)));
         }
         self.check_failures(key, call)?;
-        Ok(Approached::Ready(marks, turn))
+        self.await_fleet(plan, key, call, marks, turn)
     }
 
     /// A second look in L1 and L2, under marks of the load's own.

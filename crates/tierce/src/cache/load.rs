@@ -142,6 +142,11 @@ impl LoadOptions {
         self.wait
     }
 
+    /// True where nothing that is loaded is to be kept.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.freshness.keeps_nothing()
+    }
+
     /// The oldest value that is accepted.
     pub(super) fn oldest(&self) -> Option<Duration> {
         self.max_age

@@ -505,6 +505,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
         });
         let stored = matches!(filled, Some(Fill::Stored));
+        if stored {
+            self.tell_evictions();
+        }
         match filled {
             Some(Fill::Refused) => {
                 let value = draft.value;

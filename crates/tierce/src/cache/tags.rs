@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cache, Inner, change::closed, plan::Plan, read::Marks};
+use super::{Cache, Event, Inner, change::closed, plan::Plan, read::Marks};
 use crate::{
     error::{Error, ErrorKind, Result},
     tag_cells::{self, CellChange, KnownBelow, MAX_TAGS, TagChange, Tags},
@@ -54,7 +54,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// As [`remove_tag`](Self::remove_tag).
     pub fn remove_tags<T: AsRef<[u8]>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
-        self.inner.change_tags(&tag_cells::hashes(tags), TagChange::Remove)
+        self.change_tags(tags, TagChange::Remove)
     }
 
     /// Makes all that bears this tag stale in all tiers, as [`expire`](Self::expire) of each key
@@ -71,7 +71,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// As [`remove_tag`](Self::remove_tag).
     pub fn expire_tags<T: AsRef<[u8]>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
-        self.inner.change_tags(&tag_cells::hashes(tags), TagChange::Expire)
+        self.change_tags(tags, TagChange::Expire)
+    }
+
+    fn change_tags<T: AsRef<[u8]>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+        change: TagChange,
+    ) -> Result<()> {
+        let tags: Vec<T> = tags.into_iter().collect();
+        self.inner.change_tags(&tag_cells::hashes(&tags), change)?;
+        self.inner.events.tell(|| Event::Tags {
+            tags: tags.iter().map(|tag| tag.as_ref().into()).collect(),
+            is_removed: change == TagChange::Remove,
+        });
+        Ok(())
     }
 }
 

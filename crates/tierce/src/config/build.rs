@@ -136,6 +136,7 @@ impl Config {
             .heartbeat(section.heartbeat)
             .staleness_bound(section.staleness_bound)
             .on_loss(section.on_loss)
+            .load_lease(section.load_lease)
             .compression(section.compression)
             .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));
         options = match (&section.url, &section.unix, &section.sentinels) {

@@ -14,6 +14,8 @@ mod counters;
 mod parts;
 mod pattern;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 pub use self::{
@@ -176,6 +178,15 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     pub fn delete(&self, values: impl KeyParts<N>) -> Result<()> {
         self.counters.changes(1);
         self.cache.delete(self.key(values))
+    }
+
+    /// As [`Cache::touch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn touch(&self, values: impl KeyParts<N>, ttl: Duration) -> Result<bool> {
+        self.counters.changes(1);
+        self.cache.touch(self.key(values), ttl)
     }
 
     /// As [`Cache::get_or_load`].

@@ -7,6 +7,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -20,7 +21,8 @@ use crate::{
     simulated::{self, Fault},
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Usage, Written,
+        ChangeListener, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Touch, Usage,
+        Written,
     },
 };
 
@@ -272,6 +274,13 @@ impl RemoteTier for SimulatedRemote {
         match self.change(Change::Expire { key: key.to_vec() })? {
             Done::Changed(stamp) => Ok(stamp),
             _ => Ok(None),
+        }
+    }
+
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        match self.change(Change::Touch { key: key.to_vec(), fresh })? {
+            Done::Changed(stamp) => Ok(Touch::Done(stamp)),
+            _ => Ok(Touch::Absent),
         }
     }
 

@@ -38,6 +38,10 @@ pub(super) enum Change {
     Expire {
         key: Vec<u8>,
     },
+    Touch {
+        key: Vec<u8>,
+        fresh: Option<Duration>,
+    },
     /// By a verb, or for a ledger that is replayed.
     Delete {
         key: Vec<u8>,
@@ -221,6 +225,19 @@ impl Server {
                     return self.apply(Change::Delete { key, is_verb: true }, now, draws);
                 };
                 stored.record.stale = left.ttl.unwrap_or_default();
+                let group = key::group(&key);
+                self.tell(Told::Key(key), now);
+                Done::Changed(Some(raise(&mut self.stamps[group], draws)))
+            }
+            Change::Touch { key, fresh } => {
+                let is_fresh = |record: &Record| record.ttl.is_none_or(|ttl| ttl > record.stale);
+                let found = self.record(&key, now).filter(is_fresh);
+                let (Some(_), Some(stored)) = (found, self.records.get_mut(&key)) else {
+                    return Done::Otherwise;
+                };
+                let end = |fresh| now.millis + millis(fresh) + millis(stored.record.stale);
+                stored.expires_at = fresh.map(end);
+                stored.record.change = draws.next().max(1);
                 let group = key::group(&key);
                 self.tell(Told::Key(key), now);
                 Done::Changed(Some(raise(&mut self.stamps[group], draws)))

@@ -136,6 +136,40 @@ pub(crate) enum Written {
     Otherwise,
 }
 
+/// What is done with the right to load a key.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseStep {
+    /// Take it for so long, if nobody has it.
+    Take(Duration),
+    /// Have it for so long from now on, if it is the owner's.
+    Renew(Duration),
+    /// Give it back, if it is the owner's.
+    Release,
+}
+
+/// Whose the right to load a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leased {
+    /// The owner's who asked.
+    pub is_mine: bool,
+    /// There is something under the key, whatever it is.
+    pub is_there: bool,
+}
+
+/// What a touch of a key found in L3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// A fresh value, which has another end now; and the stamp that this gave the group of the key,
+    /// where the tier could give it one.
+    Done(Option<u64>),
+    /// The same of word that the value is too large for the tier.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    Oversized(Option<u64>),
+    /// None.
+    Absent,
+}
+
 /// How full a tier is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -200,6 +234,10 @@ pub(crate) trait RemoteTier: Tier {
     /// returned as [`delete`](Self::delete).
     fn expire(&self, key: &[u8]) -> Result<Option<u64>>;
 
+    /// Gives the key's record another end if it is a value that is fresh: it will be for so long, or
+    /// for ever. Errors as [`delete`](Self::delete).
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch>;
+
     /// Replaces the key's record. Returns the stamp that the change gave the group of the key,
     /// where the tier could give it one.
     ///
@@ -210,6 +248,12 @@ pub(crate) trait RemoteTier: Tier {
     /// As [`write`](Self::write) if the key's record is that of the change `expected`, `None` for no
     /// record; as one step for all hosts.
     fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written>;
+
+    /// Takes, renews or gives back the right to load a key while all other hosts wait.
+    fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
+        _ = (key, owner, step);
+        Ok(Leased { is_mine: true, is_there: false })
+    }
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;

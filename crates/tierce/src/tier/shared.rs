@@ -344,6 +344,42 @@ impl SharedTier {
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
 
+    /// Has what the key has be fresh for so long, or for ever, if it is fresh: true then. It raises
+    /// the stamp in that case, and where `raises` says that another tier had something. With `doubts`
+    /// the tier below is doubted before that. Never fails, bounded as [`delete`](Self::delete).
+    pub(crate) fn touch(
+        &self,
+        mark: Option<SharedMark>,
+        key: &[u8],
+        fresh: Option<Duration>,
+        raises: bool,
+        doubts: bool,
+    ) -> (bool, Changed) {
+        simulated::point();
+        self.store.change(|view| {
+            let hash = view.store().hash(key);
+            let is_value = |found: &StoreRecord| {
+                let head = Extras::from_head(found.head(), place(view.number()));
+                let is_current = head.is_ok_and(|extras| {
+                    let tags = extras.as_ref().and_then(|extras| extras.tags.as_ref());
+                    tags.is_none_or(|tags| verdict(view, tags) == Verdict::Current)
+                });
+                is_current && found.format != Format::Absent as u8
+            };
+            let before = || {
+                if doubts {
+                    view.store().doubt(key);
+                }
+            };
+            let touched = view.store().touch(hash, key, fresh, is_value, before);
+            let stamp = touched.or_else(|| raises.then(|| view.store().delete(hash, key)));
+            let next =
+                mark.filter(|mark| mark.is_of(view)).map(|mark| mark.token.stamp.wrapping_add(1));
+            let keep = stamp.is_some() && stamp == next;
+            (touched.is_some(), Changed { stamp: stamp.unwrap_or_default(), keep })
+        })
+    }
+
     /// Removes everything. Never fails.
     pub(crate) fn clear_all(&self) {
         simulated::point();

@@ -175,6 +175,17 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn touch(
+        &self,
+        _: Option<SharedMark>,
+        _: &[u8],
+        _: Option<Duration>,
+        _: bool,
+        _: bool,
+    ) -> (bool, Changed) {
+        match *self {}
+    }
+
     pub(crate) fn join_below(&self) {
         match *self {}
     }

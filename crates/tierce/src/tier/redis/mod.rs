@@ -6,6 +6,8 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
+//! | `touch` | another time to live for a record |
+//! | `lease` | which host loads a key |
 //! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
 //! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
@@ -34,6 +36,7 @@ mod counters;
 mod exchange;
 mod home;
 mod keeper;
+mod lease;
 mod link;
 mod names;
 mod options;
@@ -57,6 +60,7 @@ mod subscription;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod turns;
 mod wire;
 
@@ -92,8 +96,8 @@ use crate::{
     key, random,
     tag_cells::{CellChange, Known, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Extras, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Usage,
-        Written,
+        ChangeListener, Extras, Fill, Found, LeaseStep, Leased, Record, RemoteTier, TagsRaised,
+        Tier, Token, Touch, Usage, Written,
     },
     tiering::TierKind,
 };
@@ -469,6 +473,10 @@ impl RemoteTier for RedisTier {
         Ok(stamp_of(&reply))
     }
 
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        self.touch_record(key, fresh)
+    }
+
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
         match self.write_over(key, record, Bytes::new())? {
             Written::Done(stamp) => Ok(stamp),
@@ -482,6 +490,10 @@ impl RemoteTier for RedisTier {
             None => Bytes::from_static(b"-"),
         };
         self.write_over(key, record, expected)
+    }
+
+    fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
+        self.step_lease(key, owner, step)
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {
@@ -570,7 +582,7 @@ fn aside_of(record: &Record) -> Aside {
 
 /// The record that was opened, with what is left of its time.
 fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
-    let Opened { is_expired, format, change, value, aside, .. } = opened;
+    let Opened { is_expired, is_touched, format, change, value, aside, .. } = opened;
     let life = (aside.life_millis != 0).then(|| Duration::from_millis(aside.life_millis));
     let stale = match ttl {
         // All that is left.
@@ -583,7 +595,7 @@ fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
     let tags = Tags { hashes: aside.tags.into(), known: Known::default(), below };
     Record {
         stale,
-        age: life.zip(ttl).map(|(life, left)| life.saturating_sub(left)),
+        age: life.filter(|_| !is_touched).zip(ttl).map(|(life, left)| life.saturating_sub(left)),
         extras: Extras::new(aside.validator, Some(tags)).map(Arc::new),
         change,
         ..Record::new(value, format, ttl)

@@ -11,6 +11,7 @@
 //!   PREFIX:n:{HH}       its notice
 //!   PREFIX:r:{HH}       its reign, where masters may change (`reign.rs`)
 //!   PREFIX:t:{00}       changes of tags, of all stripes (`tags.rs`)
+//!   PREFIX:l:{HH}:KEY   who loads the key, for as long as somebody does
 //! ```
 //!
 //! What hosts tell each other by their changes begins with `PREFIX:k:{`, `PREFIX:n:{` or `PREFIX:t:{`,
@@ -54,6 +55,14 @@ pub(super) fn data(prefix: &str, stripe: usize, key: &[u8]) -> Vec<u8> {
     data.push(b':');
     data.extend_from_slice(key);
     data
+}
+
+/// The name of the lease of a key of this stripe.
+pub(super) fn lease(prefix: &str, stripe: usize, key: &[u8]) -> Vec<u8> {
+    let mut lease = name_with_room(prefix, b'l', stripe, 1 + key.len());
+    lease.push(b':');
+    lease.extend_from_slice(key);
+    lease
 }
 
 /// The name of the epoch of a stripe.
@@ -154,6 +163,7 @@ mod tests {
         assert_eq!(names.stamp, b"tierce:s:{b4}");
         assert_eq!(names.epoch, b"tierce:e:{b4}");
         assert_eq!(of_clear("tierce", 0xb4)[1], b"tierce:n:{b4}");
+        assert_eq!(lease("tierce", 0xb4, b"user:7"), b"tierce:l:{b4}:user:7");
         assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
     }
 
