@@ -108,25 +108,6 @@ fn warm(cache: &Cache, tiering: Tiering, key: &str, value: &str) {
     });
 }
 
-fn client(redis: &Redis) -> redis::Connection {
-    let client = redis::Client::open(format!("unix://{}", redis.socket().display())).unwrap();
-    client.get_connection().unwrap()
-}
-
-/// Ends all connections to the server that follow changes.
-fn cut_streams(redis: &Redis) {
-    let mut client = client(redis);
-    let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
-    let field = |line: &str, name: &str| {
-        line.split(' ').find_map(|it| it.strip_prefix(name).map(str::to_owned)).unwrap()
-    };
-    for line in list.lines().filter(|line| field(line, "flags=").contains('t')) {
-        let id = field(line, "id=");
-        let _: u64 =
-            redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query(&mut client).unwrap_or(0);
-    }
-}
-
 #[test]
 fn what_bears_a_removed_tag_is_gone_from_all_tiers_of_the_other_host() {
     let redis = Redis::start();
@@ -330,7 +311,7 @@ fn a_numbering_that_the_server_lost_voids_what_bears_tags_and_nothing_else() {
             one.cache.set(&plain, "plain".into()).unwrap();
             warm(&other.cache, tiering, &key, "old");
             warm(&other.cache, tiering, &plain, "plain");
-            let mut client = client(&redis);
+            let mut client = redis.client();
             let mut words = redis::cmd(command);
             let () = match command {
                 "FLUSHALL" => words.query(&mut client).unwrap(),
@@ -367,7 +348,7 @@ fn what_was_removed_while_the_stream_was_cut_is_not_served_afterwards() {
                 warm(&other.cache, tiering, &key(name), "old");
             }
             let before = subscriptions(&other.cache);
-            cut_streams(&redis);
+            redis.cut_streams();
             one.cache.remove_tag("red").unwrap();
             wait_until("a removal", || get(&other.cache, &key("red")).is_none());
             wait_until("a subscription", || subscriptions(&other.cache) > before);
@@ -581,7 +562,7 @@ fn histories_of_tags_over_two_hosts_are_as_promised() {
             while Instant::now() < end {
                 thread::sleep(Duration::from_millis(random.u64(100..1500)));
                 match random.u32(..4) {
-                    0 => cut_streams(&redis),
+                    0 => _ = redis.cut_streams(),
                     1 => {
                         redis.signal(libc::SIGSTOP);
                         thread::sleep(Duration::from_millis(random.u64(50..600)));
@@ -590,7 +571,7 @@ fn histories_of_tags_over_two_hosts_are_as_promised() {
                     2 => {
                         let name = "tierce:t:{00}";
                         let _: u64 =
-                            redis::cmd("DEL").arg(name).query(&mut client(&redis)).unwrap();
+                            redis::cmd("DEL").arg(name).query(&mut redis.client()).unwrap();
                     }
                     _ => {}
                 }
