@@ -167,7 +167,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load().within(reach);
-            if !plan.open {
+            if !plan.is_open() {
                 return Err(closed());
             }
             self.check_tags(plan, draft.tags())?;
@@ -193,7 +193,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn delete_many(&self, keys: &[&[u8]]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -231,7 +231,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn expire(&self, key: &[u8]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -265,7 +265,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn clear(&self) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);

@@ -305,7 +305,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Ok::<(), tierce::Error>(())
     /// ```
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        if self.inner.plan.load().open {
+        if self.inner.plan.load().is_open() {
             self.inner.events.add(Arc::new(listener));
         }
     }

@@ -319,7 +319,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Option<V>> {
         let plan = self.plan.load();
         let options = LoadOptions::default();
-        if plan.is_split {
+        if plan.is_split() {
             return self.get_or_load(key, &options, load).map(|answer| answer.value);
         }
         let load = Borrowed(Some(load));
@@ -439,7 +439,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         check_key(key)?;
         call.options.freshness.check()?;
         tags::check(&call.options.tags)?;
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.check_tag_hashes(plan, &call.options.tags)?;

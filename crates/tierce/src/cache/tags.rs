@@ -73,7 +73,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn change_tags(&self, hashes: &[u32], change: TagChange) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.check_tag_hashes(plan, hashes)?;
@@ -100,7 +100,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Refuses tags where they would not be judged.
     pub(super) fn check_tag_hashes(&self, plan: Plan, hashes: &[u32]) -> Result<()> {
-        if !hashes.is_empty() && plan.tiering.has(TierKind::Redis) {
+        if !hashes.is_empty() && plan.tiering().has(TierKind::Redis) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "tags are not kept in L3: take it out of the tiering, or name no tags",
