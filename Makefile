@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-python simulate fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-origin bench-python simulate fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,7 +52,7 @@ test-python: wheel ## Python tests, type checks and lints
 header: ## Writes include/tierce.h anew from the C crate
 	TIERCE_BLESS=1 $(CARGO) test --quiet -p tierce-capi --test header
 
-bench: bench-l1 bench-hitratio bench-l2 bench-l3 bench-python ## All benchmarks; results go to benches/results
+bench: bench-l1 bench-hitratio bench-l2 bench-l3 bench-origin bench-python ## All benchmarks; results go to benches/results
 
 bench-l1: ## L1 against quick_cache, moka, foyer and scc: speed, memory, slowest calls
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l1
@@ -65,6 +65,9 @@ bench-l2: ## L2 against LMDB, redb, fjall, SQLite, foyer and plain memory (minut
 
 bench-l3: ## L3 against redis-rs, fred and hiredis, on a real redis-server (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l3
+
+bench-origin: ## What callers see of an origin of 464 ms that fails 30 % of the time (4 minutes)
+	$(CARGO) run --release --quiet -p tierce-benches --bin bench-origin
 
 bench-python: wheel ## Python hits against functools.lru_cache and cachebox
 	$(PYTHON) -m pytest -q benches/python --benchmark-only --benchmark-json=target/bench-python.json

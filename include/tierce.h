@@ -111,6 +111,76 @@
 #define TIERCE_SPAN_NONE (-1)
 
 /**
+ * An event of a kind that has no number yet; its text says what it is.
+ */
+#define TIERCE_EVENT_OTHER 0
+
+/**
+ * A tier had a fresh value, or word that there is none, and a read was answered by it.
+ */
+#define TIERCE_EVENT_HIT 1
+
+/**
+ * A read was answered by a stale value.
+ */
+#define TIERCE_EVENT_STALE 2
+
+/**
+ * No tier had what a read could be answered by.
+ */
+#define TIERCE_EVENT_MISS 3
+
+/**
+ * A loader returned or failed.
+ */
+#define TIERCE_EVENT_LOAD 4
+
+/**
+ * A caller set the key.
+ */
+#define TIERCE_EVENT_SET 5
+
+/**
+ * A caller removed the key.
+ */
+#define TIERCE_EVENT_DELETE 6
+
+/**
+ * A caller made the key's value stale.
+ */
+#define TIERCE_EVENT_EXPIRE 7
+
+/**
+ * A caller removed all keys.
+ */
+#define TIERCE_EVENT_CLEAR 8
+
+/**
+ * An entry left L1 for room or age.
+ */
+#define TIERCE_EVENT_EVICT 9
+
+/**
+ * Other tiers are in force.
+ */
+#define TIERCE_EVENT_RETIER 10
+
+/**
+ * A cache with the loader of its values. Opened by tierce_loading_open(), closed by
+ * tierce_loading_close(). Not a pointer to anything, as tierce_t.
+ */
+typedef struct tierce_loading_t tierce_loading_t;
+
+/**
+ * What a key had when it was looked at. Made by tierce_get_versioned(), given back by
+ * tierce_revision_release().
+ *
+ * Not a pointer to anything: the library recognises its handles, and answers one that was given
+ * back with a code.
+ */
+typedef struct tierce_revision_t tierce_revision_t;
+
+/**
  * Where a loader writes: valid during its call, on its thread.
  */
 typedef struct tierce_sink_t tierce_sink_t;
@@ -204,6 +274,19 @@ typedef struct {
      * cache's default, TIERCE_SPAN_NONE for not at all.
      */
     int64_t ttl_jitter_percent;
+    /**
+     * Borrowed for the call: `tag_count` pointers to tags, names by which the value can be removed
+     * or made stale (tierce_remove_tags()) beside its key. At most 128.
+     */
+    const void *const *tags;
+    /**
+     * Borrowed for the call: the bytes of each tag.
+     */
+    const size_t *tag_lens;
+    /**
+     * How many tags.
+     */
+    size_t tag_count;
 } tierce_set_opts_t;
 
 /**
@@ -283,7 +366,150 @@ typedef struct {
      * The longest such pause in milliseconds; 0 for 30 times the first.
      */
     int64_t failure_backoff_most_ms;
+    /**
+     * Borrowed for the call: `tag_count` pointers to tags, names by which the value can be removed
+     * or made stale (tierce_remove_tags()) beside its key. At most 128.
+     */
+    const void *const *tags;
+    /**
+     * Borrowed for the call: the bytes of each tag.
+     */
+    const size_t *tag_lens;
+    /**
+     * How many tags.
+     */
+    size_t tag_count;
 } tierce_load_opts_t;
+
+/**
+ * What a loader is told about the load that it is called for: borrowed for the call, as all that
+ * it points to. Later versions may add fields at the end.
+ */
+typedef struct {
+    /**
+     * The bytes of this struct that the library filled in.
+     */
+    size_t struct_size;
+    /**
+     * The key that is asked for; not NULL.
+     */
+    const void *key;
+    /**
+     * Bytes of `key`.
+     */
+    size_t key_len;
+    /**
+     * The value that is to be replaced: stale, or fresh where the load is ahead of time or asked
+     * for. NULL where there is none, and where it is empty.
+     */
+    const void *stale;
+    /**
+     * Bytes of `stale`.
+     */
+    size_t stale_len;
+    /**
+     * 1 where there is a value to be replaced, else 0.
+     */
+    int64_t has_stale;
+    /**
+     * What the load of `stale` gave to tierce_sink_validator(); not NULL, empty if nothing.
+     */
+    const void *validator;
+    /**
+     * Bytes of `validator`.
+     */
+    size_t validator_len;
+    /**
+     * How many milliseconds the load may take from now on; below zero where it may take any.
+     */
+    int64_t left_ms;
+    /**
+     * Why the loader is called: "miss", "stale", "ahead" (of the end of the time to live),
+     * "max_age" or "asked". Static text.
+     */
+    const char *reason;
+    /**
+     * For tierce_load_is_cancelled(); not to be touched.
+     */
+    const void *token;
+} tierce_load_context_t;
+
+/**
+ * Makes the value of `context->key`: writes it to `sink` and returns 0.
+ *
+ * As a tierce_load_fn, but it may be called on any thread of the cache, for several keys at once,
+ * and as long as the tierce_loading_t is open. May call any function of this library. Must
+ * return: no longjmp() and no C++ exception may leave it.
+ *
+ * \param user     as given to tierce_loading_open().
+ * \param context  borrowed for the call, not NULL.
+ * \param sink     borrowed for the call.
+ */
+typedef int32_t (*tierce_context_load_fn)(void *user,
+                                          const tierce_load_context_t *context,
+                                          tierce_sink_t *sink);
+
+/**
+ * Lets go what `user` points to: called once, when no function will get it any more, on whatever
+ * thread that turns out. NULL where there is nothing to let go.
+ *
+ * \param user  as given with this function.
+ */
+typedef void (*tierce_drop_fn)(void *user);
+
+/**
+ * Something that happened in a cache: borrowed for the call, as all that it points to. Later
+ * versions may add fields at the end.
+ */
+typedef struct {
+    /**
+     * The bytes of this struct that the library filled in.
+     */
+    size_t struct_size;
+    /**
+     * One of the TIERCE_EVENT_ numbers; there may be more in later versions.
+     */
+    uint32_t kind;
+    /**
+     * The tier that had the value, as one of the TIERCE_FROM_ numbers.
+     */
+    uint32_t tier;
+    /**
+     * The key; NULL for what concerns all of them.
+     */
+    const void *key;
+    /**
+     * Bytes of `key`.
+     */
+    size_t key_len;
+    /**
+     * Of a load why it was made, as `reason` of tierce_load_context_t; of an eviction "size",
+     * "bytes" or "expired"; else NULL. Static text.
+     */
+    const char *reason;
+    /**
+     * Of a load how many nanoseconds the loader took; else below zero.
+     */
+    int64_t took_ns;
+    /**
+     * Of a load that failed its code, else TIERCE_OK.
+     */
+    int64_t status;
+    /**
+     * All that is known of it, for people to read; ended by a NUL.
+     */
+    const char *text;
+} tierce_event_t;
+
+/**
+ * Is told of an event. Called on a thread of the cache, one event after another, with no lock
+ * held; may call any function of this library. Must return: no longjmp() and no C++ exception may
+ * leave it.
+ *
+ * \param user   as given to tierce_on_event().
+ * \param event  borrowed for the call, not NULL.
+ */
+typedef void (*tierce_event_fn)(void *user, const tierce_event_t *event);
 
 /**
  * What a cache did since it was opened. Numbers that this library does not count are 0.
@@ -386,6 +612,17 @@ typedef struct {
 } tierce_tier_stats_t;
 
 /**
+ * Is told that an alert fires or is over. Called on a thread of the cache with no lock held; may
+ * call any function of this library but tierce_alerts_start() and tierce_alerts_stop(). Must
+ * return: no longjmp() and no C++ exception may leave it.
+ *
+ * \param user    as given to tierce_alerts_start().
+ * \param notice  borrowed for the call, ended by a NUL: JSON with `alert`, `status` ("firing" or
+ *                "resolved"), `severity`, `condition`, `value` and `cache`.
+ */
+typedef void (*tierce_notice_fn)(void *user, const char *notice);
+
+/**
  * Done.
  */
 #define TIERCE_OK 0
@@ -404,6 +641,11 @@ typedef struct {
  * The loader says that the key has no value. Not an error.
  */
 #define TIERCE_ABSENT 4
+
+/**
+ * What the key has is not what was expected: nothing was changed. Not an error.
+ */
+#define TIERCE_OTHERWISE 5
 
 /**
  * An argument is NULL, out of its range, or no handle of this library.
@@ -735,7 +977,8 @@ tierce_status_t tierce_get_copy(const tierce_t *cache,
  * \param value_len  bytes of `value`.
  * \param opts       borrowed for the call; NULL for the defaults.
  * \return TIERCE_OK, TIERCE_E_TOO_LARGE for the key, TIERCE_E_CLOSED, TIERCE_E_NOMEM,
- *         TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
+ *         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_UNSUPPORTED for tags where a tier in
+ *         force keeps none, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
  *         Threads: any.
  * \since 0.1
  */
@@ -797,6 +1040,147 @@ tierce_status_t tierce_expire(const tierce_t *cache, const void *key, size_t key
  * \since 0.1
  */
 tierce_status_t tierce_clear(const tierce_t *cache);
+
+/**
+ * Removes all that bears one of these tags from all tiers, as tierce_delete() of each key would.
+ *
+ * Costs as much as one tierce_delete(), however much bears them. What was looked for or loaded
+ * before is not served any more, also where a loader names the tag later.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param tags      borrowed for the call: `count` pointers to tags, each NULL only when its length
+ *                  is 0. NULL only when `count` is 0.
+ * \param tag_lens  borrowed for the call: the bytes of each tag. NULL only when `count` is 0.
+ * \param count     how many tags.
+ * \return TIERCE_OK whether anything bore them or not; TIERCE_E_UNSUPPORTED where a tier in force
+ *         keeps no tags; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_remove_tags(const tierce_t *cache,
+                                   const void *const *tags,
+                                   const size_t *tag_lens,
+                                   size_t count);
+
+/**
+ * Makes all that bears one of these tags stale, as tierce_expire() of each key would; what has no
+ * stale window is gone. A window counts from the first look at the entry.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param tags      borrowed for the call, as for tierce_remove_tags().
+ * \param tag_lens  borrowed for the call, as there.
+ * \param count     how many tags.
+ * \return as tierce_remove_tags(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_expire_tags(const tierce_t *cache,
+                                   const void *const *tags,
+                                   const size_t *tag_lens,
+                                   size_t count);
+
+/**
+ * Looks `key` up in the tier that decides about it, for tierce_compare_and_set().
+ *
+ * That is the lowest tier in force, which all who use the key share: a round trip where it is L3,
+ * a look into the store where it is L2.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param key       borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len   bytes of `key`, at most 64 KiB.
+ * \param out       receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                  every other answer.
+ * \param revision  receives a handle on TIERCE_OK and TIERCE_MISS, give it to
+ *                  tierce_revision_release(); NULL on every other answer.
+ * \return TIERCE_OK; TIERCE_MISS where there is no value or a stale one; TIERCE_E_NETWORK (L3) or
+ *         TIERCE_E_IO (L2) where that tier does not answer; TIERCE_E_TOO_LARGE; TIERCE_E_CLOSED;
+ *         TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_get_versioned(const tierce_t *cache,
+                                     const void *key,
+                                     size_t key_len,
+                                     tierce_view_t *out,
+                                     tierce_revision_t **revision);
+
+/**
+ * Gives back what tierce_get_versioned() made.
+ *
+ * \param revision  a handle; NULL is fine.
+ * \return TIERCE_OK, TIERCE_E_ARG for what is no handle or was given back. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_revision_release(tierce_revision_t *revision);
+
+/**
+ * Sets `key` as tierce_set() does, if what it had when `revision` was made is still there.
+ *
+ * One step for all threads, processes and hosts that share the key; the revision stays good for
+ * another call. Costs as tierce_get_versioned().
+ *
+ * \param cache      borrowed, not NULL.
+ * \param key        borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len    bytes of `key`, at most 64 KiB.
+ * \param revision   borrowed: of this key.
+ * \param value      borrowed for the call; NULL only when `value_len` is 0.
+ * \param value_len  bytes of `value`.
+ * \param opts       borrowed for the call; NULL for the defaults.
+ * \return TIERCE_OK; TIERCE_OTHERWISE where somebody changed the key: nothing was set;
+ *         TIERCE_E_BUSY where a lock of L2 was not free in time; TIERCE_E_NETWORK or TIERCE_E_IO
+ *         where the tier that decides does not answer: then the value may have been set or not,
+ *         and nobody is served what was there before; else as tierce_set(), and TIERCE_E_CONFIG
+ *         for TIERCE_TTL_KEEP_NOTHING. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_compare_and_set(const tierce_t *cache,
+                                       const void *key,
+                                       size_t key_len,
+                                       const tierce_revision_t *revision,
+                                       const void *value,
+                                       size_t value_len,
+                                       const tierce_set_opts_t *opts);
+
+/**
+ * Sets `key` as tierce_set() does, if it has no value or a stale one.
+ *
+ * One step for all threads, processes and hosts that share the key. Costs as
+ * tierce_get_versioned().
+ *
+ * \param cache      borrowed, not NULL.
+ * \param key        borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len    bytes of `key`, at most 64 KiB.
+ * \param value      borrowed for the call; NULL only when `value_len` is 0.
+ * \param value_len  bytes of `value`.
+ * \param opts       borrowed for the call; NULL for the defaults.
+ * \return TIERCE_OK; TIERCE_OTHERWISE where it has a value: nothing was set; else as
+ *         tierce_compare_and_set(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_set_if_absent(const tierce_t *cache,
+                                     const void *key,
+                                     size_t key_len,
+                                     const void *value,
+                                     size_t value_len,
+                                     const tierce_set_opts_t *opts);
+
+/**
+ * Adds `delta` to the number that `key` has, written in decimal digits, and tells the sum.
+ *
+ * One step for all threads, processes and hosts that share the key. A key without a value counts
+ * as 0; a number keeps what remains of its time to live. Costs as tierce_get_versioned().
+ *
+ * \param cache    borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`, at most 64 KiB.
+ * \param delta    what is added; below zero subtracts.
+ * \param sum      receives the sum on TIERCE_OK; NULL where it is not wanted.
+ * \return TIERCE_OK; TIERCE_E_CODEC where the value is no whole number of 64 bits or the sum is
+ *         none: the value stays as it was; else as tierce_compare_and_set(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_increment(const tierce_t *cache,
+                                 const void *key,
+                                 size_t key_len,
+                                 int64_t delta,
+                                 int64_t *sum);
 
 /**
  * Adds a copy of `data` to the end of the value that a loader makes.
@@ -870,6 +1254,43 @@ tierce_status_t tierce_sink_weight(tierce_sink_t *sink, size_t weight);
 tierce_status_t tierce_sink_absent(tierce_sink_t *sink);
 
 /**
+ * Says that the value is the one that the loader was told of (`stale` of tierce_load_context_t):
+ * it is fresh again, and what was written does not count. Where there is none, the load fails.
+ *
+ * \param sink  the loader's, not NULL.
+ * \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+ *         returns. Threads: own, that of the loader.
+ * \since 0.1
+ */
+tierce_status_t tierce_sink_not_modified(tierce_sink_t *sink);
+
+/**
+ * Sets what the next load of the key is told to know this value by (`validator` of
+ * tierce_load_context_t): an ETag, a version.
+ *
+ * \param sink  the loader's, not NULL.
+ * \param data  borrowed for the call; NULL only when `len` is 0.
+ * \param len   bytes of `data`, at most 1,024; more make the load fail.
+ * \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+ *         returns. Threads: own, that of the loader.
+ * \since 0.1
+ */
+tierce_status_t tierce_sink_validator(tierce_sink_t *sink, const void *data, size_t len);
+
+/**
+ * Adds a tag to those of the value (see tierce_remove_tags()), beside those of the call. Removing
+ * it while the loader runs counts, though the loader has not yet named it.
+ *
+ * \param sink     the loader's, not NULL.
+ * \param tag      borrowed for the call; NULL only when `tag_len` is 0.
+ * \param tag_len  bytes of `tag`.
+ * \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+ *         returns. Threads: own, that of the loader.
+ * \since 0.1
+ */
+tierce_status_t tierce_sink_tag(tierce_sink_t *sink, const void *tag, size_t tag_len);
+
+/**
  * Looks `key` up; on a miss calls `load`, once for all threads of this process that ask for it.
  *
  * A stale value is served where the options allow it: `flags` of the view says so. Where the load
@@ -904,6 +1325,114 @@ tierce_status_t tierce_get_or_load(const tierce_t *cache,
                                    void *user,
                                    const tierce_load_opts_t *opts,
                                    tierce_view_t *out);
+
+/**
+ * Binds a loader to a cache, for many keys and calls.
+ *
+ * With it, stale values are refreshed by threads of the cache where the options say so
+ * (`stale_while_revalidate_ms`, `soft_timeout_ms`), and a loader is told of the value that there
+ * is, so that it can ask its origin whether that has changed.
+ *
+ * \param cache    borrowed, not NULL.
+ * \param load     makes the values; not NULL.
+ * \param user     handed to `load`, not looked at; it must be fit for several threads at once.
+ * \param let_go   called with `user` once `load` will not be called any more, which may be after
+ *                 tierce_loading_close() where a load is under way; NULL for nothing. Also called
+ *                 where this function answers anything but TIERCE_OK.
+ * \param opts     borrowed for the call; NULL for the defaults.
+ * \param out      receives a handle on TIERCE_OK; give it to tierce_loading_close().
+ * \return TIERCE_OK; TIERCE_E_CONFIG for options that do not fit together; TIERCE_E_VERSION for
+ *         options that this library does not know; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_loading_open(const tierce_t *cache,
+                                    tierce_context_load_fn load,
+                                    void *user,
+                                    tierce_drop_fn let_go,
+                                    const tierce_load_opts_t *opts,
+                                    tierce_loading_t **out);
+
+/**
+ * Lets a loader go. The cache stays open.
+ *
+ * \param loading  a handle; NULL is fine.
+ * \return TIERCE_OK, TIERCE_E_ARG for what is no handle or was closed. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_loading_close(tierce_loading_t *loading);
+
+/**
+ * Looks `key` up, loaded if need be: as tierce_get_or_load() with the loader and options of
+ * `loading`.
+ *
+ * \param loading  borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`, at most 64 KiB.
+ * \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                 every other answer.
+ * \return as tierce_get_or_load(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_loading_get(const tierce_loading_t *loading,
+                                   const void *key,
+                                   size_t key_len,
+                                   tierce_view_t *out);
+
+/**
+ * Calls the loader of `loading` whatever the tiers have, and puts what it makes in the place of
+ * that. Nothing stale is served where it fails.
+ *
+ * \param loading  borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`, at most 64 KiB.
+ * \param out      receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                 every other answer.
+ * \return as tierce_get_or_load(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_loading_refresh(const tierce_loading_t *loading,
+                                       const void *key,
+                                       size_t key_len,
+                                       tierce_view_t *out);
+
+/**
+ * Tells whether what a loader makes is of no use any more: its time is over, somebody overtook
+ * the load, or the cache was closed. A load that takes long should ask from time to time.
+ *
+ * \param context  the one that the loader was called with, borrowed, not NULL.
+ * \return 1 if it is of no use; else 0, also for NULL. Threads: any, during the loader's call.
+ * \since 0.1
+ */
+int32_t tierce_load_is_cancelled(const tierce_load_context_t *context);
+
+/**
+ * Has `listener` told of what happens in a cache, until that is closed.
+ *
+ * Nobody waits for it: events that come faster than it takes them are dropped, see
+ * tierce_events_dropped(). While anybody listens, a hit costs about a microsecond more.
+ *
+ * \param cache     borrowed, not NULL.
+ * \param listener  not NULL.
+ * \param user      handed to `listener`, not looked at.
+ * \param let_go    called with `user` once `listener` will not be called any more; NULL for
+ *                  nothing. Also called where this function answers anything but TIERCE_OK.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_on_event(const tierce_t *cache,
+                                tierce_event_fn listener,
+                                void *user,
+                                tierce_drop_fn let_go);
+
+/**
+ * Tells how many events listeners were not told of, because too many waited.
+ *
+ * \param cache  borrowed, not NULL.
+ * \param out    receives the number on TIERCE_OK.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_events_dropped(const tierce_t *cache, uint64_t *out);
 
 /**
  * Reads the numbers of the whole cache.
@@ -967,6 +1496,77 @@ tierce_status_t tierce_health_json(const tierce_t *cache, tierce_view_t *out);
  * \since 0.1
  */
 tierce_status_t tierce_metrics_text(const tierce_t *cache, tierce_view_t *out);
+
+/**
+ * Makes a report in JSON of how the cache met objectives in the last time: for each what it is,
+ * whether it is met, what is left of its error budget and how fast that is spent. Spans are
+ * seconds, with `_s` behind their names.
+ *
+ * What is known of a window begins with the first call of this function or of
+ * tierce_alerts_start(): nothing is kept before.
+ *
+ * \param cache       borrowed, not NULL.
+ * \param objectives  borrowed for the call, ended by a NUL: "staging", "production",
+ *                    "staging-canary" or "phase-1" to "phase-4"; NULL for those of the environment
+ *                    that TIERCE_ENV, CACHE_ENVIRONMENT or NODE_ENV names.
+ * \param window_ms   how many milliseconds are judged, from a second to an hour.
+ * \param out         receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                    every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_E_CONFIG where there are no such objectives, or no environment is
+ *         named; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_slo_json(const tierce_t *cache,
+                                const char *objectives,
+                                int64_t window_ms,
+                                tierce_view_t *out);
+
+/**
+ * Begins to judge alerts once a second, on a thread of the cache, until tierce_alerts_stop() or
+ * tierce_close(). Those that were judged before are stopped.
+ *
+ * \param cache   borrowed, not NULL.
+ * \param text    borrowed for the call: YAML in UTF-8, a list `alerts` of `name`, `condition`
+ *                (such as "latency_p95 > 100ms"), `duration`, `severity` and `keep_firing_for`; no
+ *                NUL at its end is needed. NULL only when `len` is 0.
+ * \param len     bytes of `text`.
+ * \param notify  is told of alerts; NULL for nobody.
+ * \param user    handed to `notify`, not looked at.
+ * \param let_go  called with `user` once `notify` will not be called any more; NULL for nothing.
+ *                Also called where this function answers anything but TIERCE_OK.
+ * \return TIERCE_OK; TIERCE_E_CONFIG for what are no alerts, which the message names;
+ *         TIERCE_E_CLOSED; TIERCE_E_IO where there is no thread to be had; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_alerts_start(const tierce_t *cache,
+                                    const char *text,
+                                    size_t len,
+                                    tierce_notice_fn notify,
+                                    void *user,
+                                    tierce_drop_fn let_go);
+
+/**
+ * Makes a list in JSON of the alerts that are judged: `name`, `condition`, `severity`,
+ * `duration_s` and `state` ("inactive", "pending" or "firing") of each, as of the latest look.
+ *
+ * \param cache  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on every
+ *               other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_MISS where none are judged; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_alerts_json(const tierce_t *cache, tierce_view_t *out);
+
+/**
+ * Ends what tierce_alerts_start() began; nothing to end is fine.
+ *
+ * \param cache  borrowed, not NULL.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_alerts_stop(const tierce_t *cache);
 
 /**
  * Puts other tiers in force, under load.

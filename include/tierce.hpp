@@ -40,6 +40,8 @@ public:
     constexpr tierce_status_t code() const noexcept { return code_; }
     constexpr bool is_miss() const noexcept { return code_ == TIERCE_MISS; }
     constexpr bool is_absent() const noexcept { return code_ == TIERCE_ABSENT; }
+    /** True where what the key has was not what was expected: nothing was changed. */
+    constexpr bool is_otherwise() const noexcept { return code_ == TIERCE_OTHERWISE; }
     constexpr bool is_error() const noexcept { return code_ < 0; }
     std::string_view name() const noexcept { return tierce_status_name(code_); }
 
@@ -61,6 +63,51 @@ struct LoadOptions : tierce_load_opts_t {
 struct ReadOptions : tierce_read_opts_t {
     ReadOptions() noexcept : tierce_read_opts_t{} { struct_size = sizeof(tierce_read_opts_t); }
 };
+
+/**
+ * Tags for the options of a call; what they are made of must live as long as they are used.
+ *
+ *     const tierce::Tags tags("user:7", "people");
+ *     tierce::SetOptions options;
+ *     tags.name_in(options);
+ */
+template <std::size_t Count>
+class Tags {
+public:
+    template <class... Texts,
+              class = std::enable_if_t<(std::is_convertible_v<Texts, std::string_view> && ...)>>
+    explicit Tags(Texts&&... texts) noexcept {
+        static_assert(sizeof...(Texts) == Count, "one text for each tag");
+        static_assert(((std::is_lvalue_reference_v<Texts> ||
+                        std::is_same_v<std::remove_cv_t<Texts>, std::string_view> ||
+                        std::is_convertible_v<Texts, const char*>)&&...),
+                      "a text that is gone at once");
+        std::size_t at = 0;
+        (put(at++, std::string_view(texts)), ...);
+    }
+
+    /** Has the value of a call that takes SetOptions or LoadOptions bear them. */
+    template <class Options>
+    void name_in(Options& options) const noexcept {
+        options.tags = data_;
+        options.tag_lens = sizes_;
+        options.tag_count = Count;
+    }
+    const void* const* data() const noexcept { return data_; }
+    const std::size_t* sizes() const noexcept { return sizes_; }
+    static constexpr std::size_t count() noexcept { return Count; }
+
+private:
+    void put(std::size_t at, std::string_view text) noexcept {
+        data_[at] = text.data();
+        sizes_[at] = text.size();
+    }
+
+    const void* data_[Count];
+    std::size_t sizes_[Count];
+};
+template <class... Texts>
+Tags(Texts&&...) -> Tags<sizeof...(Texts)>;
 
 /** A value, read in place; its bytes live as long as the view. Movable, not copyable. */
 class View {
@@ -113,10 +160,104 @@ public:
     Status ttl(std::int64_t milliseconds) noexcept { return tierce_sink_ttl(sink_, milliseconds); }
     Status weight(std::size_t bytes) noexcept { return tierce_sink_weight(sink_, bytes); }
     Status absent() noexcept { return tierce_sink_absent(sink_); }
+    /** Says that the value is the one that the loader was told of; see Context::stale(). */
+    Status not_modified() noexcept { return tierce_sink_not_modified(sink_); }
+    Status validator(std::string_view text) noexcept {
+        return tierce_sink_validator(sink_, text.data(), text.size());
+    }
+    Status tag(std::string_view tag) noexcept {
+        return tierce_sink_tag(sink_, tag.data(), tag.size());
+    }
 
 private:
     tierce_sink_t* sink_;
 };
+
+/** What a loader of a Loading is told; good during the loader's call. */
+class Context {
+public:
+    explicit Context(const tierce_load_context_t* context) noexcept : context_(context) {}
+    std::string_view key() const noexcept { return text(context_->key, context_->key_len); }
+    bool has_stale() const noexcept { return context_->has_stale != 0; }
+    /** The value that is to be replaced; empty where there is none. */
+    std::string_view stale() const noexcept { return text(context_->stale, context_->stale_len); }
+    std::string_view validator() const noexcept {
+        return text(context_->validator, context_->validator_len);
+    }
+    /** How many milliseconds the load may take; below zero where it may take any. */
+    std::int64_t left_ms() const noexcept { return context_->left_ms; }
+    std::string_view reason() const noexcept { return context_->reason; }
+    /** True once what the loader makes is of no use any more. */
+    bool is_cancelled() const noexcept { return tierce_load_is_cancelled(context_) != 0; }
+
+private:
+    static std::string_view text(const void* data, std::size_t size) noexcept {
+        return {static_cast<const char*>(data), size};
+    }
+
+    const tierce_load_context_t* context_;
+};
+
+/** What a key had when it was looked at. Movable, not copyable. */
+class Revision {
+public:
+    Revision() noexcept = default;
+    tierce_revision_t* handle() const noexcept { return revision_.get(); }
+
+private:
+    friend class Cache;
+    struct Release {
+        void operator()(tierce_revision_t* revision) const noexcept {
+            tierce_revision_release(revision);
+        }
+    };
+
+    std::unique_ptr<tierce_revision_t, Release> revision_;
+};
+
+namespace detail {
+
+/** What a loader's return means as a code of C: a Status, an int32_t or nothing. */
+template <class Call>
+std::int32_t code_of(Call&& call) {
+    using Result = std::invoke_result_t<Call&>;
+    if constexpr (std::is_void_v<Result>) {
+        call();
+        return 0;
+    } else if constexpr (std::is_same_v<Result, Status>) {
+        return call().code();
+    } else {
+        return call();
+    }
+}
+
+/** The same, where what it throws becomes a code too. */
+template <class Call>
+std::int32_t caught(Call&& call) noexcept {
+#if defined(__cpp_exceptions)
+    try {
+        return code_of(call);
+    } catch (...) {
+        return threw;
+    }
+#else
+    return code_of(call);
+#endif
+}
+
+template <class Callable>
+void let_go(void* user) noexcept {
+    delete static_cast<Callable*>(user);
+}
+
+/** A callable of our own on the heap; NULL where there is no memory. */
+template <class Callable>
+auto* keep(Callable&& callable) noexcept {
+    using Kept = std::decay_t<Callable>;
+    return new (std::nothrow) Kept(std::forward<Callable>(callable));
+}
+
+} // namespace detail
 
 /** An open cache; closed with the object. Movable, not copyable; every call from any thread. */
 class Cache {
@@ -202,6 +343,62 @@ public:
     }
     Status clear() const noexcept { return tierce_clear(handle()); }
 
+    /** Removes all that bears one of these tags. See tierce_remove_tags(). */
+    template <std::size_t Count>
+    Status remove_tags(const Tags<Count>& tags) const noexcept {
+        return tierce_remove_tags(handle(), tags.data(), tags.sizes(), tags.count());
+    }
+    Status remove_tag(std::string_view tag) const noexcept { return remove_tags(Tags<1>(tag)); }
+    /** Makes all that bears one of these tags stale. See tierce_expire_tags(). */
+    template <std::size_t Count>
+    Status expire_tags(const Tags<Count>& tags) const noexcept {
+        return tierce_expire_tags(handle(), tags.data(), tags.sizes(), tags.count());
+    }
+    Status expire_tag(std::string_view tag) const noexcept { return expire_tags(Tags<1>(tag)); }
+
+    /** Looks the key up where it is decided about; a miss has a revision too. */
+    Status get_versioned(std::string_view key, View& out, Revision& revision) const noexcept {
+        tierce_revision_t* made = nullptr;
+        const Status status =
+            tierce_get_versioned(handle(), key.data(), key.size(), out.reset(), &made);
+        revision.revision_.reset(made);
+        return status;
+    }
+    /** Sets the key if what it had then is still there; see Status::is_otherwise(). */
+    Status compare_and_set(std::string_view key, const Revision& revision, std::string_view value,
+                           const SetOptions& options = SetOptions()) const noexcept {
+        return tierce_compare_and_set(handle(), key.data(), key.size(), revision.handle(),
+                                      value.data(), value.size(), &options);
+    }
+    /** Sets the key if it has no value or a stale one; see Status::is_otherwise(). */
+    Status set_if_absent(std::string_view key, std::string_view value,
+                         const SetOptions& options = SetOptions()) const noexcept {
+        return tierce_set_if_absent(handle(), key.data(), key.size(), value.data(), value.size(),
+                                    &options);
+    }
+    /** Adds to the number that the key has. See tierce_increment(). */
+    Status increment(std::string_view key, std::int64_t delta, std::int64_t& sum) const noexcept {
+        return tierce_increment(handle(), key.data(), key.size(), delta, &sum);
+    }
+
+    /**
+     * Has `listener(const tierce_event_t&)` told of what happens, until the cache is closed, by a
+     * thread of the cache. What it throws is dropped.
+     */
+    template <class Listener>
+    Status on_event(Listener&& listener) const noexcept {
+        using Kept = std::decay_t<Listener>;
+        Kept* kept = detail::keep(std::forward<Listener>(listener));
+        if (kept == nullptr) return TIERCE_E_NOMEM;
+        const tierce_event_fn call = [](void* user, const tierce_event_t* event) noexcept {
+            detail::caught([&] { (*static_cast<Kept*>(user))(*event); });
+        };
+        return tierce_on_event(handle(), call, kept, &detail::let_go<Kept>);
+    }
+    Status events_dropped(std::uint64_t& out) const noexcept {
+        return tierce_events_dropped(handle(), &out);
+    }
+
     /**
      * Looks the key up; on a miss calls `load(sink)`, once for all threads that ask for it.
      *
@@ -227,6 +424,31 @@ public:
     Status health(View& out) const noexcept { return tierce_health_json(handle(), out.reset()); }
     Status stats(View& out) const noexcept { return tierce_stats_json(handle(), out.reset()); }
     Status metrics(View& out) const noexcept { return tierce_metrics_text(handle(), out.reset()); }
+    /** How objectives are met; nullptr for those of the environment. See tierce_slo_json(). */
+    Status slo(const char* objectives, std::int64_t window_ms, View& out) const noexcept {
+        return tierce_slo_json(handle(), objectives, window_ms, out.reset());
+    }
+    /** Judges alerts from YAML once a second. See tierce_alerts_start(). */
+    Status start_alerts(std::string_view yaml) const noexcept {
+        return tierce_alerts_start(handle(), yaml.data(), yaml.size(), nullptr, nullptr, nullptr);
+    }
+    /**
+     * The same, and tells `notify(std::string_view json)`, by a thread of the cache. What it throws
+     * is dropped.
+     */
+    template <class Notify>
+    Status start_alerts(std::string_view yaml, Notify&& notify) const noexcept {
+        using Kept = std::decay_t<Notify>;
+        Kept* kept = detail::keep(std::forward<Notify>(notify));
+        if (kept == nullptr) return TIERCE_E_NOMEM;
+        const tierce_notice_fn call = [](void* user, const char* notice) noexcept {
+            detail::caught([&] { (*static_cast<Kept*>(user))(std::string_view(notice)); });
+        };
+        return tierce_alerts_start(handle(), yaml.data(), yaml.size(), call, kept,
+                                   &detail::let_go<Kept>);
+    }
+    Status alerts(View& out) const noexcept { return tierce_alerts_json(handle(), out.reset()); }
+    Status stop_alerts() const noexcept { return tierce_alerts_stop(handle()); }
 
 private:
     struct Close {
@@ -240,32 +462,62 @@ private:
 
     template <class Callable>
     static std::int32_t run(void* user, const void*, std::size_t, tierce_sink_t* raw) noexcept {
-#if defined(__cpp_exceptions)
-        try {
-            return call(*static_cast<Callable*>(user), raw);
-        } catch (...) {
-            return threw;
-        }
-#else
-        return call(*static_cast<Callable*>(user), raw);
-#endif
-    }
-
-    template <class Callable>
-    static std::int32_t call(Callable& load, tierce_sink_t* raw) {
         Sink sink(raw);
-        using Result = std::invoke_result_t<Callable&, Sink&>;
-        if constexpr (std::is_void_v<Result>) {
-            load(sink);
-            return 0;
-        } else if constexpr (std::is_same_v<Result, Status>) {
-            return load(sink).code();
-        } else {
-            return load(sink);
-        }
+        return detail::caught([&] { return (*static_cast<Callable*>(user))(sink); });
     }
 
     std::unique_ptr<tierce_t, Close> cache_;
+};
+
+/**
+ * A cache with the loader of its values, which is told what there is and may run on threads of the
+ * cache, for several keys at once. Movable, not copyable.
+ */
+class Loading {
+public:
+    Loading() noexcept = default;
+
+    /**
+     * Binds `load(const Context&, Sink&)` to a cache; it is kept until the last load has ended.
+     *
+     * `load` returns a Status, an int32_t (0 is done, below zero its own code) or nothing.
+     */
+    template <class Load>
+    static Status open(const Cache& cache, Load&& load, Loading& out,
+                       const LoadOptions& options = LoadOptions()) noexcept {
+        using Kept = std::decay_t<Load>;
+        Kept* kept = detail::keep(std::forward<Load>(load));
+        if (kept == nullptr) return TIERCE_E_NOMEM;
+        const tierce_context_load_fn call = [](void* user, const tierce_load_context_t* context,
+                                               tierce_sink_t* raw) noexcept -> std::int32_t {
+            Sink sink(raw);
+            const Context told(context);
+            return detail::caught([&] { return (*static_cast<Kept*>(user))(told, sink); });
+        };
+        tierce_loading_t* loading = nullptr;
+        const Status status = tierce_loading_open(cache.handle(), call, kept,
+                                                  &detail::let_go<Kept>, &options, &loading);
+        if (status) out.loading_.reset(loading);
+        return status;
+    }
+
+    tierce_loading_t* handle() const noexcept { return loading_.get(); }
+    void close() noexcept { loading_.reset(); }
+
+    Status get(std::string_view key, View& out) const noexcept {
+        return tierce_loading_get(handle(), key.data(), key.size(), out.reset());
+    }
+    /** Loads the key anew, whatever there is. */
+    Status refresh(std::string_view key, View& out) const noexcept {
+        return tierce_loading_refresh(handle(), key.data(), key.size(), out.reset());
+    }
+
+private:
+    struct Close {
+        void operator()(tierce_loading_t* loading) const noexcept { tierce_loading_close(loading); }
+    };
+
+    std::unique_ptr<tierce_loading_t, Close> loading_;
 };
 
 } // namespace tierce

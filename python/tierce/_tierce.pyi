@@ -16,16 +16,20 @@ from typing import (
     type_check_only,
 )
 
+from tierce._errors import TierceError
+
 __all__ = [
     "ABSENT",
     "Cache",
     "Cached",
     "Entry",
+    "Event",
     "Keyspace",
     "LoadContext",
     "Loaded",
     "Loading",
     "ManualClock",
+    "Version",
     "XFetch",
     "__version__",
 ]
@@ -73,6 +77,28 @@ class Entry(Generic[_V_co]):
     def age(self) -> float | None: ...
 
 @final
+class Version: ...
+
+@final
+class Event:
+    @property
+    def kind(self) -> str: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def tier(self) -> str | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def took(self) -> float | None: ...
+    @property
+    def error(self) -> TierceError | None: ...
+    @property
+    def tiering(self) -> tuple[str, str] | None: ...
+    @property
+    def details(self) -> str: ...
+
+@final
 class Loaded(Generic[_V_co]):
     def __new__(
         cls,
@@ -81,6 +107,7 @@ class Loaded(Generic[_V_co]):
         ttl: _Span | None = None,
         weight: int | None = None,
         validator: bytes | str | None = None,
+        tags: Iterable[_Key] | None = None,
     ) -> Loaded[_V_co]: ...
     @staticmethod
     def absent(*, ttl: _Span | None = None) -> Loaded[Any]: ...
@@ -293,6 +320,7 @@ class Cache(Generic[_V]):
         value: _V,
         ttl: _Span | None = None,
         *,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -302,6 +330,78 @@ class Cache(Generic[_V]):
     def delete_many(self, keys: Iterable[_Key]) -> None: ...
     def expire(self, key: _Key) -> None: ...
     def clear(self) -> None: ...
+    def remove_tag(self, tag: _Key) -> None: ...
+    def remove_tags(self, tags: Iterable[_Key]) -> None: ...
+    def expire_tag(self, tag: _Key) -> None: ...
+    def expire_tags(self, tags: Iterable[_Key]) -> None: ...
+    @overload
+    def get_versioned(self, key: _Key, default: None = None) -> tuple[_V | None, Version]: ...
+    @overload
+    def get_versioned(self, key: _Key, default: _V | _T) -> tuple[_V | _T, Version]: ...
+    def compare_and_set(
+        self,
+        key: _Key,
+        version: Version,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        tags: Iterable[_Key] | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> bool: ...
+    def set_if_absent(
+        self,
+        key: _Key,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        tags: Iterable[_Key] | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> bool: ...
+    @overload
+    def update(
+        self,
+        key: _Key,
+        change: Callable[[_V | None], _V | Loaded[Any]],
+        default: None = None,
+        ttl: _Span | None = None,
+        *,
+        tags: Iterable[_Key] | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> _V | None: ...
+    @overload
+    def update(
+        self,
+        key: _Key,
+        change: Callable[[_V | _T], _V | Loaded[Any]],
+        default: _V | _T,
+        ttl: _Span | None = None,
+        *,
+        tags: Iterable[_Key] | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> _V | _T: ...
+    def increment(self, key: _Key, delta: int = 1) -> int: ...
+    def on_event(self, listener: Callable[[Event], object]) -> None: ...
+    def events_dropped(self) -> int: ...
+    def slo(
+        self, window: _Span | None = None, objectives: str | Iterable[str] | None = None
+    ) -> dict[str, Any]: ...
+    def start_alerts(
+        self, text: str, notify: Callable[[dict[str, Any]], object] | None = None
+    ) -> None: ...
+    def alerts(self) -> list[dict[str, Any]]: ...
+    def stop_alerts(self) -> None: ...
     @overload
     def get_or_load(
         self,
@@ -309,6 +409,7 @@ class Cache(Generic[_V]):
         load: Callable[[], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -329,6 +430,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -348,6 +450,7 @@ class Cache(Generic[_V]):
         load: Callable[[LoadContext], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -368,6 +471,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -387,6 +491,7 @@ class Cache(Generic[_V]):
         load: Callable[[], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -407,6 +512,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -426,6 +532,7 @@ class Cache(Generic[_V]):
         load: Callable[[LoadContext], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -446,6 +553,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -465,6 +573,7 @@ class Cache(Generic[_V]):
         load: Callable[[], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -485,6 +594,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -504,6 +614,7 @@ class Cache(Generic[_V]):
         load: Callable[[LoadContext], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -524,6 +635,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -542,6 +654,7 @@ class Cache(Generic[_V]):
         load: Callable[[list[_K]], Mapping[_K, _V | Loaded[_V]]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -560,6 +673,7 @@ class Cache(Generic[_V]):
         load: Callable[[], Awaitable[_V | Loaded[_V]]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -580,6 +694,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -599,6 +714,7 @@ class Cache(Generic[_V]):
         load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -619,6 +735,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -638,6 +755,7 @@ class Cache(Generic[_V]):
         load: Callable[[], Awaitable[_V | Loaded[_V]]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -658,6 +776,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -677,6 +796,7 @@ class Cache(Generic[_V]):
         load: Callable[[LoadContext], Awaitable[_V | Loaded[_V]]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -697,6 +817,7 @@ class Cache(Generic[_V]):
         *,
         default: _T,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -733,18 +854,35 @@ class Cache(Generic[_V]):
         value: _V,
         ttl: _Span | None = None,
         *,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
         stale_while_revalidate: _Span | None = None,
     ) -> Coroutine[Any, Any, None]: ...
     def adelete(self, key: _Key) -> Coroutine[Any, Any, None]: ...
+    def aremove_tags(self, tags: Iterable[_Key]) -> Coroutine[Any, Any, None]: ...
+    def aexpire_tags(self, tags: Iterable[_Key]) -> Coroutine[Any, Any, None]: ...
+    def aincrement(self, key: _Key, delta: int = 1) -> Coroutine[Any, Any, int]: ...
+    def aset_if_absent(
+        self,
+        key: _Key,
+        value: _V,
+        ttl: _Span | None = None,
+        *,
+        tags: Iterable[_Key] | None = None,
+        no_ttl: bool | None = None,
+        ttl_jitter: float | None = None,
+        stale_if_error: _Span | None = None,
+        stale_while_revalidate: _Span | None = None,
+    ) -> Coroutine[Any, Any, bool]: ...
     def aexpire(self, key: _Key) -> Coroutine[Any, Any, None]: ...
     def loading(
         self,
         load: Callable[[LoadContext], _V | Loaded[_V]],
         *,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
@@ -760,6 +898,7 @@ class Cache(Generic[_V]):
         self,
         pattern: str,
         *,
+        label: str | None = None,
         ttl: _Span | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
@@ -785,6 +924,7 @@ class Cache(Generic[_V]):
         *,
         key: str | Callable[..., _Key] | None = None,
         ttl: _Span | None = None,
+        tags: Iterable[_Key] | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,

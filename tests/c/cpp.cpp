@@ -1,10 +1,14 @@
 /* What tierce.hpp adds to tierce.h: ownership, and exceptions that stay where they were thrown. */
 #include "tierce.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <type_traits>
 
 #define CHECK(condition)                                                                 \
@@ -127,11 +131,97 @@ static void an_exception_becomes_a_code() {
     CHECK(view.text() == "yes");
 }
 
+static void tags_and_revisions_have_owners() {
+    const tierce::Cache cache = open();
+    const std::string people = "people";
+    const tierce::Tags tags("user:7", people);
+    static_assert(tags.count() == 2);
+    tierce::SetOptions options;
+    tags.name_in(options);
+    tierce::View view;
+    CHECK(cache.set("key", "value", options) && cache.expire_tag("nobody"));
+    CHECK(cache.get("key", view) && cache.remove_tags(tags) && cache.get("key", view).is_miss());
+
+    tierce::Revision revision;
+    CHECK(cache.compare_and_set("key", revision, "1").code() == TIERCE_E_ARG);
+    CHECK(cache.get_versioned("key", view, revision).is_miss());
+    CHECK(cache.compare_and_set("key", revision, "1", options));
+    CHECK(cache.compare_and_set("key", revision, "2").is_otherwise());
+    CHECK(cache.set_if_absent("key", "2").is_otherwise() && cache.remove_tag("people"));
+    std::int64_t sum = 0;
+    CHECK(cache.set_if_absent("key", "41") && cache.increment("key", 1, sum) && sum == 42);
+    tierce::Revision other;
+    CHECK(cache.get_versioned("key", view, other) && view.text() == "42");
+    revision = std::move(other);
+    CHECK(cache.compare_and_set("key", revision, "43"));
+}
+
+static void a_loading_keeps_its_lambda_and_tells_it_what_there_is() {
+    const tierce::Cache cache = open();
+    const auto kept = std::make_shared<std::string>("page");
+    const std::weak_ptr<std::string> gone = kept;
+    tierce::LoadOptions options;
+    options.ttl_ms = options.stale_if_error_ms = 60000;
+    tierce::Loading loading;
+    tierce::View view;
+    {
+        const auto load = [page = kept](const tierce::Context& context, tierce::Sink& sink) {
+            if (context.key() == "throws") throw std::runtime_error("no");
+            if (context.validator() == "v1") {
+                CHECK(context.has_stale() && context.stale() == *page && !context.is_cancelled());
+                CHECK(context.reason() == "stale" && context.left_ms() < 0);
+                return sink.not_modified();
+            }
+            CHECK(sink.validator("v1") && sink.tag("pages"));
+            return sink.write(*page);
+        };
+        CHECK(tierce::Loading::open(cache, load, loading, options));
+    }
+    CHECK(loading.get("key", view) && view.text() == "page");
+    CHECK(cache.expire("key") && loading.get("key", view) && view.text() == "page");
+    CHECK(cache.remove_tag("pages") && cache.get("key", view).is_miss());
+    CHECK(loading.refresh("throws", view).code() == TIERCE_E_LOADER);
+    CHECK(tierce_last_loader_code() == tierce::threw);
+    CHECK(kept.use_count() == 2);
+    loading.close();
+    CHECK(kept.use_count() == 1 && !gone.expired());
+    CHECK(loading.get("key", view).code() == TIERCE_E_ARG);
+}
+
+static void listeners_and_alerts_are_kept_as_long_as_they_are_told() {
+    tierce::Cache cache = open();
+    const auto sets = std::make_shared<std::atomic<int>>(0);
+    CHECK(cache.on_event([sets](const tierce_event_t& event) {
+        if (event.kind == TIERCE_EVENT_SET) ++*sets;
+        throw std::runtime_error("nobody hears of it");
+    }));
+    CHECK(cache.set("key", "1") && cache.set("key", "2"));
+    for (int i = 0; i < 30000 && sets->load() < 2; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    std::uint64_t dropped = 1;
+    CHECK(sets->load() == 2 && cache.events_dropped(dropped) && dropped == 0);
+    tierce::View view;
+    CHECK(cache.slo("production", 60000, view) && view.text().front() == '{');
+    CHECK(cache.alerts(view).is_miss());
+    CHECK(cache.start_alerts("alerts: []", [sets](std::string_view) { ++*sets; }));
+    CHECK(cache.alerts(view) && view.text() == "[]" && cache.stop_alerts());
+    CHECK(cache.start_alerts("alerts: []"));
+    cache.close();
+    for (int i = 0; i < 30000 && sets.use_count() > 1; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    CHECK(sets.use_count() == 1);
+}
+
 int main() {
     views_and_caches_own_what_they_hold();
     a_lambda_loads_in_each_of_its_forms();
     many_keys_fill_as_many_views();
     options_say_how_long_values_are_fresh();
     an_exception_becomes_a_code();
+    tags_and_revisions_have_owners();
+    a_loading_keeps_its_lambda_and_tells_it_what_there_is();
+    listeners_and_alerts_are_kept_as_long_as_they_are_told();
     return 0;
 }

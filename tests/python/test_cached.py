@@ -304,3 +304,37 @@ def test_only_functions_are_cached() -> None:
         CACHE.cached(5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="unexpected keyword argument 'tll'"):
         CACHE.cached(tll=5)  # type: ignore[call-overload]
+
+
+def test_no_mark_in_an_argument_makes_two_calls_alike() -> None:
+    """At each place, short and long: marks are looked for eight letters at a time."""
+    cache = AnyCache()
+
+    @cache.cached
+    def pair(one: str, other: str = "") -> tuple[str, str]:
+        return (one, other)
+
+    keys: dict[bytes, tuple[str, str]] = {}
+    for length in range(20):
+        for place in range(length + 1):
+            for mark in ('"', "\\", '","', '\\"'):
+                text = "x" * place + mark + "y" * (length - place)
+                for call in ((text, ""), (text[:place], text[place:]), (text, text)):
+                    keys.setdefault(pair.key(*call), call)
+                    assert keys[pair.key(*call)] == call
+                    assert pair(*call) == call
+
+
+def test_marks_are_written_with_a_backslash() -> None:
+    cache = AnyCache()
+    name = cache.cached(key=None)(_named)
+    for text, written in (
+        ("a", '"a"'),
+        ('12345678"', '"12345678\\""'),
+        ("\\2345678", '"\\\\2345678"'),
+    ):
+        assert name.key(text).endswith(f"_named({written})".encode())
+
+
+def _named(text: str) -> str:
+    return text

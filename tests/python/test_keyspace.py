@@ -140,3 +140,42 @@ def test_wrong_arguments_are_refused() -> None:
     ):
         with pytest.raises(TypeError, match=message):
             call()
+
+
+def test_what_is_done_is_counted_by_label() -> None:
+    cache = AnyCache()
+    users = cache.keyspace("user/:id", label="people")
+    guests = cache.keyspace("guest/:name", label="people")
+    cache.keyspace("order/:id")
+
+    async def load() -> str:
+        return "Eve"
+
+    assert users.get(7) is None
+    assert users.get_or_load(7, lambda: "Ada") == "Ada"
+    assert users.get_or_load(7, lambda: "Ada") == "Ada"
+    assert users.get(7) == "Ada"
+    assert users.get(7, default=None, allow_stale=True) == "Ada"
+    assert users.get_entry(7) is not None
+    assert users.refresh(7, lambda: "Bob") == "Bob"
+    assert asyncio.run(_awaited(guests.aget_or_load("Eve", load))) == "Eve"
+    assert asyncio.run(_awaited(guests.aget_or_load("Eve", load))) == "Eve"
+    users.set(8, "Eve")
+    users.expire(8)
+    users.delete(8)
+    counted = cache.stats()["keyspaces"]
+    assert counted["people"] == {"hits": 5, "misses": 4, "loads": 3, "changes": 3}
+    assert counted["order/:id"] == {"hits": 0, "misses": 0, "loads": 0, "changes": 0}
+
+
+async def _awaited(coroutine: Any) -> Any:
+    return await coroutine
+
+
+def test_a_cache_counts_a_thousand_labels_at_most() -> None:
+    cache = AnyCache()
+    for number in range(1_000):
+        cache.keyspace("user/:id", label=str(number))
+    with pytest.raises(tierce.ConfigError, match="one too many"):
+        cache.keyspace("user/:id", label="one too many")
+    cache.keyspace("user/:id", label="7")

@@ -13,6 +13,7 @@ pub mod stub;
 pub mod traffic;
 pub mod value;
 pub mod waiting;
+pub mod world;
 
 /// A new folder for a store, on tmpfs where there is one; removed when dropped.
 ///

@@ -66,11 +66,21 @@ impl Loads {
     /// # Panics
     /// After 20 s.
     pub fn wait(&self, round: u64, note: Note, least: u64) {
+        self.wait_among(1, round, note, least);
+    }
+
+    /// [`wait`](Self::wait) of each of so many threads, which together look no more often than a
+    /// few would.
+    ///
+    /// # Panics
+    /// After 20 s.
+    pub fn wait_among(&self, threads: u32, round: u64, note: Note, least: u64) {
+        let pause = Duration::from_micros(200) * threads.div_ceil(4);
         let begin = Instant::now();
         while self.of(round, note) < least {
             let waited = begin.elapsed();
             assert!(waited < Duration::from_secs(20), "round {round}: {note:?} is not {least}");
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(pause);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{Bytes, Cache, RedisOptions, TierKind, TierStats, Tiering};
+use tierce::{Bytes, Cache, RedisOptions, SetOptions, TierKind, TierStats, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server, command_line},
@@ -269,6 +269,76 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     }
     println!("{reads} reads, {found_new} of the new value");
     assert!(found_new * 2 > reads, "the other masters lost nothing");
+}
+
+fn tagged() -> SetOptions {
+    SetOptions::new().tags(["red"])
+}
+
+#[test]
+fn what_bears_a_tag_is_removed_from_all_masters_of_a_cluster_and_all_hosts() {
+    let nodes = Nodes::start(0);
+    let hosts = [Tiering::L1L3, Tiering::L1L3, Tiering::L3].map(|tiering| nodes.host(tiering));
+    hosts[..2].iter().for_each(wait_for_stream);
+    let names = names();
+    for (round, remover) in [0, 1, 2, 0].into_iter().enumerate() {
+        for name in &names {
+            hosts[round % 3].set_with(name, "one".into(), &tagged()).unwrap();
+        }
+        hosts[0].set_with("another", "two".into(), &SetOptions::new().tags(["blue"])).unwrap();
+        for host in &hosts {
+            wait_within(PATIENCE, "copies", || {
+                host.get_many(&names).iter().flatten().count() == KEYS
+            });
+        }
+        hosts[remover].remove_tag("red").unwrap();
+        for host in [&hosts[2], &hosts[remover]] {
+            assert_eq!(host.get_many(&names).iter().flatten().count(), 0, "{round}");
+        }
+        for host in &hosts {
+            wait_within(PATIENCE, "a removal", || {
+                names.iter().all(|name| host.get(name).is_none())
+            });
+            assert_eq!(host.get("another").as_deref(), Some(&b"two"[..]));
+        }
+    }
+}
+
+#[test]
+fn a_removal_of_a_tag_that_the_next_master_lacks_brings_no_old_value_back() {
+    let mut nodes = Nodes::start(1);
+    let hosts = [Tiering::L1L3, Tiering::L1L3, Tiering::L3].map(|tiering| nodes.host(tiering));
+    hosts[..2].iter().for_each(wait_for_stream);
+    let names = names();
+    for name in &names {
+        hosts[0].set_with(name, "old".into(), &tagged()).unwrap();
+        assert_eq!(hosts[1].get(name).as_deref(), Some(&b"old"[..]));
+    }
+    let has_hash = |node: &Server| node.ask(&["exists", "tierce:t:{00}"]).trim() == "1";
+    let node = nodes.0.iter().position(has_hash).unwrap();
+    nodes.0[node].wait_for(&["wait", "1", "1000"], "1");
+    // Its replica is thrown out, and nobody comes in any more.
+    nodes.0[node].ask(&["config", "set", "requirepass", "changed"]);
+    nodes.0[node].ask(&["-a", "changed", "client", "kill", "type", "replica"]);
+    nodes.0[node].wait_for(&["-a", "changed", "info", "replication"], "connected_slaves:0");
+    hosts[0].remove_tag("red").unwrap();
+    assert_eq!(hosts[2].get_many(&names).iter().flatten().count(), 0);
+    nodes.0[node].kill();
+    println!("back after {:?}", wait_for_l3(&hosts[2], 100, Instant::now()));
+    let begin = Instant::now();
+    while begin.elapsed() < BOUND * 4 {
+        for (number, host) in hosts.iter().enumerate() {
+            let old = host.get_many(&names).iter().flatten().count();
+            let may_be_old = number == 1 && begin.elapsed() < BOUND + HEARTBEAT;
+            assert!(old == 0 || may_be_old, "{old}, host {number}, {:?}", begin.elapsed());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Tags are of use again.
+    hosts[0].set_with("key 0", "new".into(), &tagged()).unwrap();
+    wait_within(PATIENCE, "a copy", || hosts[1].get("key 0").as_deref() == Some(b"new"));
+    hosts[1].remove_tag("red").unwrap();
+    wait_within(PATIENCE, "a removal", || hosts[0].get("key 0").is_none());
 }
 
 #[test]

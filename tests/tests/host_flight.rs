@@ -14,6 +14,7 @@ use tierce_tests::{
 };
 
 const PROCESSES: u64 = 4;
+/// Of each process, where a test does not say otherwise.
 const THREADS: u64 = 4;
 const ALL: u64 = PROCESSES * THREADS;
 /// Long enough that no test ends in time by a lease that is over.
@@ -29,12 +30,24 @@ struct Load {
 struct Host {
     workers: Vec<Worker>,
     loads: Loads,
+    /// Of all processes.
+    threads: u64,
     store: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Host {
     fn start(tiering: Tiering, rounds: usize, lease_ms: u64, load: &Load) -> Self {
+        Self::start_with(THREADS, tiering, rounds, lease_ms, load)
+    }
+
+    fn start_with(
+        threads: u64,
+        tiering: Tiering,
+        rounds: usize,
+        lease_ms: u64,
+        load: &Load,
+    ) -> Self {
         let folder = store_folder();
         let (store, notes) = (folder.path().join("store"), folder.path().join("notes"));
         let loads = Loads::open(&notes, rounds);
@@ -46,7 +59,7 @@ impl Host {
                     shown,
                     notes.to_str().unwrap(),
                     &rounds.to_string(),
-                    &THREADS.to_string(),
+                    &threads.to_string(),
                     &lease_ms.to_string(),
                     load.first,
                     &load.first_ms.to_string(),
@@ -55,12 +68,12 @@ impl Host {
             )
         };
         let workers = (0..PROCESSES).map(|_| start()).collect();
-        Self { workers, loads, store, _folder: folder }
+        Self { workers, loads, threads: PROCESSES * threads, store, _folder: folder }
     }
 
     /// Lets all threads ask for the key of a round.
     fn go(&self, round: u64) {
-        self.loads.wait(round, Note::Ready, ALL);
+        self.loads.wait(round, Note::Ready, self.threads);
         self.loads.at(round, Note::Go).store(1, Ordering::SeqCst);
     }
 
@@ -102,6 +115,17 @@ fn sixteen_threads_in_four_processes_load_a_cold_key_once() {
     for round in 0..ROUNDS as u64 {
         host.go(round);
         assert_eq!(host.end(round, ALL, 0), 1, "loads in round {round}");
+    }
+}
+
+#[test]
+fn a_thousand_threads_in_four_processes_load_a_cold_key_once() {
+    const ROUNDS: usize = 3;
+    let load = Load { first: "succeeds", first_ms: 500, others_ms: 50 };
+    let host = Host::start_with(250, Tiering::L1L2, ROUNDS, LONG_LEASE, &load);
+    for round in 0..ROUNDS as u64 {
+        host.go(round);
+        assert_eq!(host.end(round, 1000, 0), 1, "loads in round {round}");
     }
 }
 

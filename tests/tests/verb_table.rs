@@ -6,33 +6,26 @@
 //! | set | the new value | its value goes to its callers alone |
 //! | delete, delete_many, clear | nothing, not even stale | the same |
 //! | expire | the old value, stale | the same |
+//! | remove_tag | as delete, of all that bears the tag | the same |
+//! | expire_tag | as expire, of all that bears the tag | the same; on another host it may be kept, stale |
+//! | touch | the value that is there if it is fresh, with another end | the same |
 //! | the end of the time to live | the old value, stale until its window is over | is kept |
 
 // To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io,
-    path::Path,
-    thread,
+    io, thread,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
 use tierce::{
-    Builder, Bytes, Cache, Freshness, LoadOptions, MemoryOptions, ReadOptions, RedisOptions,
-    StoreOptions, TierKind, Tiering,
+    Bytes, Cache, Freshness, LoadOptions, MemoryOptions, ReadOptions, SetOptions, TierKind, Tiering,
 };
 use tierce_tests::{
-    redis::Redis,
-    store_folder,
     waiting::{wait_until, wait_within},
+    world::{CLOCK_TICK, HOUR, World},
 };
-
-const RELAXED: Duration = Duration::from_secs(10);
-/// By so much the clocks of two tiers may differ, and more.
-const CLOCK_TICK: Duration = Duration::from_millis(20);
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a look at a key that allows stale values finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,73 +51,22 @@ fn seen(cache: &Cache) -> Seen {
     if answer.is_stale { Stale(value) } else { Fresh(value) }
 }
 
-/// Two hosts with a Redis between them.
-struct World {
-    redis: Redis,
-    /// Whether hosts are told of each other's changes: then copies from before the first word of the
-    /// server may be void at any moment.
-    is_told: bool,
-    here: TempDir,
-    elsewhere: TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { is_told: false, ..Self::of_hosts() }
-    }
-
-    fn of_hosts() -> Self {
-        let (here, elsewhere) = (store_folder(), store_folder());
-        Self { redis: Redis::start(), is_told: true, here, elsewhere }
-    }
-
-    fn builder(&self, folder: &Path, tiering: Tiering) -> Builder {
-        let options = RedisOptions::new()
-            .unix_path(self.redis.socket())
-            .connect_timeout(RELAXED)
-            .read_timeout(RELAXED)
-            .write_timeout(RELAXED)
-            .coherence(self.is_told);
-        Cache::builder()
-            .tiering(tiering)
-            .freshness(Freshness::new().ttl(HOUR).stale_if_error(HOUR))
-            .memory(MemoryOptions::new().max_entries(1_000))
-            .shared(StoreOptions::new(folder.join("store")).max_bytes(16 << 20))
-            .redis(options)
-    }
-
-    /// A process of this host.
-    fn process(&self, tiering: Tiering) -> Cache {
-        self.builder(self.here.path(), tiering).build().unwrap()
-    }
-
-    /// A process of another host.
-    fn other_host(&self, tiering: Tiering) -> Cache {
-        self.builder(self.elsewhere.path(), tiering).build().unwrap()
-    }
-
-    /// Those who look into one tier of this cache alone.
-    fn tiers_alone(&self, tiering: Tiering) -> Vec<(TierKind, Cache)> {
-        [(TierKind::Shared, Tiering::L2), (TierKind::Redis, Tiering::L3)]
-            .into_iter()
-            .filter(|(tier, _)| tiering.has(*tier))
-            .map(|(tier, alone)| (tier, self.process(alone)))
-            .collect()
-    }
-}
-
 type Verb = (&'static str, fn(&Cache), Seen);
 
-const VERBS: [Verb; 5] = [
+const VERBS: [Verb; 8] = [
     ("set", |cache| cache.set("a", Bytes::from_static(b"new")).unwrap(), Fresh("new")),
     ("delete", |cache| cache.delete("a").unwrap(), Gone),
     ("delete_many", |cache| cache.delete_many(&["b", "a"]).unwrap(), Gone),
     ("clear", |cache| cache.clear().unwrap(), Gone),
     ("expire", |cache| cache.expire("a").unwrap(), Stale("old")),
+    ("remove_tag", |cache| cache.remove_tag("red").unwrap(), Gone),
+    ("expire_tag", |cache| cache.expire_tag("red").unwrap(), Stale("old")),
+    ("touch", |cache| _ = cache.touch("a", 2 * HOUR).unwrap(), Fresh("old")),
 ];
 
 fn set_old(cache: &Cache) {
-    cache.set("a", Bytes::from_static(b"old")).unwrap();
+    let tags = SetOptions::new().tags(["red"]);
+    cache.set_with("a", Bytes::from_static(b"old"), &tags).unwrap();
 }
 
 #[test]
@@ -182,7 +124,7 @@ fn a_load_from_before_a_verb_is_for_its_callers_alone() {
             let cache = world.process(tiering);
             set_old(&cache);
             // The source, whatever is there.
-            let options = LoadOptions::new().max_age(Duration::ZERO);
+            let options = LoadOptions::new().max_age(Duration::ZERO).tags(["red"]);
             let loaded = cache.get_or_load_with("a", &options, |_| {
                 act(&cache);
                 io::Result::Ok(Bytes::from_static(b"loaded"))
@@ -205,14 +147,19 @@ fn a_load_from_before_a_verb_of_another_process_is_for_its_callers_alone() {
             // Without L2 each process is a host of its own.
             let peer = world.process(tiering);
             set_old(&cache);
-            let options = LoadOptions::new().max_age(Duration::ZERO);
+            let options = LoadOptions::new().max_age(Duration::ZERO).tags(["red"]);
             let loaded = cache.get_or_load_with("a", &options, |_| {
                 act(&peer);
                 io::Result::Ok(Bytes::from_static(b"loaded"))
             });
             assert_eq!(loaded.unwrap().value, "loaded", "{verb} in {tiering}");
-            wait_until("it is told", || seen(&cache) == left);
-            assert_eq!(seen(&peer), left, "{verb} in {tiering}");
+            // What was loaded from before it is as stale as what it was to replace.
+            let is_left = |cache: &Cache| match seen(cache) {
+                Stale("loaded") => verb == "expire_tag",
+                seen => seen == left,
+            };
+            wait_until("it is told", || is_left(&cache));
+            assert!(is_left(&peer), "{verb} in {tiering}");
         }
     }
 }
@@ -235,8 +182,12 @@ fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
                 Ok(answer) => panic!("{answer:?}"),
                 Err(_) => Gone,
             };
+            // What is stale is not touched, so nothing has changed.
+            let left = if verb == "touch" { Stale("old") } else { left };
             // L3 alone is not asked again: what was set meanwhile is not seen, and nothing older.
-            let is_unseen = tiering == Tiering::L3 && left != Gone;
+            // But a change of tags is known here.
+            let is_unseen =
+                tiering == Tiering::L3 && left != Gone && verb != "expire_tag" && verb != "touch";
             assert_eq!(given, if is_unseen { Gone } else { left }, "{verb} in {tiering}");
         }
     }
@@ -290,7 +241,7 @@ fn watch_the_end(tiering: Tiering) {
     let (ttl, window) = (Duration::from_millis(500), Duration::from_secs(5));
     let world = World::new();
     let life = Freshness::new().ttl(ttl).stale_if_error(window);
-    let cache = world.builder(world.here.path(), tiering).freshness(life).build().unwrap();
+    let cache = world.builder(tiering).freshness(life).build().unwrap();
     let mut caches: Vec<Cache> =
         world.tiers_alone(tiering).into_iter().map(|(_, alone)| alone).collect();
     // Connected before.
@@ -317,7 +268,7 @@ fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
     for tiering in [Tiering::L1L2, Tiering::L1L3, Tiering::L1L2L3] {
         let world = World::new();
         let cache = world
-            .builder(world.here.path(), tiering)
+            .builder(tiering)
             .memory(MemoryOptions::new().max_entries(1).shards(1))
             .build()
             .unwrap();
@@ -327,4 +278,53 @@ fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
         assert!(cache.len() <= 1);
         assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
     }
+}
+
+#[test]
+fn what_is_touched_ends_in_every_tier_and_on_every_host_when_it_was_told_to() {
+    thread::scope(|scope| {
+        for tiering in Tiering::ALL {
+            scope.spawn(move || {
+                let world = World::of_hosts();
+                let cache = world.process(tiering);
+                let options = SetOptions::new().ttl(HOUR);
+                let has_peer = tiering != Tiering::L1;
+                let peer = if has_peer { world.process(tiering) } else { cache.clone() };
+                let other = if tiering.has(TierKind::Redis) {
+                    world.other_host(tiering)
+                } else {
+                    peer.clone()
+                };
+                let all = [&cache, &peer, &other];
+                let is_fresh = |cache: &Cache, key: &str| cache.get(key).is_some();
+                for key in ["shorter", "longer"] {
+                    let begin =
+                        Duration::from_millis(if key == "longer" { 2_000 } else { 3_600_000 });
+                    cache
+                        .set_with(key, Bytes::from_static(b"old"), &options.clone().ttl(begin))
+                        .unwrap();
+                }
+                for key in ["shorter", "longer"] {
+                    for cache in all {
+                        wait_until("it is copied", || is_fresh(cache, key));
+                    }
+                }
+                assert!(cache.touch("longer", HOUR).unwrap(), "{tiering}");
+                assert!(cache.touch("shorter", Duration::from_millis(500)).unwrap(), "{tiering}");
+                assert!(!cache.touch("nothing", HOUR).unwrap(), "{tiering}");
+                let begin = Instant::now();
+                for cache in all {
+                    wait_within(Duration::from_secs(3), "it ends", || !is_fresh(cache, "shorter"));
+                }
+                thread::sleep(Duration::from_millis(2_500).saturating_sub(begin.elapsed()));
+                for (number, cache) in all.into_iter().enumerate() {
+                    assert!(is_fresh(cache, "longer"), "{tiering}, {number}");
+                }
+                for (tier, alone) in world.tiers_alone(tiering) {
+                    assert!(is_fresh(&alone, "longer"), "{tiering}, {tier:?}");
+                    assert!(!is_fresh(&alone, "shorter"), "{tiering}, {tier:?}");
+                }
+            });
+        }
+    });
 }

@@ -27,7 +27,8 @@ use crate::{
 /// \param value_len  bytes of `value`.
 /// \param opts       borrowed for the call; NULL for the defaults.
 /// \return TIERCE_OK, TIERCE_E_TOO_LARGE for the key, TIERCE_E_CLOSED, TIERCE_E_NOMEM,
-///         TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
+///         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_UNSUPPORTED for tags where a tier in
+///         force keeps none, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
 ///         Threads: any.
 /// \since 0.1
 #[unsafe(no_mangle)]
@@ -44,15 +45,21 @@ pub unsafe extern "C" fn tierce_set(
         let key = unsafe { slice::bytes(key, key_len, "key") }?;
         // SAFETY: `value_len` bytes at `value`, by the words of the header.
         let value = unsafe { slice::bytes(value, value_len, "value") }?;
-        // SAFETY: a struct of the size that it says, by the words of the header.
-        let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
+        // SAFETY: a struct of the size that it says and what it points to, by the words of the
+        // header.
+        let options = unsafe { slice::options(opts, "opts")?.to_core() }?;
         let cache = handle::find(cache)?;
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(value.len()).map_err(|_| Failure::no_memory(value.len()))?;
-        copy.extend_from_slice(value);
-        cache.set_with(key, Bytes::from(copy), &options)?;
+        cache.set_with(key, Bytes::from(copy(value)?), &options)?;
         Ok(TIERCE_OK)
     })
+}
+
+/// A value of our own.
+pub(crate) fn copy(value: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(value.len()).map_err(|_| Failure::no_memory(value.len()))?;
+    copy.extend_from_slice(value);
+    Ok(copy)
 }
 
 /// Removes `key` from all tiers. A load under way does not bring it back.

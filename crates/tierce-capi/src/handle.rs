@@ -26,7 +26,7 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
-use tierce::{Bytes, Cache};
+use tierce::{Bytes, Cache, guard};
 
 use crate::{
     failure::Failure,
@@ -55,6 +55,8 @@ struct Slot {
 pub(crate) struct Open {
     generation: usize,
     pub(crate) cache: Cache<Bytes>,
+    /// What judges its alerts. Not a mutex: a fork finds nothing held.
+    watch: ArcSwapOption<guard::Guard<Bytes>>,
 }
 
 /// A cache that is in use by a call.
@@ -91,7 +93,7 @@ pub(crate) fn open(cache: Cache<Bytes>) -> Result<*mut tierce_t, Failure> {
     let slot = &TABLE[usize::from(index)];
     let generation = slot.newest.load(Ordering::Relaxed) + 1;
     slot.newest.store(generation, Ordering::Release);
-    slot.open.store(Some(Arc::new(Open { generation, cache })));
+    slot.open.store(Some(Arc::new(Open { generation, cache, watch: ArcSwapOption::empty() })));
     Ok(ptr::without_provenance_mut(number(usize::from(index), generation)))
 }
 
@@ -129,13 +131,36 @@ pub(crate) fn close(handle: *const tierce_t) -> Result<Arc<Open>, Failure> {
     }
 }
 
+impl Open {
+    /// Lets what judges its alerts go.
+    pub(crate) fn stop_watching(&self) {
+        self.watch.store(None);
+    }
+}
+
+impl InUse {
+    fn open(&self) -> &Open {
+        // `find` makes an `InUse` of `Some` only.
+        self.0.as_ref().expect("a cache in use was found")
+    }
+
+    /// Has alerts judged by this from now on, or not at all.
+    pub(crate) fn watch(&self, watch: Option<guard::Guard<Bytes>>) {
+        self.open().watch.store(watch.map(Arc::new));
+    }
+
+    /// What judges its alerts.
+    pub(crate) fn watching(&self) -> Option<Arc<guard::Guard<Bytes>>> {
+        self.open().watch.load_full()
+    }
+}
+
 impl Deref for InUse {
     type Target = Cache<Bytes>;
 
     #[inline]
     fn deref(&self) -> &Cache<Bytes> {
-        // `find` makes an `InUse` of `Some` only.
-        &self.0.as_ref().expect("a cache in use was found").cache
+        &self.open().cache
     }
 }
 

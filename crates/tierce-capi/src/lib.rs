@@ -20,10 +20,15 @@
 //! | `open.rs` | how a cache is opened and closed |
 //! | `view.rs`, `read.rs` | how a value is found, pinned and given back |
 //! | `options.rs`, `change.rs` | set, delete, expire, clear |
+//! | `tags.rs` | what is changed by its tags |
+//! | `update.rs` | changes that depend on what is there |
 //! | `sink.rs`, `load.rs` | loading on a miss |
+//! | `loading.rs` | loaders that are told what there is, and may run on threads of the cache |
+//! | `event.rs` | what listeners are told |
 //! | `report.rs` | statistics, health, metrics |
+//! | `watch.rs` | objectives and alerts |
 //! | `operate.rs` | the tiers of a running cache |
-//! | `guard.rs`, `handle.rs`, `slice.rs` | panics, handles, pointers |
+//! | `guard.rs`, `handle.rs`, `registry.rs`, `slice.rs`, `user.rs` | panics, handles, pointers |
 #![deny(unsafe_code)]
 // The names are those of the header.
 #![allow(non_camel_case_types)]
@@ -47,23 +52,46 @@ mod options;
 
 mod change;
 
+mod tags;
+
+mod update;
+
 mod sink;
 
 mod load;
 
+mod user;
+
+mod loading;
+
+mod event;
+
 mod report;
+
+mod watch;
 
 mod operate;
 
 mod guard;
 mod handle;
+mod registry;
 mod slice;
 
 pub use change::{tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set};
+pub use event::{
+    TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT, TIERCE_EVENT_EXPIRE,
+    TIERCE_EVENT_HIT, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS, TIERCE_EVENT_OTHER,
+    TIERCE_EVENT_RETIER, TIERCE_EVENT_SET, TIERCE_EVENT_STALE, tierce_event_fn, tierce_event_t,
+    tierce_events_dropped, tierce_on_event,
+};
 pub use failure::{
     tierce_error_copy, tierce_last_error, tierce_last_loader_code, tierce_status_name,
 };
 pub use load::{tierce_get_or_load, tierce_load_fn};
+pub use loading::{
+    tierce_context_load_fn, tierce_load_context_t, tierce_load_is_cancelled, tierce_loading_close,
+    tierce_loading_get, tierce_loading_open, tierce_loading_refresh, tierce_loading_t,
+};
 pub use open::{tierce_close, tierce_open, tierce_open_env, tierce_open_file, tierce_t};
 pub use operate::{tierce_retier, tierce_tiering};
 pub use options::{
@@ -76,7 +104,8 @@ pub use report::{
     tierce_stats_json, tierce_stats_t, tierce_tier_stats_t,
 };
 pub use sink::{
-    tierce_sink_absent, tierce_sink_reserve, tierce_sink_t, tierce_sink_truncate, tierce_sink_ttl,
+    tierce_sink_absent, tierce_sink_not_modified, tierce_sink_reserve, tierce_sink_t,
+    tierce_sink_tag, tierce_sink_truncate, tierce_sink_ttl, tierce_sink_validator,
     tierce_sink_weight, tierce_sink_write,
 };
 pub use status::{
@@ -84,10 +113,19 @@ pub use status::{
     TIERCE_E_CONFIG, TIERCE_E_CORRUPT, TIERCE_E_DENIED, TIERCE_E_FULL, TIERCE_E_IO,
     TIERCE_E_LOADER, TIERCE_E_NETWORK, TIERCE_E_NOMEM, TIERCE_E_OTHER, TIERCE_E_PANIC,
     TIERCE_E_REENTRANT, TIERCE_E_TIMEOUT, TIERCE_E_TOO_LARGE, TIERCE_E_UNSUPPORTED,
-    TIERCE_E_VERSION, TIERCE_MISS, TIERCE_OK, TIERCE_TRUNCATED, tierce_status_t,
+    TIERCE_E_VERSION, TIERCE_MISS, TIERCE_OK, TIERCE_OTHERWISE, TIERCE_TRUNCATED, tierce_status_t,
 };
+pub use tags::{tierce_expire_tags, tierce_remove_tags};
+pub use update::{
+    tierce_compare_and_set, tierce_get_versioned, tierce_increment, tierce_revision_release,
+    tierce_revision_t, tierce_set_if_absent,
+};
+pub use user::tierce_drop_fn;
 pub use version::{tierce_abi_version, tierce_features, tierce_version};
 pub use view::{
     TIERCE_FROM_L1, TIERCE_FROM_L2, TIERCE_FROM_L3, TIERCE_FROM_LOADER, TIERCE_FROM_NOWHERE,
     TIERCE_FROM_OTHER_LOADER, TIERCE_VIEW_STALE, tierce_view_release, tierce_view_t,
+};
+pub use watch::{
+    tierce_alerts_json, tierce_alerts_start, tierce_alerts_stop, tierce_notice_fn, tierce_slo_json,
 };

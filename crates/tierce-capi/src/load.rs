@@ -15,7 +15,7 @@ use crate::{
     handle,
     open::tierce_t,
     options::tierce_load_opts_t,
-    sink::{Sink, tierce_sink_t},
+    sink::{Says, Sink, Written, tierce_sink_t},
     slice,
     status::{self, TIERCE_ABSENT, TIERCE_OK, tierce_status_t},
     view::{self, tierce_view_t},
@@ -62,6 +62,35 @@ impl Display for LoaderRefused {
 
 impl Error for LoaderRefused {}
 
+/// What a loader made, by what it returned and what it left in its sink.
+pub(crate) fn loaded(code: i32, written: Written) -> Result<Loaded<Bytes>, LoaderRefused> {
+    let (code, of_sink) = match written.failed {
+        Some(failed) if code == 0 => (failed, true),
+        _ => (code, false),
+    };
+    if code != 0 {
+        return Err(LoaderRefused { code, of_sink });
+    }
+    let mut loaded = match written.says {
+        Says::Value => Loaded::new(Bytes::from(written.value)),
+        Says::Absent => Loaded::absent(),
+        Says::NotModified => Loaded::not_modified(),
+    };
+    if let Some(ttl) = written.ttl {
+        loaded = loaded.ttl(ttl);
+    }
+    if let Some(weight) = written.weight {
+        loaded = loaded.weight(weight);
+    }
+    if let Some(validator) = written.validator {
+        loaded = loaded.validator(validator);
+    }
+    if !written.tags.is_empty() {
+        loaded = loaded.tags(&written.tags);
+    }
+    Ok(loaded)
+}
+
 /// Looks `key` up; on a miss calls `load`, once for all threads of this process that ask for it.
 ///
 /// A stale value is served where the options allow it: `flags` of the view says so. Where the load
@@ -103,8 +132,9 @@ pub unsafe extern "C" fn tierce_get_or_load(
         let out = unsafe { view::place(out) }?;
         // SAFETY: `key_len` bytes at `key`, by the words of the header.
         let key = unsafe { slice::bytes(key, key_len, "key") }?;
-        // SAFETY: a struct of the size that it says, by the words of the header.
-        let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
+        // SAFETY: a struct of the size that it says and what it points to, by the words of the
+        // header.
+        let options = unsafe { slice::options(opts, "opts")?.to_core() }?;
         let load = load.ok_or_else(|| Failure::argument("load is NULL"))?;
         let cache = handle::find(cache)?;
         let answer = cache.get_or_load_optional(key, &options, |key| {
@@ -112,26 +142,7 @@ pub unsafe extern "C" fn tierce_get_or_load(
             // SAFETY: a function of this type, which takes what it is given as the header says:
             // `key` is borrowed for the call, the sink ends with it.
             let code = unsafe { load(user, key.as_ptr().cast(), key.len(), sink.handle()) };
-            let written = sink.finish();
-            let (code, of_sink) = match written.failed {
-                Some(failed) if code == 0 => (failed, true),
-                _ => (code, false),
-            };
-            if code != 0 {
-                return Err(LoaderRefused { code, of_sink });
-            }
-            let mut loaded = if written.is_absent {
-                Loaded::absent()
-            } else {
-                Loaded::new(Bytes::from(written.value))
-            };
-            if let Some(ttl) = written.ttl {
-                loaded = loaded.ttl(ttl);
-            }
-            if let Some(weight) = written.weight {
-                loaded = loaded.weight(weight);
-            }
-            Ok(loaded)
+            loaded(code, sink.finish())
         })?;
         let about = view::about(answer.origin, answer.is_stale, answer.age);
         let Some(value) = answer.value else { return Ok(TIERCE_ABSENT) };

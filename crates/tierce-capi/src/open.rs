@@ -112,7 +112,9 @@ fn open(
 pub extern "C" fn tierce_close(cache: *mut tierce_t) -> tierce_status_t {
     guard(|| {
         if !cache.is_null() {
-            handle::close(cache)?.cache.close();
+            let open = handle::close(cache)?;
+            open.stop_watching();
+            open.cache.close();
         }
         Ok(TIERCE_OK)
     })

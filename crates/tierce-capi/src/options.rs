@@ -2,13 +2,14 @@
 #![allow(unsafe_code)] // Vouches for the layout of the structs.
 
 use std::{
+    ffi::c_void,
     mem::{offset_of, size_of},
     time::Duration,
 };
 
 use tierce::{Freshness, LoadOptions, ReadOptions, SetOptions};
 
-use crate::{failure::Failure, slice::Versioned};
+use crate::{failure::Failure, slice::Versioned, tags};
 
 /// A time to live of 0 ms: the cache's own default.
 pub const TIERCE_TTL_DEFAULT: i64 = 0;
@@ -39,6 +40,13 @@ pub struct tierce_set_opts_t {
     /// By how many percent the time to live is shortened at most, each by another part; 0 for the
     /// cache's default, TIERCE_SPAN_NONE for not at all.
     pub ttl_jitter_percent: i64,
+    /// Borrowed for the call: `tag_count` pointers to tags, names by which the value can be removed
+    /// or made stale (tierce_remove_tags()) beside its key. At most 128.
+    pub tags: *const *const c_void,
+    /// Borrowed for the call: the bytes of each tag.
+    pub tag_lens: *const usize,
+    /// How many tags.
+    pub tag_count: usize,
 }
 
 /// Options of tierce_get_or_load(). Set all to zero and `struct_size` to the sizeof: the
@@ -79,6 +87,13 @@ pub struct tierce_load_opts_t {
     pub failure_backoff_ms: i64,
     /// The longest such pause in milliseconds; 0 for 30 times the first.
     pub failure_backoff_most_ms: i64,
+    /// Borrowed for the call: `tag_count` pointers to tags, names by which the value can be removed
+    /// or made stale (tierce_remove_tags()) beside its key. At most 128.
+    pub tags: *const *const c_void,
+    /// Borrowed for the call: the bytes of each tag.
+    pub tag_lens: *const usize,
+    /// How many tags.
+    pub tag_count: usize,
 }
 
 /// Options of tierce_get_with(). Set all to zero and `struct_size` to the sizeof: the defaults.
@@ -97,20 +112,23 @@ pub struct tierce_read_opts_t {
 const _: () = {
     assert!(offset_of!(tierce_set_opts_t, ttl_ms) == 8);
     assert!(offset_of!(tierce_set_opts_t, ttl_jitter_percent) == 32);
-    assert!(size_of::<tierce_set_opts_t>() == 40);
+    assert!(offset_of!(tierce_set_opts_t, tags) == 40);
+    assert!(size_of::<tierce_set_opts_t>() == 40 + 3 * size_of::<usize>());
     assert!(offset_of!(tierce_load_opts_t, ttl_ms) == 8);
     assert!(offset_of!(tierce_load_opts_t, wait_ms) == 16);
     assert!(offset_of!(tierce_load_opts_t, max_age_ms) == 56);
-    assert!(size_of::<tierce_load_opts_t>() == 96);
+    assert!(offset_of!(tierce_load_opts_t, tags) == 96);
+    assert!(size_of::<tierce_load_opts_t>() == 96 + 3 * size_of::<usize>());
     assert!(size_of::<tierce_read_opts_t>() == 24);
 };
 
-// SAFETY: `repr(C)`, the size first, integers whose sizes add up to that of the struct.
+// SAFETY: `repr(C)`, the size first, integers and pointers whose sizes add up to that of the struct;
+// any bits are a pointer.
 unsafe impl Versioned for tierce_set_opts_t {
     const FIRST_SIZE: usize = 16;
 }
 
-// SAFETY: `repr(C)`, the size first, integers whose sizes add up to that of the struct.
+// SAFETY: as above.
 unsafe impl Versioned for tierce_load_opts_t {
     const FIRST_SIZE: usize = 24;
 }
@@ -189,18 +207,27 @@ fn freshness(
 }
 
 impl tierce_set_opts_t {
-    pub(crate) fn to_core(self) -> Result<SetOptions, Failure> {
-        Ok(SetOptions::new().freshness(freshness(
+    /// # Safety
+    /// As [`tags::borrow`].
+    pub(crate) unsafe fn to_core(self) -> Result<SetOptions, Failure> {
+        // SAFETY: the caller's promise is the same.
+        let tags = unsafe { tags::borrow(self.tags, self.tag_lens, self.tag_count) }?;
+        let freshness = freshness(
             self.ttl_ms,
             self.stale_if_error_ms,
             self.stale_while_revalidate_ms,
             self.ttl_jitter_percent,
-        )?))
+        )?;
+        Ok(SetOptions::new().freshness(freshness).tags(tags))
     }
 }
 
 impl tierce_load_opts_t {
-    pub(crate) fn to_core(self) -> Result<LoadOptions, Failure> {
+    /// # Safety
+    /// As [`tags::borrow`].
+    pub(crate) unsafe fn to_core(self) -> Result<LoadOptions, Failure> {
+        // SAFETY: the caller's promise is the same.
+        let tags = unsafe { tags::borrow(self.tags, self.tag_lens, self.tag_count) }?;
         let mut freshness = freshness(
             self.ttl_ms,
             self.stale_if_error_ms,
@@ -221,7 +248,7 @@ impl tierce_load_opts_t {
             let most = most.unwrap_or(first.saturating_mul(DEFAULT_BACKOFFS));
             freshness = freshness.failure_backoff(first, most);
         }
-        let mut options = LoadOptions::new().freshness(freshness);
+        let mut options = LoadOptions::new().freshness(freshness).tags(tags);
         if let Some(age) = span(self.max_age_ms, "max_age_ms")? {
             options = options.max_age(age);
         }

@@ -248,12 +248,17 @@ unsafe fn text(
     guard(|| {
         // SAFETY: the caller's promise is the same.
         let out = unsafe { view::place(out) }?;
-        let Some(mut text) = make(&handle::find(cache)?) else {
+        let Some(text) = make(&handle::find(cache)?) else {
             return Ok(TIERCE_MISS);
         };
-        let len = text.len();
-        text.push('\0');
-        *out = tierce_view_t::of(Bytes::from(text).slice(..len), TIERCE_FROM_NOWHERE);
+        put_text(out, text);
         Ok::<_, Failure>(TIERCE_OK)
     })
+}
+
+/// Puts a text into a view, with a NUL behind it for C.
+pub(crate) fn put_text(out: &mut tierce_view_t, mut text: String) {
+    let len = text.len();
+    text.push('\0');
+    *out = tierce_view_t::of(Bytes::from(text).slice(..len), TIERCE_FROM_NOWHERE);
 }

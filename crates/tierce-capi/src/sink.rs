@@ -42,13 +42,27 @@ struct Running {
     written: Written,
 }
 
+/// What a loader says that the key has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// What was written.
+    #[default]
+    Value,
+    /// No value.
+    Absent,
+    /// The value that there was.
+    NotModified,
+}
+
 /// What a loader has left behind.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) value: Vec<u8>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) weight: Option<usize>,
-    pub(crate) is_absent: bool,
+    pub(crate) says: Says,
+    pub(crate) validator: Option<Vec<u8>>,
+    pub(crate) tags: Vec<Vec<u8>>,
     /// The first failure of a sink function: a loader that overlooks it must not have a value
     /// with a hole filed.
     pub(crate) failed: Option<tierce_status_t>,
@@ -228,7 +242,66 @@ pub extern "C" fn tierce_sink_weight(sink: *mut tierce_sink_t, weight: usize) ->
 #[unsafe(no_mangle)]
 pub extern "C" fn tierce_sink_absent(sink: *mut tierce_sink_t) -> tierce_status_t {
     with(sink, |written| {
-        written.is_absent = true;
+        written.says = Says::Absent;
+        Ok(())
+    })
+}
+
+/// Says that the value is the one that the loader was told of (`stale` of tierce_load_context_t):
+/// it is fresh again, and what was written does not count. Where there is none, the load fails.
+///
+/// \param sink  the loader's, not NULL.
+/// \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+///         returns. Threads: own, that of the loader.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_sink_not_modified(sink: *mut tierce_sink_t) -> tierce_status_t {
+    with(sink, |written| {
+        written.says = Says::NotModified;
+        Ok(())
+    })
+}
+
+/// Sets what the next load of the key is told to know this value by (`validator` of
+/// tierce_load_context_t): an ETag, a version.
+///
+/// \param sink  the loader's, not NULL.
+/// \param data  borrowed for the call; NULL only when `len` is 0.
+/// \param len   bytes of `data`, at most 1,024; more make the load fail.
+/// \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+///         returns. Threads: own, that of the loader.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_sink_validator(
+    sink: *mut tierce_sink_t,
+    data: *const c_void,
+    len: usize,
+) -> tierce_status_t {
+    with(sink, |written| {
+        // SAFETY: `len` bytes at `data`, by the words of the header.
+        written.validator = Some(unsafe { slice::bytes(data, len, "data") }?.to_vec());
+        Ok(())
+    })
+}
+
+/// Adds a tag to those of the value (see tierce_remove_tags()), beside those of the call. Removing
+/// it while the loader runs counts, though the loader has not yet named it.
+///
+/// \param sink     the loader's, not NULL.
+/// \param tag      borrowed for the call; NULL only when `tag_len` is 0.
+/// \param tag_len  bytes of `tag`.
+/// \return TIERCE_OK, TIERCE_E_ARG. Any but the first makes the load fail, whatever the loader
+///         returns. Threads: own, that of the loader.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_sink_tag(
+    sink: *mut tierce_sink_t,
+    tag: *const c_void,
+    tag_len: usize,
+) -> tierce_status_t {
+    with(sink, |written| {
+        // SAFETY: `tag_len` bytes at `tag`, by the words of the header.
+        written.tags.push(unsafe { slice::bytes(tag, tag_len, "tag") }?.to_vec());
         Ok(())
     })
 }

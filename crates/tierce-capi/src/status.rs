@@ -16,6 +16,8 @@ pub const TIERCE_MISS: tierce_status_t = 1;
 pub const TIERCE_TRUNCATED: tierce_status_t = 3;
 /// The loader says that the key has no value. Not an error.
 pub const TIERCE_ABSENT: tierce_status_t = 4;
+/// What the key has is not what was expected: nothing was changed. Not an error.
+pub const TIERCE_OTHERWISE: tierce_status_t = 5;
 
 /// An argument is NULL, out of its range, or no handle of this library.
 pub const TIERCE_E_ARG: tierce_status_t = -1;
@@ -91,6 +93,7 @@ pub(crate) const fn name(status: tierce_status_t) -> &'static CStr {
         TIERCE_MISS => c"TIERCE_MISS",
         TIERCE_TRUNCATED => c"TIERCE_TRUNCATED",
         TIERCE_ABSENT => c"TIERCE_ABSENT",
+        TIERCE_OTHERWISE => c"TIERCE_OTHERWISE",
         TIERCE_E_ARG => c"TIERCE_E_ARG",
         TIERCE_E_CONFIG => c"TIERCE_E_CONFIG",
         TIERCE_E_IO => c"TIERCE_E_IO",

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files with exported items, in the order of the header.
-const FILES: [&str; 12] = [
+const FILES: [&str; 18] = [
     "version.rs",
     "status.rs",
     "failure.rs",
@@ -16,9 +16,15 @@ const FILES: [&str; 12] = [
     "read.rs",
     "options.rs",
     "change.rs",
+    "tags.rs",
+    "update.rs",
     "sink.rs",
     "load.rs",
+    "user.rs",
+    "loading.rs",
+    "event.rs",
     "report.rs",
+    "watch.rs",
     "operate.rs",
 ];
 

@@ -9,9 +9,11 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
 
+use tierce::KeyPattern;
+
 use crate::{
     key::{key_bytes, type_name},
-    pattern::{Pattern, append_int},
+    pattern::{self, append_int},
 };
 
 /// The parameters of a function.
@@ -131,10 +133,10 @@ fn wrong<T>(what: String) -> PyResult<T> {
 
 /// How keys of calls are made.
 pub(crate) enum KeyRule {
-    /// Of the function's name and all arguments.
-    All { name: String, parameters: Parameters },
+    /// Of the function's name, which `opening` ends with a parenthesis, and all arguments.
+    All { opening: String, parameters: Parameters },
     /// By a pattern that names parameters; the number of each.
-    Pattern { pattern: Pattern, places: Vec<usize>, parameters: Parameters },
+    Pattern { pattern: KeyPattern, places: Vec<usize>, parameters: Parameters },
     /// By a function of the same arguments.
     Function(Py<PyAny>),
 }
@@ -161,10 +163,10 @@ impl KeyRule {
                 Some(module) => format!("{module}.{name}"),
                 None => name.to_string(),
             };
-            return Ok(Self::All { name, parameters: Parameters::of(function)? });
+            return Ok(Self::All { opening: name + "(", parameters: Parameters::of(function)? });
         };
         if let Ok(text) = key.cast::<PyString>() {
-            let pattern = Pattern::parse(py, text.to_str()?)?;
+            let pattern = pattern::parse(py, text.to_str()?)?;
             let parameters = Parameters::of(function)?;
             let place = |name: &str| {
                 parameters.position(name).ok_or_else(|| {
@@ -197,9 +199,8 @@ impl KeyRule {
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<()> {
         match self {
-            Self::All { name, parameters } => {
-                out.extend_from_slice(name.as_bytes());
-                out.push(b'(');
+            Self::All { opening, parameters } => {
+                out.extend_from_slice(opening.as_bytes());
                 if keywords.is_none()
                     && arguments.len() == parameters.named.len()
                     && arguments.len() == parameters.placed
@@ -233,10 +234,12 @@ impl KeyRule {
                     && arguments.len() == parameters.named.len()
                     && arguments.len() == parameters.placed
                 {
-                    return pattern.append(out, |number, _| arguments.get_item(places[number]));
+                    let value = |number: usize, _: &str| arguments.get_item(places[number]);
+                    return pattern::append(pattern, out, value);
                 }
                 let bound = parameters.bind(arguments, keywords)?;
-                pattern.append(out, |number, _| Ok(bound.values[places[number]].clone()))
+                let value = |number: usize, _: &str| Ok(bound.values[places[number]].clone());
+                pattern::append(pattern, out, value)
             }
             Self::Function(function) => {
                 let key = function.bind(arguments.py()).call(arguments, keywords)?;
@@ -290,7 +293,7 @@ fn append_argument(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> 
 
 fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    if text.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
+    if has_marks(text) {
         for byte in text {
             if matches!(byte, b'"' | b'\\') {
                 out.push(b'\\');
@@ -301,4 +304,22 @@ fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
         out.extend_from_slice(text);
     }
     out.push(b'"');
+}
+
+/// True if a quotation mark or a backslash is among the bytes. Eight are looked at in one: the
+/// arguments of most calls are short.
+fn has_marks(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    // A byte of zero borrows from its top bit, and is the lowest that does.
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let among = |word: u64| {
+        has_zero(word ^ u64::from_ne_bytes([b'"'; 8]))
+            | has_zero(word ^ u64::from_ne_bytes([b'\\'; 8]))
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let found = words.iter().fold(0, |found, word| found | among(u64::from_ne_bytes(*word)));
+    (found | among(u64::from_ne_bytes(last))) != 0
 }

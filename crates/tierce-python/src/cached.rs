@@ -165,22 +165,22 @@ impl PyCached {
         operation.driven(self.cache.bind(py).as_any(), &load, false)
     }
 
-    /// Changes the key of a call: `method` of the cache.
+    /// Changes the key of a call, as the method of that name does.
     fn change<'py>(
         &self,
         method: &str,
+        change: fn(&PyCache, Python<'py>, &[u8]) -> PyResult<()>,
         arguments: &Bound<'py, PyTuple>,
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         let cache = self.cache.bind(py);
         self.with_key(arguments, keywords, |name| {
-            let key = PyTuple::new(py, [PyBytes::new(py, name)])?;
             if self.is_async {
-                cache.get().aside(cache, method, key, None)
-            } else {
-                cache.getattr(method)?.call1(key)
+                let key = PyTuple::new(py, [PyBytes::new(py, name)])?;
+                return cache.get().aside(cache, method, key, None);
             }
+            change(cache.get(), py, name).map(|()| py.None().into_bound(py))
         })
     }
 }
@@ -260,7 +260,7 @@ impl PyCached {
         arguments: &Bound<'py, PyTuple>,
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.change("expire", arguments, keywords)
+        self.change("expire", PyCache::make_stale, arguments, keywords)
     }
 
     /// Forget the result for these arguments, as `Cache.delete` does.
@@ -290,7 +290,7 @@ impl PyCached {
         arguments: &Bound<'py, PyTuple>,
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.change("delete", arguments, keywords)
+        self.change("delete", PyCache::remove, arguments, keywords)
     }
 
     /// Return the key of the result for these arguments.

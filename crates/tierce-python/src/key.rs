@@ -17,6 +17,14 @@ use pyo3::{
 /// surrogates: it has no UTF-8 form.
 #[inline]
 pub(crate) fn key_bytes<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    // The very class first: that takes no call into the interpreter.
+    if let Ok(text) = key.cast_exact::<PyString>() {
+        return text.to_str().map(str::as_bytes);
+    }
+    key_bytes_of_others(key)
+}
+
+fn key_bytes_of_others<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = key.cast::<PyString>() {
         return text.to_str().map(str::as_bytes);
     }

@@ -5,16 +5,14 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyTuple},
 };
-use tierce::{Error, ErrorKind, Freshness, SetOptions};
+use tierce::{Error, ErrorKind, Freshness, KeyPattern, KeyspaceCounters};
 
 use crate::{
     cache::PyCache,
     entry::PyEntry,
     error::exception,
-    load::{Callee, Wanted},
-    loading::take_default,
-    pattern::Pattern,
-    tasks::PyReady,
+    load::{Came, Wanted},
+    pattern,
     words::{Takes, Words},
 };
 
@@ -38,7 +36,8 @@ pub(crate) struct PyKeyspace {
     /// The cache.
     #[pyo3(get)]
     cache: Py<PyCache>,
-    pattern: Pattern,
+    pattern: KeyPattern,
+    counters: KeyspaceCounters,
     freshness: Freshness,
     refreshes_ahead: Option<bool>,
 }
@@ -51,14 +50,23 @@ struct Said<'py> {
     words: Option<Bound<'py, PyDict>>,
 }
 
+/// What the arguments of a load say.
+struct LoadSaid<'py> {
+    name: Vec<u8>,
+    load: Bound<'py, PyAny>,
+    words: Words,
+    default: Option<Bound<'py, PyAny>>,
+}
+
 impl PyKeyspace {
     pub(crate) fn new(
         py: Python<'_>,
         cache: Py<PyCache>,
         pattern: &str,
+        label: Option<&str>,
         words: Words,
     ) -> PyResult<Self> {
-        let pattern = Pattern::parse(py, pattern)?;
+        let pattern = pattern::parse(py, pattern)?;
         let refuse = |rule: String| {
             let message = format!("key pattern {:?}: {rule}", pattern.text());
             Err(exception(py, &Error::new(ErrorKind::Config, message)))
@@ -69,9 +77,13 @@ impl PyKeyspace {
         if let Some(name) = pattern.names().find(|name| Words::is_word(name)) {
             return refuse(format!("a place must not be called {name}, as a keyword is"));
         }
+        let label = label.unwrap_or_else(|| pattern.text());
+        let counters = cache.get().core().keyspace_counters(label);
+        let counters = counters.map_err(|error| exception(py, &error))?;
         Ok(Self {
             cache,
             pattern,
+            counters,
             freshness: words.freshness,
             refreshes_ahead: words.refreshes_ahead,
         })
@@ -94,7 +106,7 @@ impl PyKeyspace {
             )));
         };
         let mut key = Vec::with_capacity(64);
-        self.pattern.append(&mut key, |number, name| {
+        pattern::append(&self.pattern, &mut key, |number, name| {
             let named = match keywords {
                 Some(keywords) => keywords.get_item(name)?,
                 None => None,
@@ -116,15 +128,46 @@ impl PyKeyspace {
         Ok(Said { name: key, more, words })
     }
 
-    fn load_words<'py>(
+    /// The key, of a call that takes nothing else.
+    fn only_key(
         &self,
         call: &str,
+        arguments: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<u8>> {
+        let said = self.said(arguments, keywords, 0)?;
+        Words::read(call, Takes::Nothing, &self.freshness, said.words.as_ref())?;
+        Ok(said.name)
+    }
+
+    /// What the arguments of a load say.
+    fn load_said<'py>(
+        &self,
+        call: &str,
+        arguments: &Bound<'py, PyTuple>,
         keywords: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<(Words, Option<Bound<'py, PyAny>>)> {
-        let default = keywords.map(take_default).transpose()?.flatten();
-        let mut words = Words::read(call, Takes::Load, &self.freshness, keywords)?;
+    ) -> PyResult<LoadSaid<'py>> {
+        let Said { name, more, words } = self.said(arguments, keywords, 1)?;
+        let (mut words, default) =
+            Words::and_default(call, Takes::Load, &self.freshness, words.as_ref())?;
         words.refreshes_ahead = words.refreshes_ahead.or(self.refreshes_ahead);
-        Ok((words, default))
+        words.counters = Some(self.counters.clone());
+        Ok(LoadSaid { name, load: more[0].clone(), words, default })
+    }
+
+    /// What a read finds, counted.
+    fn came<'py>(
+        &self,
+        call: &str,
+        arguments: &Bound<'py, PyTuple>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Option<Came>, Option<Bound<'py, PyAny>>)> {
+        let Said { name, words, .. } = self.said(arguments, keywords, 0)?;
+        let (words, default) =
+            Words::and_default(call, Takes::Read, &Freshness::new(), words.as_ref())?;
+        let came = self.cache.get().came(arguments.py(), &name, &words);
+        self.counters.read(came.is_some());
+        Ok((came, default))
     }
 }
 
@@ -153,9 +196,7 @@ impl PyKeyspace {
         values: &Bound<'py, PyTuple>,
         named: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let said = self.said(values, named, 0)?;
-        Words::read("key", Takes::Nothing, &self.freshness, said.words.as_ref())?;
-        Ok(PyBytes::new(values.py(), &said.name))
+        Ok(PyBytes::new(values.py(), &self.only_key("key", values, named)?))
     }
 
     /// Return the value, as `Cache.get` does; `default` and the other keywords are by name.
@@ -177,16 +218,14 @@ impl PyKeyspace {
         named: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = values.py();
-        let Said { name, words, .. } = self.said(values, named, 0)?;
-        let default = words.as_ref().map(take_default).transpose()?.flatten();
-        let cache = self.cache.get();
-        let found = match words.filter(|words| !words.is_empty()) {
-            None => cache.find(py, &name),
-            words => {
-                let came = cache.came(py, &name, "get", words.as_ref())?;
-                came.map(|came| came.value(py, None)).transpose()?
-            }
-        };
+        if named.is_none() {
+            // As most calls are.
+            let found = self.cache.get().find(py, &self.said(values, None, 0)?.name);
+            self.counters.read(found.is_some());
+            return Ok(found.unwrap_or_else(|| py.None().into_bound(py)));
+        }
+        let (came, default) = self.came("get", values, named)?;
+        let found = came.map(|came| came.value(py, None)).transpose()?;
         Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
@@ -209,10 +248,8 @@ impl PyKeyspace {
         values: &Bound<'_, PyTuple>,
         named: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Option<PyEntry>> {
-        let py = values.py();
-        let Said { name, words, .. } = self.said(values, named, 0)?;
-        let came = self.cache.get().came(py, &name, "get_entry", words.as_ref())?;
-        came.map(|came| came.entry(py, None)).transpose()
+        let (came, _) = self.came("get_entry", values, named)?;
+        came.map(|came| came.entry(values.py(), None)).transpose()
     }
 
     /// Put a value, the last argument by place; the keywords are those of `Cache.set`.
@@ -229,9 +266,9 @@ impl PyKeyspace {
     fn set(&self, values: &Bound<'_, PyTuple>, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let Said { name, mut more, words } = self.said(values, named, 1)?;
         let words = Words::read("set", Takes::Set, &self.freshness, words.as_ref())?;
-        let options = SetOptions::new().freshness(words.freshness);
+        self.counters.changes(1);
         match more.pop() {
-            Some(value) => self.cache.get().put(&name, value, &options),
+            Some(value) => self.cache.get().put(&name, value, &words.set_options()),
             None => Ok(()),
         }
     }
@@ -244,13 +281,14 @@ impl PyKeyspace {
     /// >>> users = tierce.Cache().keyspace("user/:id")
     /// >>> users.delete(7)
     #[pyo3(signature = (*values, **named))]
-    fn delete<'py>(
+    fn delete(
         &self,
-        values: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let key = self.key(values, named)?;
-        self.cache.bind(values.py()).call_method1("delete", (key,))
+        values: &Bound<'_, PyTuple>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let name = self.only_key("delete", values, named)?;
+        self.counters.changes(1);
+        self.cache.get().remove(values.py(), &name)
     }
 
     /// Make what the key has stale, as `Cache.expire` does.
@@ -261,13 +299,14 @@ impl PyKeyspace {
     /// >>> users = tierce.Cache().keyspace("user/:id")
     /// >>> users.expire(id=7)
     #[pyo3(signature = (*values, **named))]
-    fn expire<'py>(
+    fn expire(
         &self,
-        values: &Bound<'py, PyTuple>,
-        named: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let key = self.key(values, named)?;
-        self.cache.bind(values.py()).call_method1("expire", (key,))
+        values: &Bound<'_, PyTuple>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let name = self.only_key("expire", values, named)?;
+        self.counters.changes(1);
+        self.cache.get().make_stale(values.py(), &name)
     }
 
     /// Return the value, loaded if need be, as `Cache.get_or_load` does.
@@ -338,16 +377,9 @@ impl PyKeyspace {
         values: &Bound<'py, PyTuple>,
         named: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = values.py();
-        let Said { name, more, words } = self.said(values, named, 1)?;
-        let (mut words, default) = self.load_words("aget_or_load", words.as_ref())?;
-        words.refreshes_ahead = Some(false);
-        let cache = self.cache.bind(py);
-        if let Some(object) = cache.get().near(py, &name, &words) {
-            return PyReady::with(object);
-        }
-        let operation = cache.get().operation(&name, &words, false, default);
-        operation.driven(cache.as_any(), &more[0], words.with_context)
+        let LoadSaid { name, load, words, default } =
+            self.load_said("aget_or_load", values, named)?;
+        PyCache::awaited(self.cache.bind(values.py()), &name, words, &load, default)
     }
 
     fn __repr__(&self) -> String {
@@ -367,16 +399,7 @@ impl PyKeyspace {
         named: Option<&Bound<'py, PyDict>>,
         wanted: Wanted,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = values.py();
-        let Said { name, more, words } = self.said(values, named, 1)?;
-        let (words, default) = self.load_words(call, words.as_ref())?;
-        let cache = self.cache.get();
-        if wanted == Wanted::Any
-            && let Some(object) = cache.near(py, &name, &words)
-        {
-            return Ok(object);
-        }
-        let callee = Callee::new(&more[0], words.with_context)?;
-        cache.load(py, &name, &words, callee, wanted)?.value(py, default.as_ref())
+        let LoadSaid { name, load, words, default } = self.load_said(call, values, named)?;
+        self.cache.get().value(values.py(), &name, &words, &load, default.as_ref(), wanted)
     }
 }

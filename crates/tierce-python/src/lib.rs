@@ -2,7 +2,7 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `cache.rs` | the class: convert, call, convert back |
+//! | `cache/` | the class: convert, call, convert back |
 //! | `held.rs` | how objects live in L1, and when they are let go |
 //! | `words.rs` | what keywords of calls say: how long values are fresh, what a read accepts |
 //! | `load.rs` | `get_or_load`, and how a loader's exception travels |
@@ -13,6 +13,10 @@
 //! | `cached.rs`, `arguments.rs` | functions that remember their results, and the keys of calls |
 //! | `tasks.rs` | what asyncio tasks wait for |
 //! | `keyspace.rs`, `pattern.rs` | keys of one shape |
+//! | `tags.rs` | which objects name tags |
+//! | `version.rs` | what a key had when it was looked at |
+//! | `event.rs` | what listeners are told |
+//! | `watch.rs` | how a cache judges itself |
 //! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
@@ -41,6 +45,7 @@ mod clock;
 mod codec;
 mod entry;
 mod error;
+mod event;
 mod held;
 mod json;
 mod key;
@@ -51,7 +56,10 @@ mod loading;
 mod options;
 mod pattern;
 mod report;
+mod tags;
 mod tasks;
+mod version;
+mod watch;
 mod weight;
 mod words;
 
@@ -66,10 +74,12 @@ mod _tierce {
         cached::{PyBoundCached, PyCached, PyDecorator},
         clock::PyManualClock,
         entry::PyEntry,
+        event::PyEvent,
         keyspace::PyKeyspace,
         loaded::{PyLoadContext, PyLoaded},
         loading::PyLoading,
         tasks::{PyBell, PyOperation, PyReady},
+        version::PyVersion,
         words::PyXFetch,
     };
 

@@ -25,7 +25,8 @@ use pyo3::{
     types::{PyDict, PyList, PyMapping, PyTraceback, PyTuple},
 };
 use tierce::{
-    Answer, Cache, Error, ErrorKind, LoadContext, LoadOptions, Loaded, Loader, Loading, Origin,
+    Answer, Cache, Error, ErrorKind, KeyspaceCounters, LoadContext, LoadOptions, Loaded, Loader,
+    Loading, Origin,
 };
 
 use crate::{
@@ -100,7 +101,11 @@ pub(crate) fn watchful() -> LoadOptions {
 
 /// A Python function that loads, and how it is called.
 #[derive(Clone)]
-pub(crate) struct Callee(Arc<How>);
+pub(crate) struct Callee {
+    how: Arc<How>,
+    /// Where its calls are counted.
+    counters: Option<KeyspaceCounters>,
+}
 
 enum How {
     /// `load()`
@@ -123,7 +128,7 @@ impl Callee {
             return Err(not_callable(load));
         }
         let load = Parked::new(load.clone().unbind());
-        Ok(Self(Arc::new(if with_context { How::WithContext(load) } else { How::Plain(load) })))
+        Ok(Self::how(if with_context { How::WithContext(load) } else { How::Plain(load) }))
     }
 
     /// `function(*arguments, **keywords)`.
@@ -133,16 +138,26 @@ impl Callee {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> Self {
         let parked = |object: &Bound<'_, PyAny>| Parked::new(object.clone().unbind());
-        Self(Arc::new(How::With(
+        Self::how(How::With(
             Parked::new(function.clone_ref(arguments.py())),
             parked(arguments),
             keywords.map(|keywords| parked(keywords)),
-        )))
+        ))
     }
 
     /// This value.
     pub(crate) fn ready(value: Value) -> Self {
-        Self(Arc::new(How::Ready(value)))
+        Self::how(How::Ready(value))
+    }
+
+    fn how(how: How) -> Self {
+        Self { how: Arc::new(how), counters: None }
+    }
+
+    /// The same, with its calls counted.
+    pub(crate) fn counted(mut self, counters: Option<&KeyspaceCounters>) -> Self {
+        self.counters = counters.cloned();
+        self
     }
 
     fn call<'py>(
@@ -150,7 +165,7 @@ impl Callee {
         py: Python<'py>,
         context: &LoadContext<'_, Value>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match &*self.0 {
+        match &*self.how {
             How::Plain(load) => call_without_arguments(load.get().bind(py)),
             How::WithContext(load) => {
                 let context = Bound::new(py, PyLoadContext::new(context))?;
@@ -183,8 +198,11 @@ struct CallLoader {
 
 impl Loader<Value> for CallLoader {
     fn load(&self, context: &LoadContext<'_, Value>) -> tierce::Result<Loaded<Value>> {
-        if let How::Ready(value) = &*self.callee.0 {
+        if let How::Ready(value) = &*self.callee.how {
             return Ok(Loaded::new(value.clone()));
+        }
+        if let Some(counters) = &self.callee.counters {
+            counters.loads(1);
         }
         let raised = Python::try_attach(|py| match self.callee.call(py, context) {
             Ok(answer) => Ok(loaded(answer, self.weighing)),
@@ -247,6 +265,11 @@ impl From<Answer<Value>> for Came {
 impl Came {
     const ABSENT: Self =
         Self { value: None, origin: Origin::Loaded, is_stale: false, age: Some(Duration::ZERO) };
+
+    /// True if a tier had it.
+    pub(crate) fn is_hit(&self) -> bool {
+        matches!(self.origin, Origin::Tier(_))
+    }
 
     /// The value; where there is none, `default`, or an AbsentError.
     pub(crate) fn value<'py>(
@@ -398,6 +421,16 @@ fn call_many(
         }
     };
     missing.iter().map(of_key).collect()
+}
+
+/// What a loader raised, where that is why the load failed.
+pub(crate) fn cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
+    match error.cause() {
+        Some(Raised::Exception { exception, .. }) => {
+            Some(PyErr::from_value(exception.get().bind(py).clone()))
+        }
+        _ => None,
+    }
 }
 
 /// The exception of a load that failed.

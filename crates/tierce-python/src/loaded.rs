@@ -13,6 +13,7 @@ use crate::{
     held::{Value, Weighing},
     key::type_name,
     options::duration,
+    tags::tag_bytes,
 };
 
 enum Content {
@@ -34,6 +35,9 @@ enum Content {
 /// validator : bytes or str, optional
 ///     What the next load of the key is told to know this value by (`LoadContext.validator`): an
 ///     ETag, a version. Up to 1,024 bytes.
+/// tags : iterable of str or bytes, optional
+///     Names by which the value can be removed or made stale (`Cache.remove_tag`), beside those of
+///     the call. A removal while the loader runs counts, though it did not yet name the tag.
 ///
 /// Examples
 /// --------
@@ -47,19 +51,22 @@ pub(crate) struct PyLoaded {
     ttl: Option<std::time::Duration>,
     weight: Option<usize>,
     validator: Option<Vec<u8>>,
+    tags: Vec<Box<[u8]>>,
 }
 
 #[pymethods]
 impl PyLoaded {
     #[new]
-    #[pyo3(signature = (value, *, ttl=None, weight=None, validator=None))]
+    #[pyo3(signature = (value, *, ttl=None, weight=None, validator=None, tags=None))]
     fn new(
         value: Py<PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
         weight: Option<usize>,
         validator: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        Self::of(Content::Value(value), ttl, weight, validator)
+        let tags = tags.map(tag_bytes).transpose()?.unwrap_or_default();
+        Ok(Self { tags, ..Self::of(Content::Value(value), ttl, weight, validator)? })
     }
 
     /// Say that the key has no value.
@@ -141,8 +148,13 @@ impl PyLoaded {
 
 impl PyLoaded {
     /// `ABSENT`.
-    pub(crate) const ABSENT: Self =
-        Self { content: Content::Absent, ttl: None, weight: None, validator: None };
+    pub(crate) const ABSENT: Self = Self {
+        content: Content::Absent,
+        ttl: None,
+        weight: None,
+        validator: None,
+        tags: Vec::new(),
+    };
 
     fn of(
         content: Content,
@@ -152,7 +164,7 @@ impl PyLoaded {
     ) -> PyResult<Self> {
         let ttl = ttl.map(|ttl| duration(ttl, "ttl")).transpose()?;
         let validator = validator.map(validator_bytes).transpose()?;
-        Ok(Self { content, ttl, weight, validator })
+        Ok(Self { content, ttl, weight, validator, tags: Vec::new() })
     }
 }
 
@@ -174,7 +186,7 @@ pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Val
     let Ok(said) = answer.cast::<PyLoaded>() else {
         return Loaded::new(Value::new(answer, weighing));
     };
-    let PyLoaded { content, ttl, weight, validator } = said.get();
+    let PyLoaded { content, ttl, weight, validator, tags } = said.get();
     let mut loaded = match content {
         Content::Value(value) => Loaded::new(Value::new(value.bind(answer.py()).clone(), weighing)),
         Content::Absent => Loaded::absent(),
@@ -189,7 +201,21 @@ pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Val
     if let Some(validator) = validator {
         loaded = loaded.validator(validator.clone());
     }
+    if !tags.is_empty() {
+        loaded = loaded.tags(tags);
+    }
     loaded
+}
+
+/// True for a `Loaded` of whatever kind.
+pub(crate) fn is_said(answer: &Bound<'_, PyAny>) -> bool {
+    answer.is_instance_of::<PyLoaded>()
+}
+
+/// True for `Loaded.not_modified()`.
+pub(crate) fn is_not_modified(answer: &Bound<'_, PyAny>) -> bool {
+    let said = answer.cast::<PyLoaded>();
+    said.is_ok_and(|said| matches!(said.get().content, Content::NotModified))
 }
 
 /// What a loader is told about the load that it is called for.

@@ -1,13 +1,14 @@
 //! `cache.loading(...)`: a cache with the loader of its values.
 
 use pyo3::{prelude::*, types::PyDict};
+use tierce::Freshness;
 
 use crate::{
     cache::PyCache,
     entry::PyEntry,
     key::key_bytes,
     load::{Callee, Came, Wanted},
-    words::Words,
+    words::{Takes, Words},
 };
 
 /// A cache with the loader of its values: reads load what is missing, also in the background.
@@ -77,7 +78,7 @@ impl PyLoading {
         if let Some(object) = self.cache.get().near(py, name, &self.words) {
             return Ok(object);
         }
-        let default = only_default("get", default)?;
+        let (_, default) = Words::and_default("get", Takes::Nothing, &Freshness::new(), default)?;
         self.came(py, name, Wanted::Any)?.value(py, default.as_ref())
     }
 
@@ -111,7 +112,8 @@ impl PyLoading {
         default: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyEntry> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        let default = only_default("get_entry", default)?;
+        let (_, default) =
+            Words::and_default("get_entry", Takes::Nothing, &Freshness::new(), default)?;
         self.came(py, name, Wanted::Any)?.entry(py, default.as_ref())
     }
 
@@ -154,27 +156,4 @@ impl PyLoading {
         visit.call(&self.cache)?;
         visit.call(&self.load)
     }
-}
-
-/// The keyword `default`, told apart from none.
-pub(crate) fn only_default<'py>(
-    call: &str,
-    keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(keywords) = keywords else { return Ok(None) };
-    let default = take_default(keywords)?;
-    // Whatever else there is, is not for this call.
-    Words::read(call, crate::words::Takes::Nothing, &tierce::Freshness::new(), Some(keywords))?;
-    Ok(default)
-}
-
-/// Takes the keyword `default` out of the others.
-pub(crate) fn take_default<'py>(
-    keywords: &Bound<'py, PyDict>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let default = keywords.get_item("default")?;
-    if default.is_some() {
-        keywords.del_item("default")?;
-    }
-    Ok(default)
 }

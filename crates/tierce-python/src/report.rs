@@ -23,6 +23,13 @@ pub(crate) fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, 
         tiers.set_item(stats.kind.short(), tier(py, stats)?)?;
     }
     dict.set_item("tiers", tiers)?;
+    let keyspaces = PyDict::new(py);
+    for stats in &stats.keyspaces {
+        let counted = PyDict::new(py);
+        put!(counted, stats, hits, misses, loads, changes);
+        keyspaces.set_item(&stats.label, counted)?;
+    }
+    dict.set_item("keyspaces", keyspaces)?;
     dict.set_item("load_latency", latency(py, &stats.load_latency)?)?;
     dict.set_item("latency", latency(py, &stats.latency)?)?;
     dict.set_item("operation_latency", latency(py, &stats.operation_latency)?)?;

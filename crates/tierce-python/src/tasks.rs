@@ -24,7 +24,7 @@ use pyo3::{
     sync::PyOnceLock,
     types::{PyBytes, PyTuple},
 };
-use tierce::{Cache, LoadContext, LoadOptions, Loaded};
+use tierce::{Cache, KeyspaceCounters, LoadContext, LoadOptions, Loaded};
 
 use crate::{
     held::{Value, Weighing, scope},
@@ -55,6 +55,7 @@ pub(crate) struct PyOperation {
     detaches: bool,
     wants_entry: bool,
     default: Option<Py<PyAny>>,
+    counters: Option<KeyspaceCounters>,
     #[pyo3(get)]
     number: u64,
 }
@@ -65,6 +66,7 @@ pub(crate) struct Answers {
     pub(crate) detaches: bool,
     pub(crate) wants_entry: bool,
     pub(crate) default: Option<Py<PyAny>>,
+    pub(crate) counters: Option<KeyspaceCounters>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +90,7 @@ impl PyOperation {
             let came = cache.get_or_load_optional_async(&name, &options, load).await;
             came.map(Came::from)
         });
-        let Answers { weighing, detaches, wants_entry, default } = answers;
+        let Answers { weighing, detaches, wants_entry, default, counters } = answers;
         Self {
             running: Mutex::new(Some(running)),
             outcome: Mutex::new(None),
@@ -98,6 +100,7 @@ impl PyOperation {
             detaches,
             wants_entry,
             default,
+            counters,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -146,6 +149,9 @@ impl PyOperation {
         let polled = scope(py, || if self.detaches { py.detach(poll) } else { poll() });
         match polled {
             Poll::Ready(outcome) => {
+                if let Some(counters) = &self.counters {
+                    counters.read(outcome.as_ref().is_ok_and(Came::is_hit));
+                }
                 *lock(&self.outcome) = Some(outcome);
                 self.let_go(py, running);
                 Ok(true.into_pyobject(py)?.to_owned().into_any())
@@ -160,6 +166,9 @@ impl PyOperation {
                 drop(exchange);
                 match asked {
                     Exchange::Asked(context) => {
+                        if let Some(counters) = &self.counters {
+                            counters.loads(1);
+                        }
                         Ok(Bound::new(py, PyLoadContext::new(&context))?.into_any())
                     }
                     _ => Ok(py.None().into_bound(py)),

@@ -11,9 +11,9 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
-use tierce::{Freshness, RefreshAhead, config::Config};
+use tierce::{Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions};
 
-use crate::{key::type_name, options::duration};
+use crate::{key::type_name, options::duration, tags::tag_bytes};
 
 /// Which keywords a call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(crate) struct Words {
     pub(crate) with_context: bool,
     /// True or false where `refresh_ahead` is said.
     pub(crate) refreshes_ahead: Option<bool>,
+    pub(crate) tags: Vec<Box<[u8]>>,
+    /// Where reads and loads are counted beside the cache itself.
+    pub(crate) counters: Option<KeyspaceCounters>,
 }
 
 /// The keywords that say how long values are fresh.
@@ -69,14 +72,75 @@ impl Words {
     ) -> PyResult<Self> {
         let mut words = Self { freshness: base.clone(), ..Self::default() };
         for (name, value) in keywords.into_iter().flatten() {
-            let name = name.cast::<PyString>()?.to_str()?.to_owned();
-            if !words.take(takes, &name, &value)? {
-                return Err(PyTypeError::new_err(format!(
-                    "{call}() got an unexpected keyword argument '{name}'"
-                )));
-            }
+            words.take_or_refuse(call, takes, name.cast::<PyString>()?.to_str()?, &value)?;
         }
         Ok(words)
+    }
+
+    /// The same, and the keyword `default`, which may be None.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn and_default<'py>(
+        call: &str,
+        takes: Takes,
+        base: &Freshness,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Self, Option<Bound<'py, PyAny>>)> {
+        let mut words = Self { freshness: base.clone(), ..Self::default() };
+        let mut default = None;
+        for (name, value) in keywords.into_iter().flatten() {
+            match name.cast::<PyString>()?.to_str()? {
+                "default" => default = Some(value),
+                name => words.take_or_refuse(call, takes, name, &value)?,
+            }
+        }
+        Ok((words, default))
+    }
+
+    fn take_or_refuse(
+        &mut self,
+        call: &str,
+        takes: Takes,
+        name: &str,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if self.take(takes, name, value)? {
+            return Ok(());
+        }
+        let message = format!("{call}() got an unexpected keyword argument '{name}'");
+        Err(PyTypeError::new_err(message))
+    }
+
+    /// Says the keyword `ttl`, given by place.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn set_ttl(&mut self, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.take(Takes::Set, "ttl", ttl).map(|_| ())
+    }
+
+    /// What becomes of a value that is put in.
+    pub(crate) fn set_options(self) -> SetOptions {
+        SetOptions::new().freshness(self.freshness).tags(self.tags)
+    }
+
+    /// How a value is loaded, over what `options` say.
+    pub(crate) fn load_options(&self, options: LoadOptions) -> LoadOptions {
+        let options = options.freshness(self.freshness.clone()).tags(&self.tags);
+        match self.max_age {
+            Some(age) => options.max_age(age),
+            None => options,
+        }
+    }
+
+    /// What a read accepts.
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        let options = ReadOptions::new().allow_stale(self.allow_stale);
+        match self.max_age {
+            Some(age) => options.max_age(age),
+            None => options,
+        }
     }
 
     /// True for a name that some call takes as a keyword.
@@ -91,6 +155,7 @@ impl Words {
         let keeps = loads || takes == Takes::Set;
         let is_taken = match name {
             "ttl" | "no_ttl" | "ttl_jitter" | "stale_if_error" | "stale_while_revalidate" => keeps,
+            "tags" => keeps && takes != Takes::Defaults,
             name if FRESHNESS.contains(&name) => loads,
             "max_age" => matches!(takes, Takes::Load | Takes::Read),
             "with_context" => takes == Takes::Load,
@@ -129,43 +194,13 @@ impl Words {
         };
         match name {
             "max_age" => self.max_age = Some(span()?),
+            "tags" => self.tags = tag_bytes(value)?,
             "allow_stale" => self.allow_stale = flag(value, name)?,
             "with_context" => self.with_context = flag(value, name)?,
             _ => {}
         }
         Ok(true)
     }
-}
-
-/// What file and environment say: what the keywords of a cache are laid over.
-pub(crate) fn configured(config: &Config) -> (Freshness, bool) {
-    type Setter = fn(Freshness, Duration) -> Freshness;
-    let section = &config.freshness;
-    let setters: [(Option<Duration>, Setter); 6] = [
-        (config.default_ttl, Freshness::ttl),
-        (section.stale_if_error, Freshness::stale_if_error),
-        (section.stale_while_revalidate, Freshness::stale_while_revalidate),
-        (section.negative_ttl, Freshness::negative_ttl),
-        (section.soft_timeout, Freshness::soft_timeout),
-        (section.hard_timeout, Freshness::hard_timeout),
-    ];
-    let mut freshness = Freshness::new();
-    for (span, set) in setters {
-        if let Some(span) = span {
-            freshness = set(freshness, span);
-        }
-    }
-    if let Some(percent) = section.ttl_jitter_percent {
-        freshness = freshness.ttl_jitter(percent as f64 / 100.0);
-    }
-    if let Some(percent) = section.refresh_ahead_percent {
-        freshness = freshness.refresh_ahead(RefreshAhead::After(percent as f64 / 100.0));
-    }
-    if let Some(first) = section.failure_backoff {
-        let most = section.failure_backoff_most.unwrap_or(first.saturating_mul(30));
-        freshness = freshness.failure_backoff(first, most);
-    }
-    (freshness, section.refresh_ahead_percent.is_some())
 }
 
 fn flag(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {

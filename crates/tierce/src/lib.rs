@@ -96,7 +96,7 @@ pub use codec::{BytesCodec, Codec, Compression, Format};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
-pub use keyspace::{KeyPart, KeyParts, Keyspace};
+pub use keyspace::{KeyPart, KeyParts, KeyPattern, Keyspace, KeyspaceCounters};
 pub use load::{CancelToken, LoadContext, LoadReason, RefreshAhead};
 pub use memory::{
     Computed, Inserted, Iter, KeyHasher, MemoryBuilder, MemoryCache, MemoryOptions,

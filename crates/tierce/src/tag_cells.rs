@@ -10,12 +10,23 @@
 //! came to be known. A change raises the count, then its cell, and only then returns. A copy of a
 //! copy bears the number of the first.
 //!
+//! Where changes may have been missed, whatever was looked for until now is gone: the *floor* is
+//! raised to the count, and what bears a number below the floor is void.
+//!
+//! L3 has a numbering of its own ([`KnownBelow`], `tier/redis/tags.rs`), of [`CELLS_BELOW`] cells for
+//! all hosts: its records bear that one. A change raises it first, as a change of a key reaches L3
+//! first, and hosts that hear of it raise theirs. What L3 did not take is noted in one word beside
+//! the numbering of the host ([`Unsent`]).
+//!
 //! Tags that share a cell cost each other a miss, never a wrong value.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The most tags of an entry.
 pub(crate) const MAX_TAGS: usize = 128;
+
+/// Cells of the numbering in L3: as many as in the smallest one of a host, which they are cells of.
+pub(crate) const CELLS_BELOW: usize = 1 << 12;
 
 /// What is done to all that bears a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +56,41 @@ pub(crate) struct Known {
     pub(crate) raises: u64,
 }
 
+/// Up to which change of tags something is known in the numbering of L3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownBelow {
+    /// Drawn at random when the numbering began: what bears another one is gone.
+    pub(crate) era: u64,
+    pub(crate) raises: u64,
+}
+
+/// A change of all tags of a cell in L3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellChange {
+    /// Below [`CELLS_BELOW`].
+    pub(crate) cell: usize,
+    pub(crate) change: TagChange,
+}
+
+impl CellChange {
+    /// Of the tags of these hashes.
+    pub(crate) fn of(hashes: &[u32], change: TagChange) -> Vec<Self> {
+        let mut cells: Vec<usize> =
+            hashes.iter().map(|hash| *hash as usize % CELLS_BELOW).collect();
+        cells.sort_unstable();
+        cells.dedup();
+        cells.into_iter().map(|cell| Self { cell, change }).collect()
+    }
+}
+
 /// The tags of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tags {
     pub(crate) hashes: Box<[u32]>,
     /// Of when its value was looked for.
     pub(crate) known: Known,
+    /// The same in L3; `None` where that is not known.
+    pub(crate) below: Option<KnownBelow>,
 }
 
 /// The hashes of tags as they are kept: each once, in order.
@@ -85,15 +125,17 @@ fn hash(tag: &[u8]) -> u32 {
 #[derive(Clone, Copy)]
 pub(crate) struct TagCells<'a> {
     raises: &'a AtomicU64,
+    /// What bears a lower number is gone.
+    floor: &'a AtomicU64,
     removed: &'a [AtomicU64],
     expired: &'a [AtomicU64],
 }
 
 impl<'a> TagCells<'a> {
     /// `cells` are those of removals, then as many others.
-    pub(crate) fn new(raises: &'a AtomicU64, cells: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(raises: &'a AtomicU64, floor: &'a AtomicU64, cells: &'a [AtomicU64]) -> Self {
         let (removed, expired) = cells.split_at(cells.len() / 2);
-        Self { raises, removed, expired }
+        Self { raises, floor, removed, expired }
     }
 
     /// Changes all that bears the tag of this hash and was looked for before.
@@ -102,7 +144,6 @@ impl<'a> TagCells<'a> {
     }
 
     /// [`raise`](Self::raise) for all tags of a cell in a table of `of` cells.
-    #[cfg(feature = "shared")]
     pub(crate) fn raise_alike(&self, cell: usize, of: usize, change: TagChange) {
         for index in (cell % self.removed.len()..self.removed.len()).step_by(of) {
             self.raise_cell(index, change);
@@ -115,8 +156,31 @@ impl<'a> TagCells<'a> {
         self.of(change)[cell].fetch_max(number, Ordering::SeqCst);
     }
 
+    /// Whatever bears tags and was looked for before is gone.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn raise_all(&self) {
+        raise_floor(self.raises, self.floor);
+    }
+
+    /// The cells of L3's numbering that were raised here when the count was above `since`.
+    pub(crate) fn raised_since(&self, since: u64) -> Vec<CellChange> {
+        let mut raised = Vec::new();
+        for change in [TagChange::Remove, TagChange::Expire] {
+            let mut is_raised = vec![false; CELLS_BELOW];
+            for (index, cell) in self.of(change).iter().enumerate() {
+                is_raised[index % CELLS_BELOW] |= cell.load(Ordering::Acquire) > since;
+            }
+            let cells = (0..CELLS_BELOW).filter(|cell| is_raised[*cell]);
+            raised.extend(cells.map(|cell| CellChange { cell, change }));
+        }
+        raised
+    }
+
     /// What has become of something with these tags that knows of so many changes.
     pub(crate) fn judge(&self, hashes: &[u32], raises: u64) -> Verdict {
+        if raises < self.floor.load(Ordering::Acquire) {
+            return Verdict::Removed;
+        }
         let is_raised = |change| {
             let cells = self.of(change);
             hashes.iter().any(|hash| cells[self.cell(*hash)].load(Ordering::Acquire) > raises)
@@ -142,6 +206,7 @@ impl<'a> TagCells<'a> {
                 mine[index % mine.len()].fetch_max(read(&old[index % old.len()]), Ordering::AcqRel);
             }
         }
+        self.floor.fetch_max(read(old.floor), Ordering::AcqRel);
         // After the cells: none is above it.
         self.raises.fetch_max(read(old.raises), Ordering::AcqRel);
     }
@@ -158,6 +223,50 @@ impl<'a> TagCells<'a> {
     }
 }
 
+/// Raises the count, and the floor to it.
+pub(crate) fn raise_floor(raises: &AtomicU64, floor: &AtomicU64) {
+    let number = raises.fetch_add(1, Ordering::SeqCst) + 1;
+    floor.fetch_max(number, Ordering::SeqCst);
+}
+
+/// From which change on L3 may not know of the changes of tags that a host made.
+///
+/// ```text
+///   63            16 15          0
+///   +---------------+-------------+
+///   | count before  | notes, + 1  |     0 = it knows of all
+///   +---------------+-------------+
+/// ```
+/// Who changes a tag that L3 did not take raises its cells, then notes here what the count was
+/// before, then raises the cells once more, and only then returns. So whoever sends what is noted
+/// finds the cells raised, and what was looked for in L3 before it was noted is void.
+pub(crate) struct Unsent<'a>(pub(crate) &'a AtomicU64);
+
+impl Unsent<'_> {
+    /// Notes that L3 may lack changes that raised the count above `since`.
+    pub(crate) fn note(&self, since: u64) {
+        let next = |word: u64| {
+            let since = if word == 0 { since } else { since.min(word >> 16) };
+            let notes = (word as u16).wrapping_add(1).max(1);
+            Some(since << 16 | u64::from(notes))
+        };
+        _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+    }
+
+    /// What is noted: the word, to settle it by, and the count.
+    pub(crate) fn noted(&self) -> Option<(u64, u64)> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            word => Some((word, word >> 16)),
+        }
+    }
+
+    /// Forgets what was noted, unless there is more by now.
+    pub(crate) fn settle(&self, word: u64) {
+        _ = self.0.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +277,8 @@ mod tests {
 
     #[test]
     fn a_change_of_a_tag_concerns_what_bears_it_and_was_looked_for_before() {
-        let (raises, cells) = (AtomicU64::new(0), words(2 << 12));
-        let table = TagCells::new(&raises, &cells);
+        let (raises, floor, cells) = (AtomicU64::new(0), AtomicU64::new(0), words(2 << 12));
+        let table = TagCells::new(&raises, &floor, &cells);
         let (ours, others) = (hashes(["user:7", "red"]), hashes(["user:8"]));
         let read = || raises.load(Ordering::Relaxed);
         let before = read();
@@ -181,22 +290,62 @@ mod tests {
         assert_eq!(table.judge(&ours, between), Verdict::Removed);
         assert_eq!(table.judge(&ours, read()), Verdict::Current);
         assert_eq!(table.judge(&others, before), Verdict::Current);
+        table.raise_all();
+        assert_eq!(table.judge(&others, between), Verdict::Removed);
+        assert_eq!(table.judge(&others, read()), Verdict::Current);
+    }
+
+    #[test]
+    fn the_cells_that_were_raised_since_are_those_of_l3_whatever_the_size_of_the_table() {
+        for of in [CELLS_BELOW, 1 << 16] {
+            let (raises, floor, cells) = (AtomicU64::new(0), AtomicU64::new(0), words(2 * of));
+            let table = TagCells::new(&raises, &floor, &cells);
+            table.raise(hash(b"red"), TagChange::Remove);
+            let since = raises.load(Ordering::Relaxed);
+            let changes = [(&b"blue"[..], TagChange::Remove), (b"green", TagChange::Expire)];
+            let expected = changes.map(|(tag, change)| {
+                table.raise(hash(tag), change);
+                CellChange::of(&[hash(tag)], change)[0]
+            });
+            assert_eq!(table.raised_since(since), expected, "{of}");
+            assert_eq!(table.raised_since(0).len(), 3, "{of}");
+        }
+    }
+
+    #[test]
+    fn what_l3_does_not_know_is_noted_until_all_of_it_was_sent() {
+        let word = AtomicU64::new(0);
+        let unsent = Unsent(&word);
+        assert_eq!(unsent.noted(), None);
+        unsent.note(7);
+        let (first, since) = unsent.noted().unwrap();
+        assert_eq!(since, 7);
+        unsent.note(9);
+        unsent.settle(first);
+        let (second, since) = unsent.noted().unwrap();
+        assert_eq!(since, 7, "nobody knows which of the two was sent");
+        unsent.settle(second);
+        assert_eq!(unsent.noted(), None);
     }
 
     #[cfg(feature = "shared")]
     #[test]
     fn a_numbering_of_another_size_judges_as_the_one_that_it_took_over() {
         for (from, to) in [(1 << 12, 1 << 16), (1 << 16, 1 << 12), (1 << 12, 1 << 12)] {
-            let (raises, cells) = (AtomicU64::new(7), words(2 * from));
-            let (new_raises, new_cells) = (AtomicU64::new(0), words(2 * to));
-            let old = TagCells::new(&raises, &cells);
-            let new = TagCells::new(&new_raises, &new_cells);
+            let (raises, floor, cells) = (AtomicU64::new(7), AtomicU64::new(5), words(2 * from));
+            let (new_raises, new_floor) = (AtomicU64::new(0), AtomicU64::new(0));
+            let new_cells = words(2 * to);
+            let old = TagCells::new(&raises, &floor, &cells);
+            let new = TagCells::new(&new_raises, &new_floor, &new_cells);
             old.raise(hash(b"red"), TagChange::Remove);
             new.adopt(&old);
             let tags = hashes(["red"]);
             assert_eq!(new.judge(&tags, 7), Verdict::Removed, "{from} {to}");
             assert_eq!(new.judge(&tags, 8), Verdict::Current, "{from} {to}");
             assert_eq!(new_raises.load(Ordering::Relaxed), 8, "{from} {to}");
+            let blue = hashes(["blue"]);
+            assert_eq!(new.judge(&blue, 4), Verdict::Removed, "{from} {to}: below the floor");
+            assert_eq!(new.judge(&blue, 5), Verdict::Current, "{from} {to}");
 
             let after = new_raises.load(Ordering::Relaxed);
             new.raise_alike(hash(b"blue") as usize % from, from, TagChange::Remove);

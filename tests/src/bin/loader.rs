@@ -1,15 +1,17 @@
 //! A process whose threads ask for a key that must be loaded, once a round.
 //!
 //! ```text
-//! loader STORE|- NOTES ROUNDS THREADS LEASE-MS FIRST FIRST-MS MS     STORE -: L1 alone
+//! loader STORE|- NOTES ROUNDS THREADS LEASE-MS FIRST FIRST-MS MS [SOCKET FLEET-LEASE-MS]
+//!     STORE     `-`: L1 alone
 //!     FIRST     what the first load of a round does after FIRST-MS: `succeeds` or `fails`
 //!     MS        how long the other loads take
+//!     SOCKET    that of a redis-server; FLEET-LEASE-MS: the lease of a host there
 //! ```
 #![allow(clippy::unwrap_used)]
 
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
-use tierce::{Cache, StoreOptions, Tiering};
+use tierce::{Cache, RedisOptions, StoreOptions, Tiering};
 use tierce_tests::{
     loads::{Loads, Note, now},
     value,
@@ -28,9 +30,23 @@ fn main() {
                 .load_lease(Duration::from_millis(number(4))),
         ),
     };
+    let builder = match arguments.get(8) {
+        None => builder,
+        Some(socket) => {
+            let tiering = if arguments[0] == "-" { Tiering::L1L3 } else { Tiering::L1L2L3 };
+            let options = RedisOptions::new()
+                .unix_path(socket)
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(5))
+                .write_timeout(Duration::from_secs(5))
+                .load_lease(Duration::from_millis(number(9)));
+            builder.tiering(tiering).redis(options)
+        }
+    };
     let process = Process {
         cache: builder.build().unwrap(),
         loads: Loads::open(Path::new(&arguments[1]), number(2) as usize),
+        threads: number(3) as u32,
         first_fails: arguments[5] == "fails",
         first: Duration::from_millis(number(6)),
         others: Duration::from_millis(number(7)),
@@ -45,6 +61,7 @@ fn main() {
 struct Process {
     cache: Cache,
     loads: Loads,
+    threads: u32,
     first_fails: bool,
     first: Duration,
     others: Duration,
@@ -54,7 +71,7 @@ impl Process {
     fn ask(&self, round: u64) {
         let loads = &self.loads;
         loads.at(round, Note::Ready).fetch_add(1, Ordering::SeqCst);
-        loads.wait(round, Note::Go, 1);
+        loads.wait_among(self.threads, round, Note::Go, 1);
         let floor = loads.of(round, Note::Floor);
         let answer = self.cache.get_or_load(round.to_le_bytes(), |_| self.load(round));
         let note = match &answer {

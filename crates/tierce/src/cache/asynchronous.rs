@@ -31,6 +31,7 @@ use std::{
 use super::{
     Answer, Cache, Inner, LoadOptions, Loaded, Origin, ReadOptions, SetOptions, absent,
     change::closed,
+    fleet::FleetLease,
     lead::{Approached, Drafted, Led, OnPanic},
     load::{Call, Landing, Step, Way},
     loader::failed,
@@ -160,6 +161,16 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.change_async(key.as_ref(), |cache, key| cache.delete(key)).await
     }
 
+    /// As [`touch`](Self::touch), for a task.
+    ///
+    /// A future that is dropped before it is ready may have touched the key or not.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub async fn touch_async(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
+        self.inner.change_async(key.as_ref(), move |cache, key| cache.touch(key, ttl)).await
+    }
+
     /// As [`get_or_load_with`](Self::get_or_load_with), for a task and with a loader that is one.
     ///
     /// The loader's future is polled within this one. Where this one is dropped, the loader's is
@@ -264,11 +275,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Has a thread change the key, where L3 has a say.
-    async fn change_async(
+    async fn change_async<R: Send + 'static>(
         &self,
         key: &[u8],
-        change: impl FnOnce(&Self, &[u8]) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+        change: impl FnOnce(&Self, &[u8]) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
         if !self.plan.load().has(TierKind::Redis) {
             return change(self, key);
         }
@@ -353,9 +364,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Led<V>> {
         let plan = self.plan.load().within(call.reach);
         let approach = self.approach_async(plan, key, call).await?;
-        let (marks, _hold) = match approach {
+        let (marks, _hold, _lease) = match approach {
             Approach::Led(led) => return Ok(led),
-            Approach::Ready(marks, hold) => (marks, hold),
+            Approach::Ready(marks, hold, lease) => (marks, hold, lease),
         };
         let began = self.begins();
         let loaded = self.load_async(key, call, lead, &marks, load).await;
@@ -382,11 +393,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         call: &mut Call<'_, V>,
     ) -> Result<Approach<V>> {
-        let takes_turns = plan.reaches(TierKind::Shared);
+        let takes_turns = plan.reaches(TierKind::Shared) || self.fleet.is_on(plan);
         if !takes_turns && !plan.reaches(TierKind::Redis) {
             return Ok(match self.approach(plan, key, call, None)? {
                 Approached::Led(led) => Approach::Led(led),
-                Approached::Ready(marks, _) => Approach::Ready(marks, None),
+                Approached::Ready(marks, _, lease) => Approach::Ready(marks, None, lease),
             });
         }
         let with_turn = if takes_turns {
@@ -465,7 +476,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 /// As [`Approached`], where the turn is held by a thread until the [`Hold`] is dropped.
 enum Approach<V> {
     Led(Led<V>),
-    Ready(Marks, Option<Hold>),
+    Ready(Marks, Option<Hold>, Option<FleetLease>),
 }
 
 /// What a thread approaches a load with, for a task that is to lead it.
@@ -500,13 +511,15 @@ impl<V: Clone + Send + Sync + 'static> Scout<V> {
         match approached {
             Err(error) => _ = tell(Err(error)),
             Ok(Approached::Led(led)) => _ = tell(Ok(Approach::Led(led))),
-            Ok(Approached::Ready(marks, Turn::Mine(_lease))) => {
+            Ok(Approached::Ready(marks, Turn::Mine(_turn), lease)) => {
                 let (hold, held) = hold();
-                if tell(Ok(Approach::Ready(marks, Some(hold)))) {
+                if tell(Ok(Approach::Ready(marks, Some(hold), lease))) {
                     held.wait(patience);
                 }
             }
-            Ok(Approached::Ready(marks, _)) => _ = tell(Ok(Approach::Ready(marks, None))),
+            Ok(Approached::Ready(marks, _, lease)) => {
+                _ = tell(Ok(Approach::Ready(marks, None, lease)));
+            }
         }
     }
 }

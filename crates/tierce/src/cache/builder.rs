@@ -9,6 +9,7 @@ use super::{
     asynchronous::Tasks,
     coherence::Coherence,
     events::Events,
+    fleet::Fleet,
     freshness::{Jitter, Rules},
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     near::Near,
@@ -201,6 +202,7 @@ impl Builder {
     ) -> Result<Cache<V>> {
         self.freshness.check_alone()?;
         let (rules, coherence) = (self.rules(), self.coherence());
+        let fleet_lease = self.redis.as_ref().map_or(Duration::ZERO, |options| options.lease());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
         let memory =
@@ -255,6 +257,7 @@ impl Builder {
             coherence,
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
+            fleet: Fleet::new(fleet_lease),
             crew: Crew::new(self.load_threads),
             tasks: Tasks::new(),
             events,

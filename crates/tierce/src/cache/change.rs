@@ -170,7 +170,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !plan.is_open() {
                 return Err(closed());
             }
-            self.check_tags(plan, draft.tags())?;
             // The codec is the caller's code and ran before the lock. A tier that entered
             // meanwhile needs bytes: once more.
             if draft.record.is_none() && needs_bytes(plan) {
@@ -284,7 +283,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// `number` is that of the change, for L3.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
-        let marks = self.marks(plan, key);
+        let mut marks = self.marks(plan, key);
+        if draft.tags().is_some() {
+            marks.below = self.tags_of_set(plan);
+        }
         draft.bear(&marks);
         let mut made = None;
         if let Some(record) = &mut draft.record {

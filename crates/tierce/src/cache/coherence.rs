@@ -9,6 +9,9 @@
 //! - *A group of keys was changed*, or changes of it may have been missed: its copies are void by
 //!   the word that they bear, which is taken with the marks. Nothing that was looked for before a
 //!   subscription is kept after it where changes were missed.
+//! - *A tag was changed*: this host's own numbers are raised as a change here would raise them. Which
+//!   were is asked of L3, up from the number that is known; where it cannot say, all copies with tags
+//!   are void. Who subscribes asks before copies are brought back.
 //! - *The stream is lost*: when the staleness bound has passed, all copies are suspended, by the
 //!   same word; a subscription brings back those of which no change was missed.
 //! - *While nobody is told* of changes, what is kept lives for the staleness bound at most: it is
@@ -39,7 +42,8 @@ use crate::{
     invalidation::{Change, OwnStream, Stream},
     key::GROUPS,
     sync::{self, Mutex},
-    tier::{ChangeListener, OnLoss, Post, SharedTier},
+    tag_cells::{CELLS_BELOW, CellChange, KnownBelow},
+    tier::{ChangeListener, OnLoss, Post, SharedTier, TagsRaised, TagsTold},
     tiering::{TierKind, Tiering},
 };
 
@@ -193,6 +197,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// The latest change of tags in L3 that this host knows of, while it is told of changes.
+    pub(super) fn tags_told(&self, plan: Plan) -> Option<KnownBelow> {
+        let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        let look =
+            |stream: Stream<'_>| stream.tags_seen().filter(|_| stream.is_live(now, patience));
+        if !self.coherence.concerns(plan) {
+            return None;
+        }
+        self.with_stream(plan, |_, stream| look(stream))
+    }
+
+    /// A change of tags by this host raised L3's number so, and is done with the tiers above.
+    pub(super) fn tags_made(&self, plan: Plan, raised: TagsRaised) {
+        if self.coherence.concerns(plan) {
+            self.with_stream(plan, |_, stream| stream.tags_made(raised.before, raised.after));
+        }
+    }
+
     /// True if what is looked for now may be kept for as long as it may live: changes of other hosts
     /// are told, or concern nobody.
     pub(super) fn is_told(&self, plan: Plan) -> bool {
@@ -338,5 +360,42 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
     fn all_changed(&self, post: Post) {
         self.with_stream_of(post, |stream| (0..GROUPS).for_each(|group| stream.void(group)));
         self.flights.detach_all();
+    }
+
+    fn tags_known(&self, post: Post) -> Option<KnownBelow> {
+        self.with_stream_of(post, |stream| stream.tags_known()).flatten()
+    }
+
+    fn tags_changed(&self, post: Post, told: &TagsTold) {
+        // The host itself may have made them, and dealt with them since L3 was asked.
+        let known = self.with_stream_of(post, |stream| {
+            told.known.inspect(|known| stream.tags_heard(*known));
+            stream.tags_known()
+        });
+        let is_dealt_with = |told: KnownBelow| {
+            let known = known.flatten();
+            known.is_some_and(|known| known.era == told.era && known.raises >= told.raises)
+        };
+        if told.raised.is_some() && told.known.is_some_and(is_dealt_with) {
+            return;
+        }
+        let shared = self.store_of(post);
+        match &told.raised {
+            Some(raised) => {
+                if let Some(shared) = shared {
+                    let cell = |it: &CellChange| (it.cell, CELLS_BELOW, it.change);
+                    shared.raise_tag_cells(&raised.iter().map(cell).collect::<Vec<_>>());
+                }
+                raised.iter().for_each(|raised| self.tags.raise_cell(*raised));
+            }
+            None => {
+                if let Some(shared) = shared {
+                    shared.raise_all_tags();
+                }
+                self.tags.raise_all();
+            }
+        }
+        // After the cells: whoever sees the number as known sees the copies judged by it.
+        self.with_stream_of(post, |stream| stream.tags_told(told.known));
     }
 }

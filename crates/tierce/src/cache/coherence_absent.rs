@@ -1,7 +1,9 @@
 //! Stands for the following of other hosts where L3 is not built in: there are none.
 
 use super::{Inner, freshness::Life, plan::Plan, read::Marks};
-use crate::{clock::Clock, group_word::GroupWord, tiering::Tiering};
+use crate::{
+    clock::Clock, group_word::GroupWord, tag_cells::KnownBelow, tier::TagsRaised, tiering::Tiering,
+};
 
 pub(super) struct Coherence;
 
@@ -44,6 +46,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
 
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
+
+    pub(super) fn tags_told(&self, _plan: Plan) -> Option<KnownBelow> {
+        None
+    }
+
+    pub(super) fn tags_made(&self, _plan: Plan, _raised: TagsRaised) {}
 
     #[inline]
     pub(super) fn is_told(&self, _plan: Plan) -> bool {

@@ -89,6 +89,12 @@ pub enum Event {
         /// The key.
         key: Arc<[u8]>,
     },
+    /// A caller gave the key's value another time to live.
+    #[non_exhaustive]
+    Touch {
+        /// The key.
+        key: Arc<[u8]>,
+    },
     /// A caller removed all keys.
     #[non_exhaustive]
     Clear {},

@@ -36,6 +36,7 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
             Event::Set { key } => format!("set {}", key.escape_ascii()),
             Event::Delete { key } => format!("delete {}", key.escape_ascii()),
             Event::Expire { key } => format!("expire {}", key.escape_ascii()),
+            Event::Touch { key } => format!("touch {}", key.escape_ascii()),
             Event::Clear {} => "clear".to_owned(),
             Event::Evict { key, cause } => format!("evict {} {cause:?}", key.escape_ascii()),
             Event::Retier { from, to } => format!("retier {from} {to}"),
@@ -53,6 +54,8 @@ fn each_call_is_told_in_its_order() {
     cache.get("a");
     cache.get_or_load("b", |_| io::Result::<Bytes>::Err(io::Error::other("down"))).unwrap_err();
     cache.set("a", Bytes::from("2")).unwrap();
+    cache.touch("a", Duration::from_secs(60)).unwrap();
+    cache.touch("b", Duration::from_secs(60)).unwrap();
     cache.delete("a").unwrap();
     cache.expire("b").unwrap();
     cache.clear().unwrap();
@@ -68,6 +71,7 @@ fn each_call_is_told_in_its_order() {
             "load b miss failed",
             "miss b",
             "set a",
+            "touch a",
             "delete a",
             "expire b",
             "clear",

@@ -310,6 +310,12 @@ impl Rules {
         self.stale_if_error.max(self.stale_while_revalidate)
     }
 
+    /// True where a caller with a stale value may be answered before a load has ended.
+    pub(super) fn may_leave(&self) -> bool {
+        let has_timeout = self.soft_timeout.is_some() || self.hard_timeout.is_some();
+        !self.stale_while_revalidate.is_zero() || has_timeout && !self.stale_window().is_zero()
+    }
+
     /// The same for something that lives so long and is never stale.
     pub(super) fn without_windows(&self, ttl: Duration) -> Self {
         let none = Duration::ZERO;
@@ -324,12 +330,7 @@ impl Rules {
 
     /// The life of a value that is fresh for so long from now; `None` for ever.
     pub(super) fn lasting(&self, fresh: Option<Duration>) -> Life {
-        let Some(fresh) = fresh else { return Life::ENDLESS };
-        let stale = self.stale_window();
-        match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
-            Some(end) => Life { ttl: Some(end), stale },
-            None => Life::ENDLESS,
-        }
+        fresh.map_or(Life::ENDLESS, |fresh| Life::of(fresh, self.stale_window()))
     }
 }
 
@@ -344,6 +345,14 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) const ENDLESS: Self = Self { ttl: None, stale: Duration::ZERO };
+
+    /// That of a value that is fresh for so long, then stale for so long.
+    pub(super) fn of(fresh: Duration, stale: Duration) -> Self {
+        match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
+            Some(end) => Self { ttl: Some(end), stale },
+            None => Self::ENDLESS,
+        }
+    }
 
     /// How long it will still be fresh; `None` for ever.
     pub(super) fn fresh_left(self) -> Option<Duration> {

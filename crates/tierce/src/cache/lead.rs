@@ -7,6 +7,7 @@ use super::{
     Answer, Event, Inner, Loaded, Origin,
     answer::Content,
     change::needs_bytes,
+    fleet::FleetLease,
     freshness::{Life, Rules},
     load::{Call, Landing},
     plan::Plan,
@@ -39,12 +40,19 @@ pub(super) enum Led<V> {
     Stale(Found<V>),
 }
 
+impl<V> Led<V> {
+    fn found(&self) -> Option<&Found<V>> {
+        if let Self::Found(found) = self { Some(found) } else { None }
+    }
+}
+
 /// What came of the look at the tiers before the loader.
 pub(super) enum Approached<'t, V> {
     /// An answer after all.
     Led(Led<V>),
-    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held.
-    Ready(Marks, Turn<'t>),
+    /// The loader is next. What is kept is judged by the marks; others wait while the turn is held,
+    /// those of other hosts while the lease is.
+    Ready(Marks, Turn<'t>, Option<FleetLease>),
 }
 
 /// What became of a loaded value.
@@ -126,6 +134,34 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         lead.land(landing);
     }
 
+    /// As [`lead_here`](Self::lead_here), unless L3 has a stale value with which the caller may
+    /// leave: then the flight comes back, and nothing was loaded. `hit` is told of what a tier had
+    /// after all, once the flight has landed.
+    pub(super) fn lead_here_or_leave(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+        lead: Lead<Landing<V>>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+        hit: impl FnOnce(Plan, &Found<V>),
+    ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
+        let plan = self.plan.load();
+        let turns = self.turns(plan, key, call);
+        let approached = self.approach(plan, key, call, turns.as_ref());
+        if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {
+            return Err(lead);
+        }
+        let panicking = OnPanic(|| self.count_miss(key));
+        let led = approached.and_then(|to| self.lead_on(plan, key, call, &lead, to, load));
+        std::mem::forget(panicking);
+        let found = led.as_ref().ok().and_then(Led::found).cloned();
+        let answer = self.land(key, call, lead, led);
+        if let Some(found) = found {
+            hit(plan, &found);
+        }
+        Ok(answer)
+    }
+
     /// Waits for its turn on this host, looks once more, then in L3, then loads.
     fn lead(
         &self,
@@ -136,10 +172,25 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
     ) -> Result<Led<V>> {
         let turns = self.turns(plan, key, call);
-        let (marks, _turn) = match self.approach(plan, key, call, turns.as_ref())? {
+        let approached = self.approach(plan, key, call, turns.as_ref())?;
+        self.lead_on(plan, key, call, lead, approached, load)
+    }
+
+    /// Loads, unless that is not needed any more.
+    fn lead_on(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        call: &Call<'_, V>,
+        lead: &Lead<Landing<V>>,
+        approached: Approached<'_, V>,
+        load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
+    ) -> Result<Led<V>> {
+        let (marks, _turn, lease) = match approached {
             Approached::Led(led) => return Ok(led),
-            Approached::Ready(marks, turn) => (marks, turn),
+            Approached::Ready(marks, turn, lease) => (marks, turn, lease),
         };
+        let _leading = lease.as_ref().map(FleetLease::lead);
         let began = self.begins();
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
         let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
@@ -185,7 +236,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(Approached::Led(Led::Found(found)));
         }
         self.check_failures(key, call)?;
-        Ok(Approached::Ready(marks, turn))
+        self.await_fleet(plan, key, call, marks, turn)
     }
 
     /// A second look in L1 and L2, under marks of the load's own.
@@ -222,6 +273,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
             self.read_ended(call.reach, call.began);
+        }
+        if found.as_ref().is_none_or(|found| !call.accepts(found)) {
+            self.mark_tags(plan, marks);
         }
         let found = found?;
         if call.accepts(&found) {
@@ -277,7 +331,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { content, ttl, weight, validator, tags: named } = loaded;
         let has_tags = named.is_some();
         let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
-        self.check_tag_hashes(self.plan.load(), &tags)?;
+        if !tags.is_empty() {
+            self.tags.be_used();
+        }
         let (value, validator) = match content {
             Content::Value(value) => (Some(value), validator.unwrap_or_default()),
             Content::Absent => (None, Bytes::new()),
@@ -451,8 +507,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &Marks,
     ) -> Result<Option<V>> {
         draft.bear(marks);
-        // L3 would keep it without its tags; it may have left the tiering since.
-        let is_void = |tags| plan.has(TierKind::Redis) || self.judge(tags) != Verdict::Current;
+        let is_void = |tags| self.judge(tags) != Verdict::Current;
         if draft.tags().is_some_and(is_void) {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(draft.value);
@@ -473,6 +528,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return Err(error);
             }
         };
+        let trusts_tags = self.trusts_tags(plan);
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
@@ -483,11 +539,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.end_change(plan, key, change);
                 return Ok(draft.value);
             }
-            Some(Fill::Adopted(theirs)) => {
+            Some(Fill::Adopted(theirs)) if self.is_taken(&theirs, trusts_tags) => {
                 if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
                     draft = Draft { over: draft.over, ..theirs };
+                    draft.bear(marks);
                 }
             }
+            Some(Fill::Adopted(_)) => {}
             Some(Fill::Stored | Fill::Dropped) | None => {}
         }
         let kept = self.keep_above_remote(plan, key, draft, marks);

@@ -29,7 +29,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
-    simulated, tag_cells,
+    simulated,
+    tag_cells::{self, Verdict},
     tiering::{TierKind, Tiering},
 };
 
@@ -139,6 +140,11 @@ impl LoadOptions {
     /// How long to wait for another's load, where that is said.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.wait
+    }
+
+    /// True where nothing that is loaded is to be kept.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.freshness.keeps_nothing()
     }
 
     /// The oldest value that is accepted.
@@ -293,6 +299,14 @@ impl<'a, V: Clone> Call<'a, V> {
         self.best.as_ref().filter(|found| self.tolerates(found, window))
     }
 
+    /// True where the caller may be answered before a load ends: if that runs on another thread.
+    pub(super) fn may_leave(&self) -> bool {
+        let rules = &self.rules;
+        rules.hard_timeout.is_some()
+            || rules.soft_timeout.is_some() && self.best.is_some()
+            || self.while_revalidated().is_some()
+    }
+
     /// The stale value that serves where a load takes too long.
     fn if_slow(&self) -> Option<&Found<V>> {
         self.best.as_ref().filter(|found| self.tolerates(found, self.rules.stale_window()))
@@ -442,7 +456,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.is_open() {
             return Err(closed());
         }
-        self.check_tag_hashes(plan, &call.options.tags)?;
+        if !call.options.tags.is_empty() {
+            self.tags.be_used();
+        }
         self.listen(plan);
         Ok(())
     }
@@ -472,12 +488,33 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         joined: &Joined<Landing<V>>,
         origin: Origin,
     ) -> Result<Step<V>> {
+        if origin == Origin::Joined
+            && let Some(found) = self.look_before_leaving(key, call)
+        {
+            self.count_hit(key, &found);
+            return Ok(Step::Answer(found.into_answer()));
+        }
         let patience = match self.begin_wait(key, call, joined, origin) {
             Ok(patience) => patience,
             Err(answer) => return Ok(Step::Answer(answer)),
         };
         let outcome = joined.wait(patience.span, call.options.check.as_deref());
         self.end_wait(key, call, joined, origin, patience, outcome)
+    }
+
+    /// Looks in L3 for a value that may serve while another thread loads, where none is known yet.
+    /// Returns one that answers the call.
+    pub(super) fn look_before_leaving(
+        &self,
+        key: &[u8],
+        call: &mut Call<'_, V>,
+    ) -> Option<Found<V>> {
+        let plan = self.plan.load().within(call.reach);
+        if call.best.is_some() || !call.rules.may_leave() || !plan.reaches(TierKind::Redis) {
+            return None;
+        }
+        let mut marks = self.marks(plan, key);
+        self.look_in_remote(plan, key, call, &mut marks)
     }
 
     /// How long a call waits for a load that another one leads.
@@ -575,7 +612,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let remote = || {
             let (found, judge) = call.remote.as_ref()?;
-            self.is_unchanged(plan, *judge).then(|| found.clone())
+            let tags = found.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+            let is_spared = tags.is_none_or(|tags| self.judge(tags) != Verdict::Removed);
+            (is_spared && self.is_unchanged(plan, *judge)).then(|| found.clone())
         };
         match found.or_else(remote).filter(|found| call.tolerates(found, window)) {
             Some(found) => {

@@ -58,10 +58,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Vec<Result<Answer<Option<V>>>> {
         let mut answers: Answers<V> = Vec::new();
         answers.resize_with(keys.len(), || None);
-        let plan = self.plan.load();
         let checked = options.freshness.check().and_then(|()| tags::check(&options.tags));
-        if let Err(error) = checked.and_then(|()| self.check_tag_hashes(plan, &options.tags)) {
+        if let Err(error) = checked {
             return keys.iter().map(|_| Err(error.clone())).collect();
+        }
+        if !options.tags.is_empty() {
+            self.tags.be_used();
         }
         // Each key once: a second flight of it would wait for the first, which is ours.
         let mut firsts = HashMap::with_capacity(keys.len());

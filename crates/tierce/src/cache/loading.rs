@@ -17,13 +17,14 @@ use std::{
 
 use super::{
     Answer, Cache, Inner, LoadOptions, Loader, Origin, absent,
+    lead::Led,
     load::{Call, Landing, Leads, Step},
     plan::{Plan, Reach},
     read::{Found, is_young},
 };
 use crate::{
     error::Result,
-    load::{Entered, Lead, LoadReason, Refused, draw},
+    load::{Entered, Lead, LoadContext, LoadReason, Refused, draw},
     metrics::Sampler,
     sync::Mutex,
 };
@@ -155,22 +156,31 @@ impl<V: Clone + Send + Sync + 'static> Leads<V> for Shared<'_, V> {
         call: &mut Call<'_, V>,
         lead: Lead<Landing<V>>,
     ) -> Result<Step<V>> {
-        let rules = &call.rules;
-        let may_leave = rules.hard_timeout.is_some()
-            || rules.soft_timeout.is_some() && call.best.is_some()
-            || call.while_revalidated().is_some();
-        let lead = if may_leave {
-            let joined = lead.join();
-            match cache.send_away(key, call, lead, self) {
-                Ok(()) => match cache.wait(key, call, &joined, Origin::Loaded)? {
-                    // Nobody came to it.
-                    Step::Lead(lead) => lead,
-                    step => return Ok(step),
-                },
-                Err(lead) => lead,
+        let lead = if call.may_leave() {
+            // What L3 has stale serves after the soft timeout: the caller must know of it.
+            match cache.look_before_leaving(key, call) {
+                Some(found) => {
+                    return cache.land(key, call, lead, Ok(Led::Found(found))).map(Step::Answer);
+                }
+                None => lead,
             }
         } else {
-            lead
+            // The same, before anybody is sent away.
+            let load = |context: &LoadContext<'_, V>| self.loader.load(context);
+            let hit = |plan, found: &Found<V>| cache.refresh_ahead(plan, key, found, self);
+            match cache.lead_here_or_leave(key, call, lead, load, hit) {
+                Ok(answer) => return answer.map(Step::Answer),
+                Err(lead) => lead,
+            }
+        };
+        let joined = lead.join();
+        let lead = match cache.send_away(key, call, lead, self) {
+            Ok(()) => match cache.wait(key, call, &joined, Origin::Loaded)? {
+                // Nobody came to it.
+                Step::Lead(lead) => lead,
+                step => return Ok(step),
+            },
+            Err(lead) => lead,
         };
         cache.lead_here(key, call, lead, |context| self.loader.load(context)).map(Step::Answer)
     }

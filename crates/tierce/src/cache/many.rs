@@ -207,6 +207,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let names: Vec<&[u8]> = asked.iter().map(|it| keys[it.index]).collect();
         let keeps = plan.reaches(TierKind::Memory) || plan.reaches(TierKind::Shared);
+        let trusts_tags = self.trusts_tags(plan);
         let found = self
             .lowers
             .redis
@@ -214,7 +215,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .unwrap_or_default();
         let mut found = found.into_iter();
         for it in asked {
-            let found = self.bring_up(plan, keys[it.index], found.next().flatten(), &it.marks);
+            let record = found.next().flatten();
+            let record = record.filter(|record| self.is_taken(record, trusts_tags));
+            let found = self.bring_up(plan, keys[it.index], record, &it.marks);
             self.settle_sought(keys[it.index], it, found, may_serve, answers);
         }
     }

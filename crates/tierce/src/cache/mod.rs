@@ -14,9 +14,11 @@
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
+//! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `fleet.rs` | which host loads |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `asynchronous.rs` | the same and more for tasks |
@@ -62,6 +64,7 @@ mod coherence;
 #[path = "coherence_absent.rs"]
 mod coherence;
 mod events;
+mod fleet;
 mod freshness;
 mod lead;
 mod load;
@@ -81,6 +84,7 @@ mod split;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod update;
 
 pub use advice::Advice;
@@ -99,6 +103,7 @@ pub use update::{Countable, Version};
 use asynchronous::Tasks;
 use coherence::Coherence;
 use events::Events;
+use fleet::Fleet;
 use freshness::{Jitter, Rules};
 use load::Landing;
 use loader::failed;
@@ -157,6 +162,7 @@ struct Inner<V> {
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,
+    fleet: Fleet,
     crew: Crew,
     tasks: Tasks,
     events: Events,
@@ -264,8 +270,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`set`](Self::set), with options.
     ///
     /// # Errors
-    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range,
-    /// [`ErrorKind::Unsupported`] for tags while L3 is in the tiering.
+    /// As [`set`](Self::set); [`ErrorKind::Config`] for options out of their range.
     pub fn set_with(&self, key: impl AsRef<[u8]>, value: V, options: &SetOptions) -> Result<()> {
         self.inner.set(key.as_ref(), value, options)
     }
@@ -337,8 +342,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load); [`ErrorKind::Config`] for options out of their range or
-    /// more than 128 tags, [`ErrorKind::Unsupported`] for tags, also the loader's, while L3 is in the
-    /// tiering.
+    /// more than 128 tags, also the loader's.
     pub fn get_or_load_with<K, L, E, F>(
         &self,
         key: K,

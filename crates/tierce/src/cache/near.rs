@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::read::{Draft, Found};
+use super::{
+    freshness::Life,
+    read::{Draft, Found},
+};
 use crate::{
     clock::Millis, invalidation::Filed, memory::Ttl, tag_cells::Tags, tier::Extras,
     tiering::TierKind,
@@ -31,6 +34,8 @@ pub(super) struct Near<V> {
     ends: Millis,
     /// How long it took to load, in milliseconds; 0 where that is not known.
     cost: u32,
+    /// How long it is stale at its end, in milliseconds; what is longer than these can say is that.
+    stale: u32,
     /// What few entries have.
     extras: Option<Arc<Extras>>,
 }
@@ -46,9 +51,15 @@ impl<V> Near<V> {
             .map_or(Millis::NEVER, Millis);
         let fresh_until = AtomicU64::new(life.fresh_until(now).0);
         let ends = life.ttl.map_or(Millis::NEVER, |ttl| now.after(ttl.saturating_sub(life.stale)));
-        let cost = u32::try_from(cost.as_millis()).unwrap_or(u32::MAX);
+        let millis = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let (cost, stale) = (millis(cost), millis(life.stale));
         let ttl = life.ttl.map_or(Ttl::Never, Ttl::For);
-        (Self { value, filed, weight, made_at, fresh_until, ends, cost, extras }, ttl)
+        (Self { value, filed, weight, made_at, fresh_until, ends, cost, stale, extras }, ttl)
+    }
+
+    /// The same entry by another's word.
+    pub(super) fn refiled(self, filed: Filed) -> Self {
+        Self { filed, ..self }
     }
 
     fn fresh_until(&self) -> Millis {
@@ -86,6 +97,16 @@ impl<V> Near<V> {
         self.stale_for(now).is_some() || over.is_some_and(is_older)
     }
 
+    /// True for another entry of the same value: a load that began within a tick of the clock of
+    /// another's begin is as good as that.
+    pub(super) fn is_as(&self, filed: Filed, made_at: Millis) -> bool {
+        self.filed == filed && self.made_at == made_at
+    }
+
+    pub(super) fn made_at(&self) -> Millis {
+        self.made_at
+    }
+
     /// Ends its time to live; false where it has no stale window, and is to be removed.
     pub(super) fn expire(&self, now: Millis) -> bool {
         let has_window = self.fresh_until() != Millis::NEVER;
@@ -97,6 +118,24 @@ impl<V> Near<V> {
 }
 
 impl<V: Clone> Near<V> {
+    /// The same entry, fresh for so long from `now` on or for ever, and the time to live that L1 is
+    /// to give it; `None` unless it is a value that is fresh.
+    pub(super) fn touched(&self, fresh: Option<Duration>, now: Millis) -> Option<(Self, Ttl)> {
+        if self.value.is_none() || self.stale_for(now).is_some() {
+            return None;
+        }
+        let stale = Duration::from_millis(self.stale.into());
+        let life = fresh.map_or(Life::ENDLESS, |fresh| Life::of(fresh, stale));
+        let touched = Self {
+            value: self.value.clone(),
+            extras: self.extras.clone(),
+            fresh_until: AtomicU64::new(life.fresh_until(now).0),
+            ends: life.ttl.map_or(Millis::NEVER, |ttl| now.after(ttl.saturating_sub(life.stale))),
+            ..*self
+        };
+        Some((touched, life.ttl.map_or(Ttl::Never, Ttl::For)))
+    }
+
     /// What L1 is found to have.
     pub(super) fn found(&self, now: Millis) -> Found<V> {
         Found {

@@ -26,7 +26,7 @@ use crate::{
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
-    tag_cells::{Known, Tags, Verdict},
+    tag_cells::{Known, KnownBelow, Tags, Verdict},
     tier::{Extras, Fill, Record, SharedMark, Token},
     tiering::TierKind,
 };
@@ -47,6 +47,8 @@ pub(super) struct Marks {
     taken_at: Millis,
     /// Which changes of tags were known.
     known: Known,
+    /// The same in L3, where it was asked.
+    pub(super) below: Option<KnownBelow>,
     /// L3's word, once it was asked.
     remote: Option<Token>,
 }
@@ -395,7 +397,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, told, taken_at, known, remote: None }
+        Marks { local, filed, shared, told, taken_at, known, below: None, remote: None }
     }
 
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
@@ -454,9 +456,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &mut Marks,
     ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
-        let found = self.ask_remote(plan, key, |tier| tier.read(key));
+        let found = self.read_remote(plan, key);
         let record = found.and_then(|found| {
             marks.remote = found.token;
+            marks.below = found.tags;
             found.record
         });
         self.bring_up(plan, key, record, marks)
@@ -470,7 +473,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Option<Record>,
         marks: &Marks,
     ) -> Option<Found<V>> {
-        let draft = record.and_then(|record| self.decode(TierKind::Redis, record));
+        let mut draft = record.and_then(|record| self.decode(TierKind::Redis, record));
+        draft.iter_mut().for_each(|draft| draft.bear(marks));
         let found = draft.as_ref().map(|draft| draft.found(TierKind::Redis));
         if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
@@ -616,6 +620,7 @@ impl<V> Draft<V> {
         {
             if let Some(tags) = &mut Arc::make_mut(extras).tags {
                 tags.known = marks.known;
+                tags.below = tags.below.or(marks.below);
             }
             if let Some(record) = &mut self.record {
                 record.extras = Some(Arc::clone(extras));

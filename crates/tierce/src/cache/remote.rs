@@ -108,6 +108,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// did not take only then.
     #[cfg(feature = "redis")]
     pub(super) fn settle_some(&self, plan: Plan) {
+        self.send_tags(plan);
         match self.lowers.shared.opened() {
             Some(shared) => {
                 let doubts = shared.doubts_to_settle(self.lowers.redis.rest, SETTLED_PER_HEARTBEAT);

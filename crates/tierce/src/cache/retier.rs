@@ -116,6 +116,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Not waited for: a loader may hang.
             self.crew.close(Duration::ZERO);
             self.tasks.close();
+            self.fleet.close();
             self.events.close();
             self.lowers.redis.close();
             self.leave_post();

@@ -4,17 +4,21 @@
 //! store, where there is one, and in this process. Who finds a value that bears the tag compares,
 //! in L1 with each hit. Loads under way are judged by what was known when they began, also where
 //! their loader names the tags only when it returns; nobody who comes later joins them.
+//!
+//! L3 has a numbering for all hosts, which a change raises first. It judges its records itself, as they
+//! are read, and its stream has each host raise its own numbers. A change that L3 did not take is
+//! noted beside the numbers of the host (or of the process, where there is no store): until it was
+//! sent, no process of the host takes a record with tags from L3.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cache, Inner, change::closed, plan::Plan};
+use super::{Cache, Inner, change::closed, plan::Plan, read::Marks};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells::{self, MAX_TAGS, TagChange, Tags},
-    tier::Extras,
-    tiering::TierKind,
+    tag_cells::{self, CellChange, KnownBelow, MAX_TAGS, TagChange, Tags},
+    tier::{Extras, Found, Record, RemoteTier},
 };
 
 impl<V: Clone + Send + Sync + 'static> Cache<V> {
@@ -36,9 +40,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Ok::<(), tierce::Error>(())
     /// ```
     ///
+    /// On other hosts it is removed from L3 at once, and from copies above it as soon as they hear of
+    /// it, which is a matter of milliseconds, as with any change.
+    ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] while L3 is in the tiering, which keeps nothing that has tags;
-    /// [`ErrorKind::Closed`].
+    /// [`ErrorKind::Closed`] only.
     pub fn remove_tag(&self, tag: impl AsRef<[u8]>) -> Result<()> {
         self.remove_tags([tag])
     }
@@ -76,37 +82,117 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if !plan.is_open() {
             return Err(closed());
         }
-        self.check_tag_hashes(plan, hashes)?;
-        let shared = self.lowers.shared.opened();
-        if let Some(shared) = shared {
-            // In force or not: other processes may use it.
-            shared.raise_tags(hashes, change);
+        if hashes.is_empty() {
+            return Ok(());
         }
-        self.tags.raise(hashes, change, shared.is_none());
+        self.listen(plan);
+        self.tags.be_used();
+        // L3 first, as in any change.
+        let cells = CellChange::of(hashes, change);
+        let raised = self.lowers.redis.call(plan, &self.metrics, |tier| tier.raise_tags(&cells));
+        let is_sent = raised.is_some();
+        // In force or not: other processes may use it.
+        match self.lowers.shared.opened() {
+            Some(shared) if is_sent => shared.raise_tags(hashes, change),
+            Some(shared) => shared.raise_tags_unsent(hashes, change),
+            None if is_sent => {}
+            None => {
+                let since = self.tags.known().raises;
+                self.tags.raise(hashes, change, true);
+                self.tags.unsent().note(since);
+            }
+        }
+        let is_pending = self.lowers.shared.opened().is_none();
+        self.tags.raise(hashes, change, is_pending);
+        if let Some(raised) = raised {
+            self.tags_made(plan, raised);
+        }
         Ok(())
     }
 
     /// Tells a store that was opened late of what was changed without it: before it is read.
     pub(super) fn hand_tags_over(&self) {
-        if let Some(shared) = self.lowers.shared.opened() {
-            self.tags.hand_over(|cell, of, change| shared.raise_tag_cell(cell, of, change));
+        let Some(shared) = self.lowers.shared.opened() else { return };
+        let mut cells = Vec::new();
+        self.tags.hand_over(|cell, of, change| cells.push((cell, of, change)));
+        match self.tags.unsent().noted() {
+            Some((word, _)) => {
+                shared.raise_tag_cells_unsent(&cells);
+                self.tags.unsent().settle(word);
+            }
+            None => shared.raise_tag_cells(&cells),
         }
     }
 
-    /// [`check_tag_hashes`](Self::check_tag_hashes) of an entry's tags.
-    pub(super) fn check_tags(&self, plan: Plan, tags: Option<&Tags>) -> Result<()> {
-        self.check_tag_hashes(plan, tags.map_or(&[], |tags| &tags.hashes))
+    /// True if records with tags may be taken from L3: it knows of all changes of tags that this host
+    /// made. To be asked before L3 is.
+    pub(super) fn trusts_tags(&self, plan: Plan) -> bool {
+        let has_unsent = || match self.lowers.shared.opened() {
+            Some(shared) => shared.has_unsent_tags(),
+            None => self.tags.unsent().noted().is_some(),
+        };
+        if !has_unsent() {
+            return true;
+        }
+        self.send_tags(plan);
+        !has_unsent()
     }
 
-    /// Refuses tags where they would not be judged.
-    pub(super) fn check_tag_hashes(&self, plan: Plan, hashes: &[u32]) -> Result<()> {
-        if !hashes.is_empty() && plan.tiering().has(TierKind::Redis) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "tags are not kept in L3: take it out of the tiering, or name no tags",
-            ));
+    /// Sends L3 the changes of tags that it may not know of.
+    pub(super) fn send_tags(&self, plan: Plan) {
+        let shared = self.lowers.shared.opened();
+        let unsent = match shared {
+            Some(shared) => shared.unsent_tags(),
+            None => {
+                let noted = self.tags.unsent().noted();
+                noted.map(|(word, since)| (word, self.tags.raised_since(since)))
+            }
+        };
+        let Some((word, cells)) = unsent else { return };
+        let send = |tier: &(dyn RemoteTier + 'static)| tier.raise_tags(&cells);
+        if self.lowers.redis.call(plan, &self.metrics, send).is_some() {
+            match shared {
+                Some(shared) => shared.settle_tags(word),
+                None => self.tags.unsent().settle(word),
+            }
         }
-        Ok(())
+    }
+
+    /// Looks a key up in L3, and leaves out what may bear a tag that was changed without L3.
+    pub(super) fn read_remote(&self, plan: Plan, key: &[u8]) -> Option<Found> {
+        let trusts_tags = self.trusts_tags(plan);
+        let mut found = self.ask_remote(plan, key, |tier| tier.read(key))?;
+        found.record = found.record.filter(|record| self.is_taken(record, trusts_tags));
+        Some(found)
+    }
+
+    /// True unless a record of L3 has tags, and those are not to be trusted.
+    pub(super) fn is_taken(&self, record: &Record, trusts_tags: bool) -> bool {
+        let has_tags = record.extras.as_deref().is_some_and(|extras| extras.tags.is_some());
+        if has_tags {
+            self.tags.be_used();
+        }
+        trusts_tags || !has_tags
+    }
+
+    /// Takes note up to which change of tags L3 is, before a value is loaded for it. Without that it
+    /// takes no value with tags.
+    pub(super) fn mark_tags(&self, plan: Plan, marks: &mut Marks) {
+        if self.lowers.redis.in_force(plan).is_none() {
+            return;
+        }
+        // What the read was told is newer than what this host knows.
+        marks.below = marks.below.or_else(|| self.tags_told(plan));
+        // A loader may name tags only when it returns; a cache in which nobody did asks for nothing.
+        if marks.below.is_none() && self.tags.is_used() {
+            marks.below = self.lowers.redis.call(plan, &self.metrics, |tier| tier.tags_known());
+        }
+    }
+
+    /// [`mark_tags`](Self::mark_tags) before a value with tags is set. Where nothing is known L3 asks.
+    pub(super) fn tags_of_set(&self, plan: Plan) -> Option<KnownBelow> {
+        self.tags.be_used();
+        self.tags_told(plan)
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     invalidation::Filed,
     memory::Inserted,
     shared_stamp::SharedStamp,
-    tag_cells::Verdict,
+    tag_cells::{Tags, Verdict},
     tier::{Extras, Written},
     tiering::TierKind,
 };
@@ -260,7 +260,6 @@ fn decider(plan: Plan) -> TierKind {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn life(&self, options: &SetOptions) -> Result<Life> {
         options.check()?;
-        self.check_tag_hashes(self.plan.load(), &options.tags)?;
         if options.keeps_nothing() {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -307,18 +306,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 lower.ask(plan, &self.metrics, key, |tier| tier.read_marked(mark, key))
             }
             TierKind::Redis => {
-                let found = self.ask_remote(plan, key, |tier| tier.read(key));
+                let found = self.read_remote(plan, key);
                 // Also of a record that is no value.
                 seen = found.as_ref().and_then(|found| found.token).map_or(0, |token| token.seen);
                 found.map(|found| found.record)
             }
         };
         let record = record.ok_or_else(|| silent(kind))?;
+        let mut draft = record.and_then(|record| self.decode(kind, record));
+        if let (Some(draft), TierKind::Redis) = (&mut draft, kind) {
+            draft.bear(&marks);
+        }
         let basis = match kind {
             TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
             _ => Basis::Shared(marks),
         };
-        let draft = record.and_then(|record| self.decode(kind, record));
         let draft = draft.filter(|draft| draft.life.stale_for().is_none());
         let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
         let version = self.version(key, reach, basis, extras);
@@ -391,7 +393,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !plan.is_open() {
                 return Err(closed());
             }
-            self.check_tags(plan, draft.tags())?;
             if draft.record.is_none() && needs_bytes(plan) {
                 continue;
             }
@@ -401,6 +402,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             self.listen(plan);
             let is_set = match (&version.basis, decider(plan)) {
+                (Basis::Remote(_), TierKind::Redis) if !self.spares_remote(plan, tags)? => false,
                 (Basis::Remote(expected), TierKind::Redis) => {
                     self.set_on_remote(plan, key, draft, *expected)?
                 }
@@ -421,6 +423,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// False where a change of its tags, by any host, came to what a version is of.
+    fn spares_remote(&self, plan: Plan, tags: Option<&Tags>) -> Result<bool> {
+        let Some(tags) = tags else { return Ok(true) };
+        let kind = TierKind::Redis;
+        if !self.trusts_tags(plan) {
+            return Err(silent(kind));
+        }
+        let verdict = self.lowers.redis.call(plan, &self.metrics, |tier| tier.judge(tags));
+        Ok(verdict.ok_or_else(|| silent(kind))? == Verdict::Current)
+    }
+
     fn set_on_remote(
         &self,
         plan: Plan,
@@ -429,7 +442,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         expected: Option<u64>,
     ) -> Result<bool> {
         // As any change: marks first.
-        let marks = self.marks(plan, key);
+        let mut marks = self.marks(plan, key);
+        if draft.tags().is_some() {
+            marks.below = self.tags_of_set(plan);
+        }
         draft.bear(&marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.

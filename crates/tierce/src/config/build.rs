@@ -48,7 +48,11 @@ impl Config {
         options
     }
 
-    fn freshness_options(&self) -> Freshness {
+    /// How long values are fresh where nothing else says it, as [`builder`](Self::builder) hands
+    /// it over: what callers lay their own options over.
+    ///
+    /// What is out of its range is found by [`check`](Self::check).
+    pub fn freshness_options(&self) -> Freshness {
         type Setter = fn(Freshness, Duration) -> Freshness;
         let section = &self.freshness;
         let setters: [(Option<Duration>, Setter); 6] = [
@@ -132,6 +136,7 @@ impl Config {
             .heartbeat(section.heartbeat)
             .staleness_bound(section.staleness_bound)
             .on_loss(section.on_loss)
+            .load_lease(section.load_lease)
             .compression(section.compression)
             .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));
         options = match (&section.url, &section.unix, &section.sentinels) {

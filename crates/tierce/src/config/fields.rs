@@ -597,6 +597,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "redis.load_lease",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: Duration::ZERO, most: MOST_LEASE },
+        default: "0ms",
+        meaning: "longest wait for another host that loads the key and is gone; 0: hosts do not wait",
+        read: take!(Span, redis.load_lease),
+        write: put!(Span, redis.load_lease),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.compression",
         names: &[],
         first_name_wins: false,

@@ -172,6 +172,8 @@ pub struct RedisSection {
     pub staleness_bound: Duration,
     /// `redis.on_loss`: what becomes of copies when the stream of changes is lost.
     pub on_loss: OnLoss,
+    /// `redis.load_lease`: longest wait for another host that loads the key and is gone; zero is off.
+    pub load_lease: Duration,
     /// `redis.compression`: how values are made smaller.
     pub compression: Compression,
     /// `redis.compress_above`: from how many bytes on.
@@ -210,6 +212,7 @@ impl Default for RedisSection {
             heartbeat: Duration::from_secs(2),
             staleness_bound: Duration::from_secs(5),
             on_loss: OnLoss::Miss,
+            load_lease: Duration::ZERO,
             compression: Compression::None,
             compress_above: 1 << 10,
             seal_key: None,

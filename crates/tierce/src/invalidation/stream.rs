@@ -9,6 +9,8 @@
 //!   alive at   when that one last showed a sign of life, boot-time milliseconds; 0: it left
 //!   live term  the term in which L3 tells us of all changes; not the term: nobody is told
 //!   told until all changes made before were told, boot-time milliseconds
+//!   tag era, tag number   up to which change of tags in L3 all are known here, and dealt with
+//!   tag seen   the highest number of which the host heard
 //!   known      of each group of keys: the stamp in L3 up to which changes are known here
 //!   own        a table of the latest changes that this host made, by hash of the key
 //!   groups     of each group of keys: an epoch, and whether its copies are suspended
@@ -28,6 +30,10 @@
 //! and the copies stay. The other groups are voided. Stamps that L3 lost begin anew at random.
 //! Nothing is known where nobody ever listened. All is voided then, unless all copies are known to
 //! live for the staleness bound at most.
+//!
+//! **Tags.** The number up to which changes of tags are known is of one writer, the subscriber, but for
+//! who changes a tag here: where that raised the number from the one that is known, it is known. The
+//! word of the number has some bits of the era, so the two are told to belong together.
 //!
 //! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
 //! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
@@ -61,12 +67,16 @@ use crate::{
     key::{self, GROUPS},
     random,
     simulated::{self, Fault},
+    tag_cells::KnownBelow,
 };
 
 const TERM: usize = 0;
 const ALIVE_AT: usize = 1;
 const LIVE_TERM: usize = 2;
 const TOLD_UNTIL: usize = 3;
+const TAG_ERA: usize = 4;
+const TAG_NUMBER: usize = 5;
+const TAG_SEEN: usize = 6;
 /// Words before the known stamps: a line.
 const HEAD: usize = 8;
 /// Slots of the table. A slot is in use from a change until its echo has come back.
@@ -74,6 +84,9 @@ const SLOTS: usize = 4096;
 
 const DONE: u64 = 1;
 const KEY: u64 = 0xffff << 48;
+
+/// Bits of a tag number; above them are bits of the era.
+const TAG_NUMBER_BITS: u32 = 44;
 
 /// Stamps that this host may have raised since L3 was asked for them.
 const AHEAD: u64 = 1 << 32;
@@ -231,6 +244,55 @@ impl<'a> Stream<'a> {
         );
     }
 
+    /// Up to which change of tags in L3 all are known here, and dealt with.
+    pub(crate) fn tags_known(&self) -> Option<KnownBelow> {
+        self.tags_by(TAG_NUMBER)
+    }
+
+    /// The latest change of tags in L3 of which anything is known here: what is loaded from now on is
+    /// newer.
+    pub(crate) fn tags_seen(&self) -> Option<KnownBelow> {
+        let (known, seen) = (self.tags_known(), self.tags_by(TAG_SEEN));
+        known.into_iter().chain(seen).max_by_key(|known| known.raises)
+    }
+
+    fn tags_by(&self, word: usize) -> Option<KnownBelow> {
+        let word = self.head[word].load(Ordering::Acquire);
+        let era = self.head[TAG_ERA].load(Ordering::Acquire);
+        let known = KnownBelow { era, raises: word & ((1 << TAG_NUMBER_BITS) - 1) };
+        (era != 0 && tag_word(known, known.raises) == word).then_some(known)
+    }
+
+    /// L3 has changes of tags until then, which this host made, or is about to deal with.
+    pub(crate) fn tags_heard(&self, known: KnownBelow) {
+        if self.tags_by(TAG_SEEN).is_none_or(|seen| seen.raises < known.raises) {
+            self.head[TAG_SEEN].store(tag_word(known, known.raises), Ordering::Release);
+        }
+    }
+
+    /// All changes of tags until then are known here, and dealt with.
+    pub(crate) fn tags_told(&self, known: Option<KnownBelow>) {
+        let known = known.unwrap_or(KnownBelow { era: 0, raises: 0 });
+        self.head[TAG_ERA].store(known.era, Ordering::Release);
+        self.head[TAG_NUMBER].store(tag_word(known, known.raises), Ordering::Release);
+    }
+
+    /// This host made the changes of tags after `before` up to the number `after`, and has dealt with
+    /// them.
+    pub(crate) fn tags_made(&self, before: KnownBelow, after: u64) {
+        simulated::point();
+        if self.head[TAG_ERA].load(Ordering::Acquire) == before.era {
+            self.tags_heard(KnownBelow { raises: after, ..before });
+            // Where others are between, they have to be told first.
+            _ = self.head[TAG_NUMBER].compare_exchange(
+                tag_word(before, before.raises),
+                tag_word(before, after),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
     /// Says that the subscriber of this term is told no more.
     pub(crate) fn set_lost(&self, term: u64) {
         let live = &self.head[LIVE_TERM];
@@ -357,6 +419,11 @@ impl<'a> Stream<'a> {
         // Bits that are not those of the tag.
         &self.own[(hash >> 16) as usize % SLOTS]
     }
+}
+
+/// The word of a number of this era.
+fn tag_word(known: KnownBelow, number: u64) -> u64 {
+    known.era << TAG_NUMBER_BITS | number & ((1 << TAG_NUMBER_BITS) - 1)
 }
 
 #[cfg(test)]
@@ -500,5 +567,30 @@ mod tests {
         assert!(!stream.is_own(b"a", Some(older.number())));
         stream.end_change(b"a", newer);
         assert!(stream.is_own(b"a", Some(newer.number())));
+    }
+
+    #[test]
+    fn changes_of_tags_are_known_that_were_told_or_that_this_host_made_next() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let at = |raises| KnownBelow { era: 7, raises };
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (None, None));
+        stream.tags_made(at(1), 2);
+        assert_eq!(stream.tags_known(), None, "nobody was told of others");
+        stream.tags_told(Some(at(2)));
+        stream.tags_made(at(2), 4);
+        assert_eq!(stream.tags_known(), Some(at(4)));
+        stream.tags_made(at(5), 6);
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (Some(at(4)), Some(at(6))));
+        stream.tags_told(Some(at(5)));
+        stream.tags_heard(at(5));
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (Some(at(5)), Some(at(6))));
+        // Of another numbering.
+        stream.tags_told(Some(KnownBelow { era: 8, raises: 1 }));
+        stream.tags_made(at(6), 7);
+        let now = Some(KnownBelow { era: 8, raises: 1 });
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (now, now));
+        stream.tags_told(None);
+        assert_eq!((stream.tags_known(), stream.tags_seen()), (None, None));
     }
 }

@@ -4,29 +4,30 @@
 //! |---|---|
 //! | `pattern.rs` | which keys a pattern makes |
 //! | `parts.rs` | what may stand in its places |
+//! | `counters.rs` | what is counted by label |
 //! | `mod.rs` | the calls |
 //!
 //! A keyspace is a view: its entries lie in the tiers of its cache beside all others, under the
 //! keys that its pattern makes, and the same key used on the cache itself is the same entry.
 
+mod counters;
 mod parts;
 mod pattern;
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::parts::{KeyPart, KeyParts};
-use self::pattern::Pattern;
+pub use self::{
+    counters::KeyspaceCounters,
+    parts::{KeyPart, KeyParts},
+    pattern::KeyPattern,
+};
 use crate::{
     cache::{Answer, Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions, SetOptions},
-    error::{Error, ErrorKind, Result},
-    metrics::{KeyspaceCounter, KeyspaceMetrics},
+    error::Result,
     tiering::Tiering,
 };
-
-/// Labels that one cache counts apart: each is a line in every answer to who collects metrics.
-const MOST_LABELS: usize = 1_000;
 
 /// Keys of one shape in a cache of values of type `V`; the pattern has `N` places.
 ///
@@ -46,10 +47,10 @@ const MOST_LABELS: usize = 1_000;
 /// ```
 pub struct Keyspace<V = Bytes, const N: usize = 1> {
     cache: Cache<V>,
-    pattern: Arc<Pattern<N>>,
+    pattern: KeyPattern,
     freshness: Freshness,
     tiers: Option<Tiering>,
-    counters: Arc<KeyspaceMetrics>,
+    counters: KeyspaceCounters,
 }
 
 impl<V: Clone + Send + Sync + 'static> Cache<V> {
@@ -60,23 +61,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// [`ErrorKind::Config`] for a pattern that is none, or that has another number of places, and
     /// for more than 1,000 labels in one cache; the message says which.
     pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
-        let pattern = Arc::new(Pattern::parse(pattern)?);
-        let counters = counters(self, pattern.text())?;
+        let pattern = KeyPattern::with_places(pattern, N)?;
+        let counters = self.keyspace_counters(pattern.text())?;
         let (freshness, tiers) = (Freshness::new(), None);
         Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, counters })
     }
-}
-
-fn counters<V: Clone + Send + Sync + 'static>(
-    cache: &Cache<V>,
-    label: &str,
-) -> Result<Arc<KeyspaceMetrics>> {
-    cache.keyspaces().label(label, MOST_LABELS).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Config,
-            format!("keyspace label {label:?}: a cache counts {MOST_LABELS} labels at most"),
-        )
-    })
 }
 
 impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
@@ -119,7 +108,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// # Errors
     /// [`ErrorKind::Config`] for more than 1,000 labels in one cache.
     pub fn label(mut self, label: &str) -> Result<Self> {
-        self.counters = counters(&self.cache, label)?;
+        self.counters = self.cache.keyspace_counters(label)?;
         Ok(self)
     }
 
@@ -135,7 +124,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
 
     /// The key with these values in its places.
     pub fn key(&self, values: impl KeyParts<N>) -> Vec<u8> {
-        self.pattern.key(&values)
+        self.pattern.key_of(&values)
     }
 
     /// As [`Cache::get`].
@@ -159,8 +148,8 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         let options = ReadOptions::new().or_tiers(self.tiers);
         let found: Vec<Option<V>> = self.cache.values_of(&keys, &options);
         let hits = found.iter().flatten().count();
-        self.counters.add(KeyspaceCounter::Hits, hits as u64);
-        self.counters.add(KeyspaceCounter::Misses, (found.len() - hits) as u64);
+        self.counters.hits(hits as u64);
+        self.counters.misses((found.len() - hits) as u64);
         found
     }
 
@@ -177,7 +166,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// # Errors
     /// As there.
     pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
-        self.counters.count(KeyspaceCounter::Changes);
+        self.counters.changes(1);
         let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
         self.cache.set_with(self.key(values), value, &options)
     }
@@ -187,8 +176,17 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// # Errors
     /// As there.
     pub fn delete(&self, values: impl KeyParts<N>) -> Result<()> {
-        self.counters.count(KeyspaceCounter::Changes);
+        self.counters.changes(1);
         self.cache.delete(self.key(values))
+    }
+
+    /// As [`Cache::touch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn touch(&self, values: impl KeyParts<N>, ttl: Duration) -> Result<bool> {
+        self.counters.changes(1);
+        self.cache.touch(self.key(values), ttl)
     }
 
     /// As [`Cache::get_or_load`].
@@ -221,17 +219,16 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     {
         let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
         let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
-            self.counters.count(KeyspaceCounter::Loads);
+            self.counters.loads(1);
             load(key)
         });
         let is_hit = answer.as_ref().is_ok_and(|answer| matches!(answer.origin, Origin::Tier(_)));
-        self.counters.count(if is_hit { KeyspaceCounter::Hits } else { KeyspaceCounter::Misses });
+        self.counters.read(is_hit);
         answer
     }
 
     fn counted<T>(&self, found: Option<T>) -> Option<T> {
-        let hit = found.is_some();
-        self.counters.count(if hit { KeyspaceCounter::Hits } else { KeyspaceCounter::Misses });
+        self.counters.read(found.is_some());
         found
     }
 }
@@ -240,10 +237,10 @@ impl<V, const N: usize> Clone for Keyspace<V, N> {
     fn clone(&self) -> Self {
         Self {
             cache: self.cache.clone(),
-            pattern: Arc::clone(&self.pattern),
+            pattern: self.pattern.clone(),
             freshness: self.freshness.clone(),
             tiers: self.tiers,
-            counters: Arc::clone(&self.counters),
+            counters: self.counters.clone(),
         }
     }
 }

@@ -1,7 +1,10 @@
 use std::{io, time::Duration};
 
-use super::*;
-use crate::clock::{Clock, ManualClock};
+use super::{counters::MOST_LABELS, *};
+use crate::{
+    clock::{Clock, ManualClock},
+    error::ErrorKind,
+};
 
 fn cache() -> (Cache<Bytes>, ManualClock) {
     let (clock, time) = Clock::manual();

@@ -135,7 +135,7 @@ impl Facts<'_> {
         self.tale.calls.iter().enumerate().find_map(|(number, call)| {
             let changes = match &call.verb {
                 Verb::Set(key, _) | Verb::Delete(key) | Verb::Expire(key) => *key == read.key,
-                Verb::Clear => true,
+                Verb::Clear | Verb::ChangeTag { .. } => true,
                 _ => false,
             };
             let end = call.end?;
@@ -197,6 +197,7 @@ impl Facts<'_> {
             EffectOf::Wrote { key, .. } | EffectOf::Removed { key } => {
                 key_number(key) == Some(read.key)
             }
+            EffectOf::TagsChanged => true,
             EffectOf::Cleared { group } => *group == key::group(&KEYS[read.key]),
         };
         let mine = |effect: &&Effect| matches!(&effect.what, EffectOf::Wrote { value, .. } if *value == bytes);

@@ -33,6 +33,13 @@ pub(super) struct Run {
 /// After so long no doubt rests and no breaker is open.
 const RECOVERY: u64 = 2 * WRITE_TIMEOUT + 2000 + 2 * HEARTBEAT;
 
+/// The tag of all values, in histories that have one.
+const TAG: &str = "red";
+
+fn tags(world: &World) -> &'static [&'static str] {
+    if world.settings.has_tags { &[TAG] } else { &[] }
+}
+
 /// Runs the history of a script and a seed.
 pub(super) fn run(
     ground: &Ground,
@@ -222,7 +229,7 @@ fn call_of(
         }
         Verb::Set(key, ttl) => {
             let value = lock(&world.tale).written(*key, call, *ttl);
-            let options = SetOptions::new();
+            let options = SetOptions::new().tags(tags(world));
             let options = match ttl {
                 Some(ttl) => options.ttl(Duration::from_millis(*ttl)),
                 None => options,
@@ -234,6 +241,8 @@ fn call_of(
         }
         Verb::Delete(key) => nothing(cache.delete(&KEYS[*key])),
         Verb::Expire(key) => nothing(cache.expire(&KEYS[*key])),
+        Verb::ChangeTag { removes: true } => nothing(cache.remove_tag(TAG)),
+        Verb::ChangeTag { removes: false } => nothing(cache.expire_tag(TAG)),
         Verb::Clear => nothing(cache.clear()),
         Verb::Load(key, ttl) => {
             let options = match ttl {
@@ -243,7 +252,10 @@ fn call_of(
             let source = Source { world, call };
             let loaded = cache.get_or_load_with(&KEYS[*key], &options, |key| match &world.loader {
                 Some(loader) => loader(&source, key),
-                None => source.read(key).map(Loaded::new).map_err(Into::into),
+                None => {
+                    let loaded = source.read(key).map(Loaded::new);
+                    loaded.map(|it| it.tags(tags(world))).map_err(Into::into)
+                }
             });
             match loaded.map(|answer| found(Some(answer.value)).transpose()) {
                 Ok(Ok(value)) => Outcome::Found(vec![value]),
@@ -302,6 +314,7 @@ fn meddle(world: &Arc<World>, verb: &Verb) {
             let group = crate::key::group(&KEYS[*key]);
             world.at_server(|server, _, _| server.evict_counter(group, *is_epoch));
         }
+        Verb::EvictTags => world.at_server(|server, now, _| server.evict_tags(now)),
         Verb::Flush => world.at_server(|server, now, _| server.flush(now)),
         _ => {}
     }

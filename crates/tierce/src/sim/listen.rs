@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Millis, simulated,
-    tier::{ChangeListener, Post},
+    tier::{ChangeListener, Post, TagsTold},
 };
 
 /// How often the listener is asked for its post.
@@ -60,9 +60,9 @@ impl Listening<'_> {
                 continue;
             };
             let end = match self.subscribe(now) {
-                Ok((since, stamps)) => {
+                Ok((since, stamps, tags)) => {
                     failures = 0;
-                    self.serve(now, since, &stamps)
+                    self.serve(now, since, &stamps, &tags)
                 }
                 Err(end) => end,
             };
@@ -132,13 +132,29 @@ impl Listening<'_> {
         Ok(back)
     }
 
-    fn subscribe(&mut self, post: Post) -> Result<(Millis, Vec<Option<u64>>), End> {
+    fn subscribe(&mut self, post: Post) -> Result<(Millis, Vec<Option<u64>>, TagsTold), End> {
         let back = self.way(post, CONNECT_TIMEOUT)?;
-        self.world.at_server(|server, _, _| server.subscribe(self.number));
+        self.world.at_server(|server, now, draws| {
+            server.subscribe(self.number);
+            server.tags_known(now, draws);
+        });
         self.rest(self.world.now().millis + back, post)?;
         let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
         let stamps = self.stamps(post, CONNECT_TIMEOUT)?;
-        Ok((since, stamps))
+        let tags = self.tags(post, CONNECT_TIMEOUT)?;
+        Ok((since, stamps, tags))
+    }
+
+    /// What became of tags since what is known.
+    fn tags(&self, post: Post, patience: u64) -> Result<TagsTold, End> {
+        let known = self.listener.upgrade().ok_or(End::Stopped)?.tags_known(post);
+        self.ask(post, patience, |server, _| server.tags_told(known))
+    }
+
+    fn deal_with_tags(&self, post: Post) -> Result<(), End> {
+        let told = self.tags(post, HEARTBEAT / 2)?;
+        self.listener.upgrade().ok_or(End::Stopped)?.tags_changed(post, &told);
+        Ok(())
     }
 
     /// Asks the server something on the connection of the subscription.
@@ -172,11 +188,12 @@ impl Listening<'_> {
         self.ask(post, patience, |server, _| server.stamps())
     }
 
-    fn serve(&mut self, post: Post, since: Millis, stamps: &[Option<u64>]) -> End {
+    fn serve(&mut self, post: Post, since: Millis, stamps: &[Option<u64>], tags: &TagsTold) -> End {
         let left = std::mem::take(&mut self.under_way);
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
             self.world.note(self.number, || format!("is told of changes, in term {}", post.term));
+            listener.tags_changed(post, tags);
             listener.begins(post, since, stamps);
             for (key, _) in left {
                 listener.changed(post, &key, None);
@@ -252,13 +269,15 @@ impl Listening<'_> {
         }
         if told.contains(&Told::Everything) {
             listener.all_changed(post);
-            return Ok(());
+            drop(listener);
+            return self.deal_with_tags(post);
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut are_tags_changed) = (Vec::new(), false);
         for told in told {
             match told {
                 Told::Key(key) => keys.push(key),
                 Told::Group(group) => listener.group_changed(post, group),
+                Told::Tags => are_tags_changed = true,
                 Told::Everything => {}
             }
         }
@@ -277,6 +296,9 @@ impl Listening<'_> {
             listener.changed(post, &key, None);
         }
         drop(listener);
+        if are_tags_changed {
+            self.deal_with_tags(post)?;
+        }
         if own.is_empty() {
             return Ok(());
         }

@@ -7,17 +7,23 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
     draws::Draws,
     schedule::{At, lock},
-    server::{Change, Done, Server},
+    server::{Change, Done, Server, tags_of},
     world::{READ_TIMEOUT, WRITE_TIMEOUT, World},
 };
 use crate::{
-    Error, ErrorKind, RedisStatistics, Result, TierKind, simulated,
-    tier::{ChangeListener, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
+    Error, ErrorKind, RedisStatistics, Result, TierKind,
+    simulated::{self, Fault},
+    tag_cells::{CellChange, KnownBelow, Tags, Verdict},
+    tier::{
+        ChangeListener, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Touch, Usage,
+        Written,
+    },
 };
 
 /// The simulated server as a tier of one process.
@@ -77,12 +83,33 @@ impl SimulatedRemote {
         over: Option<Option<u64>>,
     ) -> Result<Written> {
         let not_after = self.world()?.now().millis + WRITE_TIMEOUT;
-        let (key, record) = (key.to_vec(), record.clone());
+        let (key, mut record) = (key.to_vec(), record.clone());
+        if tags_of(&record).is_some_and(|tags| tags.below.is_none()) {
+            let known = self.tags_known()?;
+            let extras = record.extras.as_mut().map(Arc::make_mut);
+            if let Some(tags) = extras.and_then(|extras| extras.tags.as_mut()) {
+                tags.below = Some(known);
+            }
+        }
         match self.change(Change::Write { key, record, not_after, over })? {
             Done::Changed(stamp) => Ok(Written::Done(stamp)),
             Done::Otherwise => Ok(Written::Otherwise),
             _ => Err(failed(ErrorKind::Timeout, "write came to the server after its deadline")),
         }
+    }
+
+    /// What its tags leave of a record that was read, as they are from then on.
+    fn judged(&self, record: Record) -> Result<Option<Record>> {
+        let Some(tags) = tags_of(&record) else { return Ok(Some(record)) };
+        Ok(match self.judge(tags)? {
+            _ if simulated::is_planted(Fault::TagsUnjudgedBelow) => Some(record),
+            Verdict::Current => Some(record),
+            Verdict::Removed => None,
+            Verdict::Expired => {
+                let ttl = record.ttl.filter(|_| !record.stale.is_zero());
+                ttl.map(|ttl| Record { stale: ttl, ..record })
+            }
+        })
     }
 
     fn change(&self, change: Change) -> Result<Done> {
@@ -186,14 +213,36 @@ impl RemoteTier for SimulatedRemote {
         let seen = record.as_ref().map_or(0, |record| record.change);
         let token = Token { seen, ..token };
         simulated::point();
-        Ok(Found { record, token: Some(token) })
+        let record = record.map_or(Ok(None), |record| self.judged(record))?;
+        Ok(Found { record, token: Some(token), tags: None })
     }
 
     fn read_many(&self, keys: &[&[u8]], _keeps: bool) -> Result<Vec<Option<Record>>> {
-        self.ask(|server, now, _| keys.iter().map(|key| server.record(key, now)).collect())
+        let found: Vec<Option<Record>> =
+            self.ask(|server, now, _| keys.iter().map(|key| server.record(key, now)).collect())?;
+        let judged = |record: Option<Record>| record.map_or(Ok(None), |record| self.judged(record));
+        found.into_iter().map(judged).collect()
+    }
+
+    fn tags_known(&self) -> Result<KnownBelow> {
+        self.ask(|server, now, draws| server.tags_known(now, draws))
+    }
+
+    fn raise_tags(&self, cells: &[CellChange]) -> Result<TagsRaised> {
+        match self.change(Change::RaiseTags { cells: cells.to_vec() })? {
+            Done::Raised(raised) => Ok(raised),
+            _ => Err(failed(ErrorKind::Corrupt, "an answer that fits no raise")),
+        }
+    }
+
+    fn judge(&self, tags: &Tags) -> Result<Verdict> {
+        self.ask(|server, _, _| server.verdict(tags))
     }
 
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
+        if tags_of(record).is_some_and(|tags| tags.below.is_none()) {
+            return Ok(Fill::Dropped);
+        }
         let change = Change::Fill { key: key.to_vec(), record: record.clone(), token };
         match self.change(change) {
             Ok(Done::Filled(fill)) => Ok(fill),
@@ -225,6 +274,13 @@ impl RemoteTier for SimulatedRemote {
         match self.change(Change::Expire { key: key.to_vec() })? {
             Done::Changed(stamp) => Ok(stamp),
             _ => Ok(None),
+        }
+    }
+
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        match self.change(Change::Touch { key: key.to_vec(), fresh })? {
+            Done::Changed(stamp) => Ok(Touch::Done(stamp)),
+            _ => Ok(Touch::Absent),
         }
     }
 

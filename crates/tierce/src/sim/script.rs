@@ -37,6 +37,10 @@ pub(super) enum Verb {
     Delete(usize),
     /// What the key has is stale from then on, and gone where it may not be served stale.
     Expire(usize),
+    /// All that bears a tag is gone, or stale: all values of a history do, or none.
+    ChangeTag {
+        removes: bool,
+    },
     Clear,
     /// `get_or_load`.
     Load(usize, Option<u64>),
@@ -63,6 +67,7 @@ pub(super) enum Verb {
         key: usize,
         is_epoch: bool,
     },
+    EvictTags,
     Flush,
 }
 
@@ -92,6 +97,8 @@ pub(super) struct Settings {
     pub(super) load_failures: u32,
     pub(super) load_time: u64,
     pub(super) pace: Pace,
+    /// All values bear a tag, which loaders name when they return.
+    pub(super) has_tags: bool,
     /// All is well in the end: then the caches must be so too.
     pub(super) recovers: bool,
 }
@@ -180,6 +187,9 @@ impl Script {
                 still.shares[7] = 0;
             }
         }
+        // Drawn apart, so that histories without tags are what they were.
+        let tags = &mut Draws::new(seed ^ 0x7A65);
+        settings.has_tags = tags.chance(150);
         let cut = draws.below(HOSTS);
         let least = if theme == Theme::Any { 2 } else { 3.min(callers as u64) };
         let count = draws.within(least, callers as u64) as usize;
@@ -222,6 +232,20 @@ impl Script {
             mischief =
                 vec![before, Verb::CutLink { host: cut, millis: 8000, refuses: draws.chance(500) }];
         }
+        let mut callers = callers;
+        if settings.has_tags {
+            // What changes keys, and what befalls the server, now and then befalls tags instead.
+            let verbs = callers.iter_mut().flat_map(|caller| &mut caller.verbs);
+            for verb in verbs.chain(&mut mischief) {
+                match verb {
+                    Verb::Delete(_) | Verb::Expire(_) | Verb::Clear if tags.chance(700) => {
+                        *verb = Verb::ChangeTag { removes: tags.chance(700) };
+                    }
+                    Verb::EvictCounter { .. } if tags.chance(500) => *verb = Verb::EvictTags,
+                    _ => {}
+                }
+            }
+        }
         // What a process that ends is at ends without L3.
         let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
         let is_restarted = verbs.any(|verb| matches!(verb, Verb::Restart { .. }));
@@ -260,6 +284,7 @@ impl Settings {
                 switches: draws.one(&[30, 100, 250, 500, 800]),
                 advances: draws.one(&[0, 5, 30, 100]),
             },
+            has_tags: false,
             recovers: draws.chance(200),
         }
     }
@@ -404,6 +429,8 @@ impl fmt::Display for Verb {
             Self::Set(key, ttl) => write!(out, "set {}{}", name(key), with_ttl(ttl)),
             Self::Delete(key) => write!(out, "delete {}", name(key)),
             Self::Expire(key) => write!(out, "expire {}", name(key)),
+            Self::ChangeTag { removes: true } => write!(out, "remove_tag"),
+            Self::ChangeTag { removes: false } => write!(out, "expire_tag"),
             Self::Clear => write!(out, "clear"),
             Self::Load(key, ttl) => write!(out, "get_or_load {}{}", name(key), with_ttl(ttl)),
             Self::Retier(tiering) => write!(out, "retier to {}", tiering.name()),
@@ -423,6 +450,7 @@ impl fmt::Display for Verb {
                 let which = if *is_epoch { "epoch" } else { "stamp" };
                 write!(out, "server evicts the {which} of the group of {}", name(key))
             }
+            Self::EvictTags => write!(out, "server evicts the changes of tags"),
             Self::Flush => write!(out, "server is flushed"),
         }
     }

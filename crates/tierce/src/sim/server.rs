@@ -20,7 +20,8 @@ use std::{
 use super::{draws::Draws, schedule::At};
 use crate::{
     key::{self, GROUPS},
-    tier::{Fill, Record, Token},
+    tag_cells::{CELLS_BELOW, CellChange, KnownBelow, TagChange, Tags, Verdict},
+    tier::{Fill, Record, TagsRaised, TagsTold, Token},
 };
 
 /// What a process asks the server to change.
@@ -37,6 +38,10 @@ pub(super) enum Change {
     Expire {
         key: Vec<u8>,
     },
+    Touch {
+        key: Vec<u8>,
+        fresh: Option<Duration>,
+    },
     /// By a verb, or for a ledger that is replayed.
     Delete {
         key: Vec<u8>,
@@ -51,6 +56,9 @@ pub(super) enum Change {
     Clear {
         group: Option<usize>,
     },
+    RaiseTags {
+        cells: Vec<CellChange>,
+    },
 }
 
 /// What the server answers to a change.
@@ -59,6 +67,7 @@ pub(super) enum Done {
     /// With the stamp that the change made, if it did.
     Changed(Option<u64>),
     Filled(Fill),
+    Raised(TagsRaised),
     /// Another record is there than the one to be replaced.
     Otherwise,
     /// It came after its deadline.
@@ -70,6 +79,7 @@ pub(super) enum Done {
 pub(super) enum Told {
     Key(Vec<u8>),
     Group(usize),
+    Tags,
     Everything,
 }
 
@@ -78,6 +88,7 @@ impl fmt::Debug for Told {
         match self {
             Self::Key(key) => out.write_str(&String::from_utf8_lossy(key)),
             Self::Group(group) => write!(out, "group {group}"),
+            Self::Tags => out.write_str("tags"),
             Self::Everything => out.write_str("everything"),
         }
     }
@@ -105,6 +116,14 @@ pub(super) enum EffectOf {
     Cleared {
         group: usize,
     },
+    /// All that bears tags, which is all or nothing in a history, is gone or stale.
+    TagsChanged,
+}
+
+/// The numbering of changes of tags.
+struct TagHash {
+    known: KnownBelow,
+    cells: BTreeMap<(bool, usize), u64>,
 }
 
 struct Stored {
@@ -130,6 +149,7 @@ pub(super) struct Server {
     records: BTreeMap<Vec<u8>, Stored>,
     stamps: Vec<Option<u64>>,
     epochs: Vec<Option<u64>>,
+    tags: Option<TagHash>,
     subscriptions: Vec<Subscription>,
     /// Told at the end of the server's turn, which is never later than this millisecond.
     untold: Vec<Told>,
@@ -209,6 +229,19 @@ impl Server {
                 self.tell(Told::Key(key), now);
                 Done::Changed(Some(raise(&mut self.stamps[group], draws)))
             }
+            Change::Touch { key, fresh } => {
+                let is_fresh = |record: &Record| record.ttl.is_none_or(|ttl| ttl > record.stale);
+                let found = self.record(&key, now).filter(is_fresh);
+                let (Some(_), Some(stored)) = (found, self.records.get_mut(&key)) else {
+                    return Done::Otherwise;
+                };
+                let end = |fresh| now.millis + millis(fresh) + millis(stored.record.stale);
+                stored.expires_at = fresh.map(end);
+                stored.record.change = draws.next().max(1);
+                let group = key::group(&key);
+                self.tell(Told::Key(key), now);
+                Done::Changed(Some(raise(&mut self.stamps[group], draws)))
+            }
             Change::Delete { key, is_verb } => {
                 let group = key::group(&key);
                 let was_there = self.records.remove(&key).is_some();
@@ -232,7 +265,69 @@ impl Server {
                 }
                 Done::Changed(None)
             }
+            Change::RaiseTags { cells } => {
+                if !cells.is_empty() {
+                    self.effect(now, EffectOf::TagsChanged);
+                }
+                let before = self.tags_known(now, draws);
+                let after = before.raises + cells.len() as u64;
+                if let Some(hash) = &mut self.tags {
+                    hash.known.raises = after;
+                    for (raised, number) in cells.iter().zip(before.raises + 1..) {
+                        let is_removal = raised.change == TagChange::Remove;
+                        hash.cells.insert((is_removal, raised.cell), number);
+                    }
+                }
+                self.tell(Told::Tags, now);
+                Done::Raised(TagsRaised { before, after })
+            }
         }
+    }
+
+    /// Where the numbering of changes of tags is, which begins where there is none.
+    pub(super) fn tags_known(&mut self, now: At, draws: &mut Draws) -> KnownBelow {
+        if self.tags.is_none() {
+            self.tell(Told::Tags, now);
+        }
+        let hash = self.tags.get_or_insert_with(|| {
+            let known = KnownBelow { era: (draws.next() >> 16).max(1), raises: 1 };
+            TagHash { known, cells: BTreeMap::new() }
+        });
+        hash.known
+    }
+
+    /// What has become of a record with these tags.
+    pub(super) fn verdict(&self, tags: &Tags) -> Verdict {
+        let (Some(hash), Some(below)) = (&self.tags, tags.below) else { return Verdict::Removed };
+        if hash.known.era != below.era {
+            return Verdict::Removed;
+        }
+        let is_raised = |is_removal| {
+            tags.hashes.iter().any(|tag| {
+                let cell = (is_removal, *tag as usize % CELLS_BELOW);
+                hash.cells.get(&cell).is_some_and(|number| *number > below.raises)
+            })
+        };
+        match (is_raised(true), is_raised(false)) {
+            (true, _) => Verdict::Removed,
+            (_, true) => Verdict::Expired,
+            _ => Verdict::Current,
+        }
+    }
+
+    /// What becomes of tags since `before`, as a subscriber is told it.
+    pub(super) fn tags_told(&self, before: Option<KnownBelow>) -> TagsTold {
+        let Some(hash) = &self.tags else { return TagsTold::default() };
+        let before = before.filter(|before| before.era == hash.known.era);
+        let raised = before.map(|before| {
+            let since = hash.cells.iter().filter(|(_, number)| **number > before.raises);
+            let cell = |(is_removal, cell): (bool, usize)| CellChange {
+                cell,
+                change: if is_removal { TagChange::Remove } else { TagChange::Expire },
+            };
+            since.map(|(key, _)| cell(*key)).collect()
+        });
+        TagsTold { known: Some(hash.known), raised }
     }
 
     /// A write that the server refuses for want of memory: the record goes nevertheless.
@@ -253,7 +348,12 @@ impl Server {
         if self.stamps[group] != Some(stamp) || self.epochs[group] != Some(epoch) {
             return Fill::Refused;
         }
-        if let Some(live) = self.record(&key, now).filter(|live| live.change != token.seen) {
+        let is_void = |live: &Record| {
+            tags_of(live).is_some_and(|tags| self.verdict(tags) != Verdict::Current)
+        };
+        let live =
+            self.record(&key, now).filter(|live| live.change != token.seen && !is_void(live));
+        if let Some(live) = live {
             return Fill::Adopted(live);
         }
         self.effect(
@@ -329,11 +429,19 @@ impl Server {
         }
     }
 
+    /// The server drops the numbering of tags, and tells so.
+    pub(super) fn evict_tags(&mut self, now: At) {
+        if self.tags.take().is_some() {
+            self.tell(Told::Tags, now);
+        }
+    }
+
     /// FLUSHALL.
     pub(super) fn flush(&mut self, now: At) {
         self.records.clear();
         self.stamps.fill(None);
         self.epochs.fill(None);
+        self.tags = None;
         self.tell(Told::Everything, now);
     }
 
@@ -426,6 +534,11 @@ impl Server {
     fn effect(&mut self, at: At, what: EffectOf) {
         self.effects.push(Effect { at, what });
     }
+}
+
+/// The tags of a record, if it has some.
+pub(super) fn tags_of(record: &Record) -> Option<&Tags> {
+    record.extras.as_deref()?.tags.as_ref()
 }
 
 /// A counter that is there, or starts at random.

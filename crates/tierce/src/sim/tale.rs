@@ -190,6 +190,7 @@ impl Tale {
                     format!("{key} {how} {value}")
                 }
                 EffectOf::Removed { key } => format!("{} is removed", String::from_utf8_lossy(key)),
+                EffectOf::TagsChanged => "tags are changed".to_owned(),
                 EffectOf::Cleared { group } if known(*group) => format!("group {group} is cleared"),
                 EffectOf::Cleared { .. } => continue,
             };

@@ -46,11 +46,13 @@ pub enum Fault {
     EraKept,
     /// L3 tells other hosts of a delete only if it had the record.
     AbsentUntold,
+    /// Records of L3 are taken whatever became of their tags.
+    TagsUnjudgedBelow,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -66,6 +68,7 @@ impl Fault {
         Self::LifeForgotten,
         Self::EraKept,
         Self::AbsentUntold,
+        Self::TagsUnjudgedBelow,
     ];
 
     pub(crate) const fn bit(self) -> u32 {

@@ -22,6 +22,7 @@ use crate::{
     clock::Millis,
     key::{self, GROUPS},
     store::{Store, layout::STATE_AT, map::shared_struct},
+    tag_cells::Unsent,
 };
 
 /// Position in the file: in the state region, past the shard states.
@@ -31,7 +32,9 @@ shared_struct! {
     Doubts, 4096 {
         /// Whether a tier below is in use, and whether anybody changed a key before it was.
         below: AtomicU64,
-        reserved: [AtomicU64; 255],
+        /// From which change of tags on the tier below may not know of them (`tag_cells.rs`).
+        unsent_tags: AtomicU64,
+        reserved: [AtomicU64; 254],
         groups: [AtomicU64; GROUPS],
     }
 }
@@ -83,6 +86,11 @@ impl Store {
         }
     }
 
+    /// Which changes of tags the tier below may not know of.
+    pub(crate) fn unsent_tags(&self) -> Unsent<'_> {
+        Unsent(&self.doubts().unsent_tags)
+    }
+
     /// True while `key` must not be read from the tier below.
     #[inline]
     pub(crate) fn is_doubted(&self, key: &[u8]) -> bool {
@@ -115,7 +123,7 @@ impl Store {
     }
 
     /// If not, notes that there are changes of which it will not know.
-    pub(super) fn is_below_in_use(&self) -> bool {
+    pub(crate) fn is_below_in_use(&self) -> bool {
         let below = &self.doubts().below;
         let known = match below.load(Ordering::Acquire) {
             0 => below.fetch_or(CHANGED_ALONE, Ordering::AcqRel),
@@ -129,6 +137,7 @@ impl Store {
     pub(super) fn forget_doubts(&self) {
         let doubts = self.doubts();
         doubts.below.store(0, Ordering::Release);
+        doubts.unsent_tags.store(0, Ordering::Release);
         doubts.groups.iter().for_each(|group| group.store(0, Ordering::Release));
     }
 

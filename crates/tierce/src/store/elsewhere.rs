@@ -104,6 +104,17 @@ impl Store {
         match self.0 {}
     }
 
+    pub(crate) fn touch(
+        &self,
+        _hash: KeyHash,
+        _key: &[u8],
+        _fresh: Option<Duration>,
+        _is_live: impl Fn(&StoreRecord) -> bool,
+        _before: impl Fn(),
+    ) -> Option<u32> {
+        match self.0 {}
+    }
+
     pub fn clear(&self) {
         match self.0 {}
     }
@@ -180,6 +191,14 @@ impl Store {
     }
 
     pub(crate) fn tag_raises(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn is_below_in_use(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn unsent_tags(&self) -> crate::tag_cells::Unsent<'_> {
         match self.0 {}
     }
 

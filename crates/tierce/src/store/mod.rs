@@ -29,7 +29,7 @@
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
 //! | `stamps`, `tag_table` | stamps, epochs, entry counts; changes of tags |
 //! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
-//! | `read`, `write`, `expire`, `extents` | get; put, fill, delete; expire; large values |
+//! | `read`, `write`, `expire`, `touch`, `extents` | get; put, fill, delete; expire; touch; large values |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
 //! | `media`, `records` | mapped or `pread`; a disk's records mapped |
@@ -85,6 +85,7 @@ mod tag_table;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod types;
 mod words;
 mod write;

@@ -32,7 +32,9 @@ shared_struct! {
         reserved_2: [AtomicU32; 15],
         /// Counts changes of tags.
         tag_raises: AtomicU64,
-        reserved_3: [AtomicU64; 7],
+        /// What bears tags and a lower number is gone.
+        tag_floor: AtomicU64,
+        reserved_3: [AtomicU64; 6],
     }
 }
 

@@ -20,7 +20,8 @@ impl Store {
     pub(crate) fn tag_cells(&self) -> TagCells<'_> {
         let cells =
             self.mapping.slice(self.geometry.tags_at(), 2 * self.geometry.tag_cells as usize);
-        TagCells::new(&stamps::head(&self.mapping).tag_raises, cells)
+        let head = stamps::head(&self.mapping);
+        TagCells::new(&head.tag_raises, &head.tag_floor, cells)
     }
 
     /// Changes all tags of a cell in a table of `of` cells.
@@ -31,6 +32,9 @@ impl Store {
     /// Takes over what another store knows of changes of tags.
     pub(crate) fn adopt_tags_of(&self, old: &Self) {
         self.tag_cells().adopt(&old.tag_cells());
+        if let Some((_, since)) = old.unsent_tags().noted() {
+            self.unsent_tags().note(since);
+        }
     }
 }
 
@@ -51,6 +55,7 @@ mod tests {
         let raises = {
             let store = Store::open(&options(4 << 20), Clock::system()).unwrap();
             store.tag_cells().raise(red[0], TagChange::Remove);
+            store.unsent_tags().note(store.tag_raises() - 1);
             store.tag_raises()
         };
         for bytes in [64 << 20, 4 << 20] {
@@ -61,6 +66,8 @@ mod tests {
             assert_eq!(judge(&red, raises - 1), Verdict::Removed, "{bytes}");
             assert_eq!(judge(&red, raises), Verdict::Current, "{bytes}");
             assert_eq!(judge(&blue, 0), Verdict::Current, "{bytes}");
+            let since = store.unsent_tags().noted().map(|(_, since)| since);
+            assert_eq!(since, Some(raises - 1), "{bytes}");
         }
     }
 }

@@ -74,7 +74,7 @@ impl From<Dropped> for Failure {
 
 /// Which live records are in the way of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Live {
+pub(super) enum Live {
     /// All of them.
     Any,
     /// Those that are not stale at this point of the boot-time line, and were made after another.
@@ -192,6 +192,19 @@ impl Store {
         record: &NewRecord<'_>,
         expect: Option<StoreToken>,
     ) -> Result<u32, Dropped> {
+        self.put_unless(wait, hash, key, record, expect, None)
+    }
+
+    /// [`try_put`](Self::try_put), but not over a live record of the kind `unless`.
+    pub(super) fn put_unless(
+        &self,
+        wait: &Wait,
+        hash: u64,
+        key: &[u8],
+        record: &NewRecord<'_>,
+        expect: Option<StoreToken>,
+        unless: Option<Live>,
+    ) -> Result<u32, Dropped> {
         let shard = self.geometry.shard_of(hash);
         self.store_record(
             wait,
@@ -210,7 +223,7 @@ impl Store {
                 stamp
             },
             expect,
-            None,
+            unless,
         )
     }
 

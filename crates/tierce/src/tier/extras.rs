@@ -91,7 +91,7 @@ impl Extras {
             let raises = u64::from_ne_bytes(raises);
             let hashes = take(&mut rest, count * 4)?.as_chunks().0;
             let hashes = hashes.iter().map(|hash| u32::from_ne_bytes(*hash)).collect();
-            Some(Tags { hashes, known: Known { place, raises } })
+            Some(Tags { hashes, known: Known { place, raises }, below: None })
         } else {
             None
         };
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_head_says_what_it_was_made_of_and_a_part_of_it_says_nothing() {
-        let most =
-            Tags { hashes: (0..MAX_TAGS as u32).collect(), known: Known { place: 3, raises: 9 } };
+        let hashes = (0..MAX_TAGS as u32).collect();
+        let most = Tags { hashes, known: Known { place: 3, raises: 9 }, below: None };
         let one = Tags { hashes: [7].into(), ..most.clone() };
         for tags in [None, Some(one), Some(most)] {
             for validator in [Bytes::new(), Bytes::from_static(b"\"etag\""), vec![1; 1024].into()] {

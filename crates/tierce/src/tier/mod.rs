@@ -52,6 +52,7 @@ use crate::{
     clock::{Clock, Millis},
     codec::Format,
     error::{Error, Result},
+    tag_cells::{CellChange, KnownBelow, Tags, Verdict},
 };
 
 /// A value as L2 and L3 hold it.
@@ -106,6 +107,8 @@ pub(crate) struct Found {
     /// The licence to fill this tier with what is fetched from below; taken before the record
     /// was looked for. `None` where the tier wants no fill now.
     pub token: Option<Token>,
+    /// Up to which change of tags it is, where that was asked.
+    pub tags: Option<KnownBelow>,
 }
 
 /// What became of a fill.
@@ -131,6 +134,40 @@ pub(crate) enum Written {
     Done(Option<u64>),
     /// Another record is there, or none; it stays.
     Otherwise,
+}
+
+/// What is done with the right to load a key.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseStep {
+    /// Take it for so long, if nobody has it.
+    Take(Duration),
+    /// Have it for so long from now on, if it is the owner's.
+    Renew(Duration),
+    /// Give it back, if it is the owner's.
+    Release,
+}
+
+/// Whose the right to load a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leased {
+    /// The owner's who asked.
+    pub is_mine: bool,
+    /// There is something under the key, whatever it is.
+    pub is_there: bool,
+}
+
+/// What a touch of a key found in L3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// A fresh value, which has another end now; and the stamp that this gave the group of the key,
+    /// where the tier could give it one.
+    Done(Option<u64>),
+    /// The same of word that the value is too large for the tier.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    Oversized(Option<u64>),
+    /// None.
+    Absent,
 }
 
 /// How full a tier is.
@@ -173,7 +210,7 @@ pub(crate) trait Tier: Send + Sync {
 
 /// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
 pub(crate) trait RemoteTier: Tier {
-    /// Looks the key up.
+    /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
     /// Looks many keys up, in as few round trips as the size of what is found allows; a record or
@@ -197,6 +234,10 @@ pub(crate) trait RemoteTier: Tier {
     /// returned as [`delete`](Self::delete).
     fn expire(&self, key: &[u8]) -> Result<Option<u64>>;
 
+    /// Gives the key's record another end if it is a value that is fresh: it will be for so long, or
+    /// for ever. Errors as [`delete`](Self::delete).
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch>;
+
     /// Replaces the key's record. Returns the stamp that the change gave the group of the key,
     /// where the tier could give it one.
     ///
@@ -208,8 +249,26 @@ pub(crate) trait RemoteTier: Tier {
     /// record; as one step for all hosts.
     fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written>;
 
+    /// Takes, renews or gives back the right to load a key while all other hosts wait.
+    fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
+        _ = (key, owner, step);
+        Ok(Leased { is_mine: true, is_there: false })
+    }
+
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].
     fn clear_group(&self, group: usize) -> Result<()>;
+
+    /// Up to which change of tags this tier is by now. Begins the numbering where there is none.
+    fn tags_known(&self) -> Result<KnownBelow>;
+
+    /// Changes all that bears a tag of these cells, for all hosts.
+    ///
+    /// On an error it may be done or not; the caller must take no record with tags from this tier
+    /// until a later raise of the cells succeeded.
+    fn raise_tags(&self, raised: &[CellChange]) -> Result<TagsRaised>;
+
+    /// What has become of a record with these tags; one that a read returned may be gone since.
+    fn judge(&self, tags: &Tags) -> Result<Verdict>;
 
     /// What the tier counted since it was made.
     fn statistics(&self) -> RedisStatistics;
@@ -262,6 +321,31 @@ pub(crate) trait ChangeListener: Send + Sync {
 
     /// All keys were changed.
     fn all_changed(&self, post: Post);
+
+    /// Up to which change of tags those who keep the copies have heard of all; `None` where it is not
+    /// known.
+    fn tags_known(&self, post: Post) -> Option<KnownBelow>;
+
+    /// Tags were changed, or may have been.
+    fn tags_changed(&self, post: Post, told: &TagsTold);
+}
+
+/// What a raise of tags did in a remote tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagsRaised {
+    /// The number before it.
+    pub(crate) before: KnownBelow,
+    /// The number that it made.
+    pub(crate) after: u64,
+}
+
+/// What is told of changes of tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TagsTold {
+    /// Up to which all are told by now; `None` where the numbering is lost.
+    pub(crate) known: Option<KnownBelow>,
+    /// Those since the one that was known; `None`: any may have been changed.
+    pub(crate) raised: Option<Vec<CellChange>>,
 }
 
 /// For which copies a listener listens.

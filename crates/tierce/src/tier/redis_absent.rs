@@ -22,6 +22,10 @@ impl RedisOptions {
         match *self {}
     }
 
+    pub(crate) fn lease(&self) -> Duration {
+        match *self {}
+    }
+
     pub(crate) fn ledger_bound(&self) -> usize {
         match *self {}
     }

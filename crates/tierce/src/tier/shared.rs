@@ -18,7 +18,7 @@ use crate::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
     },
-    tag_cells::{Known, TagChange, Tags, Verdict},
+    tag_cells::{CellChange, Known, TagChange, Tags, Verdict},
     tiering::TierKind,
 };
 
@@ -138,14 +138,46 @@ impl SharedTier {
 
     /// Changes all that bears one of these tags. Never fails.
     pub(crate) fn raise_tags(&self, hashes: &[u32], change: TagChange) {
-        self.store.change(|view| {
-            hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
-        });
+        self.store.change(|view| raise(view, hashes, change));
     }
 
-    /// Changes all tags of a cell in a table of `of` cells.
-    pub(crate) fn raise_tag_cell(&self, cell: usize, of: usize, change: TagChange) {
-        self.store.change(|view| view.store().raise_tag_cell(cell, of, change));
+    /// The same where the tier below may not have taken the change: tells all processes of the host
+    /// so.
+    pub(crate) fn raise_tags_unsent(&self, hashes: &[u32], change: TagChange) {
+        self.store.change(|view| raise_unsent(view, || raise(view, hashes, change)));
+    }
+
+    /// Whatever bears tags and was looked for before is gone.
+    #[cfg(feature = "redis")]
+    pub(crate) fn raise_all_tags(&self) {
+        self.store.change(|view| view.store().tag_cells().raise_all());
+    }
+
+    /// Which changes of tags the tier below may not know of: a word to settle them by, and the cells.
+    pub(crate) fn unsent_tags(&self) -> Option<(u64, Vec<CellChange>)> {
+        let view = self.store.current();
+        let (word, since) = view.store().unsent_tags().noted()?;
+        Some((word, view.store().tag_cells().raised_since(since)))
+    }
+
+    /// True while the tier below may not know of changes of tags.
+    pub(crate) fn has_unsent_tags(&self) -> bool {
+        self.store.current().store().unsent_tags().noted().is_some()
+    }
+
+    /// The tier below knows by now of all that was noted.
+    pub(crate) fn settle_tags(&self, word: u64) {
+        self.store.view().store().unsent_tags().settle(word);
+    }
+
+    /// Changes all tags of some cells, each of a table of so many cells.
+    pub(crate) fn raise_tag_cells(&self, cells: &[(usize, usize, TagChange)]) {
+        self.store.change(|view| raise_cells(view, cells));
+    }
+
+    /// The same where the tier below may not have taken the changes.
+    pub(crate) fn raise_tag_cells_unsent(&self, cells: &[(usize, usize, TagChange)]) {
+        self.store.change(|view| raise_unsent(view, || raise_cells(view, cells)));
     }
 
     /// Looks the key up, under a mark taken before.
@@ -313,6 +345,42 @@ impl SharedTier {
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
 
+    /// Has what the key has be fresh for so long, or for ever, if it is fresh: true then. It raises
+    /// the stamp in that case, and where `raises` says that another tier had something. With `doubts`
+    /// the tier below is doubted before that. Never fails, bounded as [`delete`](Self::delete).
+    pub(crate) fn touch(
+        &self,
+        mark: Option<SharedMark>,
+        key: &[u8],
+        fresh: Option<Duration>,
+        raises: bool,
+        doubts: bool,
+    ) -> (bool, Changed) {
+        simulated::point();
+        self.store.change(|view| {
+            let hash = view.store().hash(key);
+            let is_value = |found: &StoreRecord| {
+                let head = Extras::from_head(found.head(), place(view.number()));
+                let is_current = head.is_ok_and(|extras| {
+                    let tags = extras.as_ref().and_then(|extras| extras.tags.as_ref());
+                    tags.is_none_or(|tags| verdict(view, tags) == Verdict::Current)
+                });
+                is_current && found.format != Format::Absent as u8
+            };
+            let before = || {
+                if doubts {
+                    view.store().doubt(key);
+                }
+            };
+            let touched = view.store().touch(hash, key, fresh, is_value, before);
+            let stamp = touched.or_else(|| raises.then(|| view.store().delete(hash, key)));
+            let next =
+                mark.filter(|mark| mark.is_of(view)).map(|mark| mark.token.stamp.wrapping_add(1));
+            let keep = stamp.is_some() && stamp == next;
+            (touched.is_some(), Changed { stamp: stamp.unwrap_or_default(), keep })
+        })
+    }
+
     /// Removes everything. Never fails.
     pub(crate) fn clear_all(&self) {
         simulated::point();
@@ -458,6 +526,25 @@ fn verdict(view: &View, tags: &Tags) -> Verdict {
         return Verdict::Removed;
     }
     view.store().tag_cells().judge(&tags.hashes, tags.known.raises)
+}
+
+fn raise(view: &View, hashes: &[u32], change: TagChange) {
+    hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
+}
+
+/// Raises, and notes it, for who uses a tier below (`tag_cells::Unsent`). Where nobody does, all of that
+/// tier will be in doubt for who does first.
+fn raise_unsent(view: &View, raise: impl Fn()) {
+    let since = view.store().tag_raises();
+    raise();
+    if view.store().is_below_in_use() {
+        view.store().unsent_tags().note(since);
+        raise();
+    }
+}
+
+fn raise_cells(view: &View, cells: &[(usize, usize, TagChange)]) {
+    cells.iter().for_each(|(cell, of, change)| view.store().raise_tag_cell(*cell, *of, *change));
 }
 
 /// What came of a change that was to replace what was marked.

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     metrics::EvictionStats,
     shared_stamp::SharedStamp,
-    tag_cells::{Known, TagChange, Tags, Verdict},
+    tag_cells::{CellChange, Known, TagChange, Tags, Verdict},
 };
 
 /// Options of a tier that is not built in.
@@ -108,7 +108,32 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn raise_tag_cell(&self, _: usize, _: usize, _: TagChange) {
+    #[cfg(feature = "redis")]
+    pub(crate) fn raise_all_tags(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn raise_tags_unsent(&self, _: &[u32], _: TagChange) {
+        match *self {}
+    }
+
+    pub(crate) fn unsent_tags(&self) -> Option<(u64, Vec<CellChange>)> {
+        match *self {}
+    }
+
+    pub(crate) fn has_unsent_tags(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn settle_tags(&self, _: u64) {
+        match *self {}
+    }
+
+    pub(crate) fn raise_tag_cells(&self, _: &[(usize, usize, TagChange)]) {
+        match *self {}
+    }
+
+    pub(crate) fn raise_tag_cells_unsent(&self, _: &[(usize, usize, TagChange)]) {
         match *self {}
     }
 
@@ -162,6 +187,17 @@ impl SharedTier {
     }
 
     pub(crate) fn directory(&self) -> std::path::PathBuf {
+        match *self {}
+    }
+
+    pub(crate) fn touch(
+        &self,
+        _: Option<SharedMark>,
+        _: &[u8],
+        _: Option<Duration>,
+        _: bool,
+        _: bool,
+    ) -> (bool, Changed) {
         match *self {}
     }
 

@@ -13,6 +13,7 @@ mod reach;
 mod retiering;
 mod tags;
 mod tasks;
+mod touch;
 mod verbs;
 
 use std::{io, time::Duration};

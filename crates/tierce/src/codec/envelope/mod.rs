@@ -6,7 +6,8 @@
 //!   0   epoch: 16 decimal digits, padded with zeros    the head, written by the script that
 //!  16   SHA-1 of these, first 16 hex digits            stores the record (tier/redis/scripts.rs);
 //!                                                      of these and "expired" once it is stale
-//!                                                      before its time
+//!                                                      before its time, and of these and "touched"
+//!                                                      once it has another time to live
 //!  ---------------------------------------------------------------------------------------------
 //!  32   magic 89 74 4c 33 ("\x89tL3")                  the body
 //!  36   version u8 = 1
@@ -38,7 +39,8 @@
 //! Who makes a record stale before its time cannot seal it anew: that is a script in the server. So
 //! it is said by the head, in which the check of the epoch is another one. A reader of before takes
 //! such a record for a miss. Only a record with a stale part may be marked so, which the script
-//! reads from its flags; the others are removed.
+//! reads from its flags; the others are removed. A record that was given another time to live is
+//! marked in the same way, as what is left of that no longer tells its age.
 //!
 //! A seal covers all of the body before the tag, so nobody without the key of the seal can change
 //! a record or move it to another key of the cache. The head is the server's own: who may write
@@ -100,8 +102,9 @@ const ASIDE_FLAG: u16 = 0x0020;
 /// The flag of a record that is stale in the last part of its time.
 const STALE_FLAG: u16 = 0x0040;
 
-/// What the check of the epoch covers more in a record that is stale before its time.
-const EXPIRED: &str = "expired";
+/// What the check of the epoch covers more in a record that was touched, one that is stale before its
+/// time, and one that is both.
+const MARKS: [&str; 3] = ["touched", "expired", "touched expired"];
 
 /// Bytes of the length of what is said beside the value.
 const ASIDE_LENGTH_BYTES: usize = 4;
@@ -148,6 +151,8 @@ pub(crate) struct Opened {
     pub(crate) epoch: u64,
     /// True where it was made stale before its time.
     pub(crate) is_expired: bool,
+    /// True where its time to live is not the one that it was made with.
+    pub(crate) is_touched: bool,
     /// How to read the value.
     pub(crate) format: Format,
     /// Which change made the record.
@@ -252,7 +257,7 @@ impl Envelope {
             return Err(Doubt::Short);
         }
         let (head, body) = stored.split_at(HEAD_BYTES);
-        let (epoch, is_expired) = read_head(head).ok_or(Doubt::Head)?;
+        let Head { epoch, is_expired, is_touched } = read_head(head).ok_or(Doubt::Head)?;
         if body[..4] != MAGIC {
             return Err(Doubt::Magic);
         }
@@ -335,7 +340,7 @@ impl Envelope {
         } else {
             value
         };
-        Ok(Opened { epoch, is_expired, format, change, value, aside })
+        Ok(Opened { epoch, is_expired, is_touched, format, change, value, aside })
     }
 }
 
@@ -366,39 +371,46 @@ fn length_of(what: &str, bytes: &[u8]) -> Result<u32> {
 }
 
 /// Which change made the stored value that begins with these bytes; `None` where they are too few
-/// or not the start of a record of this version, or where that was made stale since, which is a
-/// change of its own. Nothing else of it is checked.
+/// or not the start of a record of this version, or where that was made stale or touched since, which
+/// is a change of its own. Nothing else of it is checked.
 pub(crate) fn change_of(start: &[u8]) -> Option<u64> {
     let (head, body) = start.get(..START_BYTES)?.split_at(HEAD_BYTES);
-    if !matches!(read_head(head), Some((_, false))) {
+    let head = read_head(head)?;
+    if head.is_expired || head.is_touched {
         return None;
     }
     let change = body[FIXED_BYTES - 8..].try_into().ok()?;
     (body[..4] == MAGIC && body[4] == VERSION).then_some(u64::from_le_bytes(change))
 }
 
-/// The epoch of a head, and whether it says that the record is stale before its time; `None` unless
-/// its check is right.
-fn read_head(head: &[u8]) -> Option<(u64, bool)> {
+/// What a head says.
+struct Head {
+    epoch: u64,
+    is_expired: bool,
+    is_touched: bool,
+}
+
+/// What a head says; `None` unless its check is right.
+fn read_head(head: &[u8]) -> Option<Head> {
     let (digits, check) = head.split_at(EPOCH_DIGITS);
-    let mut hash = sha1_smol::Sha1::from(digits);
+    let hash = sha1_smol::Sha1::from(digits);
     let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
     let is_check = |hash: &sha1_smol::Sha1| {
         let hash = hash.digest().bytes();
         let expected = hash.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
         expected.take(CHECK_DIGITS).eq(check.iter().copied())
     };
-    let is_expired = !is_check(&hash);
-    if is_expired {
-        hash.update(EXPIRED.as_bytes());
-        if !is_check(&hash) {
-            return None;
-        }
-    }
+    let is_marked = |mark: &&&str| {
+        let mut marked = hash.clone();
+        marked.update(mark.as_bytes());
+        is_check(&marked)
+    };
+    let mark = if is_check(&hash) { "" } else { MARKS.iter().find(is_marked)? };
     let epoch = digits.iter().try_fold(0_u64, |number, digit| {
         digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     });
-    epoch.map(|epoch| (epoch, is_expired))
+    let (is_expired, is_touched) = (mark.ends_with("expired"), mark.starts_with("touched"));
+    epoch.map(|epoch| Head { epoch, is_expired, is_touched })
 }
 
 #[cfg(test)]

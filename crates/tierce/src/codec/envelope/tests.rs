@@ -161,19 +161,28 @@ fn a_record_without_end_stale_part_tags_and_validator_has_no_byte_more() {
 }
 
 #[test]
-fn a_head_of_its_own_says_that_a_record_was_made_stale() {
+fn a_head_of_its_own_says_that_a_record_was_made_stale_or_touched() {
     let digits = format!("{:016}", 7);
-    let check = sha1_smol::Sha1::from(format!("{digits}expired")).digest().to_string();
-    let expired = (digits + &check[..16]).into_bytes();
+    let marked = |mark: &str| {
+        let check = sha1_smol::Sha1::from(format!("{digits}{mark}")).digest().to_string();
+        (digits.clone() + &check[..16]).into_bytes()
+    };
     for envelope in forms() {
         let body = envelope.seal(b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
-        let fresh = [&head(7)[..], &body].concat();
-        let stale = [&expired[..], &body].concat();
-        assert!(!envelope.open(fresh, b"key").unwrap().is_expired);
-        // Whoever made it, this is a change of somebody else.
-        assert_eq!(change_of(&stale), None);
-        let opened = envelope.open(stale, b"key").unwrap();
-        assert_eq!((opened.epoch, opened.is_expired), (7, true));
+        let open = |head: &[u8]| {
+            let opened = envelope.open([head, &body].concat(), b"key")?;
+            assert_eq!((opened.epoch, &opened.value[..]), (7, &b"value"[..]));
+            Ok((opened.is_expired, opened.is_touched))
+        };
+        assert_eq!(open(&head(7)), Ok((false, false)));
+        assert_eq!(open(&marked("expired")), Ok((true, false)));
+        assert_eq!(open(&marked("touched")), Ok((false, true)));
+        assert_eq!(open(&marked("touched expired")), Ok((true, true)));
+        assert_eq!(open(&marked("expired touched")), Err(Doubt::Head));
+        for mark in ["expired", "touched", "touched expired"] {
+            // Whoever made it, this is a change of somebody else.
+            assert_eq!(change_of(&[&marked(mark)[..], &body].concat()), None);
+        }
     }
 }
 

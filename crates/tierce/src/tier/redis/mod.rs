@@ -6,9 +6,12 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `scripts` | what runs inside the server |
+//! | `touch` | another time to live for a record |
+//! | `lease` | which host loads a key |
 //! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
 //! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
+//! | `tags` | what was changed by its tags, by whichever host |
 //! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
 //! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
@@ -33,6 +36,7 @@ mod counters;
 mod exchange;
 mod home;
 mod keeper;
+mod lease;
 mod link;
 mod names;
 mod options;
@@ -53,12 +57,16 @@ mod stream;
 mod streams;
 mod subscriber;
 mod subscription;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod turns;
 mod wire;
 
 use std::{
+    borrow::Cow,
+    iter,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -86,7 +94,11 @@ use crate::{
     },
     error::{ErrorKind, Result},
     key, random,
-    tier::{ChangeListener, Extras, Fill, Found, Record, RemoteTier, Tier, Token, Usage, Written},
+    tag_cells::{CellChange, Known, KnownBelow, Tags, Verdict},
+    tier::{
+        ChangeListener, Extras, Fill, Found, LeaseStep, Leased, Record, RemoteTier, TagsRaised,
+        Tier, Token, Touch, Usage, Written,
+    },
     tiering::TierKind,
 };
 
@@ -97,6 +109,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How often a read asks again for a stripe under another reign before it is a miss: once to begin
 /// the reign, once to start a counter that was lost, and once more for who does the same.
 const READS_UNTIL_REIGN: usize = 4;
+
+/// How often a fill is tried over what can be adopted by nobody: damaged, or void by its tags.
+const FILLS: usize = 3;
 
 /// The Redis tier of one cache.
 ///
@@ -193,8 +208,7 @@ impl RedisTier {
     }
 
     /// What the server has of a key under its present reign; `None` where that does not come to be.
-    fn stored(&self, key: &[u8]) -> Result<Option<Stored>> {
-        let call = self.read_call()?;
+    fn stored(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Stored>> {
         let names = self.names(key);
         let most = self.most_stored_bytes(key);
         let stripe = key::group(key);
@@ -206,7 +220,7 @@ impl RedisTier {
             match &under {
                 Under::Unknown => return Ok(None),
                 Under::Reign(reign) if stored.reign.as_deref() != Some(reign.name()) => {
-                    self.begin_reigns(&call, &[stripe])?;
+                    self.begin_reigns(call, &[stripe])?;
                     continue;
                 }
                 Under::Reign(_) | Under::Nobody => {}
@@ -260,7 +274,8 @@ impl RedisTier {
         };
         let call = self.write_call()?;
         let names = self.names(key);
-        let body = self.seal(key, record)?;
+        let record = self.numbered(&call, record)?;
+        let body = self.seal(key, &record)?;
         let arguments = |link: &Link| {
             let not_after = Bytes::from(call.server_deadline(link)?.to_string());
             let starts = [random_start(), random_start()];
@@ -302,6 +317,20 @@ impl RedisTier {
         Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
     }
 
+    /// The record with a number up to which it knows of changes of its tags.
+    fn numbered<'r>(&self, call: &Call<'_>, record: &'r Record) -> Result<Cow<'r, Record>> {
+        if tags::tags_of(record).is_none_or(|tags| tags.below.is_some()) {
+            return Ok(Cow::Borrowed(record));
+        }
+        let known = self.numbering(call)?;
+        let mut record = record.clone();
+        let extras = record.extras.as_mut().map(Arc::make_mut);
+        if let Some(tags) = extras.and_then(|extras| extras.tags.as_mut()) {
+            tags.below = Some(known);
+        }
+        Ok(Cow::Owned(record))
+    }
+
     /// The body of the record, to which the server adds its head.
     fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
@@ -313,10 +342,7 @@ impl RedisTier {
 
     /// What bytes found under the name of `key` say, or `None` and a count.
     fn opened(&self, stored: Bytes, key: &[u8]) -> Option<Opened> {
-        let opened = self.common.settings.envelope.open(stored, key).and_then(|opened| {
-            // This version cannot tell whether they were removed since.
-            if opened.aside.tags.is_empty() { Ok(opened) } else { Err(Doubt::Aside) }
-        });
+        let opened = self.common.settings.envelope.open(stored, key);
         opened.map_err(|doubt| self.common.counters.count_doubt(doubt)).ok()
     }
 
@@ -330,8 +356,9 @@ impl RedisTier {
 
 impl RemoteTier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
-        let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(key)? else {
-            return Ok(Found { record: None, token: None });
+        let call = self.read_call()?;
+        let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(&call, key)? else {
+            return Ok(Found { record: None, token: None, tags: None });
         };
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
@@ -349,10 +376,12 @@ impl RemoteTier for RedisTier {
             })
             .map(|(_, record)| record);
         let seen = record.as_ref().map_or(0, |record| record.change);
-        let record = record.filter(|record| record.format != Format::Oversized);
+        let mut record = record.filter(|record| record.format != Format::Oversized);
+        // After the record: what was changed until the read began is seen.
+        let tags = self.judge_records(&call, iter::once(&mut record))?;
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
         let token = stamp.zip(epoch).map(|(stamp, epoch)| Token { words: [stamp, epoch], seen });
-        Ok(Found { record, token })
+        Ok(Found { record, token, tags })
     }
 
     fn read_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
@@ -362,19 +391,24 @@ impl RemoteTier for RedisTier {
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
         self.check_size(record)?;
         let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
+        if tags::tags_of(record).is_some_and(|tags| tags.below.is_none()) {
+            // Nobody could tell which changes of its tags came after it.
+            return Ok(Fill::Dropped);
+        }
         let call = self.write_call()?;
         let names = self.names(key);
         let stripe = key::group(key);
         let body = self.seal(key, record)?;
-        let seen = match token.seen {
+        let number = |number: u64| match number {
             0 => Bytes::new(),
-            seen => Bytes::copy_from_slice(&seen.to_le_bytes()),
+            number => Bytes::copy_from_slice(&number.to_le_bytes()),
         };
         let [stamp, epoch] = token.words.map(|number| Bytes::from(number.to_string()));
-        for most in [self.most_stored_bytes(key), 0] {
+        let (mut most, mut seen) = (self.most_stored_bytes(key), token.seen);
+        for _ in 0..FILLS {
             let adopted = Bytes::from(most.to_string());
             let arguments =
-                [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted, seen.clone()];
+                [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted, number(seen)];
             let reply = match call.run(
                 stripe,
                 &scripts::FILL,
@@ -401,11 +435,21 @@ impl RemoteTier for RedisTier {
                 return Err(unexpected());
             };
             let live = self.open(Bytes::from(live), key, pttl).map(|(_, live)| live);
-            if let Some(live) = live.filter(|live| live.format != Format::Oversized) {
+            let Some(live) = live.filter(|live| live.format != Format::Oversized) else {
+                // Damaged, or no value: nothing can be adopted from it, and it must not block the
+                // key for ever.
+                most = 0;
+                continue;
+            };
+            let verdict = match tags::tags_of(&live) {
+                Some(tags) => self.verdicts(&call, &[tags])?.1.pop(),
+                None => Some(Verdict::Current),
+            };
+            if verdict == Some(Verdict::Current) {
                 return Ok(Fill::Adopted(live));
             }
-            // Damaged, or no value: nothing can be adopted from it, and it must not block the key
-            // for ever.
+            // By its tags it is gone, or stale.
+            seen = live.change;
         }
         Ok(Fill::Dropped)
     }
@@ -429,6 +473,10 @@ impl RemoteTier for RedisTier {
         Ok(stamp_of(&reply))
     }
 
+    fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
+        self.touch_record(key, fresh)
+    }
+
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
         match self.write_over(key, record, Bytes::new())? {
             Written::Done(stamp) => Ok(stamp),
@@ -444,8 +492,25 @@ impl RemoteTier for RedisTier {
         self.write_over(key, record, expected)
     }
 
+    fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
+        self.step_lease(key, owner, step)
+    }
+
     fn clear_group(&self, group: usize) -> Result<()> {
         self.clear_groups(&[group])
+    }
+
+    fn tags_known(&self) -> Result<KnownBelow> {
+        self.numbering(&self.read_call()?)
+    }
+
+    fn raise_tags(&self, raised: &[CellChange]) -> Result<TagsRaised> {
+        self.raise_cells(raised)
+    }
+
+    fn judge(&self, tags: &Tags) -> Result<Verdict> {
+        let verdict = self.verdicts(&self.read_call()?, &[tags])?.1.pop();
+        Ok(verdict.unwrap_or(Verdict::Removed))
     }
 
     fn statistics(&self) -> RedisStatistics {
@@ -507,12 +572,17 @@ fn aside_of(record: &Record) -> Aside {
         stale_millis = millis(record.stale).unwrap_or(u64::MAX);
     }
     let validator = record.extras.as_deref().map(Extras::kept_validator).unwrap_or_default();
-    Aside { stale_millis, life_millis, validator, ..Aside::default() }
+    let of_tags = tags::tags_of(record).and_then(|tags| Some((&tags.hashes, tags.below?)));
+    let (known, tags) = match of_tags {
+        Some((hashes, KnownBelow { era, raises })) => ([era, raises], hashes.to_vec()),
+        None => ([0; 2], Vec::new()),
+    };
+    Aside { stale_millis, life_millis, known, tags, validator }
 }
 
 /// The record that was opened, with what is left of its time.
 fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
-    let Opened { is_expired, format, change, value, aside, .. } = opened;
+    let Opened { is_expired, is_touched, format, change, value, aside, .. } = opened;
     let life = (aside.life_millis != 0).then(|| Duration::from_millis(aside.life_millis));
     let stale = match ttl {
         // All that is left.
@@ -520,10 +590,13 @@ fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
         Some(_) => Duration::from_millis(aside.stale_millis),
         None => Duration::ZERO,
     };
+    let [era, raises] = aside.known;
+    let below = Some(KnownBelow { era, raises });
+    let tags = Tags { hashes: aside.tags.into(), known: Known::default(), below };
     Record {
         stale,
-        age: life.zip(ttl).map(|(life, left)| life.saturating_sub(left)),
-        extras: Extras::new(aside.validator, None).map(Arc::new),
+        age: life.filter(|_| !is_touched).zip(ttl).map(|(life, left)| life.saturating_sub(left)),
+        extras: Extras::new(aside.validator, Some(tags)).map(Arc::new),
         change,
         ..Record::new(value, format, ttl)
     }

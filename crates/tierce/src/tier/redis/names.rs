@@ -10,10 +10,12 @@
 //!   PREFIX:e:{HH}       its epoch       KEY: the bytes of the key as they are
 //!   PREFIX:n:{HH}       its notice
 //!   PREFIX:r:{HH}       its reign, where masters may change (`reign.rs`)
+//!   PREFIX:t:{00}       changes of tags, of all stripes (`tags.rs`)
+//!   PREFIX:l:{HH}:KEY   who loads the key, for as long as somebody does
 //! ```
 //!
-//! What hosts tell each other by their changes begins with `PREFIX:k:{` or `PREFIX:n:{`, and
-//! nothing else does. No name under one prefix equals a name under another: a prefix has no brace,
+//! What hosts tell each other by their changes begins with `PREFIX:k:{`, `PREFIX:n:{` or `PREFIX:t:{`,
+//! and nothing else does. No name under one prefix equals a name under another: a prefix has no brace,
 //! so the first brace of a name ends it and one letter.
 
 use crate::key;
@@ -55,6 +57,14 @@ pub(super) fn data(prefix: &str, stripe: usize, key: &[u8]) -> Vec<u8> {
     data
 }
 
+/// The name of the lease of a key of this stripe.
+pub(super) fn lease(prefix: &str, stripe: usize, key: &[u8]) -> Vec<u8> {
+    let mut lease = name_with_room(prefix, b'l', stripe, 1 + key.len());
+    lease.push(b':');
+    lease.extend_from_slice(key);
+    lease
+}
+
 /// The name of the epoch of a stripe.
 pub(super) fn epoch(prefix: &str, stripe: usize) -> Vec<u8> {
     name(prefix, b'e', stripe)
@@ -68,6 +78,11 @@ pub(super) fn stamp(prefix: &str, stripe: usize) -> Vec<u8> {
 /// The name of the reign of a stripe.
 pub(super) fn reign(prefix: &str, stripe: usize) -> Vec<u8> {
     name(prefix, b'r', stripe)
+}
+
+/// The name of the hash of changes of tags.
+pub(super) fn tags(prefix: &str) -> Vec<u8> {
+    name(prefix, b't', super::tags::STRIPE)
 }
 
 /// The names that the begin of a reign of a stripe needs: reign, stamp, epoch, notice.
@@ -90,9 +105,9 @@ fn name_with_room(prefix: &str, letter: u8, stripe: usize, room: usize) -> Vec<u
     name
 }
 
-/// What the names of records and of notices begin with.
-pub(super) fn told(prefix: &str) -> [Vec<u8>; 2] {
-    ['k', 'n'].map(|letter| format!("{prefix}:{letter}:{{").into_bytes())
+/// What the names of records, of notices and of the hash of tags begin with.
+pub(super) fn told(prefix: &str) -> [Vec<u8>; 3] {
+    ['k', 'n', 't'].map(|letter| format!("{prefix}:{letter}:{{").into_bytes())
 }
 
 /// What a name that begins as [`told`] says has changed.
@@ -102,6 +117,8 @@ pub(super) enum Told<'a> {
     Key(&'a [u8]),
     /// All records of this stripe.
     Stripe(usize),
+    /// Tags.
+    Tags,
 }
 
 impl<'a> Told<'a> {
@@ -114,6 +131,7 @@ impl<'a> Told<'a> {
         let stripe = usize::from_str_radix(digits, 16).ok()?;
         match letter {
             b":n:{" if rest.is_empty() => Some(Self::Stripe(stripe)),
+            b":t:{" if rest.is_empty() => Some(Self::Tags),
             b":k:{" => {
                 let key = rest.strip_prefix(b":")?;
                 (key::group(key) == stripe).then_some(Self::Key(key))
@@ -145,6 +163,7 @@ mod tests {
         assert_eq!(names.stamp, b"tierce:s:{b4}");
         assert_eq!(names.epoch, b"tierce:e:{b4}");
         assert_eq!(of_clear("tierce", 0xb4)[1], b"tierce:n:{b4}");
+        assert_eq!(lease("tierce", 0xb4, b"user:7"), b"tierce:l:{b4}:user:7");
         assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
     }
 
@@ -158,6 +177,10 @@ mod tests {
             assert_eq!(Told::of("a:k", &names.stamp), None);
         }
         assert_eq!(Told::of("a", &of_clear("a", 255)[1]), Some(Told::Stripe(255)));
+        assert_eq!(
+            (Told::of("a", &tags("a")), &tags("a")[..]),
+            (Some(Told::Tags), &b"a:t:{00}"[..])
+        );
         for foreign in [&b""[..], b"a", b"a:k:{", b"a:k:{zz}:x", b"a:k:{00}", b"a:n:{00}x", b"b"] {
             assert_eq!(Told::of("a", foreign), None, "{}", foreign.escape_ascii());
         }

@@ -116,6 +116,18 @@ impl RedisTier {
     /// See [`RemoteTier::read_many`](crate::tier::RemoteTier::read_many).
     pub(super) fn find_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
         let call = self.read_call()?;
+        let mut records = self.stored_many(&call, keys, keeps)?;
+        // After all records.
+        self.judge_records(&call, records.iter_mut())?;
+        Ok(records)
+    }
+
+    fn stored_many(
+        &self,
+        call: &Call<'_>,
+        keys: &[&[u8]],
+        keeps: bool,
+    ) -> Result<Vec<Option<Record>>> {
         let mut records = vec![None; keys.len()];
         let mut left: Vec<usize> = (0..keys.len()).collect();
         let mut untimed = Vec::new();
@@ -131,7 +143,7 @@ impl RedisTier {
             let rest = left.split_off(fits);
             let asked: Vec<&[u8]> = left.iter().map(|index| keys[*index]).collect();
             let mut left_out = Vec::new();
-            for (index, outcome) in left.iter().zip(self.ask_many(&call, &asked, keeps)?) {
+            for (index, outcome) in left.iter().zip(self.ask_many(call, &asked, keeps)?) {
                 match outcome {
                     Outcome::Read(record) => records[*index] = record,
                     Outcome::LeftOut => left_out.push(*index),
@@ -158,7 +170,7 @@ impl RedisTier {
         }
         if !untimed.is_empty() {
             let asked: Vec<&[u8]> = untimed.iter().map(|index| keys[*index]).collect();
-            for (index, record) in untimed.iter().zip(self.find_many(&asked, true)?) {
+            for (index, record) in untimed.iter().zip(self.stored_many(call, &asked, true)?) {
                 records[*index] = record;
             }
         }

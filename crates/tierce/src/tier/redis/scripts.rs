@@ -53,9 +53,17 @@ local function head(epoch)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits), 1, 16)
 end
-local function expired_head(epoch)
+local function marked_head(epoch, mark)
   local digits = string.rep('0', 16 - #epoch) .. epoch
-  return digits .. string.sub(redis.sha1hex(digits .. 'expired'), 1, 16)
+  return digits .. string.sub(redis.sha1hex(digits .. mark), 1, 16)
+end
+local function mark_of(start, epoch)
+  for _, mark in ipairs({'', 'touched', 'expired', 'touched expired'}) do
+    if start == marked_head(epoch, mark) then
+      return mark
+    end
+  end
+  return nil
 end
 local function remove(name)
   if redis.call('UNLINK', name) > 0 then
@@ -157,8 +165,7 @@ if ARGV[6] ~= '' then
   local start = redis.pcall('GETRANGE', KEYS[1], 0, 55)
   local change = '-'
   if epoch and type(start) == 'string' then
-    local present = string.sub(start, 1, 32)
-    if present == head(epoch) or present == expired_head(epoch) then
+    if mark_of(string.sub(start, 1, 32), epoch) then
       change = string.sub(start, 49, 56)
     end
   end
@@ -212,16 +219,87 @@ if epoch then
   local start = redis.pcall('GETRANGE', KEYS[1], 0, 38)
   if type(start) == 'string' and #start == 39 and string.sub(start, 33, 37) == '\137tL3\1'
       and math.floor(string.byte(start, 39) / 64) % 2 == 1 then
-    local now = string.sub(start, 1, 32)
-    local expired = expired_head(epoch)
-    is_stale = now == expired
-      or now == head(epoch) and not refused(redis.pcall('SETRANGE', KEYS[1], 0, expired))
+    local now = mark_of(string.sub(start, 1, 32), epoch)
+    if now == '' or now == 'touched' then
+      local mark = now == '' and 'expired' or 'touched expired'
+      is_stale = not refused(redis.pcall('SETRANGE', KEYS[1], 0, marked_head(epoch, mark)))
+    else
+      is_stale = now ~= nil
+    end
   end
 end
 if not is_stale then
   remove(KEYS[1])
 end
 return raise(KEYS[2], ARGV[1])
+",
+    )
+});
+
+/// Gives a record that is fresh another time to live. Keys: data, stamp, epoch. Arguments: start of
+/// the stamp, for how many ms it is to be fresh or nothing for ever, the format of records that are
+/// no values, the server's time in ms after which nothing must happen, the format of records whose
+/// value is too large for the server. Returns 0 where there is none, 1 (3 for the last) and the new
+/// stamp, if there is one, or 2 and the server's time where it is too late.
+///
+/// How long it is stale at its end is said beside the value, where no seal hides it, and stays. The
+/// head says that its end is another one: what is left no longer tells the age of the record, and
+/// whoever listens must not take it for what it was when it was made.
+pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local function number(start, at)
+  local value = 0
+  for byte = 7, 0, -1 do
+    value = value * 256 + string.byte(start, at + byte)
+  end
+  return value
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[4]) then
+  return {2, now}
+end
+local epoch = counter(KEYS[3])
+local start = redis.pcall('GETRANGE', KEYS[1], 0, 99)
+if not epoch or type(start) ~= 'string' or #start < 64
+    or string.sub(start, 33, 37) ~= '\137tL3\1' then
+  return {0}
+end
+local mark = mark_of(string.sub(start, 1, 32), epoch)
+if mark ~= '' and mark ~= 'touched' or string.byte(start, 38) == tonumber(ARGV[3]) then
+  return {0}
+end
+local flags = string.byte(start, 39)
+local stale = 0
+if math.floor(flags / 64) % 2 == 1 then
+  local at = 61
+  if flags % 16 > 0 then
+    at = at + 4
+  end
+  if math.floor(flags / 16) % 2 == 1 then
+    at = at + 28
+  end
+  if #start < at + 7 then
+    return {0}
+  end
+  stale = number(start, at)
+  local left = redis.call('PTTL', KEYS[1])
+  if left >= 0 and left <= stale then
+    return {0}
+  end
+end
+local reply = redis.pcall('SETRANGE', KEYS[1], 0, marked_head(epoch, 'touched'))
+if refused(reply) then
+  return reply
+end
+if ARGV[2] == '' then
+  redis.call('PERSIST', KEYS[1])
+else
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(tonumber(ARGV[2]) + stale, 2^52)))
+end
+local done = string.byte(start, 38) == tonumber(ARGV[5]) and 3 or 1
+return {done, raise(KEYS[2], ARGV[1])}
 ",
     )
 });
@@ -242,7 +320,8 @@ end
 local start = head(epoch)
 local live = stored(KEYS[1], ARGV[5])
 local is_seen = #ARGV[6] == 8 and live and string.sub(live, 49, 56) == ARGV[6]
-if live and string.sub(live, 1, #start) == start and not is_seen then
+local mark = live and mark_of(string.sub(live, 1, 32), epoch)
+if (mark == '' or mark == 'touched') and not is_seen then
   return {2, live, redis.call('PTTL', KEYS[1])}
 end
 local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
@@ -304,11 +383,78 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
     )
 });
 
+/// Raises cells of the numbering of changes of tags, which begins where there is none, or where it is
+/// of another reign (`tags.rs`). Key: the hash. Arguments: an era, the reign or nothing, then the
+/// field of each cell. Returns the era and the numbers before and after, or 0 where the server has no
+/// memory for it and no hash any more: that voids all records with tags.
+pub(super) static RAISE_TAGS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local name = KEYS[1]
+local found = redis.pcall('HMGET', name, 'era', 'n', 'reign')
+local function plain(value)
+  return type(value) == 'string' and #value <= 15 and string.match(value, '^[1-9]%d*$')
+end
+local era, number
+if not refused(found) and plain(found[1]) and plain(found[2]) and found[3] == ARGV[2] then
+  era, number = found[1], tonumber(found[2])
+else
+  redis.call('DEL', name)
+  era, number = ARGV[1], 1
+  if refused(redis.pcall('HSET', name, 'era', era, 'n', '1', 'reign', ARGV[2])) then
+    return 0
+  end
+end
+local before = number
+for index = 3, #ARGV do
+  number = number + 1
+  local digits = string.format('%.0f', number)
+  local reply = redis.pcall('HSET', name, 'n', digits, ARGV[index], digits,
+    'l' .. string.format('%.0f', number % 128), digits .. ':' .. ARGV[index])
+  if refused(reply) then
+    redis.call('DEL', name)
+    return 0
+  end
+end
+return {era, string.format('%.0f', before), string.format('%.0f', number)}
+",
+    )
+});
+
+/// Whose turn it is to load a key. Keys: lease, data. Arguments: what to do (`take`, `renew`,
+/// `release`), the owner, for how many ms. Returns whether the lease is the owner's (was, when it is
+/// released), and for `take` whether there is data.
+///
+/// A lease that its owner does not renew ends by itself. Nobody but its owner renews or releases it.
+pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local is_mine = redis.pcall('GET', KEYS[1]) == ARGV[2]
+if ARGV[1] == 'take' then
+  if is_mine then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  else
+    local reply = redis.pcall('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[3])
+    if type(reply) == 'table' and reply.err then
+      return reply
+    end
+    is_mine = reply and true or false
+  end
+elseif is_mine and ARGV[1] == 'renew' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif is_mine then
+  redis.call('DEL', KEYS[1])
+end
+return {is_mine and 1 or 0, redis.call('EXISTS', KEYS[2])}
+",
+    )
+});
+
 /// All scripts, to be loaded when a connection is made.
 pub(super) fn load_all(has_reigns: bool) -> Vec<Cmd> {
     let (write, begin_reign) =
         if has_reigns { (&WRITE_UNDER, Some(&BEGIN_REIGN)) } else { (&WRITE, None) };
-    [&READ, write, &REMOVE, &EXPIRE, &FILL, &CLEAR]
+    [&READ, write, &REMOVE, &EXPIRE, &TOUCH, &FILL, &CLEAR, &LEASE, &RAISE_TAGS]
         .into_iter()
         .chain(begin_reign)
         .map(|script| {

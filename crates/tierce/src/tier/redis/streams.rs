@@ -19,11 +19,14 @@ use super::{
     options::Address,
     refusal::{self, error},
     subscription::{Event, Queue, Subscription, no_answer, unexpected},
+    tags,
 };
 use crate::{
     codec::envelope,
     error::{Error, ErrorKind, Result},
     key,
+    tag_cells::KnownBelow,
+    tier::TagsTold,
 };
 
 /// Records that are looked at in one pipeline.
@@ -159,6 +162,40 @@ impl Streams {
         timeout(limit, asked).await.map_err(|_| no_answer(limit))?
     }
 
+    /// What became of tags since `before`, by the server that has their hash, which begins a
+    /// numbering where there is none; within `limit`.
+    ///
+    /// # Errors
+    /// Where the hash is another server's by now. What the server does not say may have been
+    /// anything.
+    pub(super) async fn tags(
+        &mut self,
+        prefix: &str,
+        before: Option<KnownBelow>,
+        limit: Duration,
+    ) -> Result<TagsTold> {
+        let part = &mut self.parts[self.of_stripe[tags::STRIPE]];
+        let reign = part.subscription.reign().map(|reign| reign.name().to_vec());
+        let reign = reign.as_deref();
+        let asked = async {
+            for is_begun in [false, true] {
+                let (told, is_gap) =
+                    tags::told(&part.say(&tags::news(prefix)).await?, reign, before);
+                if is_gap {
+                    let mut all = redis::cmd("HGETALL");
+                    all.arg(names::tags(prefix));
+                    return Ok(tags::told_by_all(&part.say(&all).await?, reign, before));
+                }
+                if told.known.is_some() || is_begun {
+                    return Ok(told);
+                }
+                part.say(&tags::begin(prefix, reign)).await?;
+            }
+            Ok(TagsTold::default())
+        };
+        timeout(limit, asked).await.map_err(|_| no_answer(limit))?
+    }
+
     /// An error where a stripe is under another reign: it was elsewhere since they began.
     async fn check_reigns(&mut self, place: usize, stripes: &[usize], prefix: &str) -> Result<()> {
         let Some(reign) = self.parts[place].subscription.reign().cloned() else { return Ok(()) };
@@ -253,6 +290,25 @@ impl Streams {
             }
         }
         Ok(changes)
+    }
+}
+
+impl Part {
+    /// The answer to a command; nothing where the server refuses it.
+    async fn say(&mut self, command: &redis::Cmd) -> Result<Value> {
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(command.clone());
+        match self.subscription.all(&pipeline).await?.pop() {
+            Some(Value::ServerError(reply)) => {
+                let line = format!("-{} {}", reply.code(), reply.details().unwrap_or_default());
+                match Redirect::of(line.as_bytes(), self.subscription.address()) {
+                    Some(_) => Err(moved()),
+                    None => Ok(Value::Nil),
+                }
+            }
+            Some(value) => Ok(value),
+            None => Err(unexpected("HMGET")),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     random,
     sync::Mutex,
-    tier::{ChangeListener, Post},
+    tier::{ChangeListener, Post, TagsTold},
 };
 
 /// First pause after a subscription failed; doubles with each further one.
@@ -141,6 +141,8 @@ struct Begun {
     since: Millis,
     /// The stamps of all stripes.
     stamps: Vec<Option<u64>>,
+    /// What became of tags while nobody was told.
+    tags: TagsTold,
 }
 
 /// Does `work`, which may take long, and asks the listener for its post meanwhile: only so does it
@@ -195,7 +197,7 @@ impl Listening {
             };
             self.serial += 1;
             let (listener, pause) = (Weak::clone(&self.listener), self.look_pause());
-            let end = match looked_after(&listener, now, pause, self.subscribe()).await {
+            let end = match looked_after(&listener, now, pause, self.subscribe(now)).await {
                 None => End::Relieved,
                 Some(Ok(begun)) => {
                     failures = 0;
@@ -246,7 +248,7 @@ impl Listening {
         }
     }
 
-    async fn subscribe(&mut self) -> Result<Begun, End> {
+    async fn subscribe(&mut self, post: Post) -> Result<Begun, End> {
         let common = Arc::clone(&self.common);
         let settings = &common.settings;
         let allowed = settings.connect_timeout;
@@ -267,9 +269,13 @@ impl Listening {
         if begin == Begin::Other || !before.is_empty() && before != self.reigns {
             self.wait_for_links(&streams).await?;
         }
-        let since = self.listener.upgrade().ok_or(End::Stopped)?.now();
+        let (since, known) = {
+            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
+            (listener.now(), listener.tags_known(post))
+        };
         let stamps = streams.stamps(&settings.prefix, allowed).await.map_err(End::Lost)?;
-        Ok(Begun { streams, since, stamps })
+        let tags = streams.tags(&settings.prefix, known, allowed).await.map_err(End::Lost)?;
+        Ok(Begun { streams, since, stamps, tags })
     }
 
     /// Waits until no process of the host asks the master of before any more: what it reads there
@@ -298,11 +304,13 @@ impl Listening {
     }
 
     async fn serve(&mut self, begun: Begun, post: Post) -> End {
-        let Begun { mut streams, since, stamps } = begun;
+        let Begun { mut streams, since, stamps, tags } = begun;
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
+            // First: what `begins` brings back is judged by its tags then.
+            listener.tags_changed(post, &tags);
             listener.begins(post, since, &stamps);
             for (key, _) in left {
                 listener.changed(post, &key, None);
@@ -365,6 +373,16 @@ impl Listening {
         Ok(())
     }
 
+    /// Asks what became of tags.
+    async fn deal_with_tags(&self, streams: &mut Streams, post: Post) -> Result<(), End> {
+        let settings = &self.common.settings;
+        let known = self.listener.upgrade().ok_or(End::Stopped)?.tags_known(post);
+        let asked = streams.tags(&settings.prefix, known, settings.heartbeat / 2);
+        let told = asked.await.map_err(End::Lost)?;
+        self.listener.upgrade().ok_or(End::Stopped)?.tags_changed(post, &told);
+        Ok(())
+    }
+
     /// Deals with an event, and with all that came after it by now.
     async fn deal_with(
         &mut self,
@@ -398,10 +416,12 @@ impl Listening {
         let prefix = &self.common.settings.prefix;
         let counters = &self.common.counters;
         let (mut keys, mut stripes) = (Vec::with_capacity(changed.len()), Vec::new());
+        let mut are_tags_changed = everything;
         for name in &changed {
             match names::Told::of(prefix, name) {
                 Some(names::Told::Key(key)) => keys.push(key),
                 Some(names::Told::Stripe(stripe)) => stripes.push(stripe),
+                Some(names::Told::Tags) => are_tags_changed = true,
                 None => {}
             }
         }
@@ -409,7 +429,8 @@ impl Listening {
         if everything {
             count(&counters.all_changes_told);
             listener.all_changed(post);
-            return Ok(());
+            drop(listener);
+            return self.deal_with_tags(streams, post).await;
         }
         for stripe in stripes {
             listener.group_changed(post, stripe);
@@ -430,6 +451,9 @@ impl Listening {
             listener.changed(post, key, None);
         }
         drop(listener);
+        if are_tags_changed {
+            self.deal_with_tags(streams, post).await?;
+        }
         if own.is_empty() {
             return Ok(());
         }

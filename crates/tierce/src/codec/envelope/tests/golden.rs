@@ -124,6 +124,7 @@ fn records_of_the_files_are_read_or_refused_for_what_this_build_lacks() {
         } else {
             let value = Bytes::from(value());
             let expected = Opened {
+                is_touched: false,
                 epoch: EPOCH,
                 is_expired: false,
                 format: Format::Json,

@@ -28,6 +28,10 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 /// More of them would be work without a gain.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
+/// Some times that of an answer: it is renewed three times in that.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const LONGEST_LEASE: Duration = Duration::from_secs(3600);
+
 /// A link that may be lost for longer unnoticed is no promise.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -58,6 +62,7 @@ impl RedisOptions {
         }
         check_range("ledger_keys", self.ledger_keys, 1 << 24)?;
         check_coherence(&self.coherence)?;
+        check_lease(self.load_lease)?;
 
         let envelope = self.envelope()?;
         let mut named = self.named()?;
@@ -190,6 +195,13 @@ fn check_coherence(coherence: &Coherence) -> Result<()> {
              most 10 minutes",
             heartbeat.saturating_mul(2)
         )));
+    }
+    Ok(())
+}
+
+fn check_lease(lease: Duration) -> Result<()> {
+    if !lease.is_zero() && !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+        return Err(wrong(format!("load_lease = {lease:?}: must be 0, or 100 ms to an hour")));
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ fn value(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
 /// A miss that allows a fill.
 fn miss(tier: &dyn RemoteTier, key: &[u8]) -> crate::tier::Token {
     match tier.read(key).unwrap() {
-        Found { record: None, token: Some(token) } => token,
+        Found { record: None, token: Some(token), .. } => token,
         found => panic!("not a miss with a token: {found:?}"),
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{miss, record, server::Server, value};
 use crate::{
-    codec::Compression,
-    tier::{Extras, Fill, Record, RemoteTier, Tier, Token, redis::RedisTier},
+    codec::{Compression, Format},
+    tier::{Extras, Fill, Record, RemoteTier, Tier, Token, Touch, Written, redis::RedisTier},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -173,4 +173,89 @@ fn what_expires_and_is_no_record_of_now_is_removed() {
     () = redis::cmd("LPUSH").arg(&names.data).arg("x").query(&mut raw).unwrap();
     tier.expire(b"k").unwrap();
     assert!(!exists(&mut raw));
+}
+
+#[test]
+fn what_is_touched_has_another_end_and_nothing_else() {
+    let server = Server::with(&[]);
+    for tier in tiers(&server) {
+        let text = Bytes::from(b"again and again; ".repeat(200));
+        tier.write(b"k", &lasting(text.clone())).unwrap();
+        let (before, token) = read(&tier, b"k");
+        for (stamp, fresh) in [(1, HOUR * 5), (2, MINUTE), (3, HOUR * 2)] {
+            let touched = tier.touch(b"k", Some(fresh)).unwrap();
+            assert_eq!(touched, Touch::Done(Some(token.words[0] + stamp)));
+            for found in by_all_ways(&tier, b"k") {
+                assert!(!is_stale(&found) && found.value == text, "{found:?}");
+                let left = found.ttl.unwrap();
+                assert!(left <= fresh + MINUTE && left > fresh, "{found:?}");
+                assert_eq!((found.stale, &found.extras), (MINUTE, &before.extras));
+                // What is left no longer tells.
+                assert_eq!((found.age, found.change), (None, before.change));
+            }
+        }
+        let late = tier.fill(b"k", &lasting("late"), token).unwrap();
+        assert_eq!(late, Fill::Refused, "begun before");
+        let blind = Token { seen: 0, ..read(&tier, b"k").1 };
+        let adopted = tier.fill(b"k", &lasting("blind"), blind).unwrap();
+        assert!(matches!(adopted, Fill::Adopted(live) if live.value == text));
+        let seen = read(&tier, b"k").1;
+        assert_eq!(tier.fill(b"k", &lasting("new"), seen).unwrap(), Fill::Stored);
+        assert!(read(&tier, b"k").0.age.is_some());
+
+        // For ever, and then stale all the same.
+        assert!(matches!(tier.touch(b"k", None).unwrap(), Touch::Done(_)));
+        assert_eq!(read(&tier, b"k").0.ttl, None);
+        assert!(matches!(tier.touch(b"k", Some(HOUR)).unwrap(), Touch::Done(_)));
+        tier.expire(b"k").unwrap();
+        let (found, _) = read(&tier, b"k");
+        assert!(is_stale(&found) && found.age.is_none(), "{found:?}");
+        assert_eq!(tier.touch(b"k", Some(HOUR)).unwrap(), Touch::Absent);
+
+        // One without an end, and without a stale part.
+        tier.write(b"bare", &record("v")).unwrap();
+        assert!(matches!(tier.touch(b"bare", Some(HOUR)).unwrap(), Touch::Done(_)));
+        let (found, _) = read(&tier, b"bare");
+        assert!(found.ttl.unwrap() <= HOUR && found.stale.is_zero(), "{found:?}");
+        // Replaced by who compares.
+        let written = tier.write_if(b"bare", &lasting("w"), Some(found.change)).unwrap();
+        assert!(matches!(written, Written::Done(_)));
+    }
+}
+
+#[test]
+fn what_is_stale_or_no_value_or_no_record_of_now_cannot_be_touched() {
+    let server = Server::with(&[]);
+    for tier in tiers(&server) {
+        let touch = |key: &[u8]| tier.touch(key, Some(HOUR)).unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+        tier.write(b"k", &stale("v")).unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+        tier.write(b"k", &Record { format: Format::Absent, ..lasting("") }).unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+        tier.write(b"k", &record("v").oversized()).unwrap();
+        assert!(matches!(touch(b"k"), Touch::Oversized(_)));
+        tier.write(b"k", &lasting("v")).unwrap();
+        let names = tier.names(b"k");
+        let mut raw = server.raw();
+        let kept: Vec<u8> = redis::cmd("GET").arg(&names.data).query(&mut raw).unwrap();
+        tier.clear().unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+        tier.write(b"k", &lasting("v")).unwrap();
+        for at in [0, 20, 33, 36] {
+            let mut damaged = kept.clone();
+            damaged[at] ^= 1;
+            () = redis::cmd("SET").arg(&names.data).arg(&damaged).query(&mut raw).unwrap();
+            assert_eq!(touch(b"k"), Touch::Absent, "byte {at}");
+        }
+        // Its stale part is all that is left.
+        tier.write(b"k", &lasting("v")).unwrap();
+        () = redis::cmd("PEXPIRE").arg(&names.data).arg(59_000).query(&mut raw).unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+        () = redis::cmd("PEXPIRE").arg(&names.data).arg(65_000).query(&mut raw).unwrap();
+        assert!(matches!(touch(b"k"), Touch::Done(_)));
+        () = redis::cmd("DEL").arg(&names.data).query(&mut raw).unwrap();
+        () = redis::cmd("LPUSH").arg(&names.data).arg("x").query(&mut raw).unwrap();
+        assert_eq!(touch(b"k"), Touch::Absent);
+    }
 }

@@ -30,7 +30,7 @@ use crate::{
 
 /// Answers to what a connection is greeted with: PING, TIME and the scripts.
 const GREETED: &[u8] =
-    b"+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n";
+    b"+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n";
 
 /// What stands in a server's place on a unix socket, a thread for each connection.
 struct Stub {

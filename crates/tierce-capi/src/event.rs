@@ -1,0 +1,200 @@
+//! What listeners are told of a cache.
+#![allow(unsafe_code)] // Exported names; the call of the caller's function.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_void},
+    ptr,
+};
+
+use tierce::{Event, RemovalCause, TierKind};
+
+use crate::{
+    failure::Failure,
+    guard::guard,
+    handle,
+    open::tierce_t,
+    slice,
+    status::{TIERCE_OK, tierce_status_t},
+    user::{User, tierce_drop_fn},
+    view::{TIERCE_FROM_L1, TIERCE_FROM_L2, TIERCE_FROM_L3, TIERCE_FROM_NOWHERE},
+};
+
+/// An event of a kind that has no number yet; its text says what it is.
+pub const TIERCE_EVENT_OTHER: u32 = 0;
+/// A tier had a fresh value, or word that there is none, and a read was answered by it.
+pub const TIERCE_EVENT_HIT: u32 = 1;
+/// A read was answered by a stale value.
+pub const TIERCE_EVENT_STALE: u32 = 2;
+/// No tier had what a read could be answered by.
+pub const TIERCE_EVENT_MISS: u32 = 3;
+/// A loader returned or failed.
+pub const TIERCE_EVENT_LOAD: u32 = 4;
+/// A caller set the key.
+pub const TIERCE_EVENT_SET: u32 = 5;
+/// A caller removed the key.
+pub const TIERCE_EVENT_DELETE: u32 = 6;
+/// A caller made the key's value stale.
+pub const TIERCE_EVENT_EXPIRE: u32 = 7;
+/// A caller removed all keys.
+pub const TIERCE_EVENT_CLEAR: u32 = 8;
+/// An entry left L1 for room or age.
+pub const TIERCE_EVENT_EVICT: u32 = 9;
+/// Other tiers are in force.
+pub const TIERCE_EVENT_RETIER: u32 = 10;
+
+/// Something that happened in a cache: borrowed for the call, as all that it points to. Later
+/// versions may add fields at the end.
+#[repr(C)]
+pub struct tierce_event_t {
+    /// The bytes of this struct that the library filled in.
+    pub struct_size: usize,
+    /// One of the TIERCE_EVENT_ numbers; there may be more in later versions.
+    pub kind: u32,
+    /// The tier that had the value, as one of the TIERCE_FROM_ numbers.
+    pub tier: u32,
+    /// The key; NULL for what concerns all of them.
+    pub key: *const c_void,
+    /// Bytes of `key`.
+    pub key_len: usize,
+    /// Of a load why it was made, as `reason` of tierce_load_context_t; of an eviction "size",
+    /// "bytes" or "expired"; else NULL. Static text.
+    pub reason: *const c_char,
+    /// Of a load how many nanoseconds the loader took; else below zero.
+    pub took_ns: i64,
+    /// Of a load that failed its code, else TIERCE_OK.
+    pub status: i64,
+    /// All that is known of it, for people to read; ended by a NUL.
+    pub text: *const c_char,
+}
+
+/// Is told of an event. Called on a thread of the cache, one event after another, with no lock
+/// held; may call any function of this library. Must return: no longjmp() and no C++ exception may
+/// leave it.
+///
+/// \param user   as given to tierce_on_event().
+/// \param event  borrowed for the call, not NULL.
+pub type tierce_event_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const tierce_event_t)>;
+
+/// Has `listener` told of what happens in a cache, until that is closed.
+///
+/// Nobody waits for it: events that come faster than it takes them are dropped, see
+/// tierce_events_dropped(). While anybody listens, a hit costs about a microsecond more.
+///
+/// \param cache     borrowed, not NULL.
+/// \param listener  not NULL.
+/// \param user      handed to `listener`, not looked at.
+/// \param let_go    called with `user` once `listener` will not be called any more; NULL for
+///                  nothing. Also called where this function answers anything but TIERCE_OK.
+/// \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_on_event(
+    cache: *const tierce_t,
+    listener: tierce_event_fn,
+    user: *mut c_void,
+    let_go: tierce_drop_fn,
+) -> tierce_status_t {
+    let user = User::new(user, let_go);
+    guard(|| {
+        let listener = listener.ok_or_else(|| Failure::argument("listener is NULL"))?;
+        handle::find(cache)?.on_event(move |event| {
+            let user = &user;
+            with(event, |told| {
+                // SAFETY: a function of this type, which takes what it is given as the header
+                // says; all that the event points to lives until it has returned.
+                unsafe { listener(user.get(), told) }
+            });
+        });
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Tells how many events listeners were not told of, because too many waited.
+///
+/// \param cache  borrowed, not NULL.
+/// \param out    receives the number on TIERCE_OK.
+/// \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_events_dropped(
+    cache: *const tierce_t,
+    out: *mut u64,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: a place for a number, by the words of the header.
+        let out = unsafe { slice::out(out, "out") }?;
+        out.write(handle::find(cache)?.events_dropped());
+        Ok(TIERCE_OK)
+    })
+}
+
+/// Runs with the event in the form of C.
+fn with(event: &Event, run: impl FnOnce(*const tierce_event_t)) {
+    let text = format!("{event:?}").replace('\0', "\\0");
+    let text = CString::new(text).unwrap_or_default();
+    let mut told = tierce_event_t {
+        struct_size: size_of::<tierce_event_t>(),
+        kind: TIERCE_EVENT_OTHER,
+        tier: TIERCE_FROM_NOWHERE,
+        key: ptr::null(),
+        key_len: 0,
+        reason: ptr::null(),
+        took_ns: -1,
+        status: TIERCE_OK.into(),
+        text: text.as_ptr(),
+    };
+    let mut about = |kind, key: &[u8]| {
+        told.kind = kind;
+        told.key = key.as_ptr().cast();
+        told.key_len = key.len();
+    };
+    match event {
+        Event::Hit { key, tier, .. } => {
+            about(TIERCE_EVENT_HIT, key);
+            told.tier = number(*tier);
+        }
+        Event::Stale { key, tier, .. } => {
+            about(TIERCE_EVENT_STALE, key);
+            told.tier = number(*tier);
+        }
+        Event::Miss { key, .. } => about(TIERCE_EVENT_MISS, key),
+        Event::Load { key, reason, took, error, .. } => {
+            about(TIERCE_EVENT_LOAD, key);
+            told.reason = crate::loading::reason(*reason);
+            told.took_ns = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+            if let Some(error) = error {
+                told.status = crate::status::of_kind(error.kind()).into();
+            }
+        }
+        Event::Set { key, .. } => about(TIERCE_EVENT_SET, key),
+        Event::Delete { key, .. } => about(TIERCE_EVENT_DELETE, key),
+        Event::Expire { key, .. } => about(TIERCE_EVENT_EXPIRE, key),
+        Event::Clear { .. } => told.kind = TIERCE_EVENT_CLEAR,
+        Event::Evict { key, cause, .. } => {
+            about(TIERCE_EVENT_EVICT, key);
+            told.tier = TIERCE_FROM_L1;
+            told.reason = why(*cause).as_ptr();
+        }
+        Event::Retier { .. } => told.kind = TIERCE_EVENT_RETIER,
+        _ => {}
+    }
+    run(&raw const told);
+}
+
+fn why(cause: RemovalCause) -> &'static CStr {
+    match cause {
+        RemovalCause::Size => c"size",
+        RemovalCause::Bytes => c"bytes",
+        RemovalCause::Expired => c"expired",
+        _ => c"other",
+    }
+}
+
+fn number(tier: TierKind) -> u32 {
+    match tier {
+        TierKind::Memory => TIERCE_FROM_L1,
+        TierKind::Shared => TIERCE_FROM_L2,
+        TierKind::Redis => TIERCE_FROM_L3,
+    }
+}

@@ -1,0 +1,273 @@
+//! What becomes of keys: set, removed, made stale.
+
+use pyo3::{exceptions::PyTypeError, prelude::*, types::PyTuple};
+use tierce::{Freshness, SetOptions};
+
+use super::{PyCache, missing, said};
+use crate::{
+    held::Value,
+    key::key_bytes,
+    load::{Callee, Wanted},
+    words::{Takes, Words},
+};
+
+#[pymethods]
+impl PyCache {
+    /// Put `value` under `key` into all tiers.
+    ///
+    /// When it returns, no reader on this host sees an older value.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// value : object
+    ///     Anything in tiering "L1"; see the class for what L2 and L3 take.
+    /// ttl : float, timedelta or str, optional
+    ///     How long the value is fresh, in place of the cache's own `ttl`. Zero removes the key.
+    /// tags : iterable of str or bytes, optional
+    ///     Names by which the value can be removed or made stale (`remove_tag`); 128 at most.
+    /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate : optional
+    ///     In place of the cache's own; see the class.
+    ///
+    /// Raises
+    /// ------
+    /// CodecError
+    ///     The value would not come back from L2 or L3 as it is. Nothing was changed.
+    /// TooLargeError
+    ///     The key is longer than 64 KiB.
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import datetime, tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache.set("token", "s3cret", ttl=datetime.timedelta(minutes=5))
+    /// >>> cache.set("token", "s3cret", ttl="5m")
+    /// >>> cache.set("token", "s3cret", ttl=300)
+    #[pyo3(signature = (key, value, ttl=None, *, tags=None, no_ttl=None, ttl_jitter=None,
+        stale_if_error=None, stale_while_revalidate=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn set(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        no_ttl: Option<&Bound<'_, PyAny>>,
+        ttl_jitter: Option<&Bound<'_, PyAny>>,
+        stale_if_error: Option<&Bound<'_, PyAny>>,
+        stale_while_revalidate: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let options = match said!(
+            value.py(),
+            ttl,
+            tags,
+            no_ttl,
+            ttl_jitter,
+            stale_if_error,
+            stale_while_revalidate
+        )? {
+            None => SetOptions::new(),
+            words => {
+                let none = Freshness::new();
+                Words::read("set", Takes::Set, &none, words.as_ref())?.set_options()
+            }
+        };
+        self.put(key_bytes(key)?, value, &options)
+    }
+
+    /// Remove `key` from all tiers; a key that is not there is fine.
+    ///
+    /// A load under way does not bring it back.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.delete("user:7")
+    /// >>> "user:7" in cache
+    /// False
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.remove(key.py(), key_bytes(key)?)
+    }
+
+    /// Remove many keys from all tiers, each as `delete` does.
+    ///
+    /// Parameters
+    /// ----------
+    /// keys : iterable of str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"], cache["user:8"] = "Ada", "Grace"
+    /// >>> cache.delete_many(["user:7", "user:9"])
+    /// >>> "user:7" in cache, "user:8" in cache
+    /// (False, True)
+    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = keys.py();
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
+        self.change(py, || self.core.delete_many(&names))
+    }
+
+    /// End the time to live of what `key` has, in all tiers: from now on it is stale.
+    ///
+    /// It is served where its stale window allows, and replaced by the next load; where it has
+    /// none, it is gone. A load under way does not make the key fresh: it began before.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(ttl=60, stale_if_error=600)
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.expire("user:7")
+    /// >>> cache.get("user:7"), cache.get("user:7", allow_stale=True)
+    /// (None, 'Ada')
+    fn expire(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.make_stale(key.py(), key_bytes(key)?)
+    }
+
+    /// Remove all entries of this cache from all tiers, for all processes and hosts.
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.clear()
+    /// >>> len(cache)
+    /// 0
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, || self.core.clear())
+    }
+
+    /// Remove `key` and return its value.
+    ///
+    /// Looking and removing are two steps: of two processes that pop one key at a time, both may
+    /// get the value. Threads of one process do not, in tiering "L1".
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// default : object, optional
+    ///     Returned where no tier has the key; without it that is a KeyError.
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Raises
+    /// ------
+    /// KeyError
+    ///     No tier has the key, and no default is given.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.pop("user:7"), cache.pop("user:7", None)
+    /// ('Ada', None)
+    #[pyo3(signature = (key, *default))]
+    fn pop<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        if default.len() > 1 {
+            return Err(PyTypeError::new_err(format!(
+                "pop expected at most 2 arguments, got {}",
+                default.len() + 1
+            )));
+        }
+        let name = key_bytes(key)?;
+        match self.find(py, name) {
+            Some(object) => {
+                self.remove(py, name)?;
+                Ok(object)
+            }
+            None => default.get_item(0).map_err(|_| missing(key)),
+        }
+    }
+
+    /// Return the value of `key`; where no tier has it, put `default` there and return that.
+    ///
+    /// As `get_or_load` with a loader that returns `default`: of threads that come at one time
+    /// all get the same value, and a load of the key under way is waited for.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// default : object, default None
+    ///
+    /// Returns
+    /// -------
+    /// object
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache.setdefault("visits", 1), cache.setdefault("visits", 2)
+    /// (1, 1)
+    #[pyo3(signature = (key, default=None))]
+    fn setdefault<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let name = key_bytes(key)?;
+        if let Some(object) = self.find(py, name) {
+            return Ok(object);
+        }
+        let default = default.unwrap_or_else(|| py.None().into_bound(py));
+        let default = Callee::ready(Value::new(default, self.weighing));
+        self.load(py, name, &Words::default(), default, Wanted::Any)?.value(py, None)
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.put(key_bytes(key)?, value, &SetOptions::new())
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = key_bytes(key)?;
+        if self.find(key.py(), name).is_none() {
+            return Err(missing(key));
+        }
+        self.remove(key.py(), name)
+    }
+}

@@ -1,0 +1,187 @@
+//! `touch`: another time to live for what a key has, without its value.
+//!
+//! It is a change as `expire` is one: tiers below first, then the stamps, for there may be copies
+//! that end when the value did before; they give way. Each tier judges by itself whether what it has
+//! is live:
+//!
+//! | tier | is given its new end by |
+//! |---|---|
+//! | L3 | a script, which reads from the record how long it is stale and marks it as touched |
+//! | L2 | writing it anew under the lock of its part of the store, unless it was changed |
+//! | L1 | an entry like the one that it has, in its place if that is still so |
+//!
+//! Where L3 does not answer it is doubted, as after any change: it may go on serving what is to end
+//! earlier now.
+
+use std::time::Duration;
+
+use super::{Cache, Event, Inner, MAX_KEY_BYTES, Near, change::closed, plan::Plan};
+use crate::{
+    clock::Millis,
+    error::{Error, ErrorKind, Result},
+    invalidation::{Filed, LocalMark},
+    memory::{Inserted, Ttl},
+    shared_stamp::SharedStamp,
+    tier::Touch,
+    tiering::TierKind,
+};
+
+/// How often L1 is tried where other changes of the key, or of keys that share its stamp, come in
+/// between: more often than all threads of a large machine meet each other.
+const TRIES: u32 = 1_000;
+
+/// What L1 has of a key, with its new end.
+struct Seen<V> {
+    near: Near<V>,
+    ttl: Ttl,
+    /// Of what it has.
+    filed: Filed,
+    made_at: Millis,
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// Has the value of `key` be fresh for `ttl` from now on, in all tiers and without sending it
+    /// anywhere; returns whether there was one. One that is stale is none. How long it may be served
+    /// as stale after that stays, and so does what it was made of: its age counts from when it was
+    /// set or loaded (L3 no longer knows it, so [`max_age`](crate::ReadOptions::max_age) takes what
+    /// comes from there for too old).
+    ///
+    /// When it returns, no process of this host serves the value for longer than that. A span too
+    /// long to express means for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tierce::{Bytes, Cache, SetOptions};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// let minute = Duration::from_secs(60);
+    /// cache.set_with("session:7", Bytes::from("Ada"), &SetOptions::new().ttl(minute))?;
+    /// assert!(cache.touch("session:7", 10 * minute)?);
+    /// assert!(!cache.touch("session:8", 10 * minute)?);
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a time to live of zero: that is [`expire`](Self::expire) or
+    /// [`delete`](Self::delete). [`ErrorKind::Closed`].
+    pub fn touch(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
+        self.inner.touch(key.as_ref(), ttl)
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(super) fn touch(&self, key: &[u8], ttl: Duration) -> Result<bool> {
+        if ttl.is_zero() {
+            let message = "ttl = 0: must be above zero for a touch; expire or delete the key";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let fresh = Some(ttl).filter(|ttl| Millis(0).after(*ttl) != Millis::NEVER);
+        let _straddles_no_retier = self.changing();
+        let plan = self.plan.load();
+        if !plan.is_open() {
+            return Err(closed());
+        }
+        self.listen(plan);
+        if key.len() > MAX_KEY_BYTES {
+            return Ok(false);
+        }
+        let marks = self.marks(plan, key);
+        let seen = self.look_to_touch(plan, key, fresh);
+        let mut is_there = seen.is_some();
+        let (mut made, mut is_raised) = (None, is_there);
+        if plan.has(TierKind::Redis) {
+            let mut answer = None;
+            self.change_remote(plan, key, |tier| {
+                answer = Some(tier.touch(key, fresh)?);
+                Ok(())
+            });
+            match answer {
+                Some(Touch::Done(stamp)) => (made, is_there, is_raised) = (stamp, true, true),
+                Some(Touch::Oversized(stamp)) => (made, is_raised) = (stamp, true),
+                Some(Touch::Absent) => {}
+                // Done or not: what was copied from there must go.
+                None => is_raised = true,
+            }
+        } else if is_there {
+            self.doubt_remote(key);
+        }
+        // Where L2 alone has it, it is L2 that finds out.
+        let doubts = !plan.has(TierKind::Redis) && !is_there;
+        let mut filed = None;
+        match self.lowers.shared.opened() {
+            Some(tier) => {
+                let (found, changed) = tier.touch(marks.shared(), key, fresh, is_raised, doubts);
+                is_there |= found;
+                is_raised |= found;
+                filed = marks.shared().filter(|_| changed.keep).map(|mark| {
+                    Filed::Shared(SharedStamp { stamp: changed.stamp, ..mark.stamp() })
+                });
+            }
+            None if is_raised => self.lowers.shared.note(key),
+            None => {}
+        }
+        if !is_raised {
+            return Ok(false);
+        }
+        if self.lowers.shared.in_force(plan).is_some() {
+            match seen.zip(filed) {
+                Some((seen, filed)) => _ = self.replace_near(key, seen, filed, marks.local()),
+                None => self.drop_near(key),
+            }
+        } else {
+            is_there |= self.touch_near(plan, key, fresh);
+        }
+        self.made(plan, key, made);
+        if is_there {
+            self.events.tell(|| Event::Touch { key: key.into() });
+        }
+        Ok(is_there)
+    }
+    /// Gives what L1 has its new end, where no store judges it; false if it has nothing.
+    fn touch_near(&self, plan: Plan, key: &[u8], fresh: Option<Duration>) -> bool {
+        let hash = self.memory.hash(key);
+        for _ in 0..TRIES {
+            let mark = self.stamps.mark(hash);
+            let Some(seen) = self.look_to_touch(plan, key, fresh) else {
+                // What is on its way here from L3 has the old end.
+                let is_void = |near: &Near<V>| !self.is_live(plan, near);
+                self.memory.remove_if_after(key, || self.stamps.raise(mark), is_void);
+                return false;
+            };
+            let filed = seen.filed;
+            if self.replace_near(key, seen, filed, mark) {
+                return true;
+            }
+        }
+        self.drop_near(key);
+        false
+    }
+
+    /// What L1 has that is live and fresh, with another end.
+    fn look_to_touch(&self, plan: Plan, key: &[u8], fresh: Option<Duration>) -> Option<Seen<V>> {
+        if !plan.has(TierKind::Memory) {
+            return None;
+        }
+        let now = self.clock.coarse();
+        let look = |near: &Near<V>| {
+            let (touched, ttl) = near.touched(fresh, now).filter(|_| self.is_live(plan, near))?;
+            Some(Seen { near: touched, ttl, filed: near.filed, made_at: near.made_at() })
+        };
+        self.memory.get_with(key, look).flatten()
+    }
+
+    /// Puts an entry in the place of the one that was seen, unless the key was changed since, or has
+    /// another one by now: false then.
+    fn replace_near(&self, key: &[u8], seen: Seen<V>, filed: Filed, mark: LocalMark) -> bool {
+        let near = seen.near.refiled(filed);
+        let inserted = self.memory.insert_if(key.into(), near, seen.ttl, |present| {
+            let is_same = present.is_some_and(|near| near.is_as(seen.filed, seen.made_at));
+            let keep = is_same && self.stamps.is_current(mark);
+            if keep {
+                self.stamps.raise(mark);
+            }
+            keep
+        });
+        inserted != Inserted::Declined
+    }
+}
