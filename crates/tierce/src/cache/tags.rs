@@ -94,7 +94,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn change_tags(&self, hashes: &[u32], change: TagChange) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         if hashes.is_empty() {
