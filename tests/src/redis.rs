@@ -102,6 +102,37 @@ impl Redis {
         self.server = None;
     }
 
+    /// A connection of a client that is none of ours.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[must_use]
+    #[allow(clippy::unwrap_used)]
+    pub fn client(&self) -> ::redis::Connection {
+        let client = ::redis::Client::open(format!("unix://{}", self.socket().display())).unwrap();
+        client.get_connection().unwrap()
+    }
+
+    /// Ends all connections to the server that follow changes, and says how many that were.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[allow(clippy::unwrap_used)]
+    pub fn cut_streams(&self) -> usize {
+        let mut client = self.client();
+        let list: String = ::redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
+        let field = |line: &str, name: &str| {
+            line.split(' ').find_map(|it| it.strip_prefix(name).map(str::to_owned)).unwrap()
+        };
+        let mut cut = 0;
+        for line in list.lines().filter(|line| field(line, "flags=").contains('t')) {
+            let id = field(line, "id=");
+            let killed = ::redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query(&mut client);
+            cut += killed.unwrap_or(0);
+        }
+        cut
+    }
+
     /// Sends a signal, SIGSTOP or SIGCONT.
     pub fn signal(&self, signal: i32) {
         if let Some(server) = &self.server {

@@ -238,22 +238,6 @@ fn changes_by_foreign_clients_are_seen() {
     }
 }
 
-/// Ends all connections to the server that follow changes.
-fn cut_streams(redis: &Redis) -> usize {
-    let client = redis::Client::open(format!("unix://{}", redis.socket().display())).unwrap();
-    let mut client = client.get_connection().unwrap();
-    let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut client).unwrap();
-    let field = |line: &str, name: &str| {
-        line.split(' ').find_map(|it| it.strip_prefix(name).map(str::to_owned)).unwrap()
-    };
-    let mut cut = 0;
-    for line in list.lines().filter(|line| field(line, "flags=").contains('t')) {
-        let id = field(line, "id=");
-        cut += redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query(&mut client).unwrap_or(0);
-    }
-    cut
-}
-
 #[test]
 fn what_changed_while_the_stream_was_cut_is_not_served_afterwards() {
     let redis = Redis::start();
@@ -266,7 +250,7 @@ fn what_changed_while_the_stream_was_cut_is_not_served_afterwards() {
             one.cache.set(&key, "old".into()).unwrap();
             warm(&other.cache, &key, "old");
             let before = [&one, &other].map(|host| subscriptions(&host.cache));
-            assert!(cut_streams(&redis) >= 2);
+            assert!(redis.cut_streams() >= 2);
             one.cache.set(&key, "new".into()).unwrap();
             wait_until("a change", || other.cache.get(&key).as_deref() == Some(b"new"));
             wait_for_subscription(&one.cache, before[0] + 1);
@@ -293,7 +277,7 @@ fn a_cut_stream_costs_no_copy_of_which_nothing_was_changed() {
         // What was told so far is known from the next heartbeat on.
         thread::sleep(3 * HEARTBEAT);
         let before = subscriptions(&other.cache);
-        cut_streams(&redis);
+        redis.cut_streams();
         one.cache.set(&keys[0], "new".into()).unwrap();
         wait_until("a change", || other.cache.get(&keys[0]).as_deref() == Some(b"new"));
         wait_until("a subscription", || subscriptions(&other.cache) > before);
@@ -575,7 +559,7 @@ fn no_host_serves_what_was_replaced_longer_ago_than_the_bound() {
             let mut cuts = 0;
             while begin.elapsed() < Duration::from_secs(seconds) {
                 thread::sleep(Duration::from_millis(300));
-                cuts += cut_streams(&redis);
+                cuts += redis.cut_streams();
             }
             done.store(true, Ordering::Relaxed);
             println!("{tiering}: seed {seed}, {cuts} cuts");

@@ -19,6 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     tag_cells::{self, CellChange, MAX_TAGS, TagChange, Tags},
     tier::{Extras, Found, Record, RemoteTier},
+    tiering::TierKind,
 };
 
 impl<V: Clone + Send + Sync + 'static> Cache<V> {
@@ -178,6 +179,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut found = self.ask_remote(plan, key, |tier| tier.read(key))?;
         found.record = found.record.filter(|record| self.is_taken(record, trusts_tags));
         Some(found)
+    }
+
+    /// True where L3 has a record of the key that its tags have voided.
+    pub(super) fn is_void_below(&self, plan: Plan, key: &[u8]) -> bool {
+        let is_asked = self.tags.is_used() && plan.has(TierKind::Redis);
+        let found = if is_asked { self.read_remote(plan, key) } else { None };
+        // Whose tags were asked about, and which is none all the same.
+        found.is_some_and(|found| found.tags.is_some() && found.record.is_none())
     }
 
     /// True unless a record of L3 has tags, and those are not to be trusted.

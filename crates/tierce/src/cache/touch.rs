@@ -89,7 +89,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let seen = self.look_to_touch(plan, key, fresh);
         let mut is_there = seen.is_some();
         let (mut made, mut is_raised) = (None, is_there);
-        if plan.has(TierKind::Redis) {
+        if self.is_void_below(plan, key) {
+            // L3 does not know which records a tag has voided.
+        } else if plan.has(TierKind::Redis) {
             let mut answer = None;
             self.change_remote(plan, key, |tier| {
                 answer = Some(tier.touch(key, fresh)?);

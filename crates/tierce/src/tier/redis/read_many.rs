@@ -37,7 +37,7 @@ use super::{
     link::unexpected,
     names,
     read::{NO_SUCH_KEY, doubt, pack},
-    record_of,
+    record::record_of,
     reply::{self, Element},
     request::Work,
 };

@@ -24,13 +24,15 @@ use crate::{
     error::ErrorKind,
     tier::{
         RemoteTier, Tier,
-        redis::{RedisOptions, RedisTier, link::Link, reply, request::Work},
+        redis::{RedisOptions, RedisTier, link::Link, reply, request::Work, scripts},
     },
 };
 
 /// Answers to what a connection is greeted with: PING, TIME and the scripts.
-const GREETED: &[u8] =
-    b"+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n";
+fn greeted() -> Vec<u8> {
+    let scripts = b"+OK\r\n".repeat(scripts::load_all(false).len());
+    [&b"+PONG\r\n*2\r\n$1\r\n1\r\n$1\r\n0\r\n"[..], &scripts].concat()
+}
 
 /// What stands in a server's place on a unix socket, a thread for each connection.
 struct Stub {
@@ -73,7 +75,8 @@ impl Stub {
         let answer = answer.to_vec();
         Self::new(move |mut stream| {
             let mut buffer = vec![0; 64 << 10];
-            let mut next = GREETED;
+            let greeted = greeted();
+            let mut next = &greeted[..];
             while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
                 if stream.write_all(next).is_err() {
                     return;
@@ -246,7 +249,7 @@ fn a_reply_in_drops_costs_the_deadline_and_no_more() {
     let stub = Stub::new(|mut stream| {
         let mut buffer = vec![0; 64 << 10];
         _ = stream.read(&mut buffer);
-        _ = stream.write_all(GREETED);
+        _ = stream.write_all(&greeted());
         _ = stream.read(&mut buffer);
         for byte in b"$1000000\r\n".iter().chain(&[b'x'; 1000]) {
             thread::sleep(Duration::from_millis(20));
