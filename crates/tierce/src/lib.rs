@@ -55,7 +55,6 @@ mod metrics;
 mod pages;
 mod policy;
 mod prefetch;
-#[cfg(feature = "redis")]
 mod random;
 mod resilience;
 mod shared_stamp;
@@ -107,7 +106,7 @@ pub use metrics::{
     WindowStats, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
-pub use resilience::BreakerOptions;
+pub use resilience::{BreakerOptions, BreakerState};
 #[cfg(feature = "shared")]
 pub use store::{
     Dropped, KeyHash, Medium, NewRecord, Put, Store, StoreCheck, StoreFill, StoreOptions,

@@ -229,7 +229,8 @@ impl Builder {
                 REST,
                 self.breaker.clone(),
                 &self.clock,
-            )?,
+            )?
+            .told_by(events.teller()),
             redis: Lower::new(
                 TierKind::Redis,
                 redis_opener(self.redis.clone()),
@@ -238,7 +239,8 @@ impl Builder {
                 self.redis.as_ref().map_or(REST, |options| options.rest()),
                 self.breaker,
                 &self.clock,
-            )?,
+            )?
+            .told_by(events.teller()),
         };
         let inner = Arc::new_cyclic(|me| Inner {
             service: self.service,

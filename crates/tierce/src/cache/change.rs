@@ -17,8 +17,9 @@ use super::{
     Event, Freshness, Inner, MAX_KEY_BYTES, Near,
     freshness::{Life, Rules},
     lower::REPLAYS_PER_CHANGE,
+    marks::Marks,
     plan::{Plan, Reach},
-    read::{Draft, Marks},
+    read::Draft,
     tags,
 };
 use crate::{
@@ -283,9 +284,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// `number` is that of the change, for L3.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
-        let mut marks = self.marks(plan, key);
+        let marks = self.marks(plan, key);
         if draft.tags().is_some() {
-            marks.below = self.tags_of_set(plan);
+            self.tags.be_used();
         }
         draft.bear(&marks);
         let mut made = None;
@@ -372,6 +373,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     }
                     None => tier.remove_marked(mark, key),
                 };
+                self.tell_evictions();
                 self.lowers.shared.replay_now(plan, &self.metrics, REPLAYS_PER_CHANGE);
                 keep.then_some(Filed::Shared(SharedStamp { stamp, ..mark.stamp() }))
             }

@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, freshness::Life, plan::Plan, read::Marks};
+use super::{Event, Inner, freshness::Life, marks::Marks, plan::Plan};
 use crate::{
     clock::{Clock, Millis},
     error::Error,
@@ -350,16 +350,19 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         }
         self.drop_near(key);
         self.overtake(key);
+        self.events.tell(|| Event::Invalidate { key: key.into() });
     }
 
     fn group_changed(&self, post: Post, group: usize) {
         self.with_stream_of(post, |stream| stream.void(group));
         self.flights.detach_all();
+        self.events.tell(|| Event::InvalidateMany { is_all: false });
     }
 
     fn all_changed(&self, post: Post) {
         self.with_stream_of(post, |stream| (0..GROUPS).for_each(|group| stream.void(group)));
         self.flights.detach_all();
+        self.events.tell(|| Event::InvalidateMany { is_all: true });
     }
 
     fn tags_known(&self, post: Post) -> Option<KnownBelow> {

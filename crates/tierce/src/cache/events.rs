@@ -18,17 +18,22 @@ use std::{
     time::Duration,
 };
 
-use super::{Cache, Key, Near};
+use super::{Cache, Inner, Key, Near};
 use crate::{
     error::Error,
     load::{Crew, LoadReason},
     memory::RemovalCause,
+    metrics::EvictionStats,
+    resilience::BreakerState,
     sync::{self, Mutex, MutexGuard},
     tiering::{TierKind, Tiering},
 };
 
 /// Events that may wait: some milliseconds of a busy cache, and some hundred kilobytes.
 const MAX_QUEUED: usize = 8 << 10;
+
+/// How often the evictions of L2 are looked at, at most: that is a sum over counters of the store.
+const EVICTIONS_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long the thread stays that has nothing to tell.
 const IDLE: Duration = Duration::from_secs(10);
@@ -107,6 +112,44 @@ pub enum Event {
         /// Why.
         cause: RemovalCause,
     },
+    /// Entries left L2: as many as all processes of the host saw go since this was told last. Told
+    /// with the next change of L2 by this process, some milliseconds later at the soonest.
+    #[non_exhaustive]
+    EvictShared {
+        /// How many made room.
+        for_room: u64,
+        /// Of how many the time was over.
+        expired: u64,
+    },
+    /// Another host, or another client of the server, changed the key in L3: copies here are gone.
+    /// Told in the process that follows L3 for its host.
+    #[non_exhaustive]
+    Invalidate {
+        /// The key.
+        key: Arc<[u8]>,
+    },
+    /// The same of many keys: one of the 256 groups, or all.
+    #[non_exhaustive]
+    InvalidateMany {
+        /// True where it was all.
+        is_all: bool,
+    },
+    /// A caller removed all that bears one of these tags, or made it stale.
+    #[non_exhaustive]
+    Tags {
+        /// The tags.
+        tags: Arc<[Box<[u8]>]>,
+        /// True where it was removed.
+        is_removed: bool,
+    },
+    /// The breaker before a tier changed its state.
+    #[non_exhaustive]
+    Breaker {
+        /// The tier.
+        tier: TierKind,
+        /// What it is now.
+        state: BreakerState,
+    },
     /// Other tiers are in force.
     #[non_exhaustive]
     Retier {
@@ -125,6 +168,23 @@ pub(super) struct Events {
     /// The same for L1, which tells by itself of what leaves it.
     is_heard_near: Arc<AtomicBool>,
     shared: Arc<Shared>,
+    evictions: Evictions,
+}
+
+/// Tells of events from where there is no cache.
+#[derive(Clone)]
+pub(super) struct Teller {
+    is_heard: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+/// What of the evictions of L2 was told.
+#[derive(Default)]
+struct Evictions {
+    /// When they are looked at next, in milliseconds of the coarse clock.
+    next_look: AtomicU64,
+    for_room: AtomicU64,
+    expired: AtomicU64,
 }
 
 struct Shared {
@@ -154,6 +214,7 @@ impl Events {
         Self {
             is_heard: AtomicBool::new(false),
             is_heard_near: Arc::default(),
+            evictions: Evictions::default(),
             shared: Arc::new(Shared {
                 crew: Crew::named("tierce-event", 1, 1, IDLE),
                 state: Mutex::new(state),
@@ -174,6 +235,11 @@ impl Events {
         if self.is_heard.load(Ordering::Relaxed) {
             self.shared.queue(event());
         }
+    }
+
+    /// For those who have no cache.
+    pub(super) fn teller(&self) -> Teller {
+        Teller { is_heard: Arc::clone(&self.is_heard_near), shared: Arc::clone(&self.shared) }
     }
 
     /// What L1 tells of what leaves it, while anybody listens.
@@ -210,6 +276,25 @@ impl Events {
         let queue = mem::take(&mut state.queue);
         drop(state);
         drop((listeners, queue));
+    }
+}
+
+impl Teller {
+    pub(super) fn is_heard(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        self.shared.queue(event);
+    }
+}
+
+impl Evictions {
+    /// How many there were since the last look, for room and by the clock.
+    fn since(&self, counted: &EvictionStats) -> (u64, u64) {
+        let since =
+            |told: &AtomicU64, now: u64| now.saturating_sub(told.fetch_max(now, Ordering::Relaxed));
+        (since(&self.for_room, counted.size), since(&self.expired, counted.expired))
     }
 }
 
@@ -312,6 +397,10 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// ```
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
         if self.inner.plan.load().is_open() {
+            if let Some(shared) = self.inner.lowers.shared.opened() {
+                // Those of before are nobody's news.
+                self.inner.events.evictions.since(&shared.evictions());
+            }
             self.inner.events.add(Arc::new(listener));
         }
     }
@@ -319,6 +408,34 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// Events that listeners were not told of, because too many waited.
     pub fn events_dropped(&self) -> u64 {
         self.inner.events.shared.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Tells of what left L2; to be called where it was changed.
+    #[inline]
+    pub(super) fn tell_evictions(&self) {
+        if self.events.is_heard.load(Ordering::Relaxed) {
+            self.look_at_evictions();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_at_evictions(&self) {
+        let (evictions, now) = (&self.events.evictions, self.clock.coarse());
+        let due = evictions.next_look.load(Ordering::Relaxed);
+        let next = now.after(EVICTIONS_PAUSE).0;
+        let is_mine = now.0 >= due
+            && evictions
+                .next_look
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        let Some(shared) = self.lowers.shared.opened().filter(|_| is_mine) else { return };
+        let (for_room, expired) = evictions.since(&shared.evictions());
+        if for_room + expired > 0 {
+            self.events.tell(|| Event::EvictShared { for_room, expired });
+        }
     }
 }
 

@@ -39,6 +39,16 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
             Event::Touch { key } => format!("touch {}", key.escape_ascii()),
             Event::Clear {} => "clear".to_owned(),
             Event::Evict { key, cause } => format!("evict {} {cause:?}", key.escape_ascii()),
+            Event::EvictShared { for_room, expired } => format!("evict L2 {for_room} {expired}"),
+            Event::Invalidate { key } => format!("invalidate {}", key.escape_ascii()),
+            Event::InvalidateMany { is_all } => format!("invalidate many {is_all}"),
+            Event::Tags { tags, is_removed } => {
+                let names = tags.iter().map(|tag| tag.escape_ascii().to_string());
+                format!("tags {} {is_removed}", names.collect::<Vec<_>>().join(" "))
+            }
+            Event::Breaker { tier, state } => {
+                format!("breaker {} {}", tier.short(), state.as_str())
+            }
             Event::Retier { from, to } => format!("retier {from} {to}"),
         };
         told.push(text);
@@ -58,6 +68,8 @@ fn each_call_is_told_in_its_order() {
     cache.touch("b", Duration::from_secs(60)).unwrap();
     cache.delete("a").unwrap();
     cache.expire("b").unwrap();
+    cache.remove_tags(["red", "blue"]).unwrap();
+    cache.expire_tag("green").unwrap();
     cache.clear().unwrap();
     let load = async |_| io::Result::Ok(Bytes::from("3"));
     block_on(cache.get_or_load_async("c", &LoadOptions::new(), load)).unwrap();
@@ -74,6 +86,8 @@ fn each_call_is_told_in_its_order() {
             "touch a",
             "delete a",
             "expire b",
+            "tags red blue true",
+            "tags green false",
             "clear",
             "load c miss",
             "miss c",

@@ -10,8 +10,9 @@ use super::{
     fleet::FleetLease,
     freshness::{Life, Rules},
     load::{Call, Landing},
+    marks::Marks,
     plan::Plan,
-    read::{Draft, Found, Marks},
+    read::{Draft, Found},
     tags,
 };
 use crate::{
@@ -145,7 +146,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
         hit: impl FnOnce(Plan, &Found<V>),
     ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(call.reach);
         let turns = self.turns(plan, key, call);
         let approached = self.approach(plan, key, call, turns.as_ref());
         if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {

@@ -9,13 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::plan::Plan;
+use super::{
+    events::{Event, Teller},
+    plan::Plan,
+};
 use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
     event::FaultEvents,
     metrics::{ArmCounter, BreakerStats, Metrics, nanoseconds},
-    resilience::{Breaker, BreakerOptions},
+    resilience::{Breaker, BreakerOptions, BreakerState},
     sync::Mutex,
     tier::{Ledger, RemoteTier, SharedTier, Tier},
     tiering::TierKind,
@@ -69,6 +72,9 @@ pub(super) struct Lower<T: Tier + ?Sized> {
     /// True if the builder was given options for the tier: it is expected to be used.
     is_expected: bool,
     events: FaultEvents,
+    /// The state of the breaker that listeners know of.
+    told: AtomicU32,
+    teller: Option<Teller>,
     clock: Clock,
 }
 
@@ -97,8 +103,16 @@ impl<T: Tier + ?Sized> Lower<T> {
             rest,
             is_expected,
             events: FaultEvents::default(),
+            told: AtomicU32::new(BreakerState::Closed as u32),
+            teller: None,
             clock: clock.clone(),
         })
+    }
+
+    /// The same, whose breaker is told of by this one.
+    pub(super) fn told_by(mut self, teller: Teller) -> Self {
+        self.teller = Some(teller);
+        self
     }
 
     /// The tier, if it was ever opened.
@@ -179,11 +193,13 @@ impl<T: Tier + ?Sized> Lower<T> {
     ) -> Option<R> {
         let tier = self.in_force(plan)?;
         let permit = self.breaker.allow()?;
+        self.tell_breaker();
         let begin = Instant::now();
         let answer = ask(tier);
         let meter = metrics.tier(self.kind);
         meter.latency.record(nanoseconds(begin.elapsed()));
         permit.finish(&answer);
+        self.tell_breaker();
         if let Err(error) = &answer {
             meter.error(error.kind());
             if error.kind() == ErrorKind::Timeout
@@ -194,6 +210,18 @@ impl<T: Tier + ?Sized> Lower<T> {
             self.events.tell(&self.clock, self.kind, error);
         }
         answer.ok()
+    }
+
+    /// Tells listeners of another state of the breaker.
+    fn tell_breaker(&self) {
+        let state = self.breaker.state();
+        if self.told.load(Ordering::Relaxed) != state as u32 {
+            let is_news = self.told.swap(state as u32, Ordering::Relaxed) != state as u32;
+            if let Some(teller) = self.teller.as_ref().filter(|teller| is_news && teller.is_heard())
+            {
+                teller.tell(Event::Breaker { tier: self.kind, state });
+            }
+        }
     }
 
     /// As [`call`](Self::call) for a read or a fill of `key`, which is not asked for while the tier

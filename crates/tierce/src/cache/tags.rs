@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cache, Inner, change::closed, plan::Plan, read::Marks};
+use super::{Cache, Event, Inner, change::closed, marks::Marks, plan::Plan};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells::{self, CellChange, KnownBelow, MAX_TAGS, TagChange, Tags},
+    tag_cells::{self, CellChange, MAX_TAGS, TagChange, Tags},
     tier::{Extras, Found, Record, RemoteTier},
 };
 
@@ -54,7 +54,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// As [`remove_tag`](Self::remove_tag).
     pub fn remove_tags<T: AsRef<[u8]>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
-        self.inner.change_tags(&tag_cells::hashes(tags), TagChange::Remove)
+        self.change_tags(tags, TagChange::Remove)
     }
 
     /// Makes all that bears this tag stale in all tiers, as [`expire`](Self::expire) of each key
@@ -71,7 +71,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// As [`remove_tag`](Self::remove_tag).
     pub fn expire_tags<T: AsRef<[u8]>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
-        self.inner.change_tags(&tag_cells::hashes(tags), TagChange::Expire)
+        self.change_tags(tags, TagChange::Expire)
+    }
+
+    fn change_tags<T: AsRef<[u8]>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+        change: TagChange,
+    ) -> Result<()> {
+        let tags: Vec<T> = tags.into_iter().collect();
+        self.inner.change_tags(&tag_cells::hashes(&tags), change)?;
+        self.inner.events.tell(|| Event::Tags {
+            tags: tags.iter().map(|tag| tag.as_ref().into()).collect(),
+            is_removed: change == TagChange::Remove,
+        });
+        Ok(())
     }
 }
 
@@ -176,7 +190,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Takes note up to which change of tags L3 is, before a value is loaded for it. Without that it
-    /// takes no value with tags.
+    /// takes no value with tags. For a value that is set, L3 itself asks at that moment: by what this
+    /// host heard of last, it might be void where another host has just removed the tag.
     pub(super) fn mark_tags(&self, plan: Plan, marks: &mut Marks) {
         if self.lowers.redis.in_force(plan).is_none() {
             return;
@@ -187,12 +202,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if marks.below.is_none() && self.tags.is_used() {
             marks.below = self.lowers.redis.call(plan, &self.metrics, |tier| tier.tags_known());
         }
-    }
-
-    /// [`mark_tags`](Self::mark_tags) before a value with tags is set. Where nothing is known L3 asks.
-    pub(super) fn tags_of_set(&self, plan: Plan) -> Option<KnownBelow> {
-        self.tags.be_used();
-        self.tags_told(plan)
     }
 }
 

@@ -24,8 +24,9 @@ use super::{
     Cache, Event, Inner, SetOptions,
     change::{check_key, closed, needs_bytes},
     freshness::Life,
+    marks::Marks,
     plan::{Plan, Reach},
-    read::{Draft, Found, Marks},
+    read::{Draft, Found},
     tags,
 };
 use crate::{
@@ -442,10 +443,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         expected: Option<u64>,
     ) -> Result<bool> {
         // As any change: marks first.
-        let mut marks = self.marks(plan, key);
-        if draft.tags().is_some() {
-            marks.below = self.tags_of_set(plan);
-        }
+        let marks = self.marks(plan, key);
         draft.bear(&marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.

@@ -152,7 +152,7 @@ impl BreakerOptions {
 
 /// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BreakerState {
+pub enum BreakerState {
     /// All calls are let through.
     Closed = 0,
     /// No call is let through.
@@ -163,7 +163,7 @@ pub(crate) enum BreakerState {
 
 impl BreakerState {
     /// `closed`, `open` or `half_open`, as metrics labels name it.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",

@@ -6,4 +6,4 @@
 mod breaker;
 
 pub(crate) use breaker::Breaker;
-pub use breaker::BreakerOptions;
+pub use breaker::{BreakerOptions, BreakerState};
