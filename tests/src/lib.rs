@@ -5,6 +5,7 @@ pub mod board;
 pub mod history;
 pub mod hosts;
 pub mod loads;
+pub mod moves;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -102,3 +102,42 @@ fn plans_are_printed_and_a_rollout_is_taken_back_by_its_journal() {
     let history = succeed(&mut look("history"));
     assert_eq!(history.lines().count(), 2 + 4, "{history}");
 }
+
+#[test]
+fn a_rollout_of_a_store_is_started_looked_at_and_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, plan) = (folder.path().join("store"), folder.path().join("plan.yaml"));
+    let text = "{plan: mine, baseline: L1, phases: [{name: canary, target: L1L2, split: key, \
+                steps: [{share: 10%, wait: 1h}]}]}";
+    fs::write(&plan, text).unwrap();
+    let tell = |what: &str| {
+        let mut command = tierce(["rollout", what, "--store"]);
+        command.arg(&store);
+        command
+    };
+    let start = || {
+        let mut command = tell("start");
+        command.args(["--by", "ada", "--plan"]).arg(&plan);
+        command
+    };
+    fail(&mut tell("status"), 1);
+    let options = tierce::StoreOptions::new(&store).max_bytes(16 << 20);
+    let cache = tierce::Cache::builder().shared(options).build().unwrap();
+    let guard = tierce::guard::Guard::of(&cache).rollout_of_store("one").build().unwrap();
+    holds(&succeed(&mut tell("status")), &["nobody started it"]);
+    holds(&fail(&mut tell("pause"), 1), &["nobody started one"]);
+    holds(&succeed(&mut start()), &["started", "operator ada"]);
+    holds(&fail(&mut start(), 1), &["it was started already"]);
+    succeed(&mut tell("force"));
+    holds(&succeed(&mut tell("status")), &["canary", "10%", "running", "a share of 10%"]);
+    guard.round().unwrap();
+    assert!(cache.is_split());
+    holds(&fail(&mut tell("advance"), 1), &["the gate is shut"]);
+    succeed(&mut tell("pause"));
+    succeed(&mut tell("resume"));
+    succeed(&mut tell("rollback"));
+    holds(&succeed(&mut tell("status")), &["rolled_back", "a share of 0%"]);
+    guard.round().unwrap();
+    assert!(!cache.is_split());
+    holds(&succeed(&mut tell("history")), &["paused", "resumed", "rollback_began"]);
+}

@@ -133,7 +133,7 @@ const LIVE: u64 = 1 << 16;
 const TAKEN_BACK: u64 = 1 << 17;
 
 // What is not built in has no such word.
-#[cfg_attr(not(all(feature = "shared", feature = "serde")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "shared", feature = "config")), allow(dead_code))]
 impl ShareWord {
     /// The word of the next change, or `None` where it may not be made.
     pub(crate) fn next(self, name: &str, share: Share, moves: Moves) -> Option<Self> {

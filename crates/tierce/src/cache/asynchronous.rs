@@ -35,8 +35,9 @@ use super::{
     lead::{Approached, Drafted, Led, OnPanic},
     load::{Call, Landing, Step, Way},
     loader::failed,
+    marks::{Judge, Marks},
     plan::Plan,
-    read::{Found, Judge, Marks, is_young},
+    read::{Found, is_young},
 };
 use crate::{
     error::{Error, ErrorKind, Result},

@@ -17,8 +17,9 @@ use super::{
     Event, Freshness, Inner, MAX_KEY_BYTES, Near,
     freshness::{Life, Rules},
     lower::REPLAYS_PER_CHANGE,
+    marks::Marks,
     plan::{Plan, Reach},
-    read::{Draft, Marks},
+    read::Draft,
     tags,
 };
 use crate::{

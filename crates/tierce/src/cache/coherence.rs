@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Inner, freshness::Life, plan::Plan, read::Marks};
+use super::{Event, Inner, freshness::Life, marks::Marks, plan::Plan};
 use crate::{
     clock::{Clock, Millis},
     error::Error,

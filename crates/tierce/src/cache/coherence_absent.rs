@@ -1,6 +1,6 @@
 //! Stands for the following of other hosts where L3 is not built in: there are none.
 
-use super::{Inner, freshness::Life, plan::Plan, read::Marks};
+use super::{Inner, freshness::Life, marks::Marks, plan::Plan};
 use crate::{
     clock::Clock, group_word::GroupWord, tag_cells::KnownBelow, tier::TagsRaised, tiering::Tiering,
 };

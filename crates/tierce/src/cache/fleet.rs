@@ -29,8 +29,8 @@ use super::{
     Inner,
     lead::{Approached, Led},
     load::Call,
+    marks::Marks,
     plan::Plan,
-    read::Marks,
 };
 use crate::{
     error::Result,

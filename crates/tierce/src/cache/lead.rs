@@ -10,8 +10,9 @@ use super::{
     fleet::FleetLease,
     freshness::{Life, Rules},
     load::{Call, Landing},
+    marks::Marks,
     plan::Plan,
-    read::{Draft, Found, Marks},
+    read::{Draft, Found},
     tags,
 };
 use crate::{

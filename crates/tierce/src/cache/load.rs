@@ -21,8 +21,9 @@ use super::{
     Answer, Freshness, Inner, Loaded, Origin,
     change::{check_key, closed},
     freshness::Rules,
+    marks::Judge,
     plan::{Plan, Reach},
-    read::{Found, Glance, Judge, is_young},
+    read::{Found, Glance, is_young},
     tags,
 };
 use crate::{

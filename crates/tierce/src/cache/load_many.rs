@@ -17,8 +17,9 @@ use super::{
     lead::Led,
     load::{Call, Landing, Step},
     many::{FoundMany, Sought},
+    marks::Marks,
     plan::Plan,
-    read::{Found, Marks, is_young},
+    read::{Found, is_young},
     tags,
 };
 use crate::{

@@ -9,8 +9,9 @@ use std::time::Instant;
 use super::{
     Answer, Event, Inner, MAX_KEY_BYTES, ReadOptions,
     change::needs_bytes,
+    marks::Marks,
     plan::{Plan, Reach},
-    read::{Found, Marks, is_young},
+    read::{Found, is_young},
 };
 use crate::{
     metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},

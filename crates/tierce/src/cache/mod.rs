@@ -9,6 +9,7 @@
 //! | `near.rs` | what an entry of L1 is |
 //! | `lower.rs` | L2 and L3 as the cache holds them: opened or not, breaker, ledger, meter |
 //! | `remote.rs` | when L3 may be asked |
+//! | `marks.rs` | what was known of a key's changes, and what that says of what is found |
 //! | `read.rs` | how a value is found, brought up and filed |
 //! | `read_options.rs` | what a read accepts |
 //! | `many.rs` | the same for many keys at once |
@@ -73,6 +74,7 @@ mod loader;
 mod loading;
 mod lower;
 mod many;
+mod marks;
 mod near;
 mod plan;
 mod read;

@@ -1,5 +1,7 @@
 //! How a value is found, brought up and filed.
 //!
+//! What marks are, and how they judge, is in [`marks`](super::marks).
+//!
 //! ```text
 //!   mark the key ── L1 current? ── L2 ── L3 ── (loader)
 //!        │                          │     │       │
@@ -15,50 +17,24 @@ use bytes::Bytes;
 
 use super::{
     Answer, Event, Inner, MAX_KEY_BYTES, Near, Origin, ReadOptions, change::needs_bytes,
-    freshness::Life, plan::Plan,
+    freshness::Life, marks::Marks, plan::Plan,
 };
 use crate::{
     clock::Millis,
     codec::Format,
     error::{ErrorKind, Result},
-    invalidation::{Began, Filed, LocalMark},
+    invalidation::Filed,
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
-    shared_stamp::SharedStamp,
     simulated::{self, Fault},
-    tag_cells::{Known, KnownBelow, Tags, Verdict},
-    tier::{Extras, Fill, Record, SharedMark, Token},
+    tag_cells::Tags,
+    tier::{Extras, Fill, Record},
     tiering::TierKind,
 };
 
 /// By how much a span on the coarse clock may be longer than it was: two of its steps. What was made
 /// by another load within that of the begin of this one is as good as what this one brings.
 const COARSENESS: Duration = Duration::from_millis(8);
-
-/// What was known of a key's changes before its value was looked for below L1.
-#[derive(Clone, Debug)]
-pub(super) struct Marks {
-    local: LocalMark,
-    filed: Filed,
-    shared: Option<SharedMark>,
-    /// Whether this process was told of the changes of other hosts, where no store judges.
-    told: Option<bool>,
-    /// When they were taken, by the clock of L1.
-    taken_at: Millis,
-    /// Which changes of tags were known.
-    known: Known,
-    /// The same in L3, where it was asked.
-    pub(super) below: Option<KnownBelow>,
-    /// L3's word, once it was asked.
-    remote: Option<Token>,
-}
-
-/// By what something is judged that was found under marks and lies in no tier above L3.
-#[derive(Clone, Copy)]
-pub(super) struct Judge {
-    local: LocalMark,
-    filed: Filed,
-}
 
 /// What L1 says to a look that asks for fresh values alone.
 pub(super) enum Glance<V> {
@@ -324,82 +300,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.memory.get_with(key, found).flatten()
     }
 
-    /// True while an entry of L1 may be served, fresh or stale. One that a change of its tags made
-    /// stale is so from the first look on.
-    #[inline]
-    pub(super) fn is_live(&self, plan: Plan, near: &Near<V>) -> bool {
-        self.is_current(plan, near.filed) && near.tags().is_none_or(|tags| self.spares(near, tags))
-    }
-
-    #[inline(never)]
-    fn spares(&self, near: &Near<V>, tags: &Tags) -> bool {
-        match self.judge(tags) {
-            Verdict::Current => true,
-            Verdict::Expired => near.expire(self.clock.coarse()),
-            Verdict::Removed => false,
-        }
-    }
-
-    /// What has become of something with these tags.
-    pub(super) fn judge(&self, tags: &Tags) -> Verdict {
-        if tags.known.place == 0 {
-            return self.tags.judge(tags);
-        }
-        // Of a store that this process never opened it has nothing.
-        self.lowers.shared.opened().map_or(Verdict::Removed, |shared| shared.judge(tags))
-    }
-
-    /// True if who begins now may join a load that began then.
-    pub(super) fn may_join(&self, began: Began) -> bool {
-        let is_unraised = match began.known.place {
-            0 => self.tags.known() == began.known,
-            _ => self.lowers.shared.opened().is_some_and(|it| it.is_unraised(began.known)),
-        };
-        is_unraised && self.is_current(self.plan.load(), began.filed)
-    }
-
-    /// True while what was filed under this mark may be served.
-    #[inline]
-    pub(super) fn is_current(&self, plan: Plan, filed: Filed) -> bool {
-        let shared = &self.lowers.shared;
-        match filed {
-            Filed::Private { era, word } => {
-                era == plan.era()
-                    && self.coherence.is_current(word)
-                    && shared.in_force(plan).is_none()
-            }
-            Filed::Shared(stamp) => {
-                // Out of the store this process follows other hosts for what is private alone.
-                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering());
-                is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
-            }
-        }
-    }
-
-    /// True unless this process knows of a change of the key since.
-    pub(super) fn is_unchanged(&self, plan: Plan, judge: Judge) -> bool {
-        self.stamps.is_current(judge.local) && self.is_current(plan, judge.filed)
-    }
-
-    /// Takes the key's marks: before looking for its value anywhere below L1.
-    pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
-        let taken_at = self.clock.coarse();
-        let local = self.stamps.mark(self.memory.hash(key));
-        let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
-        let known = shared.map_or_else(|| self.tags.known(), |mark| mark.known());
-        let (filed, told) = match shared.map(|mark| mark.stamp()) {
-            Some(stamp) => (Filed::Shared(stamp), None),
-            None => {
-                if plan.has(TierKind::Shared) {
-                    self.retry_shared();
-                }
-                let filed = Filed::Private { era: plan.era(), word: self.own_word(plan, key) };
-                (filed, Some(self.is_told(plan)))
-            }
-        };
-        Marks { local, filed, shared, told, taken_at, known, below: None, remote: None }
-    }
-
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
     /// above; else the best of what they have and of `best`, which L1 had.
     fn find_below(
@@ -649,50 +549,5 @@ impl<V: Clone> Draft<V> {
             age: self.age,
             extras: self.extras.clone(),
         }
-    }
-}
-
-impl Marks {
-    /// What is left of them when what was found under them is judged later.
-    pub(super) fn judge(&self) -> Judge {
-        Judge { local: self.local, filed: self.filed }
-    }
-
-    pub(super) fn filed(&self) -> Filed {
-        self.filed
-    }
-
-    /// The begin of a load.
-    pub(super) fn began(&self) -> Began {
-        Began { filed: self.filed, known: self.known }
-    }
-
-    /// The mark of an entry of L1 that no store judges.
-    pub(super) fn filed_private(&self, plan: Plan) -> Filed {
-        let word = match self.filed {
-            Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
-        };
-        Filed::Private { era: plan.era(), word }
-    }
-
-    pub(super) fn remote(&self) -> Option<Token> {
-        self.remote
-    }
-
-    pub(super) fn shared(&self) -> Option<SharedMark> {
-        self.shared
-    }
-
-    pub(super) fn local(&self) -> LocalMark {
-        self.local
-    }
-
-    pub(super) fn is_told(&self) -> Option<bool> {
-        self.told
-    }
-
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
-    pub(super) fn taken_at(&self) -> Millis {
-        self.taken_at
     }
 }

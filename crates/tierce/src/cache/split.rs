@@ -17,7 +17,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -29,9 +28,9 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     metrics::{Arm, ArmCounter, WindowStats, nanoseconds},
-    split::{Moves, Share, ShareWord, Side, SplitBy, key_position, request_position, salt_of},
+    split::{Share, ShareWord, Side, SplitBy, key_position, request_position, salt_of},
     tier::SharedTier,
-    tiering::{TierKind, Tiering},
+    tiering::Tiering,
 };
 
 /// How a cache is split between two tierings, for [`Cache::split`].
@@ -159,25 +158,26 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     /// As [`retier`](Self::retier), and what keeps the store from being opened.
-    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
-    pub(crate) fn open_store(&self) -> Result<PathBuf> {
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(crate) fn open_store(&self) -> Result<std::path::PathBuf> {
         self.inner.open_lowers(Tiering::L2)?;
         self.inner.lowers.shared.opened().map(SharedTier::directory).ok_or_else(|| {
+            use crate::tiering::TierKind;
             let why = self.trouble(TierKind::Shared).unwrap_or_default();
             Error::new(ErrorKind::Io, why).in_tier(TierKind::Shared)
         })
     }
 
     /// What the processes of the host know of a rollout, where this one has the store.
-    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
+    #[cfg(feature = "serde")]
     pub(crate) fn rollout_word(&self) -> Option<ShareWord> {
         self.inner.lowers.shared.opened().map(SharedTier::rollout)
     }
 
     /// Tells the processes of the host of a share, with effect on their next calls. False where it
     /// was taken back before.
-    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
-    pub(crate) fn tell_share(&self, name: &str, share: Share, moves: Moves) -> bool {
+    #[cfg(feature = "serde")]
+    pub(crate) fn tell_share(&self, name: &str, share: Share, moves: crate::split::Moves) -> bool {
         let Some(shared) = self.inner.lowers.shared.opened() else { return true };
         shared.change_rollout(|word| word.next(name, share, moves))
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cache, Event, Inner, change::closed, plan::Plan, read::Marks};
+use super::{Cache, Event, Inner, change::closed, marks::Marks, plan::Plan};
 use crate::{
     error::{Error, ErrorKind, Result},
     tag_cells::{self, CellChange, MAX_TAGS, TagChange, Tags},

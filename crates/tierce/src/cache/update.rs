@@ -24,8 +24,9 @@ use super::{
     Cache, Event, Inner, SetOptions,
     change::{check_key, closed, needs_bytes},
     freshness::Life,
+    marks::Marks,
     plan::{Plan, Reach},
-    read::{Draft, Found, Marks},
+    read::{Draft, Found},
     tags,
 };
 use crate::{

@@ -38,6 +38,7 @@ pub(crate) struct Drive {
     journal: Journal,
     instance: String,
     /// Of the store that the plan is read from, where it was not given.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
     folder: Option<std::path::PathBuf>,
     /// The latest time that was told, which does not go back.
     now: Millis,
@@ -52,8 +53,16 @@ impl Drive {
     ) -> Result<Self> {
         let rollout = Rollout::new(plan)?;
         let (journal, _) = Journal::open(&path)?;
-        let (now, leads, is_in_force) = (Millis(0), false, true);
-        let mut drive = Self { rollout, journal, instance, folder: None, now, leads, is_in_force };
+        let mut drive = Self {
+            rollout,
+            journal,
+            instance,
+            #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+            folder: None,
+            now: Millis(0),
+            leads: false,
+            is_in_force: true,
+        };
         drive.adopt()?;
         drive.put_in_force(cache)?;
         Ok(drive)

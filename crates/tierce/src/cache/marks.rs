@@ -1,0 +1,162 @@
+//! What was known of a key's changes when it was looked for, and what that says of what was found.
+//!
+//! Marks are taken before the first look below L1. Whatever is found under them is filed, or refused,
+//! by them: who changed the key meanwhile has raised a stamp that they bear.
+
+use super::{Inner, Near, plan::Plan};
+use crate::{
+    clock::Millis,
+    invalidation::{Began, Filed, LocalMark},
+    shared_stamp::SharedStamp,
+    tag_cells::{Known, KnownBelow, Tags, Verdict},
+    tier::{SharedMark, Token},
+    tiering::TierKind,
+};
+
+/// What was known of a key's changes before its value was looked for below L1.
+#[derive(Clone, Debug)]
+pub(super) struct Marks {
+    pub(super) local: LocalMark,
+    pub(super) filed: Filed,
+    pub(super) shared: Option<SharedMark>,
+    /// Whether this process was told of the changes of other hosts, where no store judges.
+    told: Option<bool>,
+    /// When they were taken, by the clock of L1.
+    taken_at: Millis,
+    /// Which changes of tags were known.
+    pub(super) known: Known,
+    /// The same in L3, where it was asked.
+    pub(super) below: Option<KnownBelow>,
+    /// L3's word, once it was asked.
+    pub(super) remote: Option<Token>,
+}
+
+/// By what something is judged that was found under marks and lies in no tier above L3.
+#[derive(Clone, Copy)]
+pub(super) struct Judge {
+    local: LocalMark,
+    filed: Filed,
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// True while an entry of L1 may be served, fresh or stale. One that a change of its tags made
+    /// stale is so from the first look on.
+    #[inline]
+    pub(super) fn is_live(&self, plan: Plan, near: &Near<V>) -> bool {
+        self.is_current(plan, near.filed) && near.tags().is_none_or(|tags| self.spares(near, tags))
+    }
+
+    #[inline(never)]
+    fn spares(&self, near: &Near<V>, tags: &Tags) -> bool {
+        match self.judge(tags) {
+            Verdict::Current => true,
+            Verdict::Expired => near.expire(self.clock.coarse()),
+            Verdict::Removed => false,
+        }
+    }
+
+    /// What has become of something with these tags.
+    pub(super) fn judge(&self, tags: &Tags) -> Verdict {
+        if tags.known.place == 0 {
+            return self.tags.judge(tags);
+        }
+        // Of a store that this process never opened it has nothing.
+        self.lowers.shared.opened().map_or(Verdict::Removed, |shared| shared.judge(tags))
+    }
+
+    /// True if who begins now may join a load that began then.
+    pub(super) fn may_join(&self, began: Began) -> bool {
+        let is_unraised = match began.known.place {
+            0 => self.tags.known() == began.known,
+            _ => self.lowers.shared.opened().is_some_and(|it| it.is_unraised(began.known)),
+        };
+        is_unraised && self.is_current(self.plan.load(), began.filed)
+    }
+
+    /// True while what was filed under this mark may be served.
+    #[inline]
+    pub(super) fn is_current(&self, plan: Plan, filed: Filed) -> bool {
+        let shared = &self.lowers.shared;
+        match filed {
+            Filed::Private { era, word } => {
+                era == plan.era()
+                    && self.coherence.is_current(word)
+                    && shared.in_force(plan).is_none()
+            }
+            Filed::Shared(stamp) => {
+                // Out of the store this process follows other hosts for what is private alone.
+                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering());
+                is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
+            }
+        }
+    }
+
+    /// True unless this process knows of a change of the key since.
+    pub(super) fn is_unchanged(&self, plan: Plan, judge: Judge) -> bool {
+        self.stamps.is_current(judge.local) && self.is_current(plan, judge.filed)
+    }
+
+    /// Takes the key's marks: before looking for its value anywhere below L1.
+    pub(super) fn marks(&self, plan: Plan, key: &[u8]) -> Marks {
+        let taken_at = self.clock.coarse();
+        let local = self.stamps.mark(self.memory.hash(key));
+        let shared = self.lowers.shared.in_force(plan).map(|tier| tier.mark(key));
+        let known = shared.map_or_else(|| self.tags.known(), |mark| mark.known());
+        let (filed, told) = match shared.map(|mark| mark.stamp()) {
+            Some(stamp) => (Filed::Shared(stamp), None),
+            None => {
+                if plan.has(TierKind::Shared) {
+                    self.retry_shared();
+                }
+                let filed = Filed::Private { era: plan.era(), word: self.own_word(plan, key) };
+                (filed, Some(self.is_told(plan)))
+            }
+        };
+        Marks { local, filed, shared, told, taken_at, known, below: None, remote: None }
+    }
+}
+
+impl Marks {
+    /// What is left of them when what was found under them is judged later.
+    pub(super) fn judge(&self) -> Judge {
+        Judge { local: self.local, filed: self.filed }
+    }
+
+    pub(super) fn filed(&self) -> Filed {
+        self.filed
+    }
+
+    /// The begin of a load.
+    pub(super) fn began(&self) -> Began {
+        Began { filed: self.filed, known: self.known }
+    }
+
+    /// The mark of an entry of L1 that no store judges.
+    pub(super) fn filed_private(&self, plan: Plan) -> Filed {
+        let word = match self.filed {
+            Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
+        };
+        Filed::Private { era: plan.era(), word }
+    }
+
+    pub(super) fn remote(&self) -> Option<Token> {
+        self.remote
+    }
+
+    pub(super) fn shared(&self) -> Option<SharedMark> {
+        self.shared
+    }
+
+    pub(super) fn local(&self) -> LocalMark {
+        self.local
+    }
+
+    pub(super) fn is_told(&self) -> Option<bool> {
+        self.told
+    }
+
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(super) fn taken_at(&self) -> Millis {
+        self.taken_at
+    }
+}
