@@ -166,6 +166,41 @@
 #define TIERCE_EVENT_RETIER 10
 
 /**
+ * A caller gave the key's value another time to live.
+ */
+#define TIERCE_EVENT_TOUCH 11
+
+/**
+ * Entries left L2, `count` of them since this was told last.
+ */
+#define TIERCE_EVENT_EVICT_SHARED 12
+
+/**
+ * Another host, or another client of the server, changed the key in L3.
+ */
+#define TIERCE_EVENT_INVALIDATE 13
+
+/**
+ * The same of many keys: of a group of them, or of all.
+ */
+#define TIERCE_EVENT_INVALIDATE_MANY 14
+
+/**
+ * A caller removed all that bears some tags, which the text names.
+ */
+#define TIERCE_EVENT_REMOVE_TAGS 15
+
+/**
+ * A caller made all that bears some tags stale, which the text names.
+ */
+#define TIERCE_EVENT_EXPIRE_TAGS 16
+
+/**
+ * The breaker before a tier changed its state, which is the reason.
+ */
+#define TIERCE_EVENT_BREAKER 17
+
+/**
  * A cache with the loader of its values. Opened by tierce_loading_open(), closed by
  * tierce_loading_close(). Not a pointer to anything, as tierce_t.
  */
@@ -499,7 +534,8 @@ typedef struct {
     size_t key_len;
     /**
      * Of a load why it was made, as `reason` of tierce_load_context_t; of an eviction "size",
-     * "bytes" or "expired"; else NULL. Static text.
+     * "bytes" or "expired"; of a breaker "closed", "open" or "half_open"; of
+     * TIERCE_EVENT_INVALIDATE_MANY "all" or "group"; else NULL. Static text.
      */
     const char *reason;
     /**
@@ -510,6 +546,10 @@ typedef struct {
      * Of a load that failed its code, else TIERCE_OK.
      */
     int64_t status;
+    /**
+     * Of TIERCE_EVENT_EVICT_SHARED how many entries, else 0.
+     */
+    uint64_t count;
     /**
      * All that is known of it, for people to read; ended by a NUL.
      */
@@ -1045,6 +1085,25 @@ tierce_status_t tierce_delete_many(const tierce_t *cache,
  * \since 0.1
  */
 tierce_status_t tierce_expire(const tierce_t *cache, const void *key, size_t key_len);
+
+/**
+ * Has what `key` has be fresh for `ttl_ms` from now on, in all tiers and without sending it.
+ *
+ * How long it may be served as stale after that stays, and so does its age. When it returns, no
+ * process of this host serves the value for longer.
+ *
+ * \param cache    borrowed, not NULL.
+ * \param key      borrowed for the call; NULL only when `key_len` is 0.
+ * \param key_len  bytes of `key`.
+ * \param ttl_ms   milliseconds above zero, or TIERCE_TTL_FOREVER.
+ * \return TIERCE_OK; TIERCE_MISS where there was no fresh value; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_touch(const tierce_t *cache,
+                             const void *key,
+                             size_t key_len,
+                             int64_t ttl_ms);
 
 /**
  * Removes all entries of this cache from all tiers, for all processes and hosts that share them.

@@ -341,6 +341,10 @@ public:
     Status expire(std::string_view key) const noexcept {
         return tierce_expire(handle(), key.data(), key.size());
     }
+    /** Gives what the key has another time to live; a miss where it has nothing fresh. */
+    Status touch(std::string_view key, std::int64_t ttl_ms) const noexcept {
+        return tierce_touch(handle(), key.data(), key.size(), ttl_ms);
+    }
     Status clear() const noexcept { return tierce_clear(handle()); }
 
     /** Removes all that bears one of these tags. See tierce_remove_tags(). */

@@ -140,6 +140,7 @@ static void tags_and_revisions_have_owners() {
     tags.name_in(options);
     tierce::View view;
     CHECK(cache.set("key", "value", options) && cache.expire_tag("nobody"));
+    CHECK(cache.touch("key", 60000) && cache.touch("nobody", 60000).is_miss());
     CHECK(cache.get("key", view) && cache.remove_tags(tags) && cache.get("key", view).is_miss());
 
     tierce::Revision revision;

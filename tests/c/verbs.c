@@ -299,6 +299,26 @@ static void threads_and_processes_lose_no_step(const char *text)
     CHECK_STATUS(tierce_close(cache), TIERCE_OK);
 }
 
+static void a_touched_value_has_another_time_to_live(const char *text)
+{
+    tierce_t *cache = open_text(text);
+    tierce_set_opts_t options = set_options();
+    options.ttl_ms = 200;
+    CHECK_STATUS(tierce_set(cache, "touched", 7, "value", 5, &options), TIERCE_OK);
+    const tierce_status_t status = tierce_touch(cache, "touched", 7, MINUTE);
+    if (status == TIERCE_OK) { /* Else this machine slept for its whole time to live. */
+        sleep_ms(250);
+        CHECK(has(cache, "touched", "value"));
+        CHECK_STATUS(tierce_touch(cache, "touched", 7, TIERCE_TTL_FOREVER), TIERCE_OK);
+    }
+    CHECK_STATUS(tierce_touch(cache, "nobody", 6, MINUTE), TIERCE_MISS);
+    CHECK_STATUS(tierce_touch(cache, "touched", 7, 0), TIERCE_E_ARG);
+    CHECK(complains("ttl_ms = 0"));
+    CHECK_STATUS(tierce_touch(cache, "touched", 7, TIERCE_TTL_KEEP_NOTHING), TIERCE_E_ARG);
+    CHECK_STATUS(tierce_close(cache), TIERCE_OK);
+    CHECK_STATUS(tierce_touch(cache, "touched", 7, MINUTE), TIERCE_E_CLOSED);
+}
+
 /* What a loader with a context is to do, and what it was told. */
 struct origin {
     pthread_mutex_t lock;
@@ -413,7 +433,7 @@ static void a_loader_learns_that_its_time_is_over(void)
 /* What a listener heard. */
 struct heard {
     pthread_mutex_t lock;
-    int count[16];
+    int count[32];
     int let_go;
     tierce_status_t failed;
     char evicted[16];
@@ -423,7 +443,7 @@ static void hears(void *user, const tierce_event_t *event)
 {
     struct heard *heard = user;
     pthread_mutex_lock(&heard->lock);
-    CHECK(event->kind < 16 && event->text != NULL && event->struct_size >= sizeof *event);
+    CHECK(event->kind < 32 && event->text != NULL && event->struct_size >= sizeof *event);
     heard->count[event->kind]++;
     switch (event->kind) {
     case TIERCE_EVENT_CLEAR:
@@ -462,6 +482,8 @@ static void a_listener_is_told_of_each_thing(void)
     CHECK(has(cache, "key", "value"));
     CHECK_STATUS(tierce_expire(cache, "key", 3), TIERCE_OK);
     CHECK_STATUS(tierce_delete(cache, "key", 3), TIERCE_OK);
+    CHECK_STATUS(tierce_touch(cache, "key", 3, MINUTE), TIERCE_MISS);
+    CHECK_STATUS(tierce_remove_tags(cache, TAGS, TAG_LENS, 2), TIERCE_OK);
     CHECK_STATUS(tierce_get_or_load(cache, "no", 2, fails, NULL, NULL, &view), TIERCE_E_LOADER);
     CHECK_STATUS(tierce_retier(cache, "L1"), TIERCE_OK);
     CHECK_STATUS(tierce_clear(cache), TIERCE_OK);
@@ -476,6 +498,7 @@ static void a_listener_is_told_of_each_thing(void)
     CHECK(heard.count[TIERCE_EVENT_MISS] >= 1 && heard.count[TIERCE_EVENT_SET] == 1);
     CHECK(heard.count[TIERCE_EVENT_HIT] == 1 && heard.count[TIERCE_EVENT_EXPIRE] == 1);
     CHECK(heard.count[TIERCE_EVENT_DELETE] == 1 && heard.count[TIERCE_EVENT_LOAD] == 1);
+    CHECK(heard.count[TIERCE_EVENT_REMOVE_TAGS] == 1 && heard.count[TIERCE_EVENT_TOUCH] == 0);
     CHECK(heard.count[TIERCE_EVENT_CLEAR] == 1 && heard.failed == TIERCE_E_LOADER);
     pthread_mutex_unlock(&heard.lock);
     CHECK_STATUS(tierce_events_dropped(cache, &dropped), TIERCE_OK);
@@ -560,6 +583,8 @@ int main(int argc, char **argv)
     a_revision_holds_until_the_key_is_changed("tiering: L1");
     a_revision_holds_until_the_key_is_changed(shared);
     a_key_is_set_once_if_absent_and_numbers_are_counted();
+    a_touched_value_has_another_time_to_live("tiering: L1");
+    a_touched_value_has_another_time_to_live(shared);
     a_loader_is_told_what_there_is();
     a_loader_learns_that_its_time_is_over();
     a_listener_is_told_of_each_thing();

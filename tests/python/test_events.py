@@ -142,3 +142,20 @@ def test_a_closed_cache_lets_its_listeners_go() -> None:
     assert gone() is None
     with pytest.raises(TypeError, match="listener must be callable, not int"):
         cache.on_event(7)  # type: ignore[arg-type]
+
+
+def test_changes_by_tags_and_touches_are_told() -> None:
+    cache = AnyCache(ttl=60)
+    events = listened(cache)
+    cache.set("a", 1, tags=["t"])
+    assert cache.touch("a", 90)
+    cache.expire_tag("t")
+    cache.remove_tags(["t", b"u"])
+    told = [next_of(events) for _ in range(4)]
+    assert [(event.kind, event.key, event.tags) for event in told] == [
+        ("set", b"a", None),
+        ("touch", b"a", None),
+        ("expire_tags", None, (b"t",)),
+        ("remove_tags", None, (b"t", b"u")),
+    ]
+    assert told[0].count is None

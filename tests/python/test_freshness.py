@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -504,3 +505,28 @@ def test_what_a_background_load_replaces_is_let_go_without_a_lock() -> None:
         """
     )
     assert out.split() == ["True"]
+
+
+def test_a_touched_value_has_another_time_to_live() -> None:
+    clock = tierce.ManualClock()
+    cache = tierce.Cache[Any](ttl=60, clock=clock)
+    users = cache.keyspace("user/:id")
+    cache["a"], cache["user/7"] = 1, 2
+    clock.advance(30)
+    assert cache.touch("a", "1m")
+    assert users.touch(7, 60)
+    assert users.touch(60, id=7)
+    assert not cache.touch("b", 60)
+    clock.advance(50)
+    assert (cache.get("a"), users.get(7)) == (1, 2)
+    assert asyncio.run(_touched(cache)) is True
+    clock.advance(6)
+    assert cache.get("a") is None
+    with pytest.raises(tierce.ConfigError, match="ttl = 0"):
+        cache.touch("a", 0)
+    with pytest.raises(TypeError, match="ttl must be seconds"):
+        users.touch(7, None)
+
+
+async def _touched(cache: tierce.Cache[Any]) -> bool:
+    return await cache.atouch("a", 5)

@@ -10,9 +10,9 @@ use crate::{
     guard::guard,
     handle,
     open::tierce_t,
-    options::tierce_set_opts_t,
+    options::{self, tierce_set_opts_t},
     slice,
-    status::{TIERCE_OK, tierce_status_t},
+    status::{TIERCE_MISS, TIERCE_OK, tierce_status_t},
 };
 
 /// Puts a copy of `value` under `key` into all tiers.
@@ -136,6 +136,38 @@ pub unsafe extern "C" fn tierce_expire(
         let key = unsafe { slice::bytes(key, key_len, "key") }?;
         handle::find(cache)?.expire(key)?;
         Ok(TIERCE_OK)
+    })
+}
+
+/// Has what `key` has be fresh for `ttl_ms` from now on, in all tiers and without sending it.
+///
+/// How long it may be served as stale after that stays, and so does its age. When it returns, no
+/// process of this host serves the value for longer.
+///
+/// \param cache    borrowed, not NULL.
+/// \param key      borrowed for the call; NULL only when `key_len` is 0.
+/// \param key_len  bytes of `key`.
+/// \param ttl_ms   milliseconds above zero, or TIERCE_TTL_FOREVER.
+/// \return TIERCE_OK; TIERCE_MISS where there was no fresh value; TIERCE_E_CLOSED; TIERCE_E_ARG.
+///         Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tierce_touch(
+    cache: *const tierce_t,
+    key: *const c_void,
+    key_len: usize,
+    ttl_ms: i64,
+) -> tierce_status_t {
+    guard(|| {
+        // SAFETY: `key_len` bytes at `key`, by the words of the header.
+        let key = unsafe { slice::bytes(key, key_len, "key") }?;
+        let ttl = options::ttl(ttl_ms)?.filter(|ttl| !ttl.is_zero()).ok_or_else(|| {
+            Failure::argument(format!(
+                "ttl_ms = {ttl_ms}: must be above zero or TIERCE_TTL_FOREVER"
+            ))
+        })?;
+        let was_there = handle::find(cache)?.touch(key, ttl)?;
+        Ok(if was_there { TIERCE_OK } else { TIERCE_MISS })
     })
 }
 

@@ -6,7 +6,7 @@ use std::{
     ptr,
 };
 
-use tierce::{Event, RemovalCause, TierKind};
+use tierce::{BreakerState, Event, RemovalCause, TierKind};
 
 use crate::{
     failure::Failure,
@@ -41,6 +41,20 @@ pub const TIERCE_EVENT_CLEAR: u32 = 8;
 pub const TIERCE_EVENT_EVICT: u32 = 9;
 /// Other tiers are in force.
 pub const TIERCE_EVENT_RETIER: u32 = 10;
+/// A caller gave the key's value another time to live.
+pub const TIERCE_EVENT_TOUCH: u32 = 11;
+/// Entries left L2, `count` of them since this was told last.
+pub const TIERCE_EVENT_EVICT_SHARED: u32 = 12;
+/// Another host, or another client of the server, changed the key in L3.
+pub const TIERCE_EVENT_INVALIDATE: u32 = 13;
+/// The same of many keys: of a group of them, or of all.
+pub const TIERCE_EVENT_INVALIDATE_MANY: u32 = 14;
+/// A caller removed all that bears some tags, which the text names.
+pub const TIERCE_EVENT_REMOVE_TAGS: u32 = 15;
+/// A caller made all that bears some tags stale, which the text names.
+pub const TIERCE_EVENT_EXPIRE_TAGS: u32 = 16;
+/// The breaker before a tier changed its state, which is the reason.
+pub const TIERCE_EVENT_BREAKER: u32 = 17;
 
 /// Something that happened in a cache: borrowed for the call, as all that it points to. Later
 /// versions may add fields at the end.
@@ -57,12 +71,15 @@ pub struct tierce_event_t {
     /// Bytes of `key`.
     pub key_len: usize,
     /// Of a load why it was made, as `reason` of tierce_load_context_t; of an eviction "size",
-    /// "bytes" or "expired"; else NULL. Static text.
+    /// "bytes" or "expired"; of a breaker "closed", "open" or "half_open"; of
+    /// TIERCE_EVENT_INVALIDATE_MANY "all" or "group"; else NULL. Static text.
     pub reason: *const c_char,
     /// Of a load how many nanoseconds the loader took; else below zero.
     pub took_ns: i64,
     /// Of a load that failed its code, else TIERCE_OK.
     pub status: i64,
+    /// Of TIERCE_EVENT_EVICT_SHARED how many entries, else 0.
+    pub count: u64,
     /// All that is known of it, for people to read; ended by a NUL.
     pub text: *const c_char,
 }
@@ -142,6 +159,7 @@ fn with(event: &Event, run: impl FnOnce(*const tierce_event_t)) {
         reason: ptr::null(),
         took_ns: -1,
         status: TIERCE_OK.into(),
+        count: 0,
         text: text.as_ptr(),
     };
     let mut about = |kind, key: &[u8]| {
@@ -177,6 +195,33 @@ fn with(event: &Event, run: impl FnOnce(*const tierce_event_t)) {
             told.reason = why(*cause).as_ptr();
         }
         Event::Retier { .. } => told.kind = TIERCE_EVENT_RETIER,
+        Event::Touch { key, .. } => about(TIERCE_EVENT_TOUCH, key),
+        Event::EvictShared { for_room, expired, .. } => {
+            told.kind = TIERCE_EVENT_EVICT_SHARED;
+            told.tier = TIERCE_FROM_L2;
+            told.count = for_room + expired;
+        }
+        Event::Invalidate { key, .. } => {
+            about(TIERCE_EVENT_INVALIDATE, key);
+            told.tier = TIERCE_FROM_L3;
+        }
+        Event::InvalidateMany { is_all, .. } => {
+            told.kind = TIERCE_EVENT_INVALIDATE_MANY;
+            told.tier = TIERCE_FROM_L3;
+            told.reason = if *is_all { c"all" } else { c"group" }.as_ptr();
+        }
+        Event::Tags { is_removed: true, .. } => told.kind = TIERCE_EVENT_REMOVE_TAGS,
+        Event::Tags { .. } => told.kind = TIERCE_EVENT_EXPIRE_TAGS,
+        Event::Breaker { tier, state, .. } => {
+            told.kind = TIERCE_EVENT_BREAKER;
+            told.tier = number(*tier);
+            told.reason = match state {
+                BreakerState::Closed => c"closed",
+                BreakerState::Open => c"open",
+                BreakerState::HalfOpen => c"half_open",
+            }
+            .as_ptr();
+        }
         _ => {}
     }
     run(&raw const told);

@@ -77,12 +77,16 @@ mod handle;
 mod registry;
 mod slice;
 
-pub use change::{tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set};
+pub use change::{
+    tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set, tierce_touch,
+};
 pub use event::{
-    TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT, TIERCE_EVENT_EXPIRE,
-    TIERCE_EVENT_HIT, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS, TIERCE_EVENT_OTHER,
-    TIERCE_EVENT_RETIER, TIERCE_EVENT_SET, TIERCE_EVENT_STALE, tierce_event_fn, tierce_event_t,
-    tierce_events_dropped, tierce_on_event,
+    TIERCE_EVENT_BREAKER, TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT,
+    TIERCE_EVENT_EVICT_SHARED, TIERCE_EVENT_EXPIRE, TIERCE_EVENT_EXPIRE_TAGS, TIERCE_EVENT_HIT,
+    TIERCE_EVENT_INVALIDATE, TIERCE_EVENT_INVALIDATE_MANY, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS,
+    TIERCE_EVENT_OTHER, TIERCE_EVENT_REMOVE_TAGS, TIERCE_EVENT_RETIER, TIERCE_EVENT_SET,
+    TIERCE_EVENT_STALE, TIERCE_EVENT_TOUCH, tierce_event_fn, tierce_event_t, tierce_events_dropped,
+    tierce_on_event,
 };
 pub use failure::{
     tierce_error_copy, tierce_last_error, tierce_last_loader_code, tierce_status_name,

@@ -17,19 +17,25 @@ use crate::{call::call, error::exception, held::Parked};
 /// ----------
 /// kind : str
 ///     "hit", "stale" (answered by a stale value), "miss", "load" (a loader returned or failed),
-///     "set", "delete", "expire", "clear", "evict" (left L1 for room or age), "retier". There may
-///     be more in later versions.
+///     "set", "delete", "expire", "touch", "clear", "remove_tags", "expire_tags", "evict" (left
+///     L1 for room or age), "evict_shared" (some left L2), "invalidate" and "invalidate_many"
+///     (another host changed it in L3), "breaker" (before a tier), "retier". There may be more in
+///     later versions.
 /// key : bytes or None
 ///     The key; None for what concerns all of them.
 /// tier : str or None
 ///     "L1", "L2" or "L3" where one had the value.
 /// reason : str or None
 ///     Of a load why it was made, as `LoadContext.reason`; of an eviction "size", "bytes" or
-///     "expired".
+///     "expired"; of a breaker its state; of "invalidate_many" "all" or "group".
 /// took : float or None
 ///     Of a load how many seconds the loader took.
 /// error : Exception or None
 ///     Of a load why it failed: what the loader raised is its `__cause__`.
+/// count : int or None
+///     Of "evict_shared" how many entries left L2 since that was told last.
+/// tags : tuple of bytes or None
+///     Of "remove_tags" and "expire_tags" the tags.
 /// tiering : tuple of str or None
 ///     Of "retier": the tiers before, and those from now on.
 /// details : str
@@ -85,6 +91,27 @@ impl PyEvent {
                 };
                 Parts { reason: Some(reason), tier: Some("L1"), ..of("evict", key) }
             }
+            Event::Touch { key, .. } => of("touch", key),
+            Event::EvictShared { .. } => {
+                Parts { kind: "evict_shared", tier: Some("L2"), ..Parts::default() }
+            }
+            Event::Invalidate { key, .. } => Parts { tier: Some("L3"), ..of("invalidate", key) },
+            Event::InvalidateMany { is_all, .. } => Parts {
+                kind: "invalidate_many",
+                tier: Some("L3"),
+                reason: Some(if *is_all { "all" } else { "group" }),
+                ..Parts::default()
+            },
+            Event::Tags { is_removed, .. } => Parts {
+                kind: if *is_removed { "remove_tags" } else { "expire_tags" },
+                ..Parts::default()
+            },
+            Event::Breaker { tier, state, .. } => Parts {
+                kind: "breaker",
+                tier: Some(tier.short()),
+                reason: Some(state.as_str()),
+                ..Parts::default()
+            },
             Event::Retier { .. } => Parts { kind: "retier", ..Parts::default() },
             _ => Parts { kind: "other", ..Parts::default() },
         }
@@ -127,6 +154,24 @@ impl PyEvent {
         let told = exception(py, error);
         told.set_cause(py, crate::load::cause(py, error));
         Some(told.into_value(py).into_any())
+    }
+
+    #[getter]
+    fn count(&self) -> Option<u64> {
+        match &self.event {
+            Event::EvictShared { for_room, expired, .. } => Some(for_room + expired),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn tags<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        match &self.event {
+            Event::Tags { tags, .. } => {
+                PyTuple::new(py, tags.iter().map(|tag| PyBytes::new(py, tag))).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     #[getter]

@@ -12,6 +12,7 @@ use crate::{
     entry::PyEntry,
     error::exception,
     load::{Came, Wanted},
+    options::duration,
     pattern,
     words::{Takes, Words},
 };
@@ -312,6 +313,32 @@ impl PyKeyspace {
         let name = self.only_key("expire", values, named)?;
         self.counters.changes(1);
         self.cache.get().make_stale(values.py(), &name)
+    }
+
+    /// Give what the key has another time to live, the last argument by place, as `Cache.touch`.
+    ///
+    /// Returns
+    /// -------
+    /// bool
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id", ttl=60)
+    /// >>> users.set(7, "Ada")
+    /// >>> users.touch(7, "10m")
+    /// True
+    #[pyo3(signature = (*values, **named))]
+    fn touch(
+        &self,
+        values: &Bound<'_, PyTuple>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        let Said { name, more, words } = self.said(values, named, 1)?;
+        Words::read("touch", Takes::Nothing, &self.freshness, words.as_ref())?;
+        let ttl = duration(&more[0], "ttl")?;
+        self.counters.changes(1);
+        self.cache.get().prolong(values.py(), &name, ttl)
     }
 
     /// Return the value, loaded if need be, as `Cache.get_or_load` does.

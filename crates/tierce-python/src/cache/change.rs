@@ -8,6 +8,7 @@ use crate::{
     held::Value,
     key::key_bytes,
     load::{Callee, Wanted},
+    options::duration,
     words::{Takes, Words},
 };
 
@@ -156,6 +157,40 @@ impl PyCache {
     /// (None, 'Ada')
     fn expire(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         self.make_stale(key.py(), key_bytes(key)?)
+    }
+
+    /// Have what `key` has be fresh for `ttl` from now on, in all tiers and without sending it.
+    ///
+    /// How long it may be served as stale after that stays, and so does its age. When it returns,
+    /// no process of this host serves the value for longer.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// ttl : float, timedelta or str
+    ///     Above zero.
+    ///
+    /// Returns
+    /// -------
+    /// bool
+    ///     True if there was a fresh value.
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     `ttl` is zero.
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(ttl=60)
+    /// >>> cache["session:7"] = "Ada"
+    /// >>> cache.touch("session:7", "10m"), cache.touch("session:8", "10m")
+    /// (True, False)
+    fn touch(&self, key: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.prolong(key.py(), key_bytes(key)?, duration(ttl, "ttl")?)
     }
 
     /// Remove all entries of this cache from all tiers, for all processes and hosts.

@@ -25,7 +25,10 @@ mod tasks;
 mod update;
 mod watch;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use pyo3::{
     exceptions::PyKeyError,
@@ -331,6 +334,10 @@ impl PyCache {
 
     pub(crate) fn make_stale(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
         self.change(py, || self.core.expire(name))
+    }
+
+    pub(crate) fn prolong(&self, py: Python<'_>, name: &[u8], ttl: Duration) -> PyResult<bool> {
+        self.change(py, || self.core.touch(name, ttl))
     }
 
     /// Runs a change: attached where it cannot wait, else detached.

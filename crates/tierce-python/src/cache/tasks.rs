@@ -271,6 +271,38 @@ impl PyCache {
         slf.get().aside(slf, "expire", PyTuple::new(key.py(), [key])?, None)
     }
 
+    /// As `touch`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str or bytes
+    /// ttl : float, timedelta or str
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for whether there was a fresh value.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `touch`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache(ttl=60)
+    /// >>> cache["session:7"] = "Ada"
+    /// >>> asyncio.run(cache.atouch("session:7", "10m"))
+    /// True
+    fn atouch<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        ttl: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "touch", PyTuple::new(key.py(), [key, ttl])?, None)
+    }
+
     /// As `remove_tags`, for an asyncio task: with L3 in force, the event loop is not blocked.
     ///
     /// Parameters
