@@ -16,8 +16,9 @@
 //!
 //! A flight leaves the table when its leader is done, when the key changes ([`Flights::detach`]:
 //! who comes after the change must not get what was loaded before it; those who joined before that
-//! still get its result), or when it is overtaken: a waiter gave up on it, and a hung loader must
-//! not hold its key for ever. Then all who joined begin anew with what is left of their patience,
+//! still get its result), or when it is overtaken: a waiter gave up on it after as long as its leader
+//! may take ([`Lead::limited`]), as a hung loader must not hold its key for ever. A waiter of less
+//! patience leaves, and the load goes on. Then all who joined begin anew with what is left of their patience,
 //! and one of them leads. What the overtaken leader loads is its own caller's: the leader asks
 //! [`Lead::begin_filing`] first, and either that is before it was overtaken or it is told so.
 //!
@@ -87,7 +88,6 @@ struct Flight<V> {
     /// would land it.
     generation: u32,
     began: Began,
-    began_at: Instant,
     /// The thread that runs its loader, by [`me`]; 0 while none does. Compared by threads with
     /// themselves only.
     worker: AtomicUsize,
@@ -104,6 +104,9 @@ struct State<V> {
     phase: Phase<V>,
     /// That of the present leader.
     token: CancelToken,
+    /// When that one began to lead, and how long it may before it is overtaken.
+    led_at: Instant,
+    limit: Duration,
     /// The tasks that wait, the longest waiting first.
     tasks: BTreeMap<u64, Waker>,
     next_task: u64,
@@ -191,6 +194,20 @@ impl<V: Clone> Flights<V> {
         simulated::point();
         let generation = sync::generation();
         let mut group = self.table.group(key).lock();
+        let is_others = |flight: &&Arc<Flight<V>>| {
+            flight.generation == generation && flight.worker.load(Ordering::Relaxed) != me()
+        };
+        let others = group.get(key).filter(is_others).cloned();
+        if let Some(flight) = others {
+            let joined = Joined::new(&self.table, &flight);
+            drop(group);
+            // It may hang, and nobody was there to overtake it when its time was over.
+            if joined.is_overdue() {
+                joined.overtake();
+            }
+            drop(joined);
+            group = self.table.group(key).lock();
+        }
         if let Some(flight) = group.get(key) {
             if flight.worker.load(Ordering::Relaxed) == me() {
                 return Err(Error::new(
@@ -214,13 +231,14 @@ impl<V: Clone> Flights<V> {
             key: Arc::clone(&key),
             generation,
             began,
-            began_at: simulated::now(),
             worker: AtomicUsize::new(me()),
             joined: AtomicUsize::new(0),
             is_vacant: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 token: token.clone(),
+                led_at: simulated::now(),
+                limit: Duration::ZERO,
                 tasks: BTreeMap::new(),
                 next_task: 0,
             }),
@@ -356,6 +374,13 @@ impl<V> Lead<V> {
         self
     }
 
+    /// Those who wait may not overtake it before it took so long. They may at once otherwise.
+    #[must_use]
+    pub(crate) fn limited(self, limit: Duration) -> Self {
+        self.flight.state.lock().limit = limit;
+        self
+    }
+
     /// The loader runs on this thread until the guard is dropped.
     pub(crate) fn at_work(&self) -> AtWork<'_, V> {
         let before = self.flight.worker.swap(me(), Ordering::Relaxed);
@@ -435,17 +460,24 @@ impl<V> Joined<V> {
         Self { table: Arc::clone(table), flight: Arc::clone(flight), task: None }
     }
 
-    /// How long ago the flight began.
+    /// How long its leader has led.
     pub(crate) fn age(&self) -> Duration {
-        simulated::since(self.flight.began_at)
+        simulated::since(self.flight.state.lock().led_at)
+    }
+
+    /// True if its leader has led for longer than it may.
+    fn is_overdue(&self) -> bool {
+        let state = self.flight.state.lock();
+        !state.limit.is_zero() && simulated::since(state.led_at) > state.limit
     }
 
     /// Has the key loaded anew, by the next caller or one of those who wait, and tells the loader
     /// that nobody waits for it. Does nothing where the loader has returned and its value is being
-    /// kept.
+    /// kept, nor before its leader took as long as it may.
     pub(crate) fn overtake(&self) {
         let mut state = self.flight.state.lock();
-        if !matches!(state.phase, Phase::Loading) {
+        let is_due = simulated::since(state.led_at) >= state.limit;
+        if !matches!(state.phase, Phase::Loading) || !is_due {
             return;
         }
         state.phase = Phase::Overtaken;
@@ -485,6 +517,7 @@ impl<V> Joined<V> {
         let token = CancelToken::new();
         state.phase = Phase::Loading;
         state.token = token.clone();
+        state.led_at = simulated::now();
         self.flight.is_vacant.store(false, Ordering::SeqCst);
         self.flight.worker.store(me(), Ordering::Relaxed);
         Some(Lead::new(&self.table, Arc::clone(&self.flight), token))
