@@ -246,6 +246,11 @@ typedef struct {
      * Not zero: a value may be served in its stale window, where no tier has a fresh one.
      */
     int64_t allow_stale;
+    /**
+     * Borrowed for the call, ended by a NUL: the tiers that the call looks in, such as "L1L2", as far as
+     * they are in force; NULL for all.
+     */
+    const char *tiers;
 } tierce_read_opts_t;
 
 /**
@@ -287,6 +292,11 @@ typedef struct {
      * How many tags.
      */
     size_t tag_count;
+    /**
+     * Borrowed for the call, ended by a NUL: the tiers that the call keeps the value in, such as "L1L2", as far as
+     * they are in force; NULL for all. From the others the key is removed.
+     */
+    const char *tiers;
 } tierce_set_opts_t;
 
 /**
@@ -379,6 +389,11 @@ typedef struct {
      * How many tags.
      */
     size_t tag_count;
+    /**
+     * Borrowed for the call, ended by a NUL: the tiers that the call looks in and keeps what is loaded in, such as "L1L2", as far as
+     * they are in force; NULL for all.
+     */
+    const char *tiers;
 } tierce_load_opts_t;
 
 /**
@@ -977,8 +992,7 @@ tierce_status_t tierce_get_copy(const tierce_t *cache,
  * \param value_len  bytes of `value`.
  * \param opts       borrowed for the call; NULL for the defaults.
  * \return TIERCE_OK, TIERCE_E_TOO_LARGE for the key, TIERCE_E_CLOSED, TIERCE_E_NOMEM,
- *         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_UNSUPPORTED for tags where a tier in
- *         force keeps none, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
+ *         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
  *         Threads: any.
  * \since 0.1
  */
@@ -1052,8 +1066,8 @@ tierce_status_t tierce_clear(const tierce_t *cache);
  *                  is 0. NULL only when `count` is 0.
  * \param tag_lens  borrowed for the call: the bytes of each tag. NULL only when `count` is 0.
  * \param count     how many tags.
- * \return TIERCE_OK whether anything bore them or not; TIERCE_E_UNSUPPORTED where a tier in force
- *         keeps no tags; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \return TIERCE_OK whether anything bore them or not; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
  * \since 0.1
  */
 tierce_status_t tierce_remove_tags(const tierce_t *cache,

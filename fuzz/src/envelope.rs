@@ -94,8 +94,9 @@ fn one(source: &mut Source<'_>, envelopes: &[Envelope], head: &[u8]) {
         Ok(opened) if is_sound => {
             assert!(may_open, "opened without its key");
             let value = value.into();
-            let is_expired = false;
-            let expected = Opened { epoch: 1234, is_expired, format, change, value, aside };
+            let (is_expired, is_touched) = (false, false);
+            let expected =
+                Opened { epoch: 1234, is_expired, is_touched, format, change, value, aside };
             assert_eq!(opened, expected);
         }
         Ok(opened) => {

@@ -296,6 +296,7 @@ class Cache(Generic[_V]):
         *,
         allow_stale: bool | None = None,
         max_age: _Span | None = None,
+        tiers: str | None = None,
     ) -> _V | None: ...
     @overload
     def get(
@@ -305,6 +306,7 @@ class Cache(Generic[_V]):
         *,
         allow_stale: bool | None = None,
         max_age: _Span | None = None,
+        tiers: str | None = None,
     ) -> _V | _T: ...
     def get_entry(
         self,
@@ -312,6 +314,7 @@ class Cache(Generic[_V]):
         *,
         allow_stale: bool | None = None,
         max_age: _Span | None = None,
+        tiers: str | None = None,
     ) -> Entry[_V] | None: ...
     def get_many(self, keys: Iterable[_K]) -> dict[_K, _V]: ...
     def set(
@@ -325,6 +328,7 @@ class Cache(Generic[_V]):
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
         stale_while_revalidate: _Span | None = None,
+        tiers: str | None = None,
     ) -> None: ...
     def delete(self, key: _Key) -> None: ...
     def delete_many(self, keys: Iterable[_Key]) -> None: ...
@@ -421,6 +425,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> _V: ...
     @overload
     def get_or_load(
@@ -442,6 +447,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> _V | _T: ...
     @overload
     def get_or_load(
@@ -462,6 +468,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> _V: ...
     @overload
     def get_or_load(
@@ -483,6 +490,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> _V | _T: ...
     @overload
     def get_or_load_entry(
@@ -503,6 +511,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Entry[_V]: ...
     @overload
     def get_or_load_entry(
@@ -524,6 +533,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Entry[_V | _T]: ...
     @overload
     def get_or_load_entry(
@@ -544,6 +554,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Entry[_V]: ...
     @overload
     def get_or_load_entry(
@@ -565,6 +576,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Entry[_V | _T]: ...
     @overload
     def refresh(
@@ -585,6 +597,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> _V: ...
     @overload
     def refresh(
@@ -606,6 +619,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> _V | _T: ...
     @overload
     def refresh(
@@ -626,6 +640,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> _V: ...
     @overload
     def refresh(
@@ -647,6 +662,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> _V | _T: ...
     def get_or_load_many(
         self,
@@ -665,6 +681,7 @@ class Cache(Generic[_V]):
         soft_timeout: _Span | None = None,
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
+        tiers: str | None = None,
     ) -> dict[_K, _V]: ...
     @overload
     def aget_or_load(
@@ -685,6 +702,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V]: ...
     @overload
     def aget_or_load(
@@ -706,6 +724,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V | _T]: ...
     @overload
     def aget_or_load(
@@ -726,6 +745,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V]: ...
     @overload
     def aget_or_load(
@@ -747,6 +767,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V | _T]: ...
     @overload
     def aget_or_load_entry(
@@ -767,6 +788,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, Entry[_V]]: ...
     @overload
     def aget_or_load_entry(
@@ -788,6 +810,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[False] | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
     @overload
     def aget_or_load_entry(
@@ -808,6 +831,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, Entry[_V]]: ...
     @overload
     def aget_or_load_entry(
@@ -829,6 +853,7 @@ class Cache(Generic[_V]):
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
         with_context: Literal[True],
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, Entry[_V | _T]]: ...
     @overload
     def aget(
@@ -838,6 +863,7 @@ class Cache(Generic[_V]):
         *,
         allow_stale: bool | None = None,
         max_age: _Span | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V | None]: ...
     @overload
     def aget(
@@ -847,6 +873,7 @@ class Cache(Generic[_V]):
         *,
         allow_stale: bool | None = None,
         max_age: _Span | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, _V | _T]: ...
     def aset(
         self,
@@ -859,6 +886,7 @@ class Cache(Generic[_V]):
         ttl_jitter: float | None = None,
         stale_if_error: _Span | None = None,
         stale_while_revalidate: _Span | None = None,
+        tiers: str | None = None,
     ) -> Coroutine[Any, Any, None]: ...
     def adelete(self, key: _Key) -> Coroutine[Any, Any, None]: ...
     def aremove_tags(self, tags: Iterable[_Key]) -> Coroutine[Any, Any, None]: ...
@@ -893,12 +921,14 @@ class Cache(Generic[_V]):
         soft_timeout: _Span | None = None,
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
+        tiers: str | None = None,
     ) -> Loading[_V]: ...
     def keyspace(
         self,
         pattern: str,
         *,
         label: str | None = None,
+        tiers: str | None = None,
         ttl: _Span | None = None,
         no_ttl: bool | None = None,
         ttl_jitter: float | None = None,
@@ -935,6 +965,7 @@ class Cache(Generic[_V]):
         soft_timeout: _Span | None = None,
         hard_timeout: _Span | None = None,
         failure_backoff: tuple[_Span, _Span] | None = None,
+        tiers: str | None = None,
     ) -> _Decorator: ...
     @overload
     def pop(self, key: _Key) -> _V: ...

@@ -16,8 +16,8 @@ static const char *folder;
 /* The layout that this header was made for: C99 has no static_assert. */
 typedef char view_has_its_size[sizeof(tierce_view_t) == 6 * sizeof(void *) + 16 ? 1 : -1];
 typedef char pin_has_its_place[offsetof(tierce_view_t, pin) == 2 * sizeof(void *) ? 1 : -1];
-typedef char set_options_have_their_size[sizeof(tierce_set_opts_t) == 40 + 3 * sizeof(void *) ? 1 : -1];
-typedef char load_options_have_their_size[sizeof(tierce_load_opts_t) == 96 + 3 * sizeof(void *) ? 1 : -1];
+typedef char set_options_have_their_size[sizeof(tierce_set_opts_t) == 40 + 4 * sizeof(void *) ? 1 : -1];
+typedef char load_options_have_their_size[sizeof(tierce_load_opts_t) == 96 + 4 * sizeof(void *) ? 1 : -1];
 typedef char age_has_its_place[offsetof(tierce_view_t, age_ms) == 6 * sizeof(void *) + 8 ? 1 : -1];
 typedef char status_has_four_bytes[sizeof(tierce_status_t) == 4 ? 1 : -1];
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,11 @@ def test_the_examples_of_package_and_classes_run() -> None:
     assert run("tierce", tierce.__doc__ or "") > 0
     for of in CLASSES:
         assert run(of.__name__, of.__doc__ or "") > 0, f"{of.__name__} has no example"
+
+
+def test_the_examples_of_the_page_run() -> None:
+    page = Path(__file__).parents[2] / "docs" / "python.md"
+    assert run("python.md", page.read_text()) > 20
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -179,3 +179,43 @@ def test_a_cache_counts_a_thousand_labels_at_most() -> None:
     with pytest.raises(tierce.ConfigError, match="one too many"):
         cache.keyspace("user/:id", label="one too many")
     cache.keyspace("user/:id", label="7")
+
+
+def test_a_keyspace_or_a_call_is_kept_to_its_tiers(make_shared: MakeShared) -> None:
+    cache, other = make_shared("L1L2"), make_shared("L1L2")
+    drafts = cache.keyspace("draft/:id", tiers="L1")
+    drafts.set(7, "mine")
+    assert (drafts.get(7), cache["draft/7"], other.get("draft/7")) == ("mine", "mine", None)
+    cache["draft/7"] = "of all"
+    assert other["draft/7"] == "of all"
+    drafts.set(7, "mine again")
+    assert other.get("draft/7") is None
+    assert drafts.get_or_load(8, lambda: "loaded") == "loaded"
+    assert drafts.get(8, default="none", max_age=60) == "loaded"
+    assert other.get("draft/8") is None
+
+    cache.set("a", 1, tiers="L2")
+    assert cache.get("a", tiers="L1") is None
+    assert cache.get_entry("a", tiers="L1") is None
+    assert cache.get("a", tiers="L2") == 1
+    assert cache.get("a", tiers="L1") is None
+    assert cache.get("a") == 1
+    assert cache.get("a", tiers="L1") == 1
+    assert cache.get_or_load("b", lambda: 2, tiers="L1") == 2
+    assert other.get("b") is None
+    users = cache.cached(tiers="L1")(lambda number: number)
+    assert users(7) == 7
+    assert users.key(7) not in other
+
+
+def test_what_names_no_tiers_is_refused() -> None:
+    cache = AnyCache()
+    with pytest.raises(tierce.ConfigError, match="L4"):
+        cache.get("a", tiers="L4")
+    with pytest.raises(tierce.ConfigError, match="L4"):
+        cache.keyspace("user/:id", tiers="L4")
+    bad: Any = 1
+    with pytest.raises(TypeError, match="tiers must be a str"):
+        cache.set("a", 1, tiers=bad)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tiers'"):
+        cache.set_if_absent("a", 1, tiers="L1")  # type: ignore[call-arg]

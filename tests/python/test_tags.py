@@ -158,12 +158,12 @@ OTHER = """
 import sys, tierce
 cache = tierce.Cache(tiering="L1L2", shared_directory=sys.argv[1],
     shared_max_bytes="8MB", shared_max_entries=1000, environ=False)
-print(cache.get("a"), cache.get("b"), flush=True)
 cache.set("c", 3, tags=["t"])
+print(cache.get("a"), cache.get("b"), flush=True)
 sys.stdin.readline()
 print(cache.get("a"), cache.get("b"), cache.get("c"), flush=True)
-cache.remove_tag("u")
 sys.stdin.readline()
+cache.remove_tag("u")
 """
 
 

@@ -39,14 +39,20 @@ def test_a_report_says_how_objectives_are_met() -> None:
     cache = AnyCache()
     assert cache.slo("1m", "production")["is_met"] is None
     cache["a"] = 1
-    for _ in range(9):
-        cache.get("a")
-    cache.get("b")
-    report = cache.slo(datetime.timedelta(minutes=1), ["hit_rate > 80%", "hit_rate > 99%"])
+    conditions = ["hit_rate > 80%", "hit_rate > 99%"]
+    report = cache.slo(datetime.timedelta(minutes=1), conditions)
+    for _ in range(3_000):
+        for _ in range(9):
+            cache.get("a")
+        cache.get("b")
+        time.sleep(0.01)
+        report = cache.slo(datetime.timedelta(minutes=1), conditions)
+        if report["is_met"] is not None:
+            break
     assert report["objectives"] == "own"
     assert report["window_s"] == 60
     assert [line["is_met"] for line in report["lines"]] == [True, False]
-    assert [line["value"] for line in report["lines"]] == [0.9, 0.9]
+    assert [round(line["value"], 1) for line in report["lines"]] == [0.9, 0.9]
     assert report["is_met"] is False
 
 
@@ -123,7 +129,8 @@ def test_what_is_told_may_raise_and_is_let_go_with_the_cache(
     cache.close()
     monkeypatch.undo()
     for _ in range(3_000):
-        if gone() is None:
+        # What another thread lets go is gone when the module is called next.
+        if cache.alerts() == [] and gone() is None:
             break
         time.sleep(0.01)
     assert gone() is None

@@ -279,6 +279,24 @@ fn a_removal_that_the_server_did_not_take_is_never_undone_by_it() {
 }
 
 #[test]
+fn a_removal_that_the_server_did_not_take_is_told_though_nobody_reads() {
+    let redis = Redis::start();
+    let hasty = |options: RedisOptions| {
+        options.write_timeout(Duration::from_millis(100)).staleness_bound(Duration::from_secs(60))
+    };
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
+        let (one, other) = (Host::with(&redis, tiering, hasty), Host::with(&redis, tiering, hasty));
+        let key = format!("{tiering}");
+        one.cache.set_with(&key, "old".into(), &tagged("red")).unwrap();
+        warm(&other.cache, tiering, &key, "old");
+        redis.signal(libc::SIGSTOP);
+        one.cache.remove_tag("red").unwrap();
+        redis.signal(libc::SIGCONT);
+        wait_until("the removal is told", || get(&other.cache, &key).is_none());
+    }
+}
+
+#[test]
 fn a_removal_without_l3_in_the_tiering_is_made_up_for_when_it_enters() {
     let redis = Redis::start();
     for (alone, with) in [(Tiering::L1L2, Tiering::L1L2L3), (Tiering::L1, Tiering::L1L3)] {

@@ -107,6 +107,83 @@ fn remove_and_load(number_last: bool) {
     });
 }
 
+/// How a removal that L3 did not take is noted beside the numbers of the host.
+#[derive(Clone, Copy)]
+enum Noted {
+    BetweenTwoRaises,
+    BeforeTheRaise,
+    AfterTheRaise,
+}
+
+/// A removal that L3 did not take, while one thread sends what is noted and another brings up what L3
+/// has, a record of before.
+fn remove_unsent(noted: Noted) {
+    let mut model = loom::model::Builder::new();
+    // All interleavings take hours; each of the mistakes shows with two.
+    model.preemption_bound = Some(2);
+    model.check(move || {
+        let tagged = Tagged::new();
+        let unsent = Arc::new(AtomicBool::new(false));
+        let knows_below = Arc::new(AtomicBool::new(false));
+        let changer = {
+            let (tagged, unsent) = (Arc::clone(&tagged), Arc::clone(&unsent));
+            thread::spawn(move || {
+                if !matches!(noted, Noted::BeforeTheRaise) {
+                    tagged.remove_tag();
+                }
+                unsent.store(true, Ordering::Release);
+                if !matches!(noted, Noted::AfterTheRaise) {
+                    tagged.remove_tag();
+                }
+                tagged.returned.store(true, Ordering::Release);
+            })
+        };
+        let sender = {
+            let (tagged, unsent) = (Arc::clone(&tagged), Arc::clone(&unsent));
+            let knows_below = Arc::clone(&knows_below);
+            thread::spawn(move || {
+                if unsent.load(Ordering::Acquire) {
+                    if tagged.is_gone(0) {
+                        knows_below.store(true, Ordering::Release);
+                    }
+                    unsent.store(false, Ordering::Release);
+                }
+            })
+        };
+        let bring_up = || {
+            let after = tagged.returned.load(Ordering::Acquire);
+            let number = tagged.raises.load(Ordering::Acquire);
+            let is_trusted = !unsent.load(Ordering::Acquire);
+            if is_trusted && !knows_below.load(Ordering::Acquire) {
+                assert!(!after, "older than a removal");
+                *tagged.near.lock().unwrap() = Some((OLD, number));
+            }
+        };
+        bring_up();
+        changer.join().unwrap();
+        sender.join().unwrap();
+        tagged.read();
+        bring_up();
+    });
+}
+
+#[test]
+fn a_removal_that_l3_did_not_take_is_noted_between_two_raises() {
+    remove_unsent(Noted::BetweenTwoRaises);
+}
+
+#[test]
+#[should_panic(expected = "older than a removal")]
+fn noted_before_the_raise_it_may_be_settled_unsent() {
+    remove_unsent(Noted::BeforeTheRaise);
+}
+
+#[test]
+#[should_panic(expected = "older than a removal")]
+fn noted_after_the_raise_it_leaves_a_copy_that_was_brought_up_between() {
+    remove_unsent(Noted::AfterTheRaise);
+}
+
 #[test]
 fn a_copy_that_bears_the_number_of_its_record_goes_with_the_tag() {
     remove_and_copy(false);

@@ -27,8 +27,7 @@ use crate::{
 /// \param value_len  bytes of `value`.
 /// \param opts       borrowed for the call; NULL for the defaults.
 /// \return TIERCE_OK, TIERCE_E_TOO_LARGE for the key, TIERCE_E_CLOSED, TIERCE_E_NOMEM,
-///         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_UNSUPPORTED for tags where a tier in
-///         force keeps none, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
+///         TIERCE_E_CONFIG for more than 128 tags, TIERCE_E_VERSION for options that this library does not know, TIERCE_E_ARG.
 ///         Threads: any.
 /// \since 0.1
 #[unsafe(no_mangle)]

@@ -2,14 +2,18 @@
 #![allow(unsafe_code)] // Vouches for the layout of the structs.
 
 use std::{
-    ffi::c_void,
+    ffi::{c_char, c_void},
     mem::{offset_of, size_of},
     time::Duration,
 };
 
-use tierce::{Freshness, LoadOptions, ReadOptions, SetOptions};
+use tierce::{Freshness, LoadOptions, ReadOptions, SetOptions, Tiering};
 
-use crate::{failure::Failure, slice::Versioned, tags};
+use crate::{
+    failure::Failure,
+    slice::{self, Versioned},
+    tags,
+};
 
 /// A time to live of 0 ms: the cache's own default.
 pub const TIERCE_TTL_DEFAULT: i64 = 0;
@@ -47,6 +51,9 @@ pub struct tierce_set_opts_t {
     pub tag_lens: *const usize,
     /// How many tags.
     pub tag_count: usize,
+    /// Borrowed for the call, ended by a NUL: the tiers that the call keeps the value in, such as "L1L2", as far as
+    /// they are in force; NULL for all. From the others the key is removed.
+    pub tiers: *const c_char,
 }
 
 /// Options of tierce_get_or_load(). Set all to zero and `struct_size` to the sizeof: the
@@ -94,6 +101,9 @@ pub struct tierce_load_opts_t {
     pub tag_lens: *const usize,
     /// How many tags.
     pub tag_count: usize,
+    /// Borrowed for the call, ended by a NUL: the tiers that the call looks in and keeps what is loaded in, such as "L1L2", as far as
+    /// they are in force; NULL for all.
+    pub tiers: *const c_char,
 }
 
 /// Options of tierce_get_with(). Set all to zero and `struct_size` to the sizeof: the defaults.
@@ -107,19 +117,23 @@ pub struct tierce_read_opts_t {
     pub max_age_ms: i64,
     /// Not zero: a value may be served in its stale window, where no tier has a fresh one.
     pub allow_stale: i64,
+    /// Borrowed for the call, ended by a NUL: the tiers that the call looks in, such as "L1L2", as far as
+    /// they are in force; NULL for all.
+    pub tiers: *const c_char,
 }
 
 const _: () = {
     assert!(offset_of!(tierce_set_opts_t, ttl_ms) == 8);
     assert!(offset_of!(tierce_set_opts_t, ttl_jitter_percent) == 32);
     assert!(offset_of!(tierce_set_opts_t, tags) == 40);
-    assert!(size_of::<tierce_set_opts_t>() == 40 + 3 * size_of::<usize>());
+    assert!(size_of::<tierce_set_opts_t>() == 40 + 4 * size_of::<usize>());
     assert!(offset_of!(tierce_load_opts_t, ttl_ms) == 8);
     assert!(offset_of!(tierce_load_opts_t, wait_ms) == 16);
     assert!(offset_of!(tierce_load_opts_t, max_age_ms) == 56);
     assert!(offset_of!(tierce_load_opts_t, tags) == 96);
-    assert!(size_of::<tierce_load_opts_t>() == 96 + 3 * size_of::<usize>());
-    assert!(size_of::<tierce_read_opts_t>() == 24);
+    assert!(size_of::<tierce_load_opts_t>() == 96 + 4 * size_of::<usize>());
+    assert!(offset_of!(tierce_read_opts_t, tiers) == 24);
+    assert!(size_of::<tierce_read_opts_t>() == 24 + size_of::<usize>());
 };
 
 // SAFETY: `repr(C)`, the size first, integers and pointers whose sizes add up to that of the struct;
@@ -133,7 +147,7 @@ unsafe impl Versioned for tierce_load_opts_t {
     const FIRST_SIZE: usize = 24;
 }
 
-// SAFETY: `repr(C)`, the size first, integers whose sizes add up to that of the struct.
+// SAFETY: as above.
 unsafe impl Versioned for tierce_read_opts_t {
     const FIRST_SIZE: usize = 24;
 }
@@ -206,9 +220,22 @@ fn freshness(
     }
 }
 
+/// The tiers of a call; `None` for all.
+///
+/// # Safety
+/// As [`slice::c_text`].
+unsafe fn tiers(name: *const c_char) -> Result<Option<Tiering>, Failure> {
+    if name.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise is the same.
+    let name = unsafe { slice::c_text(name, "tiers") }?.to_string_lossy();
+    Ok(Some(name.parse()?))
+}
+
 impl tierce_set_opts_t {
     /// # Safety
-    /// As [`tags::borrow`].
+    /// As [`tags::borrow`], and [`slice::c_text`] for `tiers`.
     pub(crate) unsafe fn to_core(self) -> Result<SetOptions, Failure> {
         // SAFETY: the caller's promise is the same.
         let tags = unsafe { tags::borrow(self.tags, self.tag_lens, self.tag_count) }?;
@@ -218,13 +245,18 @@ impl tierce_set_opts_t {
             self.stale_while_revalidate_ms,
             self.ttl_jitter_percent,
         )?;
-        Ok(SetOptions::new().freshness(freshness).tags(tags))
+        let options = SetOptions::new().freshness(freshness).tags(tags);
+        // SAFETY: the caller's promise is the same.
+        Ok(match unsafe { tiers(self.tiers) }? {
+            Some(tiers) => options.tiers(tiers),
+            None => options,
+        })
     }
 }
 
 impl tierce_load_opts_t {
     /// # Safety
-    /// As [`tags::borrow`].
+    /// As [`tags::borrow`], and [`slice::c_text`] for `tiers`.
     pub(crate) unsafe fn to_core(self) -> Result<LoadOptions, Failure> {
         // SAFETY: the caller's promise is the same.
         let tags = unsafe { tags::borrow(self.tags, self.tag_lens, self.tag_count) }?;
@@ -252,6 +284,10 @@ impl tierce_load_opts_t {
         if let Some(age) = span(self.max_age_ms, "max_age_ms")? {
             options = options.max_age(age);
         }
+        // SAFETY: the caller's promise is the same.
+        if let Some(tiers) = unsafe { tiers(self.tiers) }? {
+            options = options.tiers(tiers);
+        }
         match positive(self.wait_ms, "wait_ms")? {
             Some(wait) => Ok(options.wait(wait)),
             None => Ok(options),
@@ -260,8 +296,14 @@ impl tierce_load_opts_t {
 }
 
 impl tierce_read_opts_t {
-    pub(crate) fn to_core(self) -> Result<ReadOptions, Failure> {
-        let options = ReadOptions::new().allow_stale(self.allow_stale != 0);
+    /// # Safety
+    /// As [`slice::c_text`], for `tiers`.
+    pub(crate) unsafe fn to_core(self) -> Result<ReadOptions, Failure> {
+        let mut options = ReadOptions::new().allow_stale(self.allow_stale != 0);
+        // SAFETY: the caller's promise is the same.
+        if let Some(tiers) = unsafe { tiers(self.tiers) }? {
+            options = options.tiers(tiers);
+        }
         Ok(match span(self.max_age_ms, "max_age_ms")? {
             Some(age) => options.max_age(age),
             None => options,

@@ -69,8 +69,9 @@ pub unsafe extern "C" fn tierce_get_with(
         let out = unsafe { view::place(out) }?;
         // SAFETY: `key_len` bytes at `key`, by the words of the header.
         let key = unsafe { slice::bytes(key, key_len, "key") }?;
-        // SAFETY: a struct of the size that it says, by the words of the header.
-        let options = unsafe { slice::options(opts, "opts") }?.to_core()?;
+        // SAFETY: a struct of the size that it says and what it points to, by the words of the
+        // header.
+        let options = unsafe { slice::options(opts, "opts")?.to_core() }?;
         let Some(answer) = handle::find(cache)?.get_with(key, &options) else {
             return Ok(TIERCE_MISS);
         };

@@ -42,8 +42,8 @@ pub(crate) unsafe fn borrow<'a>(
 ///                  is 0. NULL only when `count` is 0.
 /// \param tag_lens  borrowed for the call: the bytes of each tag. NULL only when `count` is 0.
 /// \param count     how many tags.
-/// \return TIERCE_OK whether anything bore them or not; TIERCE_E_UNSUPPORTED where a tier in force
-///         keeps no tags; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+/// \return TIERCE_OK whether anything bore them or not; TIERCE_E_CLOSED; TIERCE_E_ARG.
+///         Threads: any.
 /// \since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tierce_remove_tags(

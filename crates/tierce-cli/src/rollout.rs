@@ -1,7 +1,8 @@
 //! `tierce rollout`: what a plan does, where a rollout is, and taking it back.
 //!
-//! All but `plan` work on the journal, which the processes of the host follow: no server is needed,
-//! and a rollback is in force in all of them some 40 ms after it is written.
+//! All but `plan` work on a store, whose processes take part in what is started there, or on a journal
+//! that they were given: no server is needed. A rollback by way of the store is in force with the
+//! next call of each process; what is written into a journal is, some 40 ms later.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use tierce::{
     config::units::write_span,
     guard::{
         alert::payload::timestamp,
-        rollout::{Action, Command, Decision, Journal, Plan, Rollout, Trigger},
+        rollout::{Action, Command, Decision, Journal, Plan, Rollout, StoreRollout, Trigger},
     },
 };
 
@@ -42,19 +43,44 @@ enum What {
         #[arg(long = "env", value_name = "NAME")]
         environment: Option<String>,
     },
-    /// Says where the rollout of a journal is.
+    /// Says where the rollout is.
     Status(Place),
     /// Prints every decision with its time, rule and value.
     History(Place),
-    /// Asks for the begin, the next step, a pause, its end, or a rollback.
+    /// Begins a rollout in all processes that share a store and watch for one.
+    Start {
+        /// The plan in YAML; a copy of it is left with the store.
+        #[arg(long, value_name = "FILE")]
+        plan: PathBuf,
+        #[command(flatten)]
+        told: Told,
+    },
+    /// Goes on to the next step, if the journal says that its gate is passed.
+    Advance(Told),
+    /// Goes on to the next step, whatever its gate says.
+    Force(Told),
+    /// Raises the share no further.
+    Pause(Told),
+    /// Undoes a pause.
+    Resume(Told),
+    /// Takes it back. Always obeyed.
+    Rollback {
+        #[command(flatten)]
+        told: Told,
+        /// By the steps of the plan, not at once.
+        #[arg(long)]
+        gradual: bool,
+    },
+    /// Asks by way of a journal for the begin, the next step, a pause, its end, or a rollback.
     Ask {
         /// What to ask for.
         command: Asked,
         /// The plan of the rollout.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
-        #[command(flatten)]
-        place: Place,
+        /// The journal that the processes of the host share.
+        #[arg(long, value_name = "FILE")]
+        journal: PathBuf,
         /// Who asks, for the journal.
         #[arg(long, default_value = "cli")]
         by: String,
@@ -62,10 +88,24 @@ enum What {
 }
 
 #[derive(Args)]
+#[group(required = true, multiple = false)]
 struct Place {
     /// The journal that the processes of the host share.
     #[arg(long, value_name = "FILE")]
-    journal: PathBuf,
+    journal: Option<PathBuf>,
+    /// The folder of the store that they share.
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Told {
+    /// The folder of the store that the processes share.
+    #[arg(long, value_name = "FOLDER")]
+    store: PathBuf,
+    /// Who asks, for the journal.
+    #[arg(long, default_value = "cli")]
+    by: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,13 +131,33 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
             }
             show(&plan, out)?;
         }
-        What::Status(place) => match open(place, false)?.0.latest() {
-            Some(latest) => history(std::slice::from_ref(latest), out)?,
-            None => writeln!(out, "nobody started it")?,
-        },
-        What::History(place) => history(&open(place, false)?.1, out)?,
-        What::Ask { command, plan, place, by } => {
-            let (mut journal, _) = open(place, true)?;
+        What::Status(Place { store: Some(store), .. }) => {
+            let mut rollout = StoreRollout::open(store)?;
+            let percent = rollout.percent()?;
+            status(rollout.latest()?, out)?;
+            if let Some(percent) = percent {
+                writeln!(out, "calls of all processes go by a share of {percent}%")?;
+            }
+        }
+        What::Status(place) => status(open(place.journal.as_deref(), false)?.0.latest(), out)?,
+        What::History(Place { store: Some(store), .. }) => {
+            history(StoreRollout::open(store)?.history()?, out)?;
+        }
+        What::History(place) => history(&open(place.journal.as_deref(), false)?.1, out)?,
+        What::Start { plan, told } => {
+            let text = text(plan)?;
+            history(&StoreRollout::open(&told.store)?.start(&told.by, &text)?, out)?;
+        }
+        What::Advance(told) => tell(told, Command::Advance, out)?,
+        What::Force(told) => tell(told, Command::Force, out)?,
+        What::Pause(told) => tell(told, Command::Pause, out)?,
+        What::Resume(told) => tell(told, Command::Resume, out)?,
+        What::Rollback { told, gradual } => {
+            let action = if *gradual { Action::Gradual } else { Action::Immediate };
+            tell(told, Command::Rollback(action), out)?;
+        }
+        What::Ask { command, plan, journal, by } => {
+            let (mut journal, _) = open(Some(journal), true)?;
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let now = Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
             let plan = read(plan)?;
@@ -122,15 +182,29 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
     Ok(Verdict::Good)
 }
 
+fn text(file: &Path) -> Result<String, Failure> {
+    Ok(fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?)
+}
+
 fn read(file: &Path) -> Result<Plan, Failure> {
-    let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
-    Ok(Plan::from_yaml(&text).map_err(|error| format!("{shown}: {error}"))?)
+    Ok(Plan::from_yaml(&text(file)?).map_err(|error| format!("{}: {error}", file.display()))?)
+}
+
+fn tell(told: &Told, command: Command, out: &mut dyn Write) -> Result<(), Failure> {
+    history(&StoreRollout::open(&told.store)?.ask(&told.by, command)?, out)?;
+    Ok(())
+}
+
+fn status(latest: Option<&Decision>, out: &mut dyn Write) -> std::io::Result<()> {
+    match latest {
+        Some(latest) => history(std::slice::from_ref(latest), out),
+        None => writeln!(out, "nobody started it"),
+    }
 }
 
 /// A journal that is only looked at must be there.
-fn open(place: &Place, may_begin: bool) -> Result<(Journal, Vec<Decision>), Failure> {
-    let path = &place.journal;
+fn open(path: Option<&Path>, may_begin: bool) -> Result<(Journal, Vec<Decision>), Failure> {
+    let path = path.unwrap_or(Path::new(""));
     if !may_begin && !path.exists() {
         return Err(format!("{}: there is no such journal", path.display()).into());
     }

@@ -5,7 +5,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyTuple},
 };
-use tierce::{Error, ErrorKind, Freshness, KeyPattern, KeyspaceCounters};
+use tierce::{Error, ErrorKind, Freshness, KeyPattern, KeyspaceCounters, Tiering};
 
 use crate::{
     cache::PyCache,
@@ -38,6 +38,7 @@ pub(crate) struct PyKeyspace {
     cache: Py<PyCache>,
     pattern: KeyPattern,
     counters: KeyspaceCounters,
+    tiers: Option<Tiering>,
     freshness: Freshness,
     refreshes_ahead: Option<bool>,
 }
@@ -84,6 +85,7 @@ impl PyKeyspace {
             cache,
             pattern,
             counters,
+            tiers: words.tiers,
             freshness: words.freshness,
             refreshes_ahead: words.refreshes_ahead,
         })
@@ -152,6 +154,7 @@ impl PyKeyspace {
             Words::and_default(call, Takes::Load, &self.freshness, words.as_ref())?;
         words.refreshes_ahead = words.refreshes_ahead.or(self.refreshes_ahead);
         words.counters = Some(self.counters.clone());
+        words.tiers = words.tiers.or(self.tiers);
         Ok(LoadSaid { name, load: more[0].clone(), words, default })
     }
 
@@ -163,8 +166,9 @@ impl PyKeyspace {
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Option<Came>, Option<Bound<'py, PyAny>>)> {
         let Said { name, words, .. } = self.said(arguments, keywords, 0)?;
-        let (words, default) =
+        let (mut words, default) =
             Words::and_default(call, Takes::Read, &Freshness::new(), words.as_ref())?;
+        words.tiers = words.tiers.or(self.tiers);
         let came = self.cache.get().came(arguments.py(), &name, &words);
         self.counters.read(came.is_some());
         Ok((came, default))
@@ -218,7 +222,7 @@ impl PyKeyspace {
         named: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = values.py();
-        if named.is_none() {
+        if named.is_none() && self.tiers.is_none() {
             // As most calls are.
             let found = self.cache.get().find(py, &self.said(values, None, 0)?.name);
             self.counters.read(found.is_some());
@@ -265,7 +269,8 @@ impl PyKeyspace {
     #[pyo3(signature = (*values, **named))]
     fn set(&self, values: &Bound<'_, PyTuple>, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let Said { name, mut more, words } = self.said(values, named, 1)?;
-        let words = Words::read("set", Takes::Set, &self.freshness, words.as_ref())?;
+        let mut words = Words::read("set", Takes::Set, &self.freshness, words.as_ref())?;
+        words.tiers = words.tiers.or(self.tiers);
         self.counters.changes(1);
         match more.pop() {
             Some(value) => self.cache.get().put(&name, value, &words.set_options()),

@@ -11,15 +11,19 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
-use tierce::{Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions};
+use tierce::{
+    Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions, Tiering,
+};
 
-use crate::{key::type_name, options::duration, tags::tag_bytes};
+use crate::{error::exception, key::type_name, options::duration, tags::tag_bytes};
 
 /// Which keywords a call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
     /// What becomes of a value that is put in.
     Set,
+    /// The same, where the tier that decides about the key is asked: in all tiers.
+    Update,
     /// That, and how it is loaded.
     Load,
     /// What a read accepts.
@@ -40,6 +44,8 @@ pub(crate) struct Words {
     /// True or false where `refresh_ahead` is said.
     pub(crate) refreshes_ahead: Option<bool>,
     pub(crate) tags: Vec<Box<[u8]>>,
+    /// The tiers of the call; `None` for all.
+    pub(crate) tiers: Option<Tiering>,
     /// Where reads and loads are counted beside the cache itself.
     pub(crate) counters: Option<KeyspaceCounters>,
 }
@@ -117,17 +123,24 @@ impl Words {
     /// # Errors
     /// As [`read`](Self::read).
     pub(crate) fn set_ttl(&mut self, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.take(Takes::Set, "ttl", ttl).map(|_| ())
+        self.take(Takes::Update, "ttl", ttl).map(|_| ())
     }
 
     /// What becomes of a value that is put in.
     pub(crate) fn set_options(self) -> SetOptions {
-        SetOptions::new().freshness(self.freshness).tags(self.tags)
+        let options = SetOptions::new().freshness(self.freshness).tags(self.tags);
+        match self.tiers {
+            Some(tiers) => options.tiers(tiers),
+            None => options,
+        }
     }
 
     /// How a value is loaded, over what `options` say.
     pub(crate) fn load_options(&self, options: LoadOptions) -> LoadOptions {
-        let options = options.freshness(self.freshness.clone()).tags(&self.tags);
+        let mut options = options.freshness(self.freshness.clone()).tags(&self.tags);
+        if let Some(tiers) = self.tiers {
+            options = options.tiers(tiers);
+        }
         match self.max_age {
             Some(age) => options.max_age(age),
             None => options,
@@ -136,7 +149,10 @@ impl Words {
 
     /// What a read accepts.
     pub(crate) fn read_options(&self) -> ReadOptions {
-        let options = ReadOptions::new().allow_stale(self.allow_stale);
+        let mut options = ReadOptions::new().allow_stale(self.allow_stale);
+        if let Some(tiers) = self.tiers {
+            options = options.tiers(tiers);
+        }
         match self.max_age {
             Some(age) => options.max_age(age),
             None => options,
@@ -145,17 +161,19 @@ impl Words {
 
     /// True for a name that some call takes as a keyword.
     pub(crate) fn is_word(name: &str) -> bool {
-        const OTHERS: [&str; 5] = ["default", "max_age", "with_context", "allow_stale", "tags"];
+        const OTHERS: [&str; 6] =
+            ["default", "max_age", "with_context", "allow_stale", "tags", "tiers"];
         OTHERS.contains(&name) || FRESHNESS.contains(&name)
     }
 
     /// Takes one keyword; false if there is none of that name.
     fn take(&mut self, takes: Takes, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let loads = matches!(takes, Takes::Load | Takes::Defaults);
-        let keeps = loads || takes == Takes::Set;
+        let keeps = loads || matches!(takes, Takes::Set | Takes::Update);
         let is_taken = match name {
             "ttl" | "no_ttl" | "ttl_jitter" | "stale_if_error" | "stale_while_revalidate" => keeps,
             "tags" => keeps && takes != Takes::Defaults,
+            "tiers" => matches!(takes, Takes::Set | Takes::Load | Takes::Read),
             name if FRESHNESS.contains(&name) => loads,
             "max_age" => matches!(takes, Takes::Load | Takes::Read),
             "with_context" => takes == Takes::Load,
@@ -195,12 +213,24 @@ impl Words {
         match name {
             "max_age" => self.max_age = Some(span()?),
             "tags" => self.tags = tag_bytes(value)?,
+            "tiers" => self.tiers = Some(tiers(value)?),
             "allow_stale" => self.allow_stale = flag(value, name)?,
             "with_context" => self.with_context = flag(value, name)?,
             _ => {}
         }
         Ok(true)
     }
+}
+
+/// The tiers that `value` names, such as "L1L2".
+///
+/// # Errors
+/// TypeError for what is no str, ConfigError for a name that is none.
+pub(crate) fn tiers(value: &Bound<'_, PyAny>) -> PyResult<Tiering> {
+    let Ok(name) = value.cast::<PyString>() else {
+        return wrong_type("tiers", "a str such as \"L1L2\"", value);
+    };
+    name.to_str()?.parse().map_err(|error| exception(value.py(), &error))
 }
 
 fn flag(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {

@@ -55,7 +55,6 @@ mod metrics;
 mod pages;
 mod policy;
 mod prefetch;
-#[cfg(feature = "redis")]
 mod random;
 mod resilience;
 mod shared_stamp;

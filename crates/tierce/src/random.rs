@@ -28,6 +28,7 @@ pub(crate) fn random() -> u64 {
 
 /// Where a counter starts that a server does not have (any more): 1 to 2^48, so that a new counter
 /// never takes up the numbers of the one before.
+#[cfg(feature = "redis")]
 pub(crate) fn counter_start() -> u64 {
     (random() >> 16).max(1)
 }
@@ -43,6 +44,7 @@ pub(crate) fn jittered(span: Duration) -> Duration {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "redis")]
     #[test]
     fn starts_differ_and_stay_in_range() {
         let starts: std::collections::HashSet<_> = (0..1000).map(|_| counter_start()).collect();

@@ -104,6 +104,82 @@ pub(crate) enum Side {
     New,
 }
 
+/// What all processes of a host know of a rollout, in one word of the store that they share.
+///
+/// ```text
+///   63        40 39          24 23   16 15            0
+///  +------------+--------------+-------+---------------+
+///  |   epoch    | of the name  | state |     share     |
+///  +------------+--------------+-------+---------------+
+/// ```
+/// The epoch counts the changes of the word. Once it says that the rollout is taken back, only a
+/// start changes it: so a rollback wins, whatever somebody decided who had not heard of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShareWord(pub(crate) u64);
+
+/// How a rollout goes on.
+#[cfg_attr(not(feature = "serde"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moves {
+    /// It begins, also after a rollback.
+    Starts,
+    /// Its share is set by who leads it.
+    On,
+    /// It is taken back.
+    Back,
+}
+
+const LIVE: u64 = 1 << 16;
+const TAKEN_BACK: u64 = 1 << 17;
+
+// What is not built in has no such word.
+#[cfg_attr(not(all(feature = "shared", feature = "serde")), allow(dead_code))]
+impl ShareWord {
+    /// The word of the next change, or `None` where it may not be made.
+    pub(crate) fn next(self, name: &str, share: Share, moves: Moves) -> Option<Self> {
+        let is_back = self.0 & TAKEN_BACK != 0 && self.is_of(salt_of(name));
+        let state = match moves {
+            Moves::On if is_back => return None,
+            // What falls by steps never rises again.
+            Moves::Back if is_back && share >= Share::of_parts(self.0 as u16) => return None,
+            Moves::Starts | Moves::On => LIVE,
+            Moves::Back => LIVE | TAKEN_BACK,
+        };
+        let epoch = (self.epoch() + 1) << 40;
+        Some(Self(epoch | part_of(salt_of(name)) | state | u64::from(share.parts())))
+    }
+
+    /// The share of the rollout of this name, if the word is of that.
+    pub(crate) fn share_of(self, name: &str) -> Option<Share> {
+        self.share_for(salt_of(name))
+    }
+
+    /// The share of the rollout whose name has this salt, if the word is of that.
+    #[inline]
+    pub(crate) fn share_for(self, salt: u64) -> Option<Share> {
+        (self.0 & LIVE != 0 && self.is_of(salt)).then(|| Share::of_parts(self.0 as u16))
+    }
+
+    /// True if the rollout of this name is taken back, or is being so.
+    pub(crate) fn is_back(self, name: &str) -> bool {
+        self.0 & TAKEN_BACK != 0 && self.is_of(salt_of(name))
+    }
+
+    /// How often it was changed, up to 16 million times.
+    pub(crate) fn epoch(self) -> u64 {
+        self.0 >> 40
+    }
+
+    fn is_of(self, salt: u64) -> bool {
+        self.0 & (0xffff << 24) == part_of(salt)
+    }
+}
+
+/// What a word has of a salt.
+fn part_of(salt: u64) -> u64 {
+    (salt >> 48) << 24
+}
+
 /// The salt that a name gives to [`key_position`] (FNV-1a).
 pub(crate) fn salt_of(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {

@@ -28,6 +28,8 @@ impl PyCache {
     ///     Names by which the value can be removed or made stale (`remove_tag`); 128 at most.
     /// no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate : optional
     ///     In place of the cache's own; see the class.
+    /// tiers : str, optional
+    ///     The tiers to keep the value in, such as "L1L2"; from the others the key is removed.
     ///
     /// Raises
     /// ------
@@ -46,7 +48,7 @@ impl PyCache {
     /// >>> cache.set("token", "s3cret", ttl="5m")
     /// >>> cache.set("token", "s3cret", ttl=300)
     #[pyo3(signature = (key, value, ttl=None, *, tags=None, no_ttl=None, ttl_jitter=None,
-        stale_if_error=None, stale_while_revalidate=None))]
+        stale_if_error=None, stale_while_revalidate=None, tiers=None))]
     #[allow(clippy::too_many_arguments)]
     fn set(
         &self,
@@ -58,6 +60,7 @@ impl PyCache {
         ttl_jitter: Option<&Bound<'_, PyAny>>,
         stale_if_error: Option<&Bound<'_, PyAny>>,
         stale_while_revalidate: Option<&Bound<'_, PyAny>>,
+        tiers: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let options = match said!(
             value.py(),
@@ -66,7 +69,8 @@ impl PyCache {
             no_ttl,
             ttl_jitter,
             stale_if_error,
-            stale_while_revalidate
+            stale_while_revalidate,
+            tiers
         )? {
             None => SetOptions::new(),
             words => {

@@ -48,6 +48,8 @@ impl PyCache {
     ///     of an age that is not known, is loaded anew. Zero always loads.
     /// with_context : bool, default False
     ///     True calls `load` with a LoadContext.
+    /// tiers : str, optional
+    ///     The tiers to look in and to keep what is loaded in, such as "L1L2"; all by default.
     ///
     /// Returns
     /// -------
@@ -79,11 +81,11 @@ impl PyCache {
     /// >>> cache.get_or_load("user:7", lambda: "Grace")
     /// 'Ada'
     #[pyo3(
-        signature = (key, load, *, default=Given(None), ttl=None, tags=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None),
+        signature = (key, load, *, default=Given(None), ttl=None, tags=None, no_ttl=None, ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, hard_timeout=None, failure_backoff=None, with_context=None, tiers=None),
         text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None, with_context=None)"
+            hard_timeout=None, failure_backoff=None, with_context=None, tiers=None)"
     )]
     #[allow(clippy::too_many_arguments)]
     fn get_or_load<'py>(
@@ -104,6 +106,7 @@ impl PyCache {
         hard_timeout: Option<&Bound<'py, PyAny>>,
         failure_backoff: Option<&Bound<'py, PyAny>>,
         with_context: Option<&Bound<'py, PyAny>>,
+        tiers: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
         let words = said!(
@@ -120,7 +123,8 @@ impl PyCache {
             soft_timeout,
             hard_timeout,
             failure_backoff,
-            with_context
+            with_context,
+            tiers
         )?;
         if words.is_none()
             && !self.refreshes_ahead
@@ -161,7 +165,7 @@ impl PyCache {
         text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None, with_context=None)"
+            hard_timeout=None, failure_backoff=None, with_context=None, tiers=None)"
     )]
     fn get_or_load_entry(
         &self,
@@ -208,7 +212,7 @@ impl PyCache {
         text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None, with_context=None)"
+            hard_timeout=None, failure_backoff=None, with_context=None, tiers=None)"
     )]
     fn refresh<'py>(
         &self,
@@ -233,7 +237,7 @@ impl PyCache {
     ///     of their values; a key that is not in it has none. A value may be a `Loaded`.
     /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
-    /// max_age, failure_backoff : optional
+    /// max_age, failure_backoff, tiers : optional
     ///     The same.
     ///
     /// Returns
@@ -259,7 +263,7 @@ impl PyCache {
         text_signature = "($self, keys, load, *, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None)"
+            hard_timeout=None, failure_backoff=None, tiers=None)"
     )]
     fn get_or_load_many<'py>(
         &self,

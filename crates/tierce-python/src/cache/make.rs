@@ -22,7 +22,7 @@ impl PyCache {
     ///     `get_or_load` does.
     /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
-    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff, tiers : optional
     ///     The same.
     ///
     /// Returns
@@ -46,7 +46,7 @@ impl PyCache {
         text_signature = "($self, load, *, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None)"
+            hard_timeout=None, failure_backoff=None, tiers=None)"
     )]
     fn loading(
         slf: Bound<'_, Self>,
@@ -67,6 +67,10 @@ impl PyCache {
     /// label : str, optional
     ///     Under which name metrics count what is done with these keys (`stats()["keyspaces"]`).
     ///     Default: the pattern. A cache counts 1,000 labels at most.
+    /// tiers : str, optional
+    ///     The tiers that these calls look in and keep values in, such as "L1L2"; all by default.
+    ///     The bound is one of the calls: the same key used on the cache itself is looked for in all
+    ///     tiers.
     /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     In place of the cache's own; see the class.
     /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
@@ -91,8 +95,8 @@ impl PyCache {
     /// >>> cache["user/7"]
     /// 'Ada'
     #[pyo3(
-        signature = (pattern, *, label=None, **freshness),
-        text_signature = "($self, pattern, *, label=None, ttl=None, no_ttl=None, \
+        signature = (pattern, *, label=None, tiers=None, **freshness),
+        text_signature = "($self, pattern, *, label=None, tiers=None, ttl=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None)"
@@ -101,9 +105,11 @@ impl PyCache {
         slf: Bound<'_, Self>,
         pattern: &str,
         label: Option<&str>,
+        tiers: Option<&Bound<'_, PyAny>>,
         freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyKeyspace> {
-        let words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
+        let mut words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
+        words.tiers = tiers.map(crate::words::tiers).transpose()?;
         PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, label, words)
     }
 
@@ -124,7 +130,7 @@ impl PyCache {
     ///     by name or left to its default makes the same key as one given by place.
     /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
-    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
+    /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff, tiers : optional
     ///     The same.
     ///
     /// Returns
@@ -153,7 +159,7 @@ impl PyCache {
         text_signature = "($self, function=None, /, *, key=None, ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None)"
+            hard_timeout=None, failure_backoff=None, tiers=None)"
     )]
     fn cached<'py>(
         slf: Bound<'py, Self>,

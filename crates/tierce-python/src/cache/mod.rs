@@ -88,6 +88,10 @@ use crate::{
 /// tags : iterable of str or bytes, optional
 ///     In a call: names by which the value can be removed or made stale (`remove_tag`,
 ///     `expire_tag`), beside its key; 128 at most.
+/// tiers : str, optional
+///     In a call: the tiers that it looks in and keeps values in, such as "L1L2", as far as they
+///     are in force. A `set` removes the key from the others, so that nobody finds anything older
+///     there; what removes a key or makes it stale does so in all tiers.
 /// no_ttl : bool, default False
 ///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
 /// stale_if_error : float, timedelta or str, default 0
@@ -203,7 +207,8 @@ impl PyCache {
         name: &[u8],
         words: &Words,
     ) -> Option<Bound<'py, PyAny>> {
-        if words.max_age.is_some() || words.refreshes_ahead.unwrap_or(self.refreshes_ahead) {
+        let looks_on = words.max_age.is_some() || words.tiers.is_some();
+        if looks_on || words.refreshes_ahead.unwrap_or(self.refreshes_ahead) {
             return None;
         }
         let value = self.core.get_near(name)?;

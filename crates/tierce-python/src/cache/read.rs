@@ -24,6 +24,8 @@ impl PyCache {
     /// max_age : float, timedelta or str, optional
     ///     How long ago the value may have been set, or its load begun, at most. One whose age is
     ///     not known is too old.
+    /// tiers : str, optional
+    ///     The tiers to look in, such as "L1L2"; all by default.
     ///
     /// Returns
     /// -------
@@ -39,16 +41,17 @@ impl PyCache {
     /// >>> cache.set("user:7", "Ada")
     /// >>> cache.get(b"user:7")
     /// 'Ada'
-    #[pyo3(signature = (key, default=None, *, allow_stale=None, max_age=None))]
+    #[pyo3(signature = (key, default=None, *, allow_stale=None, max_age=None, tiers=None))]
     fn get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
         allow_stale: Option<&Bound<'py, PyAny>>,
         max_age: Option<&Bound<'py, PyAny>>,
+        tiers: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, name) = (key.py(), key_bytes(key)?);
-        let found = match said!(py, allow_stale, max_age)? {
+        let found = match said!(py, allow_stale, max_age, tiers)? {
             None => self.find(py, name),
             accepts => {
                 let words = Words::read("get", Takes::Read, &Freshness::new(), accepts.as_ref())?;
@@ -66,6 +69,8 @@ impl PyCache {
     /// allow_stale : bool, default False
     ///     As for `get`.
     /// max_age : float, timedelta or str, optional
+    ///     As for `get`.
+    /// tiers : str, optional
     ///     As for `get`.
     ///
     /// Returns
@@ -86,7 +91,7 @@ impl PyCache {
     /// ('Ada', 'L1', True, 70.0)
     #[pyo3(
         signature = (key, **accepts),
-        text_signature = "($self, key, *, allow_stale=None, max_age=None)"
+        text_signature = "($self, key, *, allow_stale=None, max_age=None, tiers=None)"
     )]
     fn get_entry<'py>(
         &self,

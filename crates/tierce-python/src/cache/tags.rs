@@ -19,8 +19,6 @@ impl PyCache {
     ///
     /// Raises
     /// ------
-    /// ConfigError
-    ///     A tier in force keeps no tags; the message names it.
     /// ClosedError
     ///     The cache was closed.
     ///
@@ -51,8 +49,8 @@ impl PyCache {
     ///
     /// Raises
     /// ------
-    /// ConfigError, ClosedError
-    ///     As `remove_tag`.
+    /// ClosedError
+    ///     The cache was closed.
     ///
     /// Examples
     /// --------
@@ -78,8 +76,8 @@ impl PyCache {
     ///
     /// Raises
     /// ------
-    /// ConfigError, ClosedError
-    ///     As `remove_tag`.
+    /// ClosedError
+    ///     The cache was closed.
     ///
     /// Examples
     /// --------
@@ -102,8 +100,8 @@ impl PyCache {
     ///
     /// Raises
     /// ------
-    /// ConfigError, ClosedError
-    ///     As `remove_tag`.
+    /// ClosedError
+    ///     The cache was closed.
     ///
     /// Examples
     /// --------

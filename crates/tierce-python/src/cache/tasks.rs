@@ -60,7 +60,7 @@ impl PyCache {
         text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None, with_context=None)"
+            hard_timeout=None, failure_backoff=None, with_context=None, tiers=None)"
     )]
     fn aget_or_load<'py>(
         slf: &Bound<'py, Self>,
@@ -112,7 +112,7 @@ impl PyCache {
         text_signature = "($self, key, load, *, default=..., ttl=None, tags=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, max_age=None, refresh_ahead=None, soft_timeout=None, \
-            hard_timeout=None, failure_backoff=None, with_context=None)"
+            hard_timeout=None, failure_backoff=None, with_context=None, tiers=None)"
     )]
     fn aget_or_load_entry<'py>(
         slf: &Bound<'py, Self>,
@@ -150,7 +150,7 @@ impl PyCache {
     /// 'Ada'
     #[pyo3(
         signature = (key, default=None, **accepts),
-        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None)"
+        text_signature = "($self, key, default=None, *, allow_stale=None, max_age=None, tiers=None)"
     )]
     fn aget<'py>(
         slf: &Bound<'py, Self>,
@@ -196,7 +196,7 @@ impl PyCache {
     #[pyo3(
         signature = (key, value, ttl=None, **freshness),
         text_signature = "($self, key, value, ttl=None, *, tags=None, no_ttl=None, ttl_jitter=None, \
-            stale_if_error=None, stale_while_revalidate=None)"
+            stale_if_error=None, stale_while_revalidate=None, tiers=None)"
     )]
     fn aset<'py>(
         slf: &Bound<'py, Self>,

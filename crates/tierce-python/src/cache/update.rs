@@ -293,7 +293,7 @@ fn options(
     ttl: Option<&Bound<'_, PyAny>>,
     keywords: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<SetOptions> {
-    let mut words = Words::read(call, Takes::Set, &Freshness::new(), keywords)?;
+    let mut words = Words::read(call, Takes::Update, &Freshness::new(), keywords)?;
     if let Some(ttl) = ttl {
         words.set_ttl(ttl)?;
     }

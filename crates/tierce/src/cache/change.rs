@@ -167,7 +167,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load().within(reach);
-            if !plan.open {
+            if !plan.is_open() {
                 return Err(closed());
             }
             // The codec is the caller's code and ran before the lock. A tier that entered
@@ -192,7 +192,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn delete_many(&self, keys: &[&[u8]]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -230,7 +230,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn expire(&self, key: &[u8]) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -264,7 +264,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn clear(&self) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -283,9 +283,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// `number` is that of the change, for L3.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
-        let mut marks = self.marks(plan, key);
+        let marks = self.marks(plan, key);
         if draft.tags().is_some() {
-            marks.below = self.tags_of_set(plan);
+            self.tags.be_used();
         }
         draft.bear(&marks);
         let mut made = None;

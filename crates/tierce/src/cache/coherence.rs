@@ -97,7 +97,7 @@ impl Coherence {
 
     /// True if there are copies that other hosts may make stale.
     fn concerns(&self, plan: Plan) -> bool {
-        plan.open && self.concerns_tiering(plan.tiering)
+        plan.is_open() && self.concerns_tiering(plan.tiering())
     }
 
     /// [`concerns`](Self::concerns) in a cache of this tiering that is open.
@@ -241,7 +241,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn with_stream<R>(&self, plan: Plan, look: impl FnOnce(u64, Stream<'_>) -> R) -> R {
         // Closed or not: who closes the cache gives up its post.
         match self.lowers.shared.opened() {
-            Some(shared) if plan.tiering.has(TierKind::Shared) => {
+            Some(shared) if plan.tiering().has(TierKind::Shared) => {
                 shared.stream(|number, words, groups| {
                     look(u64::from(number) + 1, Stream::new(words, groups))
                 })

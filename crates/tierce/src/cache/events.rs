@@ -396,7 +396,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// # Ok::<(), tierce::Error>(())
     /// ```
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        if self.inner.plan.load().open {
+        if self.inner.plan.load().is_open() {
             if let Some(shared) = self.inner.lowers.shared.opened() {
                 // Those of before are nobody's news.
                 self.inner.events.evictions.since(&shared.evictions());

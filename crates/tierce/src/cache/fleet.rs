@@ -153,7 +153,7 @@ impl Fleet {
 
     /// True where hosts wait for each other under this plan.
     pub(super) fn is_on(&self, plan: Plan) -> bool {
-        !self.span.is_zero() && plan.has(TierKind::Redis)
+        !self.span.is_zero() && plan.reaches(TierKind::Redis)
     }
 }
 

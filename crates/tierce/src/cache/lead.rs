@@ -145,7 +145,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         load: impl FnOnce(&LoadContext<'_, V>) -> Result<Loaded<V>>,
         hit: impl FnOnce(Plan, &Found<V>),
     ) -> std::result::Result<Result<Answer<Option<V>>>, Lead<Landing<V>>> {
-        let plan = self.plan.load();
+        let plan = self.plan.load().within(call.reach);
         let turns = self.turns(plan, key, call);
         let approached = self.approach(plan, key, call, turns.as_ref());
         if matches!(approached, Ok(Approached::Ready(..))) && call.may_leave() {

@@ -333,7 +333,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Option<V>> {
         let plan = self.plan.load();
         let options = LoadOptions::default();
-        if plan.is_split {
+        if plan.is_split() {
             return self.get_or_load(key, &options, load).map(|answer| answer.value);
         }
         let load = Borrowed(Some(load));
@@ -453,7 +453,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         check_key(key)?;
         call.options.freshness.check()?;
         tags::check(&call.options.tags)?;
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         if !call.options.tags.is_empty() {
@@ -514,8 +514,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         call: &mut Call<'_, V>,
     ) -> Option<Found<V>> {
-        let plan = self.plan.load();
-        if call.best.is_some() || !call.rules.may_leave() || !plan.has(TierKind::Redis) {
+        let plan = self.plan.load().within(call.reach);
+        if call.best.is_some() || !call.rules.may_leave() || !plan.reaches(TierKind::Redis) {
             return None;
         }
         let mut marks = self.marks(plan, key);

@@ -80,7 +80,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let asked = missing.clone();
             while !missing.is_empty() {
                 let plan = self.plan.load().within(reach);
-                if !plan.open {
+                if !plan.is_open() {
                     missing.drain(..).for_each(|index| answers[index] = Some(Err(closed())));
                     break;
                 }

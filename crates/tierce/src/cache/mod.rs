@@ -473,7 +473,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 
     /// The tiers in force.
     pub fn tiering(&self) -> Tiering {
-        self.inner.plan.load().tiering
+        self.inner.plan.load().tiering()
     }
 
     /// Puts other tiers in force, under load.
@@ -549,8 +549,8 @@ impl<V> std::fmt::Debug for Cache<V> {
         let plan = self.inner.plan.load();
         out.debug_struct("Cache")
             .field("service", &self.inner.service)
-            .field("tiering", &plan.tiering)
-            .field("open", &plan.open)
+            .field("tiering", &plan.tiering())
+            .field("open", &plan.is_open())
             .finish_non_exhaustive()
     }
 }

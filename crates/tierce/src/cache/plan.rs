@@ -22,36 +22,52 @@ use crate::{
     tiering::{TierKind, Tiering},
 };
 
-/// The tiering in force, its era, and whether the cache is open.
+/// The tiering in force, its era, whether the cache is open, and what one call may look in.
 ///
 /// An **era** ends when private L1 entries ([`Filed::Private`](crate::invalidation::Filed)) may
 /// have missed changes: when L2 enters the tiering (other processes have their say from now on),
 /// when L3 enters it and other hosts are followed, or L1 leaves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    pub(crate) tiering: Tiering,
-    pub(crate) era: u32,
-    pub(crate) open: bool,
-    /// True while calls fall on two sides, each with tiers of its own.
-    pub(crate) is_split: bool,
-    /// Where the call that loaded it may look.
-    pub(super) reach: Reach,
-}
+///
+/// ```text
+///   63    32      9       8     7 6    5      3 2       0
+///  +--------+----------+------+-----+----------+---------+
+///  |  era   | is split | open | side| barred   | tiering |
+///  +--------+----------+------+-----+----------+---------+
+/// ```
+/// A tier that the call may not look in is *barred*: so a plan that was just loaded bars none, and
+/// one comparison says whether a tier is within reach.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan(u64);
 
-/// Tiers that one call may look in and put something into, whether or not they are in force.
+/// Tiers that one call may look in and put something into, whether or not they are in force, and the
+/// side of a split that it fell on: the bits of a plan that are the call's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach(u8);
 
+const BARRED_AT: u32 = 3;
+const BARRED: u8 = 0b111 << BARRED_AT;
+const OLD: u8 = 1 << 6;
+const NEW: u8 = 1 << 7;
+const OF_CALL: u64 = (BARRED | OLD | NEW) as u64;
+const OPEN: u64 = 1 << 8;
+const SPLIT: u64 = 1 << 9;
+
 impl Reach {
     /// All that are in force.
-    pub(crate) const ALL: Self = Self(TIERS);
+    pub(crate) const ALL: Self = Self(0);
+
+    /// These tiers and no others.
+    pub(crate) const fn of(tiers: Tiering) -> Self {
+        Self(!tiers.bits() << BARRED_AT & BARRED)
+    }
 
     /// These tiers, for a call that falls on one side of a split.
     pub(crate) const fn of_side(tiers: Tiering, side: Side) -> Self {
-        Self(tiers.bits() | if matches!(side, Side::Old) { OLD } else { NEW })
+        Self(Self::of(tiers).0 | if matches!(side, Side::Old) { OLD } else { NEW })
     }
 
     /// The side that the call fell on, if the cache is split.
+    #[inline]
     pub(crate) const fn side(self) -> Option<Side> {
         match self.0 & (OLD | NEW) {
             OLD => Some(Side::Old),
@@ -59,50 +75,76 @@ impl Reach {
             _ => None,
         }
     }
-
-    /// These and no others.
-    pub(crate) const fn of(tiers: Tiering) -> Self {
-        Self(tiers.bits())
-    }
-
-    /// What both allow; it may be nothing. The side of either is that of both.
-    pub(crate) const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0 & TIERS | (self.0 | other.0) & (OLD | NEW))
-    }
 }
 
-const TIERS: u8 = 0b111;
-const OLD: u8 = 1 << 3;
-const NEW: u8 = 1 << 4;
-
 impl Plan {
+    /// The tiers in force.
+    #[inline]
+    pub(crate) fn tiering(self) -> Tiering {
+        Tiering::from_bits(self.0 as u8)
+    }
+
+    #[inline]
+    pub(crate) const fn era(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline]
+    pub(crate) const fn is_open(self) -> bool {
+        self.0 & OPEN != 0
+    }
+
+    /// True while calls fall on two sides, each with tiers of its own.
+    #[inline]
+    pub(crate) const fn is_split(self) -> bool {
+        self.0 & SPLIT != 0
+    }
+
     /// True if the cache is open and its tiering has the tier.
     #[inline]
-    pub(crate) fn has(self, tier: TierKind) -> bool {
-        self.open && self.tiering.has(tier)
+    pub(crate) const fn has(self, tier: TierKind) -> bool {
+        let both = OPEN | 1 << tier as u8;
+        self.0 & both == both
     }
 
     /// True if the cache is open, the tier is in force and this call may look there.
     #[inline]
-    pub(crate) fn reaches(self, tier: TierKind) -> bool {
-        self.has(tier) && self.reach.0 & (1 << tier as u8) != 0
+    pub(crate) const fn reaches(self, tier: TierKind) -> bool {
+        let both = OPEN | 1 << tier as u8;
+        self.0 & (both | 1 << (BARRED_AT + tier as u32)) == both
     }
 
     /// True if there is a tier below L1 that this call may look in.
     #[inline]
-    pub(crate) fn reaches_below(self) -> bool {
+    pub(crate) const fn reaches_below(self) -> bool {
         self.reaches(TierKind::Shared) || self.reaches(TierKind::Redis)
     }
 
-    /// The same plan for a call with this reach.
+    /// The same plan for a call with this reach, and the one that it had. The side of either is that
+    /// of both.
     #[must_use]
+    #[inline]
     pub(crate) const fn within(self, reach: Reach) -> Self {
-        Self { reach: self.reach.and(reach), ..self }
+        Self(self.0 | reach.0 as u64)
     }
 
     /// What the call may look in.
+    #[inline]
     pub(crate) const fn reach(self) -> Reach {
-        self.reach
+        Reach((self.0 & OF_CALL) as u8)
+    }
+
+    /// The same cache with other tiers.
+    #[must_use]
+    pub(crate) fn with(self, tiering: Tiering, era: u32, is_split: bool) -> Self {
+        let split = if is_split { SPLIT } else { 0 };
+        Self(u64::from(era) << 32 | self.0 & OPEN | split | u64::from(tiering.bits()))
+    }
+
+    /// The same cache when it is closed.
+    #[must_use]
+    pub(crate) const fn closed(self) -> Self {
+        Self(self.0 & !OPEN)
     }
 }
 
@@ -110,36 +152,20 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct PlanWord(AtomicU64);
 
-const OPEN: u64 = 1 << 8;
-const SPLIT: u64 = 1 << 9;
-
 impl PlanWord {
     pub(crate) fn new(tiering: Tiering) -> Self {
-        let (era, open, is_split, reach) = (0, true, false, Reach::ALL);
-        Self(AtomicU64::new(pack(Plan { tiering, era, open, is_split, reach })))
+        Self(AtomicU64::new(Plan(OPEN).with(tiering, 0, false).0))
     }
 
     #[inline]
     pub(crate) fn load(&self) -> Plan {
-        let word = self.0.load(Ordering::Acquire);
-        Plan {
-            tiering: Tiering::from_bits(word as u8),
-            era: (word >> 32) as u32,
-            open: word & OPEN != 0,
-            is_split: word & SPLIT != 0,
-            reach: Reach::ALL,
-        }
+        Plan(self.0.load(Ordering::Acquire))
     }
 
     /// Puts another plan in force; writers exclude each other by a lock of theirs.
     pub(crate) fn store(&self, plan: Plan) {
-        self.0.store(pack(plan), Ordering::Release);
+        self.0.store(plan.0 & !OF_CALL, Ordering::Release);
     }
-}
-
-fn pack(plan: Plan) -> u64 {
-    let flags = if plan.open { OPEN } else { 0 } | if plan.is_split { SPLIT } else { 0 };
-    u64::from(plan.era) << 32 | flags | u64::from(plan.tiering.bits())
 }
 
 #[cfg(test)]
@@ -151,10 +177,14 @@ mod tests {
         let word = PlanWord::new(Tiering::L1);
         for tiering in Tiering::ALL {
             for (era, open) in [(0, true), (7, false), (u32::MAX, true)] {
-                let plan = Plan { tiering, era, open, is_split: !open, reach: Reach::ALL };
-                word.store(plan);
-                assert_eq!(word.load(), plan);
+                let plan = word.load().with(tiering, era, !open);
+                word.store(if open { plan } else { plan.closed() });
+                let plan = word.load();
+                assert_eq!((plan.tiering(), plan.era()), (tiering, era));
+                assert_eq!((plan.is_open(), plan.is_split()), (open, !open));
                 assert_eq!(plan.has(TierKind::Memory), open && tiering.has(TierKind::Memory));
+                assert_eq!(plan.reach(), Reach::ALL);
+                word.store(PlanWord::new(tiering).load());
             }
         }
     }

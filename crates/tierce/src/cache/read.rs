@@ -149,8 +149,8 @@ pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
-        if plan.is_split {
-            return self.get_entry(key, &ReadOptions::default()).map(|answer| answer.value);
+        if plan.is_split() {
+            return self.get_on_its_side(key);
         }
         match self.find_near(plan, key) {
             Glance::Value(value) => Some(value),
@@ -161,6 +161,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn get_entry(&self, key: &[u8], options: &ReadOptions) -> Option<Answer<V>> {
         self.get_on(self.route(key, options.reach()), key, options)
+    }
+
+    /// As [`get`](Self::get), of a cache that is split.
+    #[cold]
+    #[inline(never)]
+    fn get_on_its_side(&self, key: &[u8]) -> Option<V> {
+        self.get_entry(key, &ReadOptions::default()).map(|answer| answer.value)
     }
 
     /// As [`get_entry`](Self::get_entry), under a plan of its own.
@@ -357,13 +364,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let shared = &self.lowers.shared;
         match filed {
             Filed::Private { era, word } => {
-                era == plan.era
+                era == plan.era()
                     && self.coherence.is_current(word)
                     && shared.in_force(plan).is_none()
             }
             Filed::Shared(stamp) => {
                 // Out of the store this process follows other hosts for what is private alone.
-                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering);
+                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering());
                 is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
             }
         }
@@ -386,7 +393,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if plan.has(TierKind::Shared) {
                     self.retry_shared();
                 }
-                let filed = Filed::Private { era: plan.era, word: self.own_word(plan, key) };
+                let filed = Filed::Private { era: plan.era(), word: self.own_word(plan, key) };
                 (filed, Some(self.is_told(plan)))
             }
         };
@@ -547,7 +554,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     filed @ Filed::Shared(_) => !self.is_current(plan, filed),
                 };
             // A load that ends after the cache was closed must not fill what was emptied.
-            let open = self.plan.load().open;
+            let open = self.plan.load().is_open();
             open && !void
                 && current.is_none_or(|near| !self.is_live(plan, near) || near.gives_way(now, over))
         });
@@ -665,7 +672,7 @@ impl Marks {
         let word = match self.filed {
             Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
         };
-        Filed::Private { era: plan.era, word }
+        Filed::Private { era: plan.era(), word }
     }
 
     pub(super) fn remote(&self) -> Option<Token> {

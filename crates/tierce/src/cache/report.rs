@@ -14,7 +14,7 @@ use crate::{
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn stats(&self) -> Stats {
-        let mut stats = self.metrics.snapshot(self.plan.load().tiering.tiers());
+        let mut stats = self.metrics.snapshot(self.plan.load().tiering().tiers());
         for tier in &mut stats.tiers {
             let (usage, evictions) = match tier.kind {
                 TierKind::Memory => self.memory_usage(),
@@ -105,7 +105,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        !self.inner.plan.load().open
+        !self.inner.plan.load().is_open()
     }
 
     /// Why a tier does not answer, or `None` while it does.

@@ -7,7 +7,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{Event, Inner, change::closed, plan::Plan};
+use super::{Event, Inner, change::closed};
 use crate::{
     error::Result,
     simulated::{self, Fault},
@@ -25,17 +25,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn put_in_force(&self, tiering: Tiering, is_split: bool) -> Result<()> {
         let exclusive = self.changes.write();
         let before = self.plan.load();
-        if !before.open {
+        if !before.is_open() {
             return Err(closed());
         }
-        let leaves = |tier| before.tiering.has(tier) && !tiering.has(tier);
+        let leaves = |tier| before.tiering().has(tier) && !tiering.has(tier);
         // Who follows other hosts from now on did not hear of what they changed until now.
-        let is_to_follow = self.follows(tiering) && !self.follows(before.tiering);
+        let is_to_follow = self.follows(tiering) && !self.follows(before.tiering());
         let private_entries_are_void =
             (tiering.has(TierKind::Shared) || leaves(TierKind::Memory) || is_to_follow)
                 && !simulated::is_planted(Fault::EraKept);
-        let era = before.era.wrapping_add(u32::from(private_entries_are_void));
-        let plan = Plan { tiering, era, is_split, ..before };
+        let era = before.era().wrapping_add(u32::from(private_entries_are_void));
+        let plan = before.with(tiering, era, is_split);
         // Before the plan: a store that other processes share must have lost what this process
         // changed alone before anybody here reads it. It is memory: 64 Ki removals take 0.1 s.
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
@@ -47,7 +47,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.plan.store(plan);
         drop(exclusive);
         self.listen(plan);
-        let from = before.tiering;
+        let from = before.tiering();
         self.events.tell(|| Event::Retier { from, to: tiering });
         if leaves(TierKind::Memory) {
             self.memory.clear();
@@ -93,7 +93,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let plan = self.plan.load();
         // An error that no later attempt can change is not kept: it was returned when the tiering
         // was chosen.
-        if !plan.has(TierKind::Shared) || self.open_lowers(plan.tiering).is_err() {
+        if !plan.has(TierKind::Shared) || self.open_lowers(plan.tiering()).is_err() {
             return;
         }
         let Some(shared) = self.lowers.shared.opened() else { return };
@@ -103,15 +103,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.hand_tags_over();
         self.lowers.redis.hand_notes_to(shared);
         // Other processes have their say from now on.
-        self.plan.store(Plan { era: plan.era.wrapping_add(1), ..plan });
+        self.plan.store(plan.with(plan.tiering(), plan.era().wrapping_add(1), plan.is_split()));
     }
 
     pub(super) fn close(&self) {
         let exclusive = self.changes.write();
         let plan = self.plan.load();
-        self.plan.store(Plan { open: false, ..plan });
+        self.plan.store(plan.closed());
         drop(exclusive);
-        if plan.open {
+        if plan.is_open() {
             self.flights.cancel_all();
             // Not waited for: a loader may hang.
             self.crew.close(Duration::ZERO);

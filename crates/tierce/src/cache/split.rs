@@ -17,6 +17,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -28,8 +29,9 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     metrics::{Arm, ArmCounter, WindowStats, nanoseconds},
-    split::{Share, Side, SplitBy, key_position, request_position, salt_of},
-    tiering::Tiering,
+    split::{Moves, Share, ShareWord, Side, SplitBy, key_position, request_position, salt_of},
+    tier::SharedTier,
+    tiering::{TierKind, Tiering},
 };
 
 /// How a cache is split between two tierings, for [`Cache::split`].
@@ -108,17 +110,21 @@ impl Sides {
         self.word.store(split.word(), Ordering::Release);
     }
 
-    /// Where a call for this key falls. The turn of a request is over if it is `taken`.
-    fn reach(&self, key: &[u8], is_taken: bool) -> Reach {
+    /// Where a call for this key falls. The turn of a request is over if it is `taken`. What all
+    /// processes of the host know of the share counts more than what this one was told.
+    fn reach(&self, key: &[u8], is_taken: bool, known: Option<ShareWord>) -> Reach {
         let word = self.word.load(Ordering::Acquire);
+        let salt = self.salt.load(Ordering::Relaxed);
+        let known = known.and_then(|known| known.share_for(salt));
+        let share = known.unwrap_or(Share::of_parts(word as u16));
         let place = if word & REQUESTS == 0 {
-            key_position(self.salt.load(Ordering::Relaxed), key)
+            key_position(salt, key)
         } else if is_taken {
             request_position(self.turns.fetch_add(1, Ordering::Relaxed))
         } else {
             request_position(self.turns.load(Ordering::Relaxed))
         };
-        let (side, at) = match Share::of_parts(word as u16).takes(place) {
+        let (side, at) = match share.takes(place) {
             true => (Side::New, NEW_AT),
             false => (Side::Old, OLD_AT),
         };
@@ -148,9 +154,37 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.split(split)
     }
 
+    /// Opens the store, in force or not, so that this process knows what the others of the host say of
+    /// a rollout. From then on it deletes there what it changes.
+    ///
+    /// # Errors
+    /// As [`retier`](Self::retier), and what keeps the store from being opened.
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
+    pub(crate) fn open_store(&self) -> Result<PathBuf> {
+        self.inner.open_lowers(Tiering::L2)?;
+        self.inner.lowers.shared.opened().map(SharedTier::directory).ok_or_else(|| {
+            let why = self.trouble(TierKind::Shared).unwrap_or_default();
+            Error::new(ErrorKind::Io, why).in_tier(TierKind::Shared)
+        })
+    }
+
+    /// What the processes of the host know of a rollout, where this one has the store.
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
+    pub(crate) fn rollout_word(&self) -> Option<ShareWord> {
+        self.inner.lowers.shared.opened().map(SharedTier::rollout)
+    }
+
+    /// Tells the processes of the host of a share, with effect on their next calls. False where it
+    /// was taken back before.
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
+    pub(crate) fn tell_share(&self, name: &str, share: Share, moves: Moves) -> bool {
+        let Some(shared) = self.inner.lowers.shared.opened() else { return true };
+        shared.change_rollout(|word| word.next(name, share, moves))
+    }
+
     /// True while it is split.
     pub fn is_split(&self) -> bool {
-        self.inner.plan.load().is_split
+        self.inner.plan.load().is_split()
     }
 
     /// What the calls of the new side and those of the old one did in the last `span`; `None` where
@@ -221,7 +255,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.count_sides();
         let plan = self.plan.load();
         let tiering = split.tiering();
-        if plan.open && plan.is_split && plan.tiering == tiering {
+        if plan.is_open() && plan.is_split() && plan.tiering() == tiering {
             self.sides.set(split);
             return Ok(());
         }
@@ -240,7 +274,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     #[inline]
     pub(super) fn route(&self, key: &[u8], reach: Reach) -> Plan {
         let plan = self.plan.load().within(reach);
-        if plan.is_split { plan.within(self.sides.reach(key, true)) } else { plan }
+        if plan.is_split() { plan.within(self.side_of(key, true)) } else { plan }
+    }
+
+    fn side_of(&self, key: &[u8], is_taken: bool) -> Reach {
+        self.sides.reach(key, is_taken, self.lowers.shared.opened().map(SharedTier::rollout))
     }
 
     /// Where a call for this key goes whose options allow this reach.
@@ -251,7 +289,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// The plan of a call that only L1 may answer, and that is followed by another one where it does
     /// not.
     pub(super) fn route_near(&self, plan: Plan, key: &[u8]) -> Plan {
-        if plan.is_split { plan.within(self.sides.reach(key, false)) } else { plan }
+        if plan.is_split() { plan.within(self.side_of(key, false)) } else { plan }
     }
 
     /// Ends the turn of a request that L1 answered by [`route_near`](Self::route_near).
@@ -270,7 +308,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         indices: Vec<usize>,
         reach: Reach,
     ) -> Vec<(Reach, Vec<usize>)> {
-        if !self.plan.load().is_split {
+        if !self.plan.load().is_split() {
             return vec![(reach, indices)];
         }
         let mut sides: HashMap<Option<Side>, (Reach, Vec<usize>)> = HashMap::new();
@@ -317,7 +355,7 @@ mod tests {
             let sides = Sides::default();
             sides.set(&split);
             let (side, tiers) = if share == 0.0 { (Side::Old, old) } else { (Side::New, new) };
-            assert_eq!(sides.reach(b"any", true), Reach::of_side(tiers, side));
+            assert_eq!(sides.reach(b"any", true, None), Reach::of_side(tiers, side));
         }
     }
 
@@ -327,9 +365,9 @@ mod tests {
         let half = Share::of(0.5).unwrap();
         sides.set(&Split::new(Tiering::L1, Tiering::L2).by(SplitBy::Request).share(half));
         for _ in 0..100 {
-            let next = sides.reach(b"a", false);
-            assert_eq!(next, sides.reach(b"b", false));
-            assert_eq!(next, sides.reach(b"c", true));
+            let next = sides.reach(b"a", false, None);
+            assert_eq!(next, sides.reach(b"b", false, None));
+            assert_eq!(next, sides.reach(b"c", true, None));
         }
     }
 }

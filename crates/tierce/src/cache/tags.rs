@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Cache, Event, Inner, change::closed, plan::Plan, read::Marks};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells::{self, CellChange, KnownBelow, MAX_TAGS, TagChange, Tags},
+    tag_cells::{self, CellChange, MAX_TAGS, TagChange, Tags},
     tier::{Extras, Found, Record, RemoteTier},
 };
 
@@ -93,7 +93,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn change_tags(&self, hashes: &[u32], change: TagChange) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         if hashes.is_empty() {
@@ -190,7 +190,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Takes note up to which change of tags L3 is, before a value is loaded for it. Without that it
-    /// takes no value with tags.
+    /// takes no value with tags. For a value that is set, L3 itself asks at that moment: by what this
+    /// host heard of last, it might be void where another host has just removed the tag.
     pub(super) fn mark_tags(&self, plan: Plan, marks: &mut Marks) {
         if self.lowers.redis.in_force(plan).is_none() {
             return;
@@ -201,12 +202,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if marks.below.is_none() && self.tags.is_used() {
             marks.below = self.lowers.redis.call(plan, &self.metrics, |tier| tier.tags_known());
         }
-    }
-
-    /// [`mark_tags`](Self::mark_tags) before a value with tags is set. Where nothing is known L3 asks.
-    pub(super) fn tags_of_set(&self, plan: Plan) -> Option<KnownBelow> {
-        self.tags.be_used();
-        self.tags_told(plan)
     }
 }
 

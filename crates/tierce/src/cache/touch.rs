@@ -78,7 +78,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let fresh = Some(ttl).filter(|ttl| Millis(0).after(*ttl) != Millis::NEVER);
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);

@@ -273,7 +273,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn sight(&self, key: &[u8], reach: Reach) -> Result<Sight<V>> {
         check_key(key)?;
         let plan = self.plan.load().within(reach);
-        if !plan.open {
+        if !plan.is_open() {
             return Err(closed());
         }
         self.listen(plan);
@@ -390,7 +390,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             let _straddles_no_retier = self.changing();
             let plan = self.plan.load().within(version.reach);
-            if !plan.open {
+            if !plan.is_open() {
                 return Err(closed());
             }
             if draft.record.is_none() && needs_bytes(plan) {
@@ -442,10 +442,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         expected: Option<u64>,
     ) -> Result<bool> {
         // As any change: marks first.
-        let mut marks = self.marks(plan, key);
-        if draft.tags().is_some() {
-            marks.below = self.tags_of_set(plan);
-        }
+        let marks = self.marks(plan, key);
         draft.bear(&marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.

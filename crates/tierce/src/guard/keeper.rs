@@ -44,7 +44,7 @@ pub struct GuardBuilder<V> {
     notifier: Notifier,
     objectives: Option<Objectives>,
     #[cfg(feature = "serde")]
-    rollout: Option<(Plan, std::path::PathBuf, String)>,
+    rollout: Option<Source>,
 }
 
 impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
@@ -76,7 +76,17 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
         journal: impl Into<std::path::PathBuf>,
         instance: impl Into<String>,
     ) -> Self {
-        self.rollout = Some((plan, journal.into(), instance.into()));
+        self.rollout = Some(Source::Journal(plan, journal.into(), instance.into()));
+        self
+    }
+
+    /// Sets that this process takes part in the rollouts of its store, under a name of its own: of
+    /// whichever plan an operator starts there, by `tierce rollout` or
+    /// [`StoreRollout`](crate::guard::rollout::StoreRollout). The store is opened, and used as far as
+    /// the tiering says.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub fn rollout_of_store(mut self, instance: impl Into<String>) -> Self {
+        self.rollout = Some(Source::Store(instance.into()));
         self
     }
 
@@ -99,7 +109,7 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     /// what the system says of the journal.
     pub fn build(self) -> Result<Guard<V>> {
         #[cfg(feature = "serde")]
-        let drive = self.rollout.map(|parts| Drive::new(parts, &self.cache)).transpose()?;
+        let drive = self.rollout.map(|source| source.drive(&self.cache)).transpose()?;
         let state = State {
             alerts: self.alerts,
             notifier: self.notifier,
@@ -114,6 +124,27 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
             state: Mutex::new(Some(state)),
         };
         Ok(Guard { core: Arc::new(core), stop: Arc::new(Stop::default()) })
+    }
+}
+
+/// Where a rollout is written down.
+#[cfg(feature = "serde")]
+enum Source {
+    /// The journal of a plan, and the name of this process.
+    Journal(Plan, std::path::PathBuf, String),
+    /// The store.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    Store(String),
+}
+
+#[cfg(feature = "serde")]
+impl Source {
+    fn drive<V: Clone + Send + Sync + 'static>(self, cache: &Cache<V>) -> Result<Drive> {
+        match self {
+            Self::Journal(plan, journal, instance) => Drive::new((plan, journal, instance), cache),
+            #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+            Self::Store(instance) => Drive::of_store(instance, cache),
+        }
     }
 }
 

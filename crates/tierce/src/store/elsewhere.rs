@@ -175,6 +175,17 @@ impl Store {
         match self.0 {}
     }
 
+    pub(crate) fn rollout(&self) -> crate::split::ShareWord {
+        match *self {}
+    }
+
+    pub(crate) fn change_rollout(
+        &self,
+        _change: impl Fn(crate::split::ShareWord) -> Option<crate::split::ShareWord>,
+    ) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn adopt_tags_of(&self, _old: &Self) {
         match self.0 {}
     }

@@ -72,6 +72,7 @@ mod parked;
 mod present;
 mod read;
 mod records;
+mod rollout;
 mod segment;
 #[cfg(test)]
 mod span_tests;

@@ -25,7 +25,9 @@ shared_struct! {
         clear_epoch: AtomicU32,
         /// Not 0 once another store has this one's name.
         superseded: AtomicU32,
-        reserved_1: [AtomicU32; 14],
+        /// How far a rollout is ([`super::rollout`]).
+        rollout: AtomicU64,
+        reserved_1: [AtomicU32; 12],
         coherence_epoch: AtomicU32,
         reserved_2: [AtomicU32; 15],
         /// Counts changes of tags.

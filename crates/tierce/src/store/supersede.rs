@@ -128,10 +128,12 @@ impl Store {
         new.adopt_doubts_of(self);
         new.adopt_stream_of(self);
         new.adopt_tags_of(self);
+        new.adopt_rollout_of(self);
         self.supersede();
         // Again, for those that came before the mark.
         new.adopt_doubts_of(self);
         new.adopt_tags_of(self);
+        new.adopt_rollout_of(self);
     }
 
     /// Fills in the live records of a store that this one takes the place of.

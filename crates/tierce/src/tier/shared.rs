@@ -2,7 +2,7 @@
 
 #[cfg(feature = "redis")]
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Extras, Fill, Record, Tier, Usage};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     metrics::EvictionStats,
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
+    split::ShareWord,
     store::{
         Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
@@ -384,6 +385,24 @@ impl SharedTier {
     pub(crate) fn clear_all(&self) {
         simulated::point();
         self.store.change(|view| view.store().clear());
+    }
+
+    /// What the processes of the host know of a rollout.
+    #[inline]
+    pub(crate) fn rollout(&self) -> ShareWord {
+        self.store.view().store().rollout()
+    }
+
+    /// Changes that, as one step for all of them; false where `change` does not want to.
+    #[cfg_attr(not(feature = "config"), allow(dead_code))]
+    pub(crate) fn change_rollout(&self, change: impl Fn(ShareWord) -> Option<ShareWord>) -> bool {
+        self.store.change(|view| view.store().change_rollout(&change))
+    }
+
+    /// The folder of the store.
+    #[cfg_attr(not(feature = "config"), allow(dead_code))]
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.store.view().store().path().to_owned()
     }
 
     /// Says that a tier below is in use with this store.

@@ -175,6 +175,21 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn rollout(&self) -> crate::split::ShareWord {
+        match *self {}
+    }
+
+    pub(crate) fn change_rollout(
+        &self,
+        _: impl Fn(crate::split::ShareWord) -> Option<crate::split::ShareWord>,
+    ) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn directory(&self) -> std::path::PathBuf {
+        match *self {}
+    }
+
     pub(crate) fn touch(
         &self,
         _: Option<SharedMark>,

@@ -15,17 +15,17 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    decision::{Command, Decision, Evidence, Stage, Status},
+    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
     journal::Journal,
     machine::Rollout,
-    plan::Plan,
+    plan::{Action, Plan},
 };
 use crate::{
     cache::{Cache, Split},
     clock::Millis,
     error::Result,
     guard::{keeper::WINDOW, measure::View},
-    split::{Share, SplitBy, Splitter},
+    split::{Moves, Share, SplitBy, Splitter},
     tiering::Tiering,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Drive {
     rollout: Rollout,
     journal: Journal,
     instance: String,
+    /// Of the store that the plan is read from, where it was not given.
+    folder: Option<std::path::PathBuf>,
     /// The latest time that was told, which does not go back.
     now: Millis,
     leads: bool,
@@ -50,10 +52,24 @@ impl Drive {
     ) -> Result<Self> {
         let rollout = Rollout::new(plan)?;
         let (journal, _) = Journal::open(&path)?;
-        let mut drive =
-            Self { rollout, journal, instance, now: Millis(0), leads: false, is_in_force: true };
+        let (now, leads, is_in_force) = (Millis(0), false, true);
+        let mut drive = Self { rollout, journal, instance, folder: None, now, leads, is_in_force };
         drive.adopt()?;
         drive.put_in_force(cache)?;
+        Ok(drive)
+    }
+
+    /// Takes part in the rollouts of the cache's store, whichever plan an operator starts.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(crate) fn of_store<V: Clone + Send + Sync + 'static>(
+        instance: String,
+        cache: &Cache<V>,
+    ) -> Result<Self> {
+        let folder = cache.open_store()?;
+        let plan = super::place::plan_of(&folder)?.unwrap_or_else(|| Plan::none(cache.tiering()));
+        let journal = super::place::journal_of(&folder);
+        let mut drive = Self::new((plan, journal, instance), cache)?;
+        drive.folder = Some(folder);
         Ok(drive)
     }
 
@@ -86,6 +102,7 @@ impl Drive {
         view: View,
     ) -> Result<()> {
         self.catch_up(cache)?;
+        self.obey_word(cache)?;
         let evidence = self.evidence(cache, view);
         let decisions = self.look(evidence);
         self.decide(cache, &decisions)
@@ -111,6 +128,12 @@ impl Drive {
     /// Goes on where the journal is.
     fn adopt(&mut self) -> Result<()> {
         let now = self.now();
+        #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+        if let Some(plan) = self.folder.as_deref().map(super::place::plan_of).transpose()?.flatten()
+            && plan != *self.rollout.plan()
+        {
+            self.rollout = Rollout::new(plan)?;
+        }
         if let Some(latest) = self.journal.latest() {
             self.rollout = Rollout::resume(self.rollout.plan().clone(), latest, now)?;
         }
@@ -128,6 +151,24 @@ impl Drive {
         }
         self.leads = self.journal.lead();
         if self.is_in_force { Ok(()) } else { self.put_in_force(cache) }
+    }
+
+    /// Takes it back where the word of the host says so and the journal does not yet: who wrote the
+    /// word may have died before it wrote a line.
+    fn obey_word<V: Clone + Send + Sync + 'static>(&mut self, cache: &Cache<V>) -> Result<()> {
+        let name = &self.rollout.plan().name;
+        let is_back = cache.rollout_word().is_some_and(|word| word.is_back(name));
+        let is_live = matches!(
+            self.rollout.status().stage,
+            Stage::Waiting | Stage::Running | Stage::Paused | Stage::Complete
+        );
+        if !(is_back && is_live && self.leads) {
+            return Ok(());
+        }
+        let now = self.now();
+        let back = Command::Rollback(Action::Immediate);
+        let decisions = self.rollout.command(now, "of another process", back)?;
+        self.decide(cache, &decisions)
     }
 
     /// Who leads decides; who follows may only take it back, and only by what it sees of the new
@@ -151,10 +192,17 @@ impl Drive {
             return Ok(());
         }
         let is_back = matches!(self.rollout.status().stage, Stage::RollingBack | Stage::RolledBack);
+        let moves = moves(decisions);
+        let name = self.rollout.plan().name.clone();
         if is_back {
+            cache.tell_share(&name, self.rollout.share(), moves);
             self.put_in_force(cache)?;
         }
         self.journal.append(decisions)?;
+        if !is_back {
+            // Not where somebody took it back at the same moment; its line is there, or will be.
+            cache.tell_share(&name, self.rollout.share(), moves);
+        }
         // Our own lines too: together with what others wrote in between.
         self.journal.news()?;
         let latest = self.journal.latest().map(|latest| (latest.at_ms, latest.percent));
@@ -217,6 +265,18 @@ impl Drive {
             return Ok(());
         }
         cache.retier(tiering)
+    }
+}
+
+/// What decisions do to the share.
+pub(super) fn moves(decisions: &[Decision]) -> Moves {
+    let is_back = |one: &Decision| matches!(one.stage, Stage::RollingBack | Stage::RolledBack);
+    if decisions.iter().any(|one| one.kind == DecisionKind::Started) {
+        Moves::Starts
+    } else if decisions.last().is_some_and(is_back) {
+        Moves::Back
+    } else {
+        Moves::On
     }
 }
 

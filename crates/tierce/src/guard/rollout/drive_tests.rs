@@ -9,8 +9,9 @@ use crate::{
     Bytes, Cache, Clock, Tiering,
     guard::{
         Guard, GuardBuilder,
-        rollout::{Action, Command, Plan, Share, SplitBy, Splitter, Stage},
+        rollout::{Action, Command, Plan, Share, SplitBy, Splitter, Stage, StoreRollout},
     },
+    split::Moves,
 };
 
 const PLAN: &str = "
@@ -177,4 +178,73 @@ fn what_the_new_side_does_takes_it_back_and_what_the_old_one_does_does_not() {
     work();
     guard.round().unwrap();
     assert_eq!(guard.rollout().unwrap().red.as_deref(), Some("error_rate < 75%"));
+}
+
+const BY_KEY: &str = "
+plan: by-key
+baseline: L1
+phases:
+  - name: canary
+    target: L1L2
+    split: key
+    steps: [{share: 50%, wait: 1h}, {share: 100%, wait: 1h}]
+";
+
+#[test]
+fn a_store_tells_its_processes_of_a_rollout_that_they_never_heard_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let caches = [cache(folder.path()), cache(folder.path())];
+    let guards = caches.each_ref().map(|cache| {
+        let name = format!("{cache:p}");
+        Guard::of(cache).rollout_of_store(name).build().unwrap()
+    });
+    let round = || guards.iter().for_each(|guard| guard.round().unwrap());
+    round();
+    assert!(caches.iter().all(|cache| !cache.is_split() && cache.tiering() == Tiering::L1));
+    let mut rollout = StoreRollout::open(folder.path()).unwrap();
+    assert_eq!(rollout.percent().unwrap(), None);
+    rollout.start("ada", BY_KEY).unwrap();
+    round();
+    round();
+    assert_eq!(rollout.percent().unwrap(), Some(50.0));
+    assert!(caches.iter().all(|cache| cache.is_split() && cache.tiering() == Tiering::L1L2));
+    assert!(rollout.start("bob", BY_KEY).is_err(), "one is under way");
+    rollout.ask("ada", Command::Force).unwrap();
+    round();
+    assert_eq!(rollout.percent().unwrap(), Some(100.0));
+    caches[0].set("a", Bytes::from("1")).unwrap();
+    assert_eq!(caches[1].get("a"), Some(Bytes::from("1")));
+
+    // In force with the next call, before any process looks at its journal.
+    rollout.ask("bob", Command::Rollback(Action::Immediate)).unwrap();
+    caches[0].set("b", Bytes::from("1")).unwrap();
+    assert_eq!(caches[0].get("b"), Some(Bytes::from("1")));
+    assert_eq!(caches[1].get("b"), None, "it was kept on the old side");
+    round();
+    assert!(caches.iter().all(|cache| !cache.is_split() && cache.tiering() == Tiering::L1));
+    let by: Vec<String> = rollout.history().unwrap().iter().map(|one| one.by.clone()).collect();
+    assert!(by.contains(&"operator ada".to_owned()) && by.contains(&"operator bob".to_owned()));
+    // Another one may begin, with another plan.
+    rollout.start("ada", &BY_KEY.replace("by-key", "again")).unwrap();
+    round();
+    round();
+    assert_eq!(guards[0].rollout().unwrap().plan, "again");
+    assert!(caches.iter().all(Cache::is_split));
+}
+
+#[test]
+fn a_rollback_whose_author_died_before_it_wrote_a_line_is_carried_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path());
+    let guard = Guard::of(&cache).rollout_of_store("one").build().unwrap();
+    let mut rollout = StoreRollout::open(folder.path()).unwrap();
+    rollout.start("ada", BY_KEY).unwrap();
+    guard.round().unwrap();
+    guard.round().unwrap();
+    assert!(cache.is_split());
+    assert!(cache.tell_share("by-key", Share::NONE, Moves::Back));
+    guard.round().unwrap();
+    assert_eq!(guard.rollout().unwrap().stage, Stage::RolledBack);
+    assert_eq!((cache.is_split(), cache.tiering()), (false, Tiering::L1));
+    assert_eq!(rollout.latest().unwrap().unwrap().stage, Stage::RolledBack);
 }

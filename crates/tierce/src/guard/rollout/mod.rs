@@ -9,6 +9,7 @@
 //! | `machine` | what is decided, and when |
 //! | `gate` | when a step has gone well for long enough |
 //! | `drive` | the same for one running cache, and the journal |
+//! | `place` | the rollout of a store: plan, journal and a word that all processes go by |
 //! | `journal` | what was decided, on disk |
 //!
 //! ```text
@@ -35,6 +36,8 @@ mod gate;
 #[cfg(feature = "serde")]
 mod journal;
 mod machine;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+mod place;
 mod plan;
 
 pub use compare::{Comparison, compare_shares};
@@ -44,6 +47,8 @@ pub(crate) use drive::Drive;
 #[cfg(feature = "serde")]
 pub use journal::Journal;
 pub use machine::Rollout;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+pub use place::StoreRollout;
 pub use plan::{Action, Check, Phase, Plan, Step, Trigger};
 
 pub use crate::split::{Share, SplitBy, Splitter, key_position};

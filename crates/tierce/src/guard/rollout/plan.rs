@@ -119,6 +119,29 @@ impl Plan {
         self
     }
 
+    /// A plan that nobody starts, for who waits for one.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(super) fn none(baseline: Tiering) -> Self {
+        let step = Step { share: Share::ALL, wait: Duration::ZERO };
+        let phase = Phase {
+            name: String::new(),
+            environment: None,
+            target: baseline,
+            split: SplitBy::Key,
+            requires: Vec::new(),
+            steps: vec![step],
+            step_requires: Vec::new(),
+            hold: Duration::ZERO,
+            success: Vec::new(),
+            compare: Vec::new(),
+            triggers: Vec::new(),
+            checks: Vec::new(),
+            settings: Vec::new(),
+        };
+        let (triggers, gradual, grace) = (Vec::new(), Vec::new(), Duration::ZERO);
+        Self { name: String::new(), baseline, phases: vec![phase], triggers, gradual, grace }
+    }
+
     /// Looks whether the plan can be carried out.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod process;
 mod secure;
 pub(super) mod server;
 mod spans;
+mod tags;
 mod wire;
 
 use std::time::Duration;
