@@ -161,29 +161,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras: options.extras(), ..draft };
-        loop {
-            let encoded_for = self.plan.load().within(reach);
-            if draft.record.is_none() && needs_bytes(encoded_for) {
-                draft.record = Some(self.record(&draft)?);
-            }
-            let _straddles_no_retier = self.changing();
-            let plan = self.plan.load().within(reach);
-            if !plan.is_open() {
-                return Err(closed());
-            }
-            // The codec is the caller's code and ran before the lock. A tier that entered
-            // meanwhile needs bytes: once more.
-            if draft.record.is_none() && needs_bytes(plan) {
-                continue;
-            }
-            self.listen(plan);
-            let change = self.begin_change(plan, key);
-            self.put(plan, key, draft, Self::number_of(change));
-            self.end_change(plan, key, change);
-            self.overtake(key);
-            self.events.tell(|| Event::Set { key: key.into() });
-            return Ok(());
-        }
+        let (_straddles_no_retier, plan) = self.changing_to(&mut draft, reach)?;
+        self.listen(plan);
+        let change = self.begin_change(plan, key);
+        self.put(plan, key, draft, Self::number_of(change));
+        self.end_change(plan, key, change);
+        self.overtake(key);
+        self.events.tell(|| Event::Set { key: key.into() });
+        Ok(())
     }
 
     pub(super) fn delete(&self, key: &[u8]) -> Result<()> {
@@ -446,6 +431,30 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             nested
         });
         Changing { _guard: (!nested).then(|| self.changes.read()) }
+    }
+
+    /// [`changing`](Self::changing) for a change that puts a draft into the tiers, which has the bytes
+    /// then that they need; and the plan.
+    pub(super) fn changing_to(
+        &self,
+        draft: &mut Draft<V>,
+        reach: Reach,
+    ) -> Result<(Changing<'_>, Plan)> {
+        loop {
+            if draft.record.is_none() && needs_bytes(self.plan.load().within(reach)) {
+                draft.record = Some(self.record(draft)?);
+            }
+            let changing = self.changing();
+            let plan = self.plan.load().within(reach);
+            if !plan.is_open() {
+                return Err(closed());
+            }
+            // The codec is the caller's code and ran before the lock. A tier that entered
+            // meanwhile needs bytes: once more.
+            if draft.record.is_some() || !needs_bytes(plan) {
+                return Ok((changing, plan));
+            }
+        }
     }
 
     /// False where L3 had the copies of the group voided since the mark was taken.

@@ -292,7 +292,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn hold_lease(&self, key: &[u8], owner: u64, call: &Call<'_, V>) -> FleetLease {
         let fleet = &self.fleet;
         let now = Instant::now();
-        let longest = call.rules.hard_timeout.unwrap_or(self.load_wait);
+        let longest = self.longest_load(&call.rules);
         let held = Held {
             key: key.into(),
             owner,

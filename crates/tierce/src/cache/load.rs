@@ -476,9 +476,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             call.consider(found);
         }
         Ok(match self.flights.enter(key, marks.began(), |began| self.may_join(began))? {
-            Entered::Lead(lead) => Way::Lead(lead),
+            Entered::Lead(lead) => Way::Lead(lead.limited(self.longest_load(&call.rules))),
             Entered::Join(joined) => Way::Join(joined),
         })
+    }
+
+    /// How long a load may take before those who wait begin anew.
+    pub(super) fn longest_load(&self, rules: &Rules) -> Duration {
+        rules.hard_timeout.unwrap_or(self.load_wait)
     }
 
     /// Waits for a load that another thread leads, or takes a stale value where that is allowed.
@@ -570,7 +575,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 let is_late = error.kind() == ErrorKind::Timeout;
                 if is_late && !patience.is_soft {
-                    // A hung loader must not hold its key for ever: the next caller loads.
+                    // A hung loader must not hold its key for ever: the next caller loads. One that
+                    // is only slower than this caller is patient goes on.
                     joined.overtake();
                 }
                 let window = if is_late && patience.is_soft {

@@ -125,7 +125,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let index = wanted[at];
             let call = Call::new(plan, &self.rules, options, best);
             match self.flights.enter(keys[index], marks.began(), |began| self.may_join(began)) {
-                Ok(Entered::Lead(lead)) => led.push((index, call, lead)),
+                Ok(Entered::Lead(lead)) => {
+                    let lead = lead.limited(self.longest_load(&call.rules));
+                    led.push((index, call, lead));
+                }
                 Ok(Entered::Join(joined)) => awaited.push(Awaited { index, call, joined }),
                 Err(error) => answers[index] = Some(Err(error)),
             }

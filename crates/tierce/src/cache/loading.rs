@@ -246,6 +246,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // Another process or host may have done it.
         call.max_age = Some(age.saturating_sub(Duration::from_millis(1)));
         call.reason = Some(LoadReason::Ahead);
+        let lead = lead.limited(self.longest_load(&call.rules));
         // Where nobody takes it the next hit tries again.
         drop(self.send_away(key, &call, lead, leads));
     }

@@ -143,7 +143,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn touch_near(&self, plan: Plan, key: &[u8], fresh: Option<Duration>) -> bool {
         let hash = self.memory.hash(key);
         for _ in 0..TRIES {
-            let mark = self.stamps.mark(hash);
+            // L1 raises a stamp before the value is there, and is read without its lock. Who takes the
+            // mark under the lock finds what was there when the stamp was raised, or later.
+            let mut mark = self.stamps.mark(hash);
+            let take = || mark = self.stamps.mark(hash);
+            self.memory.remove_if_after(key, take, |_| false);
             let Some(seen) = self.look_to_touch(plan, key, fresh) else {
                 // What is on its way here from L3 has the old end.
                 let is_void = |near: &Near<V>| !self.is_live(plan, near);

@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::{
     Cache, Event, Inner, SetOptions,
-    change::{check_key, closed, needs_bytes},
+    change::{check_key, closed},
     freshness::Life,
     marks::Marks,
     plan::{Plan, Reach},
@@ -384,44 +384,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras, ..draft };
-        loop {
-            let encoded_for = self.plan.load().within(version.reach);
-            if draft.record.is_none() && needs_bytes(encoded_for) {
-                draft.record = Some(self.record(&draft)?);
-            }
-            let _straddles_no_retier = self.changing();
-            let plan = self.plan.load().within(version.reach);
-            if !plan.is_open() {
-                return Err(closed());
-            }
-            if draft.record.is_none() && needs_bytes(plan) {
-                continue;
-            }
-            let tags = version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
-            if tags.is_some_and(|tags| self.judge(tags) != Verdict::Current) {
-                return Ok(false);
-            }
-            self.listen(plan);
-            let is_set = match (&version.basis, decider(plan)) {
-                (Basis::Remote(_), TierKind::Redis) if !self.spares_remote(plan, tags)? => false,
-                (Basis::Remote(expected), TierKind::Redis) => {
-                    self.set_on_remote(plan, key, draft, *expected)?
-                }
-                (Basis::Shared(marks), TierKind::Shared) => {
-                    self.set_on_shared(plan, key, draft, marks)?
-                }
-                (Basis::Near(marks), TierKind::Memory) => {
-                    self.set_on_near(plan, key, draft, marks)?
-                }
-                // Another tier decides by now.
-                _ => false,
-            };
-            if is_set {
-                self.overtake(key);
-                self.events.tell(|| Event::Set { key: key.into() });
-            }
-            return Ok(is_set);
+        let (_straddles_no_retier, plan) = self.changing_to(&mut draft, version.reach)?;
+        let tags = version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
+        if tags.is_some_and(|tags| self.judge(tags) != Verdict::Current) {
+            return Ok(false);
         }
+        self.listen(plan);
+        let is_set = match (&version.basis, decider(plan)) {
+            (Basis::Remote(_), TierKind::Redis) if !self.spares_remote(plan, tags)? => false,
+            (Basis::Remote(expected), TierKind::Redis) => {
+                self.set_on_remote(plan, key, draft, *expected)?
+            }
+            (Basis::Shared(marks), TierKind::Shared) => {
+                self.set_on_shared(plan, key, draft, marks)?
+            }
+            (Basis::Near(marks), TierKind::Memory) => self.set_on_near(plan, key, draft, marks)?,
+            // Another tier decides by now.
+            _ => false,
+        };
+        if is_set {
+            self.overtake(key);
+            self.events.tell(|| Event::Set { key: key.into() });
+        }
+        Ok(is_set)
     }
 
     /// False where a change of its tags, by any host, came to what a version is of.

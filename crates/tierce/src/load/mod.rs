@@ -2,7 +2,7 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | `flight.rs` | who loads a key, and who waits for it |
+//! | `flight` | who loads a key, and who waits for it |
 //! | `context.rs` | what a loader is told, and whether its value is still wanted |
 //! | `ahead.rs` | when a fresh value is loaded anew before it is stale |
 //! | `crew.rs` | which threads load in the background |

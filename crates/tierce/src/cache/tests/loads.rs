@@ -105,7 +105,8 @@ fn a_loader_that_asks_for_its_own_key_gets_an_error_and_for_another_a_value() {
 #[test]
 fn who_waits_too_long_gets_a_timeout_and_the_next_caller_loads() {
     let host = Host::new();
-    let cache = host.cache(Tiering::L1);
+    let patience = Duration::from_millis(20);
+    let cache = host.builder(Tiering::L1).load_wait(patience).build().unwrap();
     let (entered, is_in) = mpsc::channel();
     let (release, held) = mpsc::channel::<()>();
     thread::scope(|scope| {

@@ -383,7 +383,7 @@ fn a_failing_loader_is_called_once_for_all_and_each_is_told() {
 
 #[test]
 fn a_task_leaves_a_hung_load_at_its_deadline_and_another_takes_its_place() {
-    let cache = Cache::builder().build().unwrap();
+    let cache = Cache::builder().load_wait(Duration::from_millis(30)).build().unwrap();
     let options = LoadOptions::new().wait(Duration::from_millis(30));
     let hangs = async |_| -> Load { pending().await };
     let mut hung = Box::pin(cache.get_or_load_async("a", &options, hangs));

@@ -1,5 +1,11 @@
 //! Single flight: the table of loads under way.
 //!
+//! | file | answers |
+//! |---|---|
+//! | `mod.rs` | which loads are under way, and what one is |
+//! | `lead.rs` | what its leader does |
+//! | `joined.rs` | how others wait for it |
+//!
 //! A caller that misses enters the table under its key and either **leads** (it loads, everybody
 //! else waits for it) or **joins**.
 //!
@@ -16,8 +22,9 @@
 //!
 //! A flight leaves the table when its leader is done, when the key changes ([`Flights::detach`]:
 //! who comes after the change must not get what was loaded before it; those who joined before that
-//! still get its result), or when it is overtaken: a waiter gave up on it, and a hung loader must
-//! not hold its key for ever. Then all who joined begin anew with what is left of their patience,
+//! still get its result), or when it is overtaken: a waiter gave up on it after as long as its leader
+//! may take ([`Lead::limited`]), as a hung loader must not hold its key for ever. A waiter of less
+//! patience leaves, and the load goes on. Then all who joined begin anew with what is left of their patience,
 //! and one of them leads. What the overtaken leader loads is its own caller's: the leader asks
 //! [`Lead::begin_filing`] first, and either that is before it was overtaken or it is told so.
 //!
@@ -36,6 +43,9 @@
 //! Locks: one mutex for each group of keys around its map, one around each flight's state; neither
 //! is ever taken under the other. No caller's code runs under either, that of wakers included.
 
+mod joined;
+mod lead;
+
 use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
@@ -45,13 +55,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
-    thread,
+    task::Waker,
     time::{Duration, Instant},
 };
 
 use crossbeam_utils::CachePadded;
 
+pub(crate) use self::{
+    joined::{Joined, took_too_long},
+    lead::Lead,
+};
 use super::context::CancelToken;
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -87,7 +100,6 @@ struct Flight<V> {
     /// would land it.
     generation: u32,
     began: Began,
-    began_at: Instant,
     /// The thread that runs its loader, by [`me`]; 0 while none does. Compared by threads with
     /// themselves only.
     worker: AtomicUsize,
@@ -104,6 +116,9 @@ struct State<V> {
     phase: Phase<V>,
     /// That of the present leader.
     token: CancelToken,
+    /// When that one began to lead, and how long it may before it is overtaken.
+    led_at: Instant,
+    limit: Duration,
     /// The tasks that wait, the longest waiting first.
     tasks: BTreeMap<u64, Waker>,
     next_task: u64,
@@ -136,34 +151,6 @@ pub(crate) enum Waited<V> {
     Lead(Lead<V>),
 }
 
-/// The duty to land a flight. Dropped without landing it hands the flight over, or, where the
-/// loader panicked, lands it with [`ErrorKind::LoaderPanicked`].
-pub(crate) struct Lead<V> {
-    table: Arc<Table<V>>,
-    flight: Arc<Flight<V>>,
-    token: CancelToken,
-    /// Not bound to the thread that entered: a task, or to be handed to another thread.
-    travels: bool,
-    panicked: AtomicBool,
-    landed: bool,
-}
-
-/// A place among those who wait for a flight.
-pub(crate) struct Joined<V> {
-    table: Arc<Table<V>>,
-    flight: Arc<Flight<V>>,
-    /// Where the waker is, if this is a task that has left one.
-    task: Option<u64>,
-}
-
-/// While it lives, this thread runs the flight's loader.
-pub(crate) struct AtWork<'a, V> {
-    lead: &'a Lead<V>,
-    before: usize,
-    /// It unwound before, and not because of the loader.
-    panicking: bool,
-}
-
 impl<V: Clone> Flights<V> {
     pub(crate) fn new() -> Self {
         let hasher = Hasher::default();
@@ -191,6 +178,20 @@ impl<V: Clone> Flights<V> {
         simulated::point();
         let generation = sync::generation();
         let mut group = self.table.group(key).lock();
+        let is_others = |flight: &&Arc<Flight<V>>| {
+            flight.generation == generation && flight.worker.load(Ordering::Relaxed) != me()
+        };
+        let others = group.get(key).filter(is_others).cloned();
+        if let Some(flight) = others {
+            let joined = Joined::new(&self.table, &flight);
+            drop(group);
+            // It may hang, and nobody was there to overtake it when its time was over.
+            if joined.is_overdue() {
+                joined.overtake();
+            }
+            drop(joined);
+            group = self.table.group(key).lock();
+        }
         if let Some(flight) = group.get(key) {
             if flight.worker.load(Ordering::Relaxed) == me() {
                 return Err(Error::new(
@@ -214,13 +215,14 @@ impl<V: Clone> Flights<V> {
             key: Arc::clone(&key),
             generation,
             began,
-            began_at: simulated::now(),
             worker: AtomicUsize::new(me()),
             joined: AtomicUsize::new(0),
             is_vacant: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 token: token.clone(),
+                led_at: simulated::now(),
+                limit: Duration::ZERO,
                 tasks: BTreeMap::new(),
                 next_task: 0,
             }),
@@ -335,271 +337,6 @@ fn wake(waker: Waker) {
     }
 }
 
-impl<V> Lead<V> {
-    fn new(table: &Arc<Table<V>>, flight: Arc<Flight<V>>, token: CancelToken) -> Self {
-        Self {
-            table: Arc::clone(table),
-            flight,
-            token,
-            travels: false,
-            panicked: AtomicBool::new(false),
-            landed: false,
-        }
-    }
-
-    /// For a task, or to be handed to another thread: [`at_work`](Self::at_work) says on which
-    /// thread the loader runs, and when.
-    #[must_use]
-    pub(crate) fn travelling(mut self) -> Self {
-        self.travels = true;
-        self.flight.worker.store(0, Ordering::Relaxed);
-        self
-    }
-
-    /// The loader runs on this thread until the guard is dropped.
-    pub(crate) fn at_work(&self) -> AtWork<'_, V> {
-        let before = self.flight.worker.swap(me(), Ordering::Relaxed);
-        AtWork { lead: self, before, panicking: thread::panicking() }
-    }
-
-    /// By which the loader learns that nobody wants its value any more.
-    pub(crate) fn token(&self) -> &CancelToken {
-        &self.token
-    }
-
-    /// A place among those who wait for this very flight.
-    pub(crate) fn join(&self) -> Joined<V> {
-        Joined::new(&self.table, &self.flight)
-    }
-
-    /// To be called between the load and the first step to keep its value; from then on nobody
-    /// overtakes. False if somebody has: the value is for those who wait, and is kept nowhere.
-    #[must_use]
-    pub(crate) fn begin_filing(&self) -> bool {
-        let mut state = self.flight.state.lock();
-        let may_file = matches!(state.phase, Phase::Loading | Phase::Filing);
-        if may_file {
-            state.phase = Phase::Filing;
-        }
-        may_file
-    }
-
-    /// Ends the flight with the loader's result.
-    pub(crate) fn land(mut self, outcome: Result<V>) {
-        self.landed = true;
-        self.end(outcome);
-    }
-
-    fn end(&self, outcome: Result<V>) {
-        simulated::point();
-        // First out of the table, so that nobody joins what has landed.
-        self.table.forget_if(&self.flight, || true);
-        self.flight.land(outcome);
-    }
-}
-
-impl<V> Drop for Lead<V> {
-    fn drop(&mut self) {
-        if self.landed {
-            return;
-        }
-        let panicked = match self.travels {
-            true => self.panicked.load(Ordering::Relaxed),
-            false => thread::panicking(),
-        };
-        if panicked {
-            return self.end(Err(loader_panicked()));
-        }
-        self.flight.vacate();
-        self.table.tidy(&self.flight);
-    }
-}
-
-fn loader_panicked() -> Error {
-    Error::new(ErrorKind::LoaderPanicked, "the load of this key panicked in the thread that led it")
-}
-
-impl<V> Drop for AtWork<'_, V> {
-    fn drop(&mut self) {
-        self.lead.flight.worker.store(self.before, Ordering::Relaxed);
-        if thread::panicking() && !self.panicking {
-            self.lead.panicked.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<V> Joined<V> {
-    /// Joins a flight: under its group's lock, or while the caller leads it.
-    fn new(table: &Arc<Table<V>>, flight: &Arc<Flight<V>>) -> Self {
-        flight.joined.fetch_add(1, Ordering::SeqCst);
-        Self { table: Arc::clone(table), flight: Arc::clone(flight), task: None }
-    }
-
-    /// How long ago the flight began.
-    pub(crate) fn age(&self) -> Duration {
-        simulated::since(self.flight.began_at)
-    }
-
-    /// Has the key loaded anew, by the next caller or one of those who wait, and tells the loader
-    /// that nobody waits for it. Does nothing where the loader has returned and its value is being
-    /// kept.
-    pub(crate) fn overtake(&self) {
-        let mut state = self.flight.state.lock();
-        if !matches!(state.phase, Phase::Loading) {
-            return;
-        }
-        state.phase = Phase::Overtaken;
-        state.token.cancel();
-        let tasks = mem::take(&mut state.tasks);
-        drop(state);
-        // Out of the table first: who is woken looks there.
-        self.table.forget_if(&self.flight, || true);
-        self.flight.changed.notify_all();
-        tasks.into_values().for_each(wake);
-    }
-
-    /// Leads the flight if it has no leader.
-    fn take_lead(&self) -> Option<Lead<V>> {
-        if !self.flight.is_vacant.load(Ordering::SeqCst) {
-            return None;
-        }
-        let mut state = self.flight.state.lock();
-        self.lead_vacant(&mut state)
-    }
-
-    /// What there is to wait for no longer.
-    fn ended(&self, state: &mut State<V>) -> Option<Ended<V>> {
-        match &state.phase {
-            Phase::Loading | Phase::Filing => None,
-            Phase::Overtaken => Some(Ended::Overtaken),
-            Phase::Landed(outcome) => Some(Ended::Landed(Arc::clone(outcome))),
-            Phase::Vacant => self.lead_vacant(state).map(Ended::Lead),
-        }
-    }
-
-    /// [`take_lead`](Self::take_lead) under the lock.
-    fn lead_vacant(&self, state: &mut State<V>) -> Option<Lead<V>> {
-        if !matches!(state.phase, Phase::Vacant) {
-            return None;
-        }
-        let token = CancelToken::new();
-        state.phase = Phase::Loading;
-        state.token = token.clone();
-        self.flight.is_vacant.store(false, Ordering::SeqCst);
-        self.flight.worker.store(me(), Ordering::Relaxed);
-        Some(Lead::new(&self.table, Arc::clone(&self.flight), token))
-    }
-}
-
-impl<V: Clone> Joined<V> {
-    /// Waits for the leader's result, at most for `patience`, and calls `check` every now and then
-    /// with no lock held.
-    ///
-    /// # Errors
-    /// The leader's error, that of `check`, or [`ErrorKind::Timeout`].
-    pub(crate) fn wait(
-        &self,
-        patience: Duration,
-        check: Option<&(dyn Fn() -> Result<()> + Send + Sync)>,
-    ) -> Result<Waited<V>> {
-        // An instant too far to express waits without a bound, which is what was asked for.
-        let deadline = simulated::now().checked_add(patience);
-        loop {
-            let step = simulated::now() + CHECK_INTERVAL;
-            let until = deadline.map_or(step, |deadline| deadline.min(step));
-            let mut state = self.flight.state.lock();
-            if matches!(state.phase, Phase::Loading | Phase::Filing) {
-                self.flight.changed.wait_until(&mut state, until);
-            }
-            let ended = self.ended(&mut state);
-            drop(state);
-            if let Some(ended) = ended {
-                return ended.waited();
-            }
-            if deadline.is_some_and(|deadline| simulated::now() >= deadline) {
-                return Err(took_too_long(patience));
-            }
-            if let Some(check) = check {
-                check()?;
-            }
-        }
-    }
-
-    /// The same for a task, which is woken when there is something to see. It has no deadline of
-    /// its own; who drops it leaves.
-    ///
-    /// # Errors
-    /// The leader's error.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Waited<V>>> {
-        // Cloned and dropped with no lock held: that is the executor's code.
-        let waker = context.waker().clone();
-        let mut replaced = None;
-        let mut state = self.flight.state.lock();
-        let ended = self.ended(&mut state);
-        if ended.is_none() {
-            let next = state.next_task;
-            let task = *self.task.get_or_insert(next);
-            state.next_task = next + u64::from(task == next);
-            replaced = state.tasks.insert(task, waker);
-        } else if let Some(task) = self.task.take() {
-            replaced = state.tasks.remove(&task);
-        }
-        drop(state);
-        drop(replaced);
-        match ended {
-            Some(Ended::Lead(lead)) => Poll::Ready(Ok(Waited::Lead(lead.travelling()))),
-            Some(ended) => Poll::Ready(ended.waited()),
-            None => Poll::Pending,
-        }
-    }
-}
-
-/// What a wait found, under the lock.
-enum Ended<V> {
-    Landed(Arc<Result<V>>),
-    Overtaken,
-    Lead(Lead<V>),
-}
-
-impl<V: Clone> Ended<V> {
-    /// The same with no lock held: cloning a value is the caller's code.
-    fn waited(self) -> Result<Waited<V>> {
-        match self {
-            Self::Landed(outcome) => Result::clone(&outcome).map(Waited::Landed),
-            Self::Overtaken => Ok(Waited::Overtaken),
-            Self::Lead(lead) => Ok(Waited::Lead(lead)),
-        }
-    }
-}
-
-/// The error of who waited so long for a load that another began.
-pub(crate) fn took_too_long(patience: Duration) -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        format!("the load that another thread began took longer than {patience:?}"),
-    )
-}
-
-impl<V> Drop for Joined<V> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task {
-            let mut state = self.flight.state.lock();
-            let mine = state.tasks.remove(&task);
-            // It may be the one that was woken to lead.
-            let is_vacant = matches!(state.phase, Phase::Vacant);
-            let next = if is_vacant { state.tasks.pop_first() } else { None };
-            drop(state);
-            drop(mine);
-            if let Some((_, waker)) = next {
-                wake(waker);
-            }
-        }
-        if self.flight.joined.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.table.tidy(&self.flight);
-        }
-    }
-}
-
 /// An address that no other living thread has.
 fn me() -> usize {
     thread_local! {
@@ -609,5 +346,4 @@ fn me() -> usize {
 }
 
 #[cfg(test)]
-#[path = "flight_tests.rs"]
 mod tests;

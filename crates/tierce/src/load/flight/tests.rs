@@ -1,6 +1,7 @@
 use std::{
     sync::{Barrier, atomic::AtomicU32},
-    task::Wake,
+    task::{Context, Poll, Wake},
+    thread,
 };
 
 use super::*;
