@@ -58,7 +58,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// with a colon are filled in by each call. Its label is the pattern.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a pattern that is none, or that has another number of places, and
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a pattern that is none, or that has another number of places, and
     /// for more than 1,000 labels in one cache; the message says which.
     pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
         let pattern = KeyPattern::with_places(pattern, N)?;
@@ -73,7 +73,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// said here either is as the cache has it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for options out of their range.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for options out of their range.
     pub fn freshness(mut self, freshness: Freshness) -> Result<Self> {
         freshness.check()?;
         self.freshness = freshness;
@@ -106,7 +106,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// Sets the label under which metrics count this keyspace. Default: its pattern.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for more than 1,000 labels in one cache.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for more than 1,000 labels in one cache.
     pub fn label(mut self, label: &str) -> Result<Self> {
         self.counters = self.cache.keyspace_counters(label)?;
         Ok(self)
