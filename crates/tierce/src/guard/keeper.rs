@@ -244,7 +244,7 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// is in the journal and in force in this process.
     ///
     /// # Errors
-    /// As [`Rollout::command`], [`ErrorKind::Config`] where there is no rollout, or what kept it
+    /// As [`Rollout::command`](super::rollout::Rollout::command), [`ErrorKind::Config`] where there is no rollout, or what kept it
     /// from being carried out. A rollback is in force in this process even where the journal
     /// cannot be written.
     #[cfg(feature = "serde")]
