@@ -155,3 +155,31 @@ fn a_change_by_another_host_ends_copies_of_what_l3_never_had() {
     theirs.set(7, Bytes::from("theirs")).unwrap();
     wait_until("this host to hear of it", || mine.get(7).is_none());
 }
+
+#[test]
+fn a_keyspace_that_is_cleared_is_gone_in_all_processes_and_on_all_hosts() {
+    let redis = Redis::start();
+    let (one_folder, two_folder) = (store_folder(), store_folder());
+    let (here, beside) = (process(&one_folder, &redis), process(&one_folder, &redis));
+    let there = process(&two_folder, &redis);
+    let items = |cache: &Cache| cache.keyspace::<1>("item/:id").unwrap().clearable();
+    let parts = |cache: &Cache| cache.keyspace::<2>("item/:id/part/:part").unwrap().clearable();
+    for round in 0..20 {
+        items(&here).set(round, "of here".into()).unwrap();
+        parts(&beside).set((round, 1), "of beside".into()).unwrap();
+        here.set("other", "stays".into()).unwrap();
+        wait_until("all have it", || {
+            [&here, &beside, &there].iter().all(|cache| {
+                items(cache).get(round).is_some() && parts(cache).get((round, 1)).is_some()
+            })
+        });
+        items(&there).clear().unwrap();
+        assert!(items(&there).get(round).is_none() && parts(&there).get((round, 1)).is_none());
+        wait_until("the others are told", || {
+            [&here, &beside].iter().all(|cache| {
+                items(cache).get(round).is_none() && parts(cache).get((round, 1)).is_none()
+            })
+        });
+        wait_until("nothing else is gone", || there.get("other").is_some());
+    }
+}

@@ -77,6 +77,14 @@ impl SetOptions {
         self
     }
 
+    /// These options, and these tags besides their own.
+    pub(crate) fn and_tags(mut self, tags: &[u32]) -> Self {
+        if !tags.is_empty() {
+            self.tags = tag_cells::joined(&self.tags, tags);
+        }
+        self
+    }
+
     /// These options, and `freshness` for what they do not say.
     pub(crate) fn or(mut self, freshness: &Freshness) -> Self {
         self.freshness = self.freshness.or(freshness);

@@ -5,16 +5,18 @@
 //! | `pattern.rs` | which keys a pattern makes |
 //! | `parts.rs` | what may stand in its places |
 //! | `counters.rs` | what is counted by label |
+//! | `clear.rs` | how all of one is removed |
 //! | `mod.rs` | the calls |
 //!
 //! A keyspace is a view: its entries lie in the tiers of its cache beside all others, under the
 //! keys that its pattern makes, and the same key used on the cache itself is the same entry.
 
+mod clear;
 mod counters;
 mod parts;
 mod pattern;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -32,7 +34,7 @@ use crate::{
 /// Keys of one shape in a cache of values of type `V`; the pattern has `N` places.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::{sync::Arc, time::Duration};
 /// use tierce::{Bytes, Cache, Freshness};
 ///
 /// let cache = Cache::builder().build()?;
@@ -50,6 +52,8 @@ pub struct Keyspace<V = Bytes, const N: usize = 1> {
     pattern: KeyPattern,
     freshness: Freshness,
     tiers: Option<Tiering>,
+    /// Of all its entries, where it is clearable.
+    tags: Arc<[u32]>,
     counters: KeyspaceCounters,
 }
 
@@ -63,8 +67,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn keyspace<const N: usize>(&self, pattern: &str) -> Result<Keyspace<V, N>> {
         let pattern = KeyPattern::with_places(pattern, N)?;
         let counters = self.keyspace_counters(pattern.text())?;
-        let (freshness, tiers) = (Freshness::new(), None);
-        Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, counters })
+        let (freshness, tiers, tags) = (Freshness::new(), None, Arc::default());
+        Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, tags, counters })
     }
 }
 
@@ -167,7 +171,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// As there.
     pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
         self.counters.changes(1);
-        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers).and_tags(&self.tags);
         self.cache.set_with(self.key(values), value, &options)
     }
 
@@ -217,7 +221,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         L: Into<Loaded<V>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let options = options.clone().or(&self.freshness).or_tiers(self.tiers);
+        let options = options.clone().or(&self.freshness).or_tiers(self.tiers).and_tags(&self.tags);
         let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
             self.counters.loads(1);
             load(key)
@@ -240,6 +244,7 @@ impl<V, const N: usize> Clone for Keyspace<V, N> {
             pattern: self.pattern.clone(),
             freshness: self.freshness.clone(),
             tiers: self.tiers,
+            tags: Arc::clone(&self.tags),
             counters: self.counters.clone(),
         }
     }

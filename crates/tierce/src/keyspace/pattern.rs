@@ -83,6 +83,11 @@ impl KeyPattern {
         &self.0.text
     }
 
+    /// What stands between its slashes.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.text.split('/')
+    }
+
     /// The names of the places, in their order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.places.iter().map(|(name, _)| &**name)

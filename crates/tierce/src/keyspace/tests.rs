@@ -83,3 +83,54 @@ fn options_out_of_range_are_refused() {
     assert!(error.contains("one too many"), "{error}");
     users.label("7").unwrap();
 }
+
+#[test]
+fn a_keyspace_is_cleared_with_those_that_continue_its_pattern_and_no_others() {
+    let cache = Cache::builder().build().unwrap();
+    let users = cache.keyspace::<1>("user/:id").unwrap().clearable();
+    let posts = cache.keyspace::<2>("user/:user/posts/:post").unwrap().clearable();
+    let names = cache.keyspace::<1>("user/:id/name").unwrap().clearable();
+    let others = cache.keyspace::<1>("users/:id").unwrap().clearable();
+    let fill = || {
+        users.set(7, Bytes::from("Ada")).unwrap();
+        posts.get_or_load((7, 1), |_| io::Result::Ok(Bytes::from("hello"))).unwrap();
+        names.set(7, Bytes::from("Lovelace")).unwrap();
+        others.set(7, Bytes::from("Grace")).unwrap();
+    };
+    let there = || {
+        let found = [users.get(7), posts.get((7, 1)), names.get(7), others.get(7)];
+        found.map(|value| value.is_some())
+    };
+    fill();
+    assert_eq!(there(), [true; 4]);
+    posts.clear().unwrap();
+    assert_eq!(there(), [true, false, true, true]);
+    fill();
+    names.clear().unwrap();
+    assert_eq!(there(), [true, true, false, true]);
+    fill();
+    users.clear().unwrap();
+    assert_eq!(there(), [false, false, false, true]);
+    fill();
+    assert_eq!(there(), [true; 4]);
+}
+
+#[test]
+fn what_was_loaded_before_a_keyspace_was_cleared_is_kept_nowhere() {
+    let cache = Cache::builder().build().unwrap();
+    let users = cache.keyspace::<1>("user/:id").unwrap().clearable();
+    let load = |_: &[u8]| {
+        users.clear().unwrap();
+        io::Result::Ok(Bytes::from("of before"))
+    };
+    assert_eq!(users.get_or_load(7, load).unwrap(), "of before");
+    assert_eq!(users.get(7), None);
+}
+
+#[test]
+fn a_keyspace_that_is_not_clearable_says_so() {
+    let cache = Cache::builder().build().unwrap();
+    let error = cache.keyspace::<1>("user/:id").unwrap().clear().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("user/:id"), "{error}");
+}

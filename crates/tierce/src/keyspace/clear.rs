@@ -1,0 +1,80 @@
+//! Removing all of a keyspace at once.
+//!
+//! Each entry of a clearable keyspace bears a tag for its pattern, and one for each pattern that
+//! this continues: `user/:id/posts/:post` those of `user/:` and `user/:/posts/:`. The names of
+//! places do not count. So clearing is one change of a tag, whatever the number of keys, and takes
+//! the keyspaces below with it.
+
+use super::{KeyPattern, Keyspace};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    tag_cells,
+};
+
+impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
+    /// Has what is set and loaded from now on by this handle, and by its clones, bear the tags by
+    /// which [`clear`](Self::clear) finds it. That costs what tags cost: some 50 bytes an entry, and
+    /// with L3 a round trip more for each change.
+    #[must_use]
+    pub fn clearable(mut self) -> Self {
+        self.tags = levels(&self.pattern).into();
+        self
+    }
+
+    /// Removes all of this keyspace, and of clearable ones whose patterns continue its own, from all
+    /// tiers and hosts: clearing `user/:id` clears `user/:user/posts/:post`. As cheap as a delete,
+    /// whatever the number of keys, and as right: what was looked for or loaded before is not served
+    /// once this has returned.
+    ///
+    /// What was put there otherwise stays: by the cache itself, or by a handle that is not
+    /// [`clearable`](Self::clearable).
+    ///
+    /// ```
+    /// use tierce::{Bytes, Cache};
+    ///
+    /// let cache = Cache::builder().build()?;
+    /// let users = cache.keyspace::<1>("user/:id")?.clearable();
+    /// let posts = cache.keyspace::<2>("user/:user/posts/:post")?.clearable();
+    /// users.set(7, Bytes::from("Ada"))?;
+    /// posts.set((7, "hello"), Bytes::from("world"))?;
+    ///
+    /// posts.clear()?;
+    /// assert!(posts.get((7, "hello")).is_none() && users.get(7).is_some());
+    /// posts.set((7, "hello"), Bytes::from("again"))?;
+    /// users.clear()?;
+    /// assert!(posts.get((7, "hello")).is_none() && users.get(7).is_none());
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a keyspace that is not clearable; as
+    /// [`Cache::remove_tag`](crate::Cache::remove_tag).
+    pub fn clear(&self) -> Result<()> {
+        let text = self.pattern.text();
+        if self.tags.is_empty() {
+            let message = format!("keyspace {text:?}: make it clearable() before values are set");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.counters.changes(1);
+        self.cache.remove_tag(level(self.pattern.segments().count(), &self.pattern))
+    }
+}
+
+/// The hashes of the tags of a pattern and of those that it continues.
+fn levels(pattern: &KeyPattern) -> Vec<u32> {
+    let count = pattern.segments().count();
+    let ends = pattern.segments().enumerate().filter(|(_, segment)| segment.starts_with(':'));
+    let ends = ends.map(|(at, _)| at + 1).chain([count]);
+    tag_cells::hashes(ends.map(|segments| level(segments, pattern)))
+}
+
+/// The tag of a pattern's first segments: as no text of a caller begins.
+fn level(segments: usize, pattern: &KeyPattern) -> Vec<u8> {
+    let mut tag = b"\0keyspace".to_vec();
+    for segment in pattern.segments().take(segments) {
+        tag.push(b'/');
+        let is_place = segment.starts_with(':');
+        tag.extend_from_slice(if is_place { b":" } else { segment.as_bytes() });
+    }
+    tag
+}
