@@ -71,6 +71,10 @@ impl SetOptions {
         self.tiers.map_or(Reach::ALL, Reach::of)
     }
 
+    pub(super) fn names_tiers(&self) -> bool {
+        self.tiers.is_some()
+    }
+
     /// These options, and `tiers` if they name none.
     pub(crate) fn or_tiers(mut self, tiers: Option<Tiering>) -> Self {
         self.tiers = self.tiers.or(tiers);

@@ -139,6 +139,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// As [`set`](Self::set); [`ErrorKind::Busy`] where a lock of L2 was not free in time;
     /// [`ErrorKind::Network`] or [`ErrorKind::Io`] where the tier that decides did not answer. Then
     /// the value may have been set or not, and nobody is served what was there before.
+    /// [`ErrorKind::Config`] for options that name tiers: it is decided where the version is from.
     pub fn compare_and_set(
         &self,
         key: impl AsRef<[u8]>,
@@ -146,6 +147,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         value: V,
         options: &SetOptions,
     ) -> Result<bool> {
+        if options.names_tiers() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "tiers: a compare_and_set is decided where its version is from; name none",
+            ));
+        }
         let life = self.inner.life(options)?;
         self.inner.set_on(key.as_ref(), version, value, life, options.extras())
     }

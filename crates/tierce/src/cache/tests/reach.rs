@@ -2,7 +2,7 @@
 
 use super::{Host, bytes};
 use crate::{
-    Bytes,
+    Bytes, LoadContext, Loaded,
     cache::{Cache, LoadOptions, Origin, ReadOptions, SetOptions, Split},
     split::{Share, SplitBy, Splitter},
     tiering::{TierKind, Tiering},
@@ -125,6 +125,21 @@ fn a_count_above_l2_alone_is_exact_over_processes_that_reach_other_tiers() {
     assert_eq!(value, Some(bytes("2")));
     caches[1].set_with("n", bytes("3"), &near).unwrap();
     assert!(!caches[0].compare_and_set("n", &version, bytes("4"), &all).unwrap());
+    let error = caches[0].compare_and_set("n", &version, bytes("4"), &near).unwrap_err();
+    assert!(error.to_string().contains("tiers"), "its tiers are those of its version: {error}");
+}
+
+#[test]
+fn a_loader_that_stays_keeps_what_it_loads_within_reach() {
+    for (tiers, others) in [(Tiering::L1, Tiering::L2), (Tiering::L2, Tiering::L1)] {
+        let host = Host::new();
+        let cache = host.cache(Tiering::L1L2);
+        let load = |_: &LoadContext<'_, Bytes>| std::io::Result::Ok(Loaded::new(bytes("1")));
+        let loading = cache.loading(load, LoadOptions::new().tiers(tiers)).unwrap();
+        assert_eq!(loading.get("a").unwrap(), "1");
+        assert!(origin(&cache, "a", tiers).is_some(), "{tiers}");
+        assert_eq!(origin(&cache, "a", others), None, "{tiers}");
+    }
 }
 
 #[test]
