@@ -12,6 +12,7 @@
 //! | `marks.rs` | what was known of a key's changes, and what that says of what is found |
 //! | `read.rs` | how a value is found, brought up and filed |
 //! | `read_options.rs` | what a read accepts |
+//! | `load_options.rs` | what a load is to do |
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
@@ -70,6 +71,7 @@ mod freshness;
 mod lead;
 mod load;
 mod load_many;
+mod load_options;
 mod loader;
 mod loading;
 mod lower;
@@ -95,7 +97,7 @@ pub use builder::Builder;
 pub use change::SetOptions;
 pub use events::Event;
 pub use freshness::Freshness;
-pub use load::LoadOptions;
+pub use load_options::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;

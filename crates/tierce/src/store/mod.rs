@@ -30,6 +30,7 @@
 //! | `stamps`, `tag_table` | stamps, epochs, entry counts; changes of tags |
 //! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
 //! | `read`, `write`, `expire`, `touch`, `extents` | get; put, fill, delete; expire; touch; large values |
+//! | `append` | the segments that are being filled |
 //! | `index`, `tags` | the slots of a set; which of them have a tag |
 //! | `lease` | one load of a key at a time on the host |
 //! | `media`, `records` | mapped or `pread`; a disk's records mapped |
@@ -45,6 +46,7 @@
 //! unless they asked for the guard ([`StoreOptions::survive_truncation`]).
 //! Other platforms than Linux get `elsewhere` in place of this file.
 
+mod append;
 mod check;
 mod current;
 mod doubts;
