@@ -10,20 +10,32 @@
 use std::{mem, ptr, thread};
 
 use pyo3::{
-    ffi::PyObject,
+    ffi::{self, PyObject},
     prelude::*,
     types::{PyDict, PyTuple},
 };
 
-// PyO3 declares them as functions that do not unwind: then no destructor need run.
-unsafe extern "C-unwind" {
-    fn PyObject_CallNoArgs(callable: *mut PyObject) -> *mut PyObject;
-    fn PyObject_Call(
-        callable: *mut PyObject,
-        arguments: *mut PyObject,
-        keywords: *mut PyObject,
-    ) -> *mut PyObject;
-}
+type CallNoArgs = unsafe extern "C-unwind" fn(*mut PyObject) -> *mut PyObject;
+type Call =
+    unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject, *mut PyObject) -> *mut PyObject;
+
+// PyO3 declares them as functions that do not unwind, and the compiler believes the first
+// declaration of a name that it meets: no destructor need run then, and a frame that has some ends
+// the process. So they are called by pointers that the compiler cannot see through.
+
+// SAFETY: the types differ in that the second may unwind, which allows more.
+static CALL_NO_ARGS: CallNoArgs = unsafe {
+    mem::transmute::<unsafe extern "C" fn(*mut PyObject) -> *mut PyObject, CallNoArgs>(
+        ffi::PyObject_CallNoArgs,
+    )
+};
+// SAFETY: as above.
+static CALL: Call = unsafe {
+    mem::transmute::<
+        unsafe extern "C" fn(*mut PyObject, *mut PyObject, *mut PyObject) -> *mut PyObject,
+        Call,
+    >(ffi::PyObject_Call)
+};
 
 /// Calls `callable()`.
 pub(crate) fn call_without_arguments<'py>(
@@ -31,8 +43,8 @@ pub(crate) fn call_without_arguments<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let hang = HangIfUnwound;
     // SAFETY: the thread is attached, which `callable` proves, and the pointer is that of a living
-    // object for as long as it is borrowed.
-    let answer = unsafe { PyObject_CallNoArgs(callable.as_ptr()) };
+    // object for as long as it is borrowed. The static is initialised.
+    let answer = unsafe { ptr::read_volatile(&raw const CALL_NO_ARGS)(callable.as_ptr()) };
     mem::forget(hang);
     // SAFETY: the call returns a reference of our own, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
@@ -50,7 +62,10 @@ pub(crate) fn call<'py>(
     // 1. Attached: `callable` proves it.
     // 2. The pointers are those of living objects, borrowed for the call, the second that of a
     //    tuple; the third is that of a dict, or null, which stands for none.
-    let answer = unsafe { PyObject_Call(callable.as_ptr(), arguments.as_ptr(), keywords) };
+    // 3. The static is initialised.
+    let answer = unsafe {
+        ptr::read_volatile(&raw const CALL)(callable.as_ptr(), arguments.as_ptr(), keywords)
+    };
     mem::forget(hang);
     // SAFETY: the call returns a reference of our own, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
