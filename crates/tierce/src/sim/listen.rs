@@ -113,7 +113,7 @@ impl Listening<'_> {
     fn way(&self, post: Post, patience: u64) -> Result<u64, End> {
         let now = self.world.now().millis;
         let link = lock(&self.world.links)[self.host];
-        let settings = &self.world.settings;
+        let slowness = self.world.slowness();
         let is_lost = self.world.schedule.draw(|draws| draws.chance(self.world.faults() / 4));
         if link.down_until > now || is_lost {
             if !link.refuses {
@@ -123,7 +123,7 @@ impl Listening<'_> {
         }
         let (there, back) = self.world.schedule.draw(|draws| {
             let way = |draws: &mut super::draws::Draws| match draws.below(4) {
-                0 => draws.within(0, settings.slowness),
+                0 => draws.within(0, slowness),
                 _ => 0,
             };
             (way(draws), way(draws))

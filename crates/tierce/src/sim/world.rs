@@ -290,6 +290,13 @@ impl World {
         if self.is_well.load(Ordering::Relaxed) { 0 } else { self.settings.faults }
     }
 
+    /// Longest delay of the way between a listener and the server. Once all is well none takes so long
+    /// that a listener gives up.
+    pub(super) fn slowness(&self) -> u64 {
+        let most = if self.is_well.load(Ordering::Relaxed) { HEARTBEAT / 8 } else { u64::MAX };
+        self.settings.slowness.min(most)
+    }
+
     /// Whether a process can be heard by another one's listener.
     pub(super) fn may_restart(&self) -> bool {
         *lock(&self.born) < LISTENERS
