@@ -187,6 +187,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// The tiers above L3 may have something else than what the change was to put there: who hears of
+    /// it removes that.
+    pub(super) fn abandon_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
+        if let Some(change) = change {
+            self.with_stream(plan, |_, stream| stream.abandon_change(key, change));
+        }
+    }
+
     /// A change by this host gave the group of `key` this stamp in L3, and is done with the tiers
     /// above.
     pub(super) fn made(&self, plan: Plan, key: &[u8], stamp: Option<u64>) {

@@ -45,6 +45,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
 
+    pub(super) fn abandon_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
+
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
 
     pub(super) fn tags_told(&self, _plan: Plan) -> Option<KnownBelow> {

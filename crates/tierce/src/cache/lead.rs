@@ -550,7 +550,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Stored | Fill::Dropped) | None => {}
         }
         let kept = self.keep_above_remote(plan, key, draft, marks);
-        self.end_change(plan, key, change);
+        // Else the tiers above may have what was there before, or was set meanwhile.
+        let is_above = if plan.has(TierKind::Shared) {
+            kept.shared
+        } else {
+            kept.memory || !plan.has(TierKind::Memory)
+        };
+        if is_above {
+            self.end_change(plan, key, change);
+        } else {
+            self.abandon_change(plan, key, change);
+        }
         if kept.refused {
             self.metrics.count(CacheCounter::LoadsNotStored);
         }

@@ -384,6 +384,19 @@ impl<'a> Stream<'a> {
         );
     }
 
+    /// Says that the tiers above L3 may have something else of the key than L3 was given: nobody takes
+    /// the record in L3 for one that this host has.
+    pub(crate) fn abandon_change(&self, key: &[u8], change: Change) {
+        simulated::point();
+        // If not, another change came to the slot.
+        _ = self.slot(key::hash(key)).compare_exchange(
+            change.0,
+            0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
     /// True if a change of this key may be one of this host, so that L3 should be asked.
     pub(crate) fn may_be_own(&self, key: &[u8]) -> bool {
         let hash = key::hash(key);
@@ -592,5 +605,22 @@ mod tests {
         assert_eq!((stream.tags_known(), stream.tags_seen()), (now, now));
         stream.tags_told(None);
         assert_eq!((stream.tags_known(), stream.tags_seen()), (None, None));
+    }
+
+    #[test]
+    fn a_change_that_is_not_above_is_taken_for_a_foreign_one() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let change = stream.begin_change(b"k");
+        let in_l3 = Some(change.number());
+        assert!(stream.may_be_own(b"k") && stream.is_under_way(b"k", in_l3));
+        stream.abandon_change(b"k", change);
+        assert!(!stream.may_be_own(b"k") && !stream.is_under_way(b"k", in_l3));
+        assert!(!stream.is_own(b"k", in_l3));
+        // One that came later to the slot stays.
+        let later = stream.begin_change(b"k");
+        stream.abandon_change(b"k", change);
+        stream.end_change(b"k", later);
+        assert!(stream.is_own(b"k", Some(later.number())));
     }
 }
