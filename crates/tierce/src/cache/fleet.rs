@@ -232,6 +232,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let step = LeaseStep::Take(self.fleet.span);
             let Some(leased) = self.ask_remote(plan, key, |tier| tier.lease(key, owner, step))
             else {
+                // It may have been taken all the same: given back, or others wait for its end.
+                drop(self.hold_lease(key, owner, call));
                 return Ok(Approached::Ready(marks, turn, None));
             };
             let lease = leased.is_mine.then(|| self.hold_lease(key, owner, call));
