@@ -7,7 +7,7 @@
 //! | `/cache/metrics`, `/metrics` | Prometheus text; 404 while metrics are switched off |
 //! | `/cache/slo` | objectives, budgets and burn rates; `?window=30m` |
 //! | `/cache/window` | counts and latencies; `?window=30m` |
-//! | `/cache/alerts` | alerts and their states |
+//! | `/cache/alerts` | alerts and their states, and what sinks did with their notices |
 //! | `/cache/rollout` | where the rollout is |
 //! | `POST /cache/rollout/{start,advance,force,pause,resume,rollback}` | asks for it; needs the token; `?gradual=true` |
 //! | `POST /cache/inputs/NAME` | pushes a number, the body; needs the token |
@@ -384,7 +384,8 @@ fn show<V: Clone + Send + Sync + 'static>(
                     "state": state.as_str(),
                 })
             };
-            Answer::json(200, &json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() }))
+            let alerts: Vec<Value> = alerts.iter().map(alert).collect();
+            Answer::json(200, &json!({ "alerts": alerts, "sinks": guard.sinks() }))
         }
         "/cache/rollout" => match guard.rollout() {
             Some(status) => Answer::json(200, &json!(status)),

@@ -57,6 +57,27 @@ pub struct Notice {
     pub ended: Option<SystemTime>,
 }
 
+/// What a sink did that carries its notices by a thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SinkStats {
+    /// Which sink, such as `slack hooks.slack.com`.
+    pub sink: String,
+    /// Notices that were taken, those that were said again included.
+    pub taken: u64,
+    /// Notices that were refused for good.
+    pub refused: u64,
+    /// Attempts that failed, each of which is followed by another.
+    pub failed: u64,
+    /// Notices that were dropped, since too many waited.
+    pub dropped: u64,
+    /// Notices that wait now.
+    pub waiting: u64,
+    /// Why the latest attempt did not succeed; `None` after one that did.
+    pub last_error: Option<String>,
+}
+
 /// Somebody who is told of alerts.
 ///
 /// Called from the thread that evaluates them, with no lock held.
@@ -66,6 +87,12 @@ pub trait AlertSink: Send + Sync {
     /// # Errors
     /// Whatever kept the sink from taking it: it is tried again later.
     fn notify(&self, notice: &Notice) -> Result<()>;
+
+    /// What it did with the notices that it took; `None` where it does all within
+    /// [`notify`](Self::notify).
+    fn stats(&self) -> Option<SinkStats> {
+        None
+    }
 }
 
 impl<F: Fn(&Notice) + Send + Sync> AlertSink for F {
@@ -181,6 +208,11 @@ impl Notifier {
     /// How many notices wait for a sink that failed.
     pub fn waiting(&self) -> usize {
         self.outlets.iter().map(|outlet| outlet.waiting.len()).sum()
+    }
+
+    /// What the sinks did that carry their notices by threads.
+    pub fn sinks(&self) -> Vec<SinkStats> {
+        self.outlets.iter().filter_map(|outlet| outlet.sink.stats()).collect()
     }
 
     /// Takes what changed at `now`, tells what is to be told, and tries again what failed.
