@@ -14,6 +14,7 @@ pub mod stub;
 pub mod traffic;
 pub mod value;
 pub mod waiting;
+pub mod web;
 pub mod world;
 
 /// A new folder for a store, on tmpfs where there is one; removed when dropped.
