@@ -140,6 +140,7 @@ const DEFAULT_PER_MINUTE: usize = 20;
 
 /// One sink and what it has to be told.
 struct Outlet {
+    least: Severity,
     sink: Arc<dyn AlertSink>,
     /// Latest notice of each alert that did not get through.
     waiting: VecDeque<Notice>,
@@ -175,8 +176,15 @@ impl Notifier {
 
     /// Adds somebody to be told.
     #[must_use]
-    pub fn sink(mut self, sink: impl AlertSink + 'static) -> Self {
+    pub fn sink(self, sink: impl AlertSink + 'static) -> Self {
+        self.sink_at_least(Severity::Info, sink)
+    }
+
+    /// Adds somebody to be told of alerts that are at least so bad.
+    #[must_use]
+    pub fn sink_at_least(mut self, least: Severity, sink: impl AlertSink + 'static) -> Self {
         self.outlets.push(Outlet {
+            least,
             sink: Arc::new(sink),
             waiting: VecDeque::new(),
             failures: 0,
@@ -276,7 +284,8 @@ impl Notifier {
     }
 
     fn give(&mut self, now: Millis, notice: &Notice) {
-        for outlet in &mut self.outlets {
+        let concerned = |outlet: &&mut Outlet| notice.severity <= outlet.least;
+        for outlet in self.outlets.iter_mut().filter(concerned) {
             while outlet.given.front().is_some_and(|at| at.0 + 60_000 <= now.0) {
                 outlet.given.pop_front();
             }

@@ -30,7 +30,7 @@ use ureq::{
 };
 
 use super::{
-    AlertSink, Notice, Severity, SinkStats,
+    AlertSink, Notice, SinkStats,
     courier::{Courier, MOST_WAITING, Outcome},
     payload,
 };
@@ -87,7 +87,6 @@ pub struct WebhookOptions {
     token: Option<String>,
     timeout: Duration,
     refresh: Duration,
-    least: Severity,
     ca_file: Option<PathBuf>,
 }
 
@@ -100,7 +99,6 @@ impl WebhookOptions {
             token: None,
             timeout: TIMEOUT,
             refresh: REFRESH,
-            least: Severity::Info,
             ca_file: None,
         }
     }
@@ -158,12 +156,6 @@ impl WebhookOptions {
         self
     }
 
-    /// Sets how bad an alert must be at least to be sent here. Default: all are sent.
-    pub fn at_least(mut self, severity: Severity) -> Self {
-        self.least = severity;
-        self
-    }
-
     /// Sets the PEM file of the only certificates that are trusted. Default: Mozilla's roots.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
@@ -198,12 +190,12 @@ impl WebhookOptions {
             return refuse(&format!("refresh = {:?}: must be from 1s to 1h", self.refresh));
         }
         let agent = agent(&self, &place)?;
-        let (least, form) = (self.least, self.form);
+        let form = self.form;
         let refresh = (form == Form::Alertmanager).then_some(self.refresh);
         let sink = format!("{name} {place}");
         let send = Box::new(move |notices: &[Notice]| self.post(&agent, notices));
         let courier = Courier::new(sink, form.at_once(), refresh, send);
-        Ok(WebhookSink { courier, least })
+        Ok(WebhookSink { courier })
     }
 
     fn post(&self, agent: &Agent, notices: &[Notice]) -> Outcome {
@@ -234,7 +226,6 @@ impl fmt::Debug for WebhookOptions {
 /// Posts alerts, by a thread of its own: see [`WebhookOptions`].
 pub struct WebhookSink {
     courier: Courier,
-    least: Severity,
 }
 
 impl fmt::Debug for WebhookSink {
@@ -245,9 +236,6 @@ impl fmt::Debug for WebhookSink {
 
 impl AlertSink for WebhookSink {
     fn notify(&self, notice: &Notice) -> Result<()> {
-        if notice.severity > self.least {
-            return Ok(());
-        }
         Ok(self.courier.take(notice.clone())?)
     }
 

@@ -16,7 +16,10 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{super::NoticeStatus, *};
+use super::{
+    super::{NoticeStatus, Severity},
+    *,
+};
 
 const SECRET: &str = "hunter2";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -234,15 +237,6 @@ fn what_waits_is_tried_once_more_when_the_sink_goes() {
     drop(sink);
     assert_eq!(place.next().1["text"], "[WARNING] users: A");
     assert!(place.is_quiet(Duration::from_millis(200)));
-}
-
-#[test]
-fn alerts_that_are_not_bad_enough_are_for_others() {
-    let place = Place::answering(&["200 OK"]);
-    let sink = WebhookOptions::slack(&place.url).at_least(Severity::Critical).open().unwrap();
-    sink.notify(&firing("A")).unwrap();
-    sink.notify(&Notice { severity: Severity::Critical, ..firing("B") }).unwrap();
-    assert_eq!(place.next().1["text"], "[CRITICAL] users: B");
 }
 
 #[test]
