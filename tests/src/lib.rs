@@ -9,6 +9,7 @@ pub mod moves;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod schema;
 pub mod server;
 pub mod stub;
 pub mod traffic;

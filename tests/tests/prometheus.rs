@@ -19,7 +19,7 @@ use tierce::{
 };
 use tierce_tests::{
     waiting::wait_until,
-    web::{Program, escaped},
+    web::{Program, escaped, get},
 };
 
 /// Both documents' alerts, and one that fires at once without a hit.
@@ -106,11 +106,23 @@ fn a_real_prometheus_scrapes_the_numbers_of_the_cache_and_takes_all_rules() {
         wait_until(series, || value(&prometheus, series) == Some(count as f64));
     }
     assert_eq!(value(&prometheus, "up"), Some(1.0));
+    assert!(value(&prometheus, "process_resident_memory_bytes").unwrap() > 1e6);
+    assert_eq!(value(&prometheus, "tierce_operations_total{op=\"set\"}"), Some(stats.sets as f64));
+    // What it asked for by its Accept, and what it was answered.
+    let newer = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let answer = get(&served.address().to_string(), "/cache/metrics", newer).unwrap();
+    assert!(answer.head.contains("application/openmetrics-text; version=1.0.0"), "{}", answer.head);
+    assert!(answer.body.ends_with("# EOF\n"));
 
     // One alert fires for both, and every rule of all files is evaluated without a complaint.
     wait_until("the alert fires here", || {
         cache.get("nothing");
         guard.alerts()[0].1.is_firing()
+    });
+    let active = "tierce_alert_active{alert=\"Cold\",severity=\"warning\"}";
+    wait_until("the alert is scraped", || {
+        cache.get("nothing");
+        value(&prometheus, active) == Some(1.0)
     });
     let firing = "ALERTS{alertname=\"Cold\",alertstate=\"firing\",cache=\"users\"}";
     wait_until("the alert fires there", || {

@@ -103,7 +103,7 @@ pub use memory::{
 };
 pub use metrics::{
     BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, Stats, TierStats,
-    WindowStats, to_prometheus,
+    WindowStats, process_to_prometheus, to_openmetrics, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::{BreakerOptions, BreakerState};

@@ -11,6 +11,7 @@
 //! | `rollout` | a change of tiering by shares, watched, and taken back by itself |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
 //!
+//! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
 //!
@@ -18,6 +19,7 @@
 
 pub mod alert;
 mod condition;
+mod exposition;
 mod health;
 mod hold;
 mod keeper;
