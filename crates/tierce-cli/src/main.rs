@@ -7,6 +7,7 @@
 mod alerts;
 mod config;
 mod demo;
+mod doctor;
 mod inspect;
 mod latency;
 mod output;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Shows or checks the settings that a cache would start with.
     Config(config::Arguments),
+    /// Says whether a cache of the settings would work here: limits, rights, server, versions.
+    Doctor(doctor::Arguments),
     /// Plays a request trace through a cache and reports hits and latencies per tier.
     Replay(replay::Arguments),
     /// Tells what a store file is, who uses it, what is in it; verifies every record.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let mut out = io::stdout().lock();
     let outcome = match Arguments::parse().command {
         Command::Config(arguments) => config::run(&arguments, &mut out),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
         Command::Top(arguments) => top::run(&arguments, &mut out),

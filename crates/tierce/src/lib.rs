@@ -41,6 +41,7 @@ mod clock;
 mod codec;
 #[cfg(feature = "config")]
 pub mod config;
+mod diagnosis;
 mod error;
 mod event;
 mod group_word;
@@ -93,6 +94,7 @@ pub use codec::MessagePackCodec;
 pub use codec::{BytesCodec, Codec, Compression, Format};
 #[cfg(feature = "config")]
 pub use config::Config;
+pub use diagnosis::{Diagnosis, Fitness};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
 pub use keyspace::{KeyPart, KeyParts, KeyPattern, Keyspace, KeyspaceCounters};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `builder.rs` | how a cache is set up |
 //! | `advice.rs` | which options are allowed and yet unwise |
+//! | `diagnose.rs` | what a cache would find where it is to run |
 //! | `plan.rs` | which tiers are in force, in one atomic word |
 //! | `freshness.rs` | how long values are fresh, then stale |
 //! | `near.rs` | what an entry of L1 is |
@@ -65,6 +66,7 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod diagnose;
 mod events;
 mod fleet;
 mod freshness;
