@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod inspect;
 mod latency;
+mod load;
 mod output;
 mod play;
 mod plot;
@@ -41,6 +42,8 @@ enum Command {
     Config(config::Arguments),
     /// Says whether a cache of the settings would work here: limits, rights, server, versions.
     Doctor(doctor::Arguments),
+    /// Makes so many requests a second of a cache, and judges it by the objectives of a profile.
+    Load(Box<load::Arguments>),
     /// Plays a request trace through a cache and reports hits and latencies per tier.
     Replay(replay::Arguments),
     /// Tells what a store file is, who uses it, what is in it; verifies every record.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Config(arguments) => config::run(&arguments, &mut out),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut out),
+        Command::Load(arguments) => load::run(&arguments, &mut out),
         Command::Replay(arguments) => replay::run(&arguments, &mut out),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
         Command::Top(arguments) => top::run(&arguments, &mut out),
