@@ -31,6 +31,7 @@
 //! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
+//! | `survey.rs` | what keys are asked for, and how long entries are of use, while somebody wants to know |
 //!
 //! Locks, in the order in which they may be held together: `changes` (read by every change,
 //! written by `retier` and `close`), then a lock inside one tier. Loaders and codecs run with
@@ -87,6 +88,7 @@ mod remote;
 mod report;
 mod retier;
 mod split;
+mod survey;
 mod tags;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! | `hold` | when a condition has held for long enough |
 //! | `alert` | alerts, who is told of them, and the same as rules of Prometheus |
 //! | `rollout` | a change of tiering by shares, watched, and taken back by itself |
+//! | `advice` | what the numbers show to be unwise |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
 //!
 //! | `serve` | health, metrics and the guard over HTTP |
@@ -16,6 +17,7 @@
 //!
 //! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
 
+mod advice;
 pub mod alert;
 mod condition;
 mod health;

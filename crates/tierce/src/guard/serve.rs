@@ -386,6 +386,13 @@ fn show<V: Clone + Send + Sync + 'static>(
             };
             Answer::json(200, &json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() }))
         }
+        "/cache/advice" => {
+            let advice = guard.cache().advise();
+            let one =
+                |advice: &crate::Advice| json!({"code": advice.code, "message": advice.message});
+            let advice: Vec<Value> = advice.iter().map(one).collect();
+            Answer::json(200, &json!({ "advice": advice, "survey": guard.cache().survey() }))
+        }
         "/cache/rollout" => match guard.rollout() {
             Some(status) => Answer::json(200, &json!(status)),
             None => Answer::error(404, "there is no rollout"),
@@ -489,6 +496,14 @@ fn change<V: Clone + Send + Sync + 'static>(
         };
         guard.push(input, value);
         return Ok(Answer::json(200, &json!({ "input": input, "value": value })));
+    }
+    if let Some(verb) = request.path.strip_prefix("/cache/survey/") {
+        match verb {
+            "begin" => guard.cache().begin_survey(),
+            "end" => guard.cache().end_survey(),
+            _ => return Err(Answer::error(404, "no such path")),
+        }
+        return Ok(Answer::json(200, &json!({ "survey": guard.cache().survey() })));
     }
     let is_gradual = request.parameter("gradual") == Some("true");
     let command = match request.path.strip_prefix("/cache/rollout/") {
