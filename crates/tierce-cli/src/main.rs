@@ -4,10 +4,13 @@
 //! and returns what to exit with. Exit codes: 0 done, 1 an error or a failed check, 2 wrong
 //! arguments (by clap).
 
+mod act;
+mod advise;
 mod alerts;
 mod config;
 mod demo;
 mod doctor;
+mod http;
 mod inspect;
 mod latency;
 mod load;
@@ -52,6 +55,10 @@ enum Command {
     Top(top::Arguments),
     /// Prints the objectives that are shipped, or how a running cache meets them.
     Slo(slo::Arguments),
+    /// Says what the numbers of a running cache, or of a store, show to be unwise.
+    Advise(advise::Arguments),
+    /// Sheds load, blocks, refreshes, resets connections of a running cache, and undoes it.
+    Act(act::Arguments),
     /// Checks a file of alerts, or turns it into rules of Prometheus.
     Alerts(alerts::Arguments),
     /// Prints a rollout plan; shows a rollout, moves it or takes it back by its journal.
@@ -76,6 +83,8 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, &mut out),
         Command::Top(arguments) => top::run(&arguments, &mut out),
         Command::Slo(arguments) => slo::run(&arguments, &mut out),
+        Command::Advise(arguments) => advise::run(&arguments, &mut out),
+        Command::Act(arguments) => act::run(&arguments, &mut out),
         Command::Alerts(arguments) => alerts::run(&arguments, &mut out),
         Command::Rollout(arguments) => rollout::run(&arguments, &mut out),
         Command::Demo(arguments) => demo::run(&arguments, &mut out),

@@ -83,8 +83,8 @@ pub mod units;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Advice, Answer, Builder, Cache, Countable, Event, Freshness, LoadOptions, Loaded, Loader,
-    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Split, Version,
+    Advice, Answer, Builder, Cache, Countable, Event, Freshness, GateState, LoadOptions, Loaded,
+    Loader, Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Shedding, Split, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]

@@ -150,6 +150,18 @@ pub enum Event {
         /// What it is now.
         state: BreakerState,
     },
+    /// An operator has calls turned away, or no longer.
+    #[non_exhaustive]
+    Gate {
+        /// What holds from now on, in words.
+        state: Arc<str>,
+    },
+    /// The connections to a tier were dropped, to be made anew.
+    #[non_exhaustive]
+    Reset {
+        /// The tier.
+        tier: TierKind,
+    },
     /// Other tiers are in force.
     #[non_exhaustive]
     Retier {

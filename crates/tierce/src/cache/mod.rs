@@ -28,6 +28,7 @@
 //! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
+//! | `gate.rs` | who is turned away, and what an operator may do to all entries and connections |
 //! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
@@ -71,6 +72,7 @@ mod diagnose;
 mod events;
 mod fleet;
 mod freshness;
+mod gate;
 mod lead;
 mod load;
 mod load_many;
@@ -101,6 +103,7 @@ pub use builder::Builder;
 pub use change::SetOptions;
 pub use events::Event;
 pub use freshness::Freshness;
+pub use gate::{GateState, Shedding};
 pub use load_options::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
@@ -113,6 +116,7 @@ use coherence::Coherence;
 use events::Events;
 use fleet::Fleet;
 use freshness::{Jitter, Rules};
+use gate::Gate;
 use load::Landing;
 use loader::failed;
 use lower::Lowers;
@@ -162,6 +166,7 @@ struct Inner<V> {
     lowers: Lowers,
     plan: PlanWord,
     sides: Sides,
+    gate: Gate,
     /// Read by every change for its length, written to change the plan: so no change straddles a
     /// change of tiering.
     changes: SharedLock,

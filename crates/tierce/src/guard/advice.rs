@@ -65,6 +65,24 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     }
 }
 
+/// What the counts of a store show to be unwise: the rule of evictions, over all its processes and
+/// since it was made.
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub fn advise_store(counted: &crate::StoreStatistics) -> Option<Advice> {
+    let came = counted.puts + counted.fills;
+    let forced = counted.evicted_size;
+    let rate = forced as f64 / came.max(1) as f64;
+    (came >= LEAST_ENTRIES && rate > EVICTIONS).then(|| Advice {
+        code: "evictions_of_shared",
+        message: format!(
+            "{} evicted {forced} entries while {came} came in since it was made ({}, above 10 %): \
+             raise shared.max_bytes or shared.max_entries, or enable L3",
+            TierKind::Shared.label(),
+            percent(rate)
+        ),
+    })
+}
+
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }

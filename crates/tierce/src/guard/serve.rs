@@ -34,7 +34,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Health, HealthStatus, HoldState,
+    Contingency, Health, HealthStatus, HoldState,
     keeper::Guard,
     rollout::{Action, Command, Stage},
 };
@@ -386,6 +386,7 @@ fn show<V: Clone + Send + Sync + 'static>(
             };
             Answer::json(200, &json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() }))
         }
+        "/cache/actions" => Answer::json(200, &json!(guard.contingency())),
         "/cache/advice" => {
             let advice = guard.cache().advise();
             let one =
@@ -496,6 +497,15 @@ fn change<V: Clone + Send + Sync + 'static>(
         };
         guard.push(input, value);
         return Ok(Answer::json(200, &json!({ "input": input, "value": value })));
+    }
+    if let Some(name) = request.path.strip_prefix("/cache/actions/") {
+        let refuse = |status, error: crate::Error| Answer::error(status, &error.to_string());
+        let action = Contingency::parse(name, |name| request.parameter(name));
+        let action = action.map_err(|error| refuse(400, error))?;
+        let action = action.ok_or_else(|| Answer::error(404, "no such path"))?;
+        let by = request.parameter("by").unwrap_or("http");
+        guard.act(by, action).map_err(|error| refuse(409, error))?;
+        return Ok(Answer::json(200, &json!(guard.contingency())));
     }
     if let Some(verb) = request.path.strip_prefix("/cache/survey/") {
         match verb {

@@ -360,6 +360,11 @@ impl RedisTier {
 }
 
 impl RemoteTier for RedisTier {
+    fn reset(&self) -> bool {
+        let way = self.home.existing();
+        way.inspect(|way| way.reset()).is_some()
+    }
+
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(&call, key)? else {
