@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
 //! | `sampler` | which hits of L1 are timed |
@@ -21,6 +22,7 @@
 mod arms;
 mod counter;
 mod delta;
+mod heavy;
 mod histogram;
 mod keyspaces;
 mod openmetrics;
@@ -28,6 +30,7 @@ mod process;
 mod prometheus;
 mod sampler;
 mod snapshot;
+mod survey;
 pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
@@ -43,6 +46,8 @@ pub use process::process_to_prometheus;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub(crate) use survey::Survey;
+pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
 
