@@ -1,8 +1,9 @@
 //! `tierce rollout`: what a plan does, where a rollout is, and taking it back.
 //!
-//! All but `plan` work on a store, whose processes take part in what is started there, or on a journal
-//! that they were given: no server is needed. A rollback by way of the store is in force with the
-//! next call of each process; what is written into a journal is, some 40 ms later.
+//! All but `plan` work on a store, whose processes take part in what is started there, on the Redis of
+//! several hosts, or on a journal that processes were given. A rollback by way of the store is in force
+//! with the next call of each process and needs no server; what is written into a journal is, some 40 ms
+//! later; what is asked of Redis is on all hosts within half a second.
 
 use std::{
     fs,
@@ -13,11 +14,13 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use tierce::{
-    Millis,
+    Millis, RedisOptions,
     config::units::write_span,
     guard::{
         alert::payload::timestamp,
-        rollout::{Action, Command, Decision, Journal, Plan, Rollout, StoreRollout, Trigger},
+        rollout::{
+            Action, Command, Decision, Journal, Plan, RedisRollout, Rollout, StoreRollout, Trigger,
+        },
     },
 };
 
@@ -44,12 +47,12 @@ enum What {
         environment: Option<String>,
     },
     /// Says where the rollout is.
-    Status(Place),
+    Status(Looked),
     /// Prints every decision with its time, rule and value.
-    History(Place),
-    /// Begins a rollout in all processes that share a store and watch for one.
+    History(Looked),
+    /// Begins a rollout in all processes that share a store, or a Redis, and watch for one.
     Start {
-        /// The plan in YAML; a copy of it is left with the store.
+        /// The plan in YAML; a copy of it is left with the store, or in Redis.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
         #[command(flatten)]
@@ -88,6 +91,14 @@ enum What {
 }
 
 #[derive(Args)]
+struct Looked {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    prefix: Prefix,
+}
+
+#[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Place {
     /// The journal that the processes of the host share.
@@ -96,16 +107,46 @@ struct Place {
     /// The folder of the store that they share.
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
+    /// The Redis of all hosts, such as redis://127.0.0.1:6379.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
 }
 
 #[derive(Args)]
 struct Told {
-    /// The folder of the store that the processes share.
-    #[arg(long, value_name = "FOLDER")]
-    store: PathBuf,
+    #[command(flatten)]
+    place: Shared,
+    #[command(flatten)]
+    prefix: Prefix,
     /// Who asks, for the journal.
     #[arg(long, default_value = "cli")]
     by: String,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Shared {
+    /// The folder of the store that the processes share.
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    /// The Redis of all hosts, such as redis://127.0.0.1:6379.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+}
+
+#[derive(Args)]
+struct Prefix {
+    /// What the names of the cache begin with in Redis.
+    #[arg(long, default_value = "tierce", requires = "redis")]
+    prefix: String,
+}
+
+/// How long an operator waits for Redis.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn of_redis(url: &str, Prefix { prefix }: &Prefix) -> Result<RedisRollout, Failure> {
+    let options = RedisOptions::new().url(url).prefix(prefix);
+    Ok(RedisRollout::open(options.read_timeout(PATIENCE).write_timeout(PATIENCE))?)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,22 +172,22 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
             }
             show(&plan, out)?;
         }
-        What::Status(Place { store: Some(store), .. }) => {
-            let mut rollout = StoreRollout::open(store)?;
-            let percent = rollout.percent()?;
-            status(rollout.latest()?, out)?;
-            if let Some(percent) = percent {
-                writeln!(out, "calls of all processes go by a share of {percent}%")?;
-            }
-        }
-        What::Status(place) => status(open(place.journal.as_deref(), false)?.0.latest(), out)?,
-        What::History(Place { store: Some(store), .. }) => {
+        What::Status(looked) => status(looked, out)?,
+        What::History(Looked { place: Place { store: Some(store), .. }, .. }) => {
             history(StoreRollout::open(store)?.history()?, out)?;
         }
-        What::History(place) => history(&open(place.journal.as_deref(), false)?.1, out)?,
+        What::History(Looked { place: Place { redis: Some(url), .. }, prefix }) => {
+            history(&of_redis(url, prefix)?.history()?, out)?;
+        }
+        What::History(looked) => history(&open(looked.place.journal.as_deref(), false)?.1, out)?,
         What::Start { plan, told } => {
             let text = text(plan)?;
-            history(&StoreRollout::open(&told.store)?.start(&told.by, &text)?, out)?;
+            let decisions = match (&told.place.store, &told.place.redis) {
+                (Some(store), _) => StoreRollout::open(store)?.start(&told.by, &text)?,
+                (None, url) => of_redis(url.as_deref().unwrap_or_default(), &told.prefix)?
+                    .start(&told.by, &text)?,
+            };
+            history(&decisions, out)?;
         }
         What::Advance(told) => tell(told, Command::Advance, out)?,
         What::Force(told) => tell(told, Command::Force, out)?,
@@ -191,11 +232,40 @@ fn read(file: &Path) -> Result<Plan, Failure> {
 }
 
 fn tell(told: &Told, command: Command, out: &mut dyn Write) -> Result<(), Failure> {
-    history(&StoreRollout::open(&told.store)?.ask(&told.by, command)?, out)?;
+    let decisions = match (&told.place.store, &told.place.redis) {
+        (Some(store), _) => StoreRollout::open(store)?.ask(&told.by, command)?,
+        (None, url) => {
+            of_redis(url.as_deref().unwrap_or_default(), &told.prefix)?.ask(&told.by, command)?
+        }
+    };
+    history(&decisions, out)?;
     Ok(())
 }
 
-fn status(latest: Option<&Decision>, out: &mut dyn Write) -> std::io::Result<()> {
+fn status(looked: &Looked, out: &mut dyn Write) -> Result<(), Failure> {
+    match &looked.place {
+        Place { store: Some(store), .. } => {
+            let mut rollout = StoreRollout::open(store)?;
+            let percent = rollout.percent()?;
+            show_latest(rollout.latest()?, out)?;
+            if let Some(percent) = percent {
+                writeln!(out, "calls of all processes go by a share of {percent}%")?;
+            }
+        }
+        Place { redis: Some(url), .. } => {
+            let rollout = of_redis(url, &looked.prefix)?;
+            show_latest(rollout.latest()?.as_ref(), out)?;
+            if let Some(percent) = rollout.percent()? {
+                let leader = rollout.leader()?.unwrap_or_else(|| "nobody".to_owned());
+                writeln!(out, "hosts go by a share of {percent}%, and {leader} leads")?;
+            }
+        }
+        Place { journal, .. } => show_latest(open(journal.as_deref(), false)?.0.latest(), out)?,
+    }
+    Ok(())
+}
+
+fn show_latest(latest: Option<&Decision>, out: &mut dyn Write) -> std::io::Result<()> {
     match latest {
         Some(latest) => history(std::slice::from_ref(latest), out),
         None => writeln!(out, "nobody started it"),

@@ -141,3 +141,47 @@ fn a_rollout_of_a_store_is_started_looked_at_and_taken_back() {
     assert!(!cache.is_split());
     holds(&succeed(&mut tell("history")), &["paused", "resumed", "rollback_began"]);
 }
+
+#[test]
+fn a_rollout_of_hosts_is_asked_of_their_redis() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.yaml");
+    let text = "{plan: mine, baseline: L1, phases: [{name: canary, target: L1L2, split: key, \
+                steps: [{share: 10%, wait: 1h}]}]}";
+    fs::write(&plan, text).unwrap();
+    let socket = folder.path().join("redis.sock");
+    let mut server = std::process::Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--daemonize", "no", "--loglevel", "warning"])
+        .args([std::ffi::OsStr::new("--unixsocket"), socket.as_os_str()])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let url = format!("unix://{}", socket.display());
+    let tell = |what: &str, prefix: &str| {
+        let mut command = tierce(["rollout", what, "--redis", &url, "--prefix", prefix]);
+        if what == "start" {
+            command.args(["--by", "ada", "--plan"]).arg(&plan);
+        }
+        command
+    };
+    holds(&succeed(&mut tell("status", "shop")), &["nobody started it"]);
+    holds(&fail(&mut tell("pause", "shop"), 1), &["nobody started one"]);
+    holds(&succeed(&mut tell("start", "shop")), &["started", "operator ada"]);
+    holds(&fail(&mut tell("start", "shop"), 1), &["it was started already"]);
+    holds(&succeed(&mut tell("force", "shop")), &["10%", "running"]);
+    holds(&fail(&mut tell("advance", "shop"), 1), &["the gate is shut"]);
+    holds(&succeed(&mut tell("status", "shop")), &["a share of 10%, and nobody leads"]);
+    holds(&succeed(&mut tell("status", "another")), &["nobody started it"]);
+    succeed(&mut tell("rollback", "shop"));
+    let history = succeed(&mut tell("history", "shop"));
+    holds(&history, &["started", "step", "rollback_began", "rolled_back"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    fail(&mut tell("status", "shop"), 1);
+    fail(&mut tierce(["rollout", "status", "--store", "a", "--redis", &url]), 2);
+    fail(&mut tierce(["rollout", "status"]), 2);
+}
