@@ -40,7 +40,10 @@ struct Host {
 }
 
 fn options(redis: &Redis) -> RedisOptions {
-    RedisOptions::new().unix_path(redis.socket()).coherence(false)
+    // A loaded machine may let the server wait.
+    let patience = Duration::from_secs(5);
+    let options = RedisOptions::new().unix_path(redis.socket()).coherence(false);
+    options.connect_timeout(patience).read_timeout(patience).write_timeout(patience)
 }
 
 impl Host {
