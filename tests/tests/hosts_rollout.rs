@@ -7,7 +7,7 @@
 // To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tierce::{
     Bytes, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering,
@@ -61,6 +61,13 @@ impl Host {
             .unwrap();
         let guard = Guard::of(&cache).rollout_of_store("one").build().unwrap();
         Self { folder, cache, guard }
+    }
+
+    /// The same with threads of its own.
+    fn alive(redis: &Redis) -> Self {
+        let host = Self::new(redis);
+        let guard = Guard::of(&host.cache).rollout_of_store("alive").start().unwrap();
+        Self { guard, ..host }
     }
 
     /// Ends the process, and begins it anew on the same store.
@@ -329,4 +336,23 @@ fn a_rollback_by_steps_goes_down_on_each_host_without_redis() {
     meet(&rollout, &[&one, &other]);
     round(&[&one, &other]);
     assert_eq!(rollout.percent().unwrap(), Some(0.0));
+}
+
+#[test]
+fn a_server_that_hangs_holds_up_no_rollback() {
+    let redis = Redis::start();
+    let rollout = RedisRollout::open(options(&redis)).unwrap();
+    let host = Host::alive(&redis);
+    rollout.start("ada", PLAN).unwrap();
+    wait_until("the first step", || host.percent() == 25.0 && host.cache.is_split());
+    redis.signal(libc::SIGSTOP);
+    // The courier asks five times a second, and waits for five.
+    std::thread::sleep(Duration::from_millis(500));
+    let begin = Instant::now();
+    host.guard.command("ada", BACK).unwrap();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!((host.stands_at(), host.percent()), ((Stage::RolledBack, 0.0), 0.0));
+    redis.signal(libc::SIGCONT);
+    wait_until("the server to know", || rollout.percent().is_ok_and(|it| it == Some(0.0)));
 }

@@ -289,8 +289,11 @@ elseif verb == 'look' and asker ~= '' and now then
     if redis.call('PTTL', names.lead) * 3 < tonumber(span) * 2 then
       redis.pcall('PEXPIRE', names.lead, span)
     end
-  elseif not leader and not refused(redis.pcall('SET', names.lead, asker, 'PX', span)) then
-    leader = asker
+  elseif not leader then
+    local taken = redis.pcall('SET', names.lead, asker, 'NX', 'PX', span)
+    if taken and not refused(taken) then
+      leader = asker
+    end
   end
 end
 if asker ~= '' and leader == asker then
