@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 use tierce::{
     Millis, RedisOptions,
     config::units::write_span,
@@ -26,6 +27,7 @@ use tierce::{
 
 use crate::{
     output::{Failure, Outcome, Verdict},
+    slo::fetch,
     table::{Align, Table},
 };
 
@@ -46,7 +48,7 @@ enum What {
         #[arg(long = "env", value_name = "NAME")]
         environment: Option<String>,
     },
-    /// Says where the rollout is.
+    /// Says where the rollout is; of a process that serves its guard also what both sides met.
     Status(Looked),
     /// Prints every decision with its time, rule and value.
     History(Looked),
@@ -110,6 +112,9 @@ struct Place {
     /// The Redis of all hosts, such as redis://127.0.0.1:6379.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// A process that serves its guard, such as 127.0.0.1:9464; it knows no history.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
 }
 
 #[derive(Args)]
@@ -178,6 +183,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
         }
         What::History(Looked { place: Place { redis: Some(url), .. }, prefix }) => {
             history(&of_redis(url, prefix)?.history()?, out)?;
+        }
+        What::History(Looked { place: Place { address: Some(_), .. }, .. }) => {
+            return Err("--address: a history is of --journal, --store or --redis".into());
         }
         What::History(looked) => history(&open(looked.place.journal.as_deref(), false)?.1, out)?,
         What::Start { plan, told } => {
@@ -260,7 +268,57 @@ fn status(looked: &Looked, out: &mut dyn Write) -> Result<(), Failure> {
                 writeln!(out, "hosts go by a share of {percent}%, and {leader} leads")?;
             }
         }
+        Place { address: Some(address), .. } => status_of(address, out)?,
         Place { journal, .. } => show_latest(open(journal.as_deref(), false)?.0.latest(), out)?,
+    }
+    Ok(())
+}
+
+/// What a process says of its rollout, and what both sides met there.
+fn status_of(address: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let status: Value = serde_json::from_str(&fetch(address, "/cache/rollout")?)
+        .map_err(|error| format!("{address}: no rollout: {error}"))?;
+    let text = |field: &str| status[field].as_str().unwrap_or("-").to_owned();
+    let (plan, stage, phase) = (text("plan"), text("stage"), text("phase"));
+    writeln!(out, "{plan}: {stage}, phase {phase}, share {}%", status["percent"])?;
+    let seconds = |field: &str| status[field].as_u64().unwrap_or(0) / 1000;
+    writeln!(out, "green for {} s of {} s", seconds("green_ms"), seconds("needed_ms"))?;
+    if let Some(red) = status["red"].as_str() {
+        writeln!(out, "red: {red}")?;
+    }
+    if let Some(sides) = status["sides"].as_object() {
+        let mut table = Table::new([
+            ("side", Align::Left),
+            ("tiering", Align::Left),
+            ("reads", Align::Right),
+            ("hits", Align::Right),
+            ("errors", Align::Right),
+            ("p95", Align::Right),
+        ]);
+        for (side, tiering) in [("old", "baseline"), ("new", "target")] {
+            let it = &sides[side];
+            let p95 = it["latency_p95_ms"].as_f64();
+            table.row([
+                side.to_owned(),
+                text(tiering),
+                it["requests"].to_string(),
+                it["hits"].to_string(),
+                it["errors"].to_string(),
+                p95.map_or_else(|| "-".to_owned(), |p95| format!("{p95:.3} ms")),
+            ]);
+        }
+        table.write(out)?;
+        for compared in sides["compared"].as_array().into_iter().flatten() {
+            let number = |field: &str| compared[field].as_f64().unwrap_or(0.0);
+            let measure = compared["measure"].as_str().unwrap_or("?");
+            let verdict = if compared["is_worse"] == true { "WORSE" } else { "not worse" };
+            let (old, new, by) =
+                (number("old") * 100.0, number("new") * 100.0, number("deviations"));
+            writeln!(
+                out,
+                "{measure}: bad {new:.3}% on the new side, {old:.3}% on the old, {by:.1} deviations: {verdict}"
+            )?;
+        }
     }
     Ok(())
 }
@@ -349,7 +407,7 @@ fn history(decisions: &[Decision], out: &mut dyn Write) -> std::io::Result<()> {
         ("rule and value", Align::Left),
     ]);
     // As the journal spells them.
-    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
     for decision in decisions {
         let at = UNIX_EPOCH + Duration::from_millis(decision.at_ms);
         let why = [decision.rule.as_deref(), decision.value.as_deref()];

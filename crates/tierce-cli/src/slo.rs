@@ -94,7 +94,7 @@ fn percent(share: f64) -> String {
 }
 
 /// Asks a listener for a page.
-fn fetch(address: &str, path: &str) -> Result<String, crate::output::Failure> {
+pub(crate) fn fetch(address: &str, path: &str) -> Result<String, crate::output::Failure> {
     let refuse = |error: io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect(address).map_err(refuse)?;
     stream.set_read_timeout(Some(PATIENCE))?;

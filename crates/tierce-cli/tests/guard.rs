@@ -185,3 +185,48 @@ fn a_rollout_of_hosts_is_asked_of_their_redis() {
     fail(&mut tierce(["rollout", "status", "--store", "a", "--redis", &url]), 2);
     fail(&mut tierce(["rollout", "status"]), 2);
 }
+
+#[test]
+fn both_sides_of_a_running_rollout_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = "{plan: mine, baseline: L1, phases: [{name: canary, target: L1L2, split: request, \
+                steps: [{share: 50%, wait: 1h}], compare: [hit_rate], \
+                rollback: [{condition: input.incidents > 0}]}]}";
+    let options = tierce::StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+    let cache = Cache::builder().shared(options).build().unwrap();
+    let plan = tierce::guard::rollout::Plan::from_yaml(plan).unwrap();
+    let journal = folder.path().join("rollout.jsonl");
+    let guard = Arc::new(Guard::of(&cache).rollout(plan, &journal, "one").build().unwrap());
+    let served = guard.serve(&ServeOptions::new().address("127.0.0.1:0")).unwrap();
+    let address = served.address().to_string();
+    let look = || succeed(&mut tierce(["rollout", "status", "--address", &address]));
+    guard.round().unwrap();
+    holds(&look(), &["mine: idle"]);
+    guard.command("ada", tierce::guard::rollout::Command::Start).unwrap();
+    guard.round().unwrap();
+    guard.round().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    cache.set("a", Bytes::from("1")).unwrap();
+    (0..300).for_each(|_| drop(cache.get("a")));
+    (0..100).for_each(|key| drop(cache.get(format!("none {key}"))));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    guard.round().unwrap();
+    let text = look();
+    holds(&text, &["mine: running, phase canary, share 50.0%", "hit_rate: bad 2", "not worse"]);
+    // Requests take turns; a change takes one too.
+    for side in ["old   L1    ", "new   L1L2  "] {
+        let line = text.lines().find(|line| line.starts_with(side)).expect(&text);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        assert!(number(2).abs_diff(200) <= 1 && number(3).abs_diff(150) <= 1, "{line}");
+        assert_eq!((number(4), words[6]), (0, "ms"));
+    }
+    fail(&mut tierce(["rollout", "history", "--address", &address]), 1);
+    // The journal has who, when, by which rule and which value.
+    guard.push("incidents", 1.0);
+    guard.round().unwrap();
+    let mut command = tierce(["rollout", "history", "--journal"]);
+    let history = succeed(command.arg(&journal));
+    let line = history.lines().find(|line| line.contains("rollback_began")).unwrap();
+    holds(line, &["20", "canary", "0%", "rolled_back", "rule", "input.incidents > 0 for 0 s: 1"]);
+}

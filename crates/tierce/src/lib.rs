@@ -102,8 +102,8 @@ pub use memory::{
     MemoryStatistics, RandomState, RemovalCause, Ttl,
 };
 pub use metrics::{
-    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, Stats, TierStats,
-    WindowStats, to_prometheus,
+    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, SideStats, Stats,
+    TierStats, WindowStats, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::{BreakerOptions, BreakerState};

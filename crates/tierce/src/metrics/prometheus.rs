@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    SideStats,
     sampler::SAMPLE_RATE,
     snapshot::{LatencySummary, Stats, TierStats},
 };
@@ -27,6 +28,7 @@ pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>)
     text.entries();
     text.keyspaces();
     text.latencies();
+    text.sides();
     text.out
 }
 
@@ -185,6 +187,37 @@ impl Text<'_> {
         }
     }
 
+    /// Nothing at all where no cache was ever split.
+    fn sides(&mut self) {
+        if self.caches.iter().all(|(_, stats)| stats.sides.is_empty()) {
+            return;
+        }
+        let counters: [(&str, &str, fn(&SideStats) -> u64); 5] = [
+            ("requests", "Reads of one side of a split cache.", |side| side.requests),
+            ("hits", "Reads of one side that a tier answered.", |side| side.hits),
+            ("failures", "Calls of one side that gave an error.", |side| side.failures),
+            ("timeouts", "Calls of one side that lost a tier's whole deadline.", |side| side.late),
+            ("loads", "Loaders that ran for one side.", |side| side.loads),
+        ];
+        for (what, help, count) in counters {
+            let name = format!("tierce_side_{what}_total");
+            self.head(&name, "counter", help);
+            for (cache, stats) in self.caches {
+                for side in &stats.sides {
+                    let labels = [("cache", *cache), ("side", side.side)];
+                    self.sample(&name, &labels, count(side) as f64);
+                }
+            }
+        }
+        let name = "tierce_side_duration_seconds";
+        self.head(name, "histogram", "Duration of reads of one side of a split cache.");
+        for (cache, stats) in self.caches {
+            for side in &stats.sides {
+                self.histogram(name, &[("cache", cache), ("side", side.side)], &side.latency);
+            }
+        }
+    }
+
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail; the results are ignored here and below for that.
         let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -269,7 +302,8 @@ mod tests {
     use super::*;
     use crate::{
         error::ErrorKind,
-        metrics::{CacheCounter, KeyspaceCounter, Metrics, TierCounter},
+        metrics::{ArmCounter, CacheCounter, KeyspaceCounter, Metrics, TierCounter},
+        split::Side,
     };
 
     fn stats() -> Stats {
@@ -282,6 +316,10 @@ mod tests {
         metrics.tier(TierKind::Redis).add(TierCounter::BytesOut, 12);
         let users = metrics.keyspaces.label("user/:id", 1).unwrap();
         users.add(KeyspaceCounter::Hits, 3);
+        metrics.count_sides();
+        let new = metrics.arm(Some(Side::New)).unwrap();
+        new.add(ArmCounter::Requests, 5);
+        new.latency.record(1_000_000);
         let mut stats = metrics.snapshot(TierKind::ALL);
         stats.tiers[0].max_entries = Some(10_000);
         stats.tiers[2].trouble = Some("no route".into());
@@ -303,6 +341,9 @@ mod tests {
             r#"tierce_tier_duration_seconds_count{cache="a\"b\\c\nd",tier="L1"} 64"#,
             r#"tierce_latency_sample_ratio{cache="a\"b\\c\nd",tier="L1"} 0.015625"#,
             r#"tierce_keyspace_operations_total{cache="a\"b\\c\nd",keyspace="user/:id",result="hit"} 3"#,
+            r#"tierce_side_requests_total{cache="a\"b\\c\nd",side="old"} 0"#,
+            r#"tierce_side_requests_total{cache="a\"b\\c\nd",side="new"} 5"#,
+            r#"tierce_side_duration_seconds_count{cache="a\"b\\c\nd",side="new"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }

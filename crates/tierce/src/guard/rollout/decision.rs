@@ -173,9 +173,57 @@ pub struct Status {
     pub needed_ms: u64,
     /// Why the gate is shut.
     pub red: Option<String>,
+    /// What the calls of both sides met in the last ten minutes; `None` before the cache was split.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub sides: Option<Sides>,
     /// How this host stands with the others; `None` where it rolls out alone.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub hosts: Option<HostsStatus>,
+}
+
+/// Both sides of a split, as they are compared.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Sides {
+    /// The side that all came from.
+    pub old: SideStatus,
+    /// The side that a share is on.
+    pub new: SideStatus,
+    /// What the phase compares, as far as both sides have enough operations.
+    pub compared: Vec<Compared>,
+}
+
+/// One side of a split in a window of time.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SideStatus {
+    /// Reads by callers.
+    pub requests: u64,
+    /// Reads that a tier answered.
+    pub hits: u64,
+    /// Calls that gave an error, or lost the time of a tier's deadline.
+    pub errors: u64,
+    /// In milliseconds; `None` without a read that was measured.
+    pub latency_p95_ms: Option<f64>,
+}
+
+/// One measure of both sides.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Compared {
+    /// The name of the measure.
+    pub measure: String,
+    /// The share of bad ones on the old side, 0 to 1.
+    pub old: f64,
+    /// The share of bad ones on the new side.
+    pub new: f64,
+    /// By how many standard deviations the new one is worse.
+    pub deviations: f64,
+    /// True if that is more than chance, and enough to matter.
+    pub is_worse: bool,
 }
 
 /// How a host stands with others that roll out together.

@@ -21,14 +21,14 @@ use super::fleet::Fleet;
 #[cfg(not(all(feature = "config", feature = "shared", target_os = "linux")))]
 use super::fleet_absent::Fleet;
 use super::{
-    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
+    decision::{Command, Decision, DecisionKind, Evidence, Sides, Stage, Status},
     journal::Journal,
     machine::Rollout,
     plan::{Action, Plan},
 };
 use crate::{
     cache::{Cache, Split},
-    clock::Millis,
+    clock::{Clock, Millis},
     error::Result,
     guard::{keeper::WINDOW, measure::View},
     split::{Moves, Share, SplitBy, Splitter},
@@ -48,6 +48,8 @@ pub(crate) struct Drive {
     pub(super) folder: Option<std::path::PathBuf>,
     /// The other hosts, where the cache has an L3.
     pub(super) fleet: Option<Fleet>,
+    /// What is the time, where a test says that.
+    clock: Option<Clock>,
     /// The latest time that was told, which does not go back.
     now: Millis,
     /// This process decides how it goes on, for its host or for all.
@@ -55,6 +57,8 @@ pub(crate) struct Drive {
     /// This process speaks for its host.
     pub(super) is_envoy: bool,
     is_in_force: bool,
+    /// Both sides, as of the latest round.
+    sides: Option<Sides>,
 }
 
 impl Drive {
@@ -71,10 +75,12 @@ impl Drive {
             #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
             folder: None,
             fleet: None,
+            clock: cache.manual_clock(),
             now: Millis(0),
             leads: false,
             is_envoy: false,
             is_in_force: true,
+            sides: None,
         };
         drive.adopt()?;
         drive.put_in_force(cache)?;
@@ -100,7 +106,8 @@ impl Drive {
     }
 
     pub(crate) fn status(&self) -> Status {
-        Status { hosts: self.hosts_status(), ..self.rollout.status() }
+        let (hosts, sides) = (self.hosts_status(), self.sides.clone());
+        Status { hosts, sides, ..self.rollout.status() }
     }
 
     /// Takes a number or a truth that only the outside knows.
@@ -134,6 +141,7 @@ impl Drive {
         self.catch_up(cache)?;
         self.obey_word(cache)?;
         let evidence = self.evidence(cache, view);
+        self.sides = evidence.both.as_ref().map(|(new, old)| self.rollout.sides(new, old));
         let decisions = self.look(evidence)?;
         self.decide(cache, &decisions)?;
         self.exchange(cache)
@@ -148,11 +156,14 @@ impl Drive {
         Evidence { canary, both: sides(COMPARED) }
     }
 
-    /// The wall clock's milliseconds, kept from going back.
+    /// The wall clock's milliseconds, or those of a test, kept from going back.
     fn now(&mut self) -> Millis {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        self.now = self.now.max(wall);
+        let wall = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            Millis(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+        };
+        let now = self.clock.as_ref().map_or_else(wall, Clock::coarse);
+        self.now = self.now.max(now);
         self.now
     }
 
@@ -334,6 +345,8 @@ impl Drive {
             self.retier(cache, self.rollout.target())?;
         } else {
             cache.split(&self.split())?;
+            // The first look begins the windows: not a look after the first call.
+            _ = cache.side_windows(WINDOW);
         }
         self.is_in_force = true;
         Ok(())

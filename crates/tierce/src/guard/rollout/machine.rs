@@ -9,7 +9,11 @@
 use std::time::Duration;
 
 use super::{
-    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
+    compare::compare_shares,
+    decision::{
+        Command, Compared, Decision, DecisionKind, Evidence, SideStatus, Sides, Stage, Status,
+    },
+    gate::bad,
     plan::{Action, Phase, Plan, Trigger},
 };
 use crate::{
@@ -20,6 +24,7 @@ use crate::{
         hold::Hold,
         measure::{Measure, View},
     },
+    metrics::WindowStats,
     split::Share,
     tiering::Tiering,
 };
@@ -192,8 +197,33 @@ impl Rollout {
             green_ms: millis(self.green),
             needed_ms: millis(needed),
             red: self.red.clone(),
+            sides: None,
             hosts: None,
         }
+    }
+
+    /// Both sides, the new one first, as the phase compares them.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn sides(&self, new: &WindowStats, old: &WindowStats) -> Sides {
+        let status = |window: &WindowStats| SideStatus {
+            requests: window.requests,
+            hits: window.hits,
+            errors: window.failures.saturating_add(window.late),
+            latency_p95_ms: (window.latency.count > 0)
+                .then(|| window.latency.p95.as_secs_f64() * 1000.0),
+        };
+        let compared = self.phase_in_force().compare.iter().filter_map(|measure| {
+            let found = compare_shares(bad(measure, new), bad(measure, old))?;
+            Some(Compared {
+                measure: measure.to_string(),
+                old: found.control,
+                new: found.canary,
+                deviations: found.deviations,
+                is_worse: found.is_worse,
+            })
+        });
+        let compared = compared.collect();
+        Sides { old: status(old), new: status(new), compared }
     }
 
     /// Takes a number or a truth (1 or 0) that only the outside knows.

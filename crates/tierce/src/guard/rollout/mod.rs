@@ -57,6 +57,7 @@ mod plan;
 
 pub use compare::{Comparison, compare_shares};
 pub use decision::{Command, Decision, DecisionKind, Evidence, HostsStatus, Stage, Status};
+pub use decision::{Compared, SideStatus, Sides};
 #[cfg(feature = "serde")]
 pub(crate) use drive::Drive;
 #[cfg(all(feature = "redis", feature = "config", feature = "shared", target_os = "linux"))]
@@ -70,6 +71,9 @@ pub use plan::{Action, Check, Phase, Plan, Step, Trigger};
 
 pub use crate::split::{Share, SplitBy, Splitter, key_position};
 
+#[cfg(all(feature = "sim", feature = "config", feature = "shared", target_os = "linux"))]
+#[cfg(test)]
+mod detection_tests;
 #[cfg(feature = "config")]
 #[cfg(test)]
 mod tests;
