@@ -530,6 +530,14 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.metrics_enabled.then(|| self.stats().to_prometheus(&self.inner.service))
     }
 
+    /// Has L2 lose a key's record, as if there were no room for it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lose_shared(&self, key: &[u8]) {
+        if let Some(shared) = self.inner.lowers.shared.opened() {
+            shared.lose(key);
+        }
+    }
+
     /// Gives back threads, connections and memory. Reads miss from now on and changes fail with
     /// [`ErrorKind::Closed`]; loads under way end and are not kept. Closing twice is fine.
     pub fn close(&self) {

@@ -118,6 +118,9 @@ pub(crate) struct Found {
 pub(crate) enum Fill {
     /// The record is in the tier now.
     Stored,
+    /// The record is in the tier now, in place of another: the key's stamp was raised to this.
+    #[cfg_attr(not(feature = "shared"), allow(dead_code))]
+    Replaced(u32),
     /// The tier had a live record already; the caller takes this one for its own.
     Adopted(Record),
     /// The key changed since the token was taken: the value is older than a change and must not
