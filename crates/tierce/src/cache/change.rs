@@ -169,6 +169,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if options.freshness.keeps_nothing() {
             return self.delete(key);
         }
+        self.may_set()?;
         let reach = self.reach_of(key, options.reach());
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));

@@ -34,7 +34,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Health, HealthStatus, HoldState,
+    Contingency, Health, HealthStatus, HoldState,
     keeper::Guard,
     rollout::{Action, Command, Stage},
 };
@@ -391,6 +391,14 @@ fn show<V: Clone + Send + Sync + 'static>(
             let alerts: Vec<Value> = alerts.iter().map(alert).collect();
             Answer::json(200, &json!({ "alerts": alerts, "sinks": guard.sinks() }))
         }
+        "/cache/actions" => Answer::json(200, &json!(guard.contingency())),
+        "/cache/advice" => {
+            let advice = guard.cache().advise();
+            let one =
+                |advice: &crate::Advice| json!({"code": advice.code, "message": advice.message});
+            let advice: Vec<Value> = advice.iter().map(one).collect();
+            Answer::json(200, &json!({ "advice": advice, "survey": guard.cache().survey() }))
+        }
         "/cache/rollout" => match guard.rollout() {
             Some(status) => Answer::json(200, &json!(status)),
             None => Answer::error(404, "there is no rollout"),
@@ -494,6 +502,23 @@ fn change<V: Clone + Send + Sync + 'static>(
         };
         guard.push(input, value);
         return Ok(Answer::json(200, &json!({ "input": input, "value": value })));
+    }
+    if let Some(name) = request.path.strip_prefix("/cache/actions/") {
+        let refuse = |status, error: crate::Error| Answer::error(status, &error.to_string());
+        let action = Contingency::parse(name, |name| request.parameter(name));
+        let action = action.map_err(|error| refuse(400, error))?;
+        let action = action.ok_or_else(|| Answer::error(404, "no such path"))?;
+        let by = request.parameter("by").unwrap_or("http");
+        guard.act(by, action).map_err(|error| refuse(409, error))?;
+        return Ok(Answer::json(200, &json!(guard.contingency())));
+    }
+    if let Some(verb) = request.path.strip_prefix("/cache/survey/") {
+        match verb {
+            "begin" => guard.cache().begin_survey(),
+            "end" => guard.cache().end_survey(),
+            _ => return Err(Answer::error(404, "no such path")),
+        }
+        return Ok(Answer::json(200, &json!({ "survey": guard.cache().survey() })));
     }
     let is_gradual = request.parameter("gradual") == Some("true");
     let command = match request.path.strip_prefix("/cache/rollout/") {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
 //! | `sampler` | which hits of L1 are timed |
@@ -21,6 +22,7 @@
 mod arms;
 mod counter;
 mod delta;
+mod heavy;
 mod histogram;
 mod keyspaces;
 mod openmetrics;
@@ -28,10 +30,12 @@ mod process;
 mod prometheus;
 mod sampler;
 mod snapshot;
+mod survey;
 pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
 
+pub use arms::SideStats;
 pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
@@ -43,6 +47,8 @@ pub use process::process_to_prometheus;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub(crate) use survey::Survey;
+pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
 
@@ -230,6 +236,12 @@ impl Metrics {
         self.clock.coarse()
     }
 
+    /// The clock that windows go by.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The windows, after a reading: the first call begins them.
     pub(crate) fn windows(&self, state: State, evictions: u64) -> MutexGuard<'_, Windows> {
         let windows = {
@@ -300,6 +312,12 @@ impl Metrics {
     pub(crate) fn arm(&self, side: Option<Side>) -> Option<&Arm> {
         let side = side?;
         self.arms.get().map(|arms| &arms[side as usize])
+    }
+
+    /// What the calls of each side met, where there are sides.
+    fn sides(&self) -> Vec<SideStats> {
+        let of = |side| Some(self.arm(Some(side))?.snapshot(side));
+        [Side::Old, Side::New].into_iter().filter_map(of).collect()
     }
 
     /// The metrics of one tier.
@@ -375,6 +393,7 @@ impl Metrics {
             stale_served,
             last_hit_tier: self.last_hit_tier(),
             keyspaces: self.keyspaces.snapshot(),
+            sides: self.sides(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
             load_latency: self.load_latency.snapshot().summary(),
             operation_latency: below.summary(),
