@@ -105,7 +105,8 @@ pub use memory::{
 };
 pub use metrics::{
     BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, PrefixShare, Stats,
-    SurveyReport, TierStats, TtlUse, WindowStats, to_prometheus,
+    SurveyReport, TierStats, TtlUse, WindowStats, process_to_prometheus, to_openmetrics,
+    to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::{BreakerOptions, BreakerState};

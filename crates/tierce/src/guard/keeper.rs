@@ -16,7 +16,7 @@ use std::{
 use super::rollout::{Command, Drive, Plan, Status};
 use super::{
     actions::Actions,
-    alert::{AlertRule, Alerts, Notifier},
+    alert::{AlertRule, Alerts, Notifier, SinkStats},
     hold::HoldState,
     slo::{Objectives, SloReport},
 };
@@ -193,6 +193,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Shown {
     alerts: Vec<(AlertRule, HoldState)>,
+    sinks: Vec<SinkStats>,
     #[cfg(feature = "serde")]
     rollout: Option<Status>,
 }
@@ -201,6 +202,7 @@ impl Shown {
     fn of(state: &State) -> Self {
         Self {
             alerts: state.alerts.states().map(|(rule, state)| (rule.clone(), state)).collect(),
+            sinks: state.notifier.sinks(),
             #[cfg(feature = "serde")]
             rollout: state.drive.as_ref().map(Drive::status),
         }
@@ -242,6 +244,11 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// The alerts and their states, as of the latest round.
     pub fn alerts(&self) -> Vec<(AlertRule, HoldState)> {
         self.core.view.lock().alerts.clone()
+    }
+
+    /// What the sinks did that carry their notices by threads, as of the latest round.
+    pub fn sinks(&self) -> Vec<SinkStats> {
+        self.core.view.lock().sinks.clone()
     }
 
     /// How the cache meets its objectives; `None` where there are none.

@@ -13,6 +13,7 @@
 //! | `advice` | what the numbers show to be unwise |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
 //!
+//! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
 //!
@@ -22,6 +23,7 @@ mod actions;
 mod advice;
 pub mod alert;
 mod condition;
+mod exposition;
 mod health;
 mod hold;
 mod keeper;

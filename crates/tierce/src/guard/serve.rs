@@ -4,10 +4,10 @@
 //! | path | answer |
 //! |---|---|
 //! | `/cache/health`, `/health` | the health document; 503 while unhealthy; `application/health+json` on Accept |
-//! | `/cache/metrics`, `/metrics` | Prometheus text; 404 while metrics are switched off |
+//! | `/cache/metrics`, `/metrics` | Prometheus text, OpenMetrics on Accept; 404 while metrics are switched off |
 //! | `/cache/slo` | objectives, budgets and burn rates; `?window=30m` |
 //! | `/cache/window` | counts and latencies; `?window=30m` |
-//! | `/cache/alerts` | alerts and their states |
+//! | `/cache/alerts` | alerts and their states, and what sinks did with their notices |
 //! | `/cache/rollout` | where the rollout is |
 //! | `POST /cache/rollout/{start,advance,force,pause,resume,rollback}` | asks for it; needs the token; `?gradual=true` |
 //! | `POST /cache/inputs/NAME` | pushes a number, the body; needs the token |
@@ -171,6 +171,7 @@ struct Answer {
 }
 
 const JSON: &str = "application/json";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
@@ -351,7 +352,10 @@ fn show<V: Clone + Send + Sync + 'static>(
 ) -> Result<Answer, Answer> {
     let answer = match request.path.as_str() {
         "/cache/health" | "/health" => health(&guard.cache().health(), request),
-        "/cache/metrics" | "/metrics" => match guard.cache().metrics_text() {
+        "/cache/metrics" | "/metrics" => match guard.metrics_text() {
+            Some(body) if request.accept.contains("application/openmetrics-text") => {
+                Answer { status: 200, kind: OPENMETRICS, body: crate::to_openmetrics(&body) }
+            }
             Some(body) => {
                 Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
             }
@@ -384,7 +388,8 @@ fn show<V: Clone + Send + Sync + 'static>(
                     "state": state.as_str(),
                 })
             };
-            Answer::json(200, &json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() }))
+            let alerts: Vec<Value> = alerts.iter().map(alert).collect();
+            Answer::json(200, &json!({ "alerts": alerts, "sinks": guard.sinks() }))
         }
         "/cache/actions" => Answer::json(200, &json!(guard.contingency())),
         "/cache/advice" => {
