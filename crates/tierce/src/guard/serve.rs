@@ -354,7 +354,7 @@ fn show<V: Clone + Send + Sync + 'static>(
         "/cache/health" | "/health" => health(&guard.cache().health(), request),
         "/cache/metrics" | "/metrics" => match guard.metrics_text() {
             Some(body) if request.accept.contains("application/openmetrics-text") => {
-                Answer { status: 200, kind: OPENMETRICS, body: crate::to_openmetrics(&body) }
+                Answer { status: 200, kind: OPENMETRICS, body: crate::metrics::to_openmetrics(&body) }
             }
             Some(body) => {
                 Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
