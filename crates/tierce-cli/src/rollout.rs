@@ -1,8 +1,9 @@
 //! `tierce rollout`: what a plan does, where a rollout is, and taking it back.
 //!
-//! All but `plan` work on a store, whose processes take part in what is started there, or on a journal
-//! that they were given: no server is needed. A rollback by way of the store is in force with the
-//! next call of each process; what is written into a journal is, some 40 ms later.
+//! All but `plan` work on a store, whose processes take part in what is started there, on the Redis of
+//! several hosts, or on a journal that processes were given. A rollback by way of the store is in force
+//! with the next call of each process and needs no server; what is written into a journal is, some 40 ms
+//! later; what is asked of Redis is on all hosts within half a second.
 
 use std::{
     fs,
@@ -12,16 +13,20 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 use tierce::{
-    Millis,
+    Millis, RedisOptions,
     config::units::write_span,
     guard::{
         alert::payload::timestamp,
-        rollout::{Action, Command, Decision, Journal, Plan, Rollout, StoreRollout, Trigger},
+        rollout::{
+            Action, Command, Decision, Journal, Plan, RedisRollout, Rollout, StoreRollout, Trigger,
+        },
     },
 };
 
 use crate::{
+    http,
     output::{Failure, Outcome, Verdict},
     table::{Align, Table},
 };
@@ -43,13 +48,13 @@ enum What {
         #[arg(long = "env", value_name = "NAME")]
         environment: Option<String>,
     },
-    /// Says where the rollout is.
-    Status(Place),
+    /// Says where the rollout is; of a process that serves its guard also what both sides met.
+    Status(Looked),
     /// Prints every decision with its time, rule and value.
-    History(Place),
-    /// Begins a rollout in all processes that share a store and watch for one.
+    History(Looked),
+    /// Begins a rollout in all processes that share a store, or a Redis, and watch for one.
     Start {
-        /// The plan in YAML; a copy of it is left with the store.
+        /// The plan in YAML; a copy of it is left with the store, or in Redis.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
         #[command(flatten)]
@@ -88,6 +93,14 @@ enum What {
 }
 
 #[derive(Args)]
+struct Looked {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    prefix: Prefix,
+}
+
+#[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Place {
     /// The journal that the processes of the host share.
@@ -96,16 +109,49 @@ struct Place {
     /// The folder of the store that they share.
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
+    /// The Redis of all hosts, such as redis://127.0.0.1:6379.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// A process that serves its guard, such as 127.0.0.1:9464; it knows no history.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
 }
 
 #[derive(Args)]
 struct Told {
-    /// The folder of the store that the processes share.
-    #[arg(long, value_name = "FOLDER")]
-    store: PathBuf,
+    #[command(flatten)]
+    place: Shared,
+    #[command(flatten)]
+    prefix: Prefix,
     /// Who asks, for the journal.
     #[arg(long, default_value = "cli")]
     by: String,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Shared {
+    /// The folder of the store that the processes share.
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    /// The Redis of all hosts, such as redis://127.0.0.1:6379.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+}
+
+#[derive(Args)]
+struct Prefix {
+    /// What the names of the cache begin with in Redis.
+    #[arg(long, default_value = "tierce", requires = "redis")]
+    prefix: String,
+}
+
+/// How long an operator waits for Redis.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn of_redis(url: &str, Prefix { prefix }: &Prefix) -> Result<RedisRollout, Failure> {
+    let options = RedisOptions::new().url(url).prefix(prefix);
+    Ok(RedisRollout::open(options.read_timeout(PATIENCE).write_timeout(PATIENCE))?)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,22 +177,25 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
             }
             show(&plan, out)?;
         }
-        What::Status(Place { store: Some(store), .. }) => {
-            let mut rollout = StoreRollout::open(store)?;
-            let percent = rollout.percent()?;
-            status(rollout.latest()?, out)?;
-            if let Some(percent) = percent {
-                writeln!(out, "calls of all processes go by a share of {percent}%")?;
-            }
-        }
-        What::Status(place) => status(open(place.journal.as_deref(), false)?.0.latest(), out)?,
-        What::History(Place { store: Some(store), .. }) => {
+        What::Status(looked) => status(looked, out)?,
+        What::History(Looked { place: Place { store: Some(store), .. }, .. }) => {
             history(StoreRollout::open(store)?.history()?, out)?;
         }
-        What::History(place) => history(&open(place.journal.as_deref(), false)?.1, out)?,
+        What::History(Looked { place: Place { redis: Some(url), .. }, prefix }) => {
+            history(&of_redis(url, prefix)?.history()?, out)?;
+        }
+        What::History(Looked { place: Place { address: Some(_), .. }, .. }) => {
+            return Err("--address: a history is of --journal, --store or --redis".into());
+        }
+        What::History(looked) => history(&open(looked.place.journal.as_deref(), false)?.1, out)?,
         What::Start { plan, told } => {
             let text = text(plan)?;
-            history(&StoreRollout::open(&told.store)?.start(&told.by, &text)?, out)?;
+            let decisions = match (&told.place.store, &told.place.redis) {
+                (Some(store), _) => StoreRollout::open(store)?.start(&told.by, &text)?,
+                (None, url) => of_redis(url.as_deref().unwrap_or_default(), &told.prefix)?
+                    .start(&told.by, &text)?,
+            };
+            history(&decisions, out)?;
         }
         What::Advance(told) => tell(told, Command::Advance, out)?,
         What::Force(told) => tell(told, Command::Force, out)?,
@@ -191,11 +240,90 @@ fn read(file: &Path) -> Result<Plan, Failure> {
 }
 
 fn tell(told: &Told, command: Command, out: &mut dyn Write) -> Result<(), Failure> {
-    history(&StoreRollout::open(&told.store)?.ask(&told.by, command)?, out)?;
+    let decisions = match (&told.place.store, &told.place.redis) {
+        (Some(store), _) => StoreRollout::open(store)?.ask(&told.by, command)?,
+        (None, url) => {
+            of_redis(url.as_deref().unwrap_or_default(), &told.prefix)?.ask(&told.by, command)?
+        }
+    };
+    history(&decisions, out)?;
     Ok(())
 }
 
-fn status(latest: Option<&Decision>, out: &mut dyn Write) -> std::io::Result<()> {
+fn status(looked: &Looked, out: &mut dyn Write) -> Result<(), Failure> {
+    match &looked.place {
+        Place { store: Some(store), .. } => {
+            let mut rollout = StoreRollout::open(store)?;
+            let percent = rollout.percent()?;
+            show_latest(rollout.latest()?, out)?;
+            if let Some(percent) = percent {
+                writeln!(out, "calls of all processes go by a share of {percent}%")?;
+            }
+        }
+        Place { redis: Some(url), .. } => {
+            let rollout = of_redis(url, &looked.prefix)?;
+            show_latest(rollout.latest()?.as_ref(), out)?;
+            if let Some(percent) = rollout.percent()? {
+                let leader = rollout.leader()?.unwrap_or_else(|| "nobody".to_owned());
+                writeln!(out, "hosts go by a share of {percent}%, and {leader} leads")?;
+            }
+        }
+        Place { address: Some(address), .. } => status_of(address, out)?,
+        Place { journal, .. } => show_latest(open(journal.as_deref(), false)?.0.latest(), out)?,
+    }
+    Ok(())
+}
+
+/// What a process says of its rollout, and what both sides met there.
+fn status_of(address: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let status: Value = serde_json::from_str(&http::get(address, "/cache/rollout")?)
+        .map_err(|error| format!("{address}: no rollout: {error}"))?;
+    let text = |field: &str| status[field].as_str().unwrap_or("-").to_owned();
+    let (plan, stage, phase) = (text("plan"), text("stage"), text("phase"));
+    writeln!(out, "{plan}: {stage}, phase {phase}, share {}%", status["percent"])?;
+    let seconds = |field: &str| status[field].as_u64().unwrap_or(0) / 1000;
+    writeln!(out, "green for {} s of {} s", seconds("green_ms"), seconds("needed_ms"))?;
+    if let Some(red) = status["red"].as_str() {
+        writeln!(out, "red: {red}")?;
+    }
+    if let Some(sides) = status["sides"].as_object() {
+        let mut table = Table::new([
+            ("side", Align::Left),
+            ("tiering", Align::Left),
+            ("reads", Align::Right),
+            ("hits", Align::Right),
+            ("errors", Align::Right),
+            ("p95", Align::Right),
+        ]);
+        for (side, tiering) in [("old", "baseline"), ("new", "target")] {
+            let it = &sides[side];
+            let p95 = it["latency_p95_ms"].as_f64();
+            table.row([
+                side.to_owned(),
+                text(tiering),
+                it["requests"].to_string(),
+                it["hits"].to_string(),
+                it["errors"].to_string(),
+                p95.map_or_else(|| "-".to_owned(), |p95| format!("{p95:.3} ms")),
+            ]);
+        }
+        table.write(out)?;
+        for compared in sides["compared"].as_array().into_iter().flatten() {
+            let number = |field: &str| compared[field].as_f64().unwrap_or(0.0);
+            let measure = compared["measure"].as_str().unwrap_or("?");
+            let verdict = if compared["is_worse"] == true { "WORSE" } else { "not worse" };
+            let (old, new, by) =
+                (number("old") * 100.0, number("new") * 100.0, number("deviations"));
+            writeln!(
+                out,
+                "{measure}: bad {new:.3}% on the new side, {old:.3}% on the old, {by:.1} deviations: {verdict}"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn show_latest(latest: Option<&Decision>, out: &mut dyn Write) -> std::io::Result<()> {
     match latest {
         Some(latest) => history(std::slice::from_ref(latest), out),
         None => writeln!(out, "nobody started it"),
@@ -279,7 +407,7 @@ fn history(decisions: &[Decision], out: &mut dyn Write) -> std::io::Result<()> {
         ("rule and value", Align::Left),
     ]);
     // As the journal spells them.
-    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
     for decision in decisions {
         let at = UNIX_EPOCH + Duration::from_millis(decision.at_ms);
         let why = [decision.rule.as_deref(), decision.value.as_deref()];

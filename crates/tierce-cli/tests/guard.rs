@@ -141,3 +141,92 @@ fn a_rollout_of_a_store_is_started_looked_at_and_taken_back() {
     assert!(!cache.is_split());
     holds(&succeed(&mut tell("history")), &["paused", "resumed", "rollback_began"]);
 }
+
+#[test]
+fn a_rollout_of_hosts_is_asked_of_their_redis() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.yaml");
+    let text = "{plan: mine, baseline: L1, phases: [{name: canary, target: L1L2, split: key, \
+                steps: [{share: 10%, wait: 1h}]}]}";
+    fs::write(&plan, text).unwrap();
+    let socket = folder.path().join("redis.sock");
+    let mut server = std::process::Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--daemonize", "no", "--loglevel", "warning"])
+        .args([std::ffi::OsStr::new("--unixsocket"), socket.as_os_str()])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let url = format!("unix://{}", socket.display());
+    let tell = |what: &str, prefix: &str| {
+        let mut command = tierce(["rollout", what, "--redis", &url, "--prefix", prefix]);
+        if what == "start" {
+            command.args(["--by", "ada", "--plan"]).arg(&plan);
+        }
+        command
+    };
+    holds(&succeed(&mut tell("status", "shop")), &["nobody started it"]);
+    holds(&fail(&mut tell("pause", "shop"), 1), &["nobody started one"]);
+    holds(&succeed(&mut tell("start", "shop")), &["started", "operator ada"]);
+    holds(&fail(&mut tell("start", "shop"), 1), &["it was started already"]);
+    holds(&succeed(&mut tell("force", "shop")), &["10%", "running"]);
+    holds(&fail(&mut tell("advance", "shop"), 1), &["the gate is shut"]);
+    holds(&succeed(&mut tell("status", "shop")), &["a share of 10%, and nobody leads"]);
+    holds(&succeed(&mut tell("status", "another")), &["nobody started it"]);
+    succeed(&mut tell("rollback", "shop"));
+    let history = succeed(&mut tell("history", "shop"));
+    holds(&history, &["started", "step", "rollback_began", "rolled_back"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    fail(&mut tell("status", "shop"), 1);
+    fail(&mut tierce(["rollout", "status", "--store", "a", "--redis", &url]), 2);
+    fail(&mut tierce(["rollout", "status"]), 2);
+}
+
+#[test]
+fn both_sides_of_a_running_rollout_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = "{plan: mine, baseline: L1, phases: [{name: canary, target: L1L2, split: request, \
+                steps: [{share: 50%, wait: 1h}], compare: [hit_rate], \
+                rollback: [{condition: input.incidents > 0}]}]}";
+    let options = tierce::StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+    let cache = Cache::builder().shared(options).build().unwrap();
+    let plan = tierce::guard::rollout::Plan::from_yaml(plan).unwrap();
+    let journal = folder.path().join("rollout.jsonl");
+    let guard = Arc::new(Guard::of(&cache).rollout(plan, &journal, "one").build().unwrap());
+    let served = guard.serve(&ServeOptions::new().address("127.0.0.1:0")).unwrap();
+    let address = served.address().to_string();
+    let look = || succeed(&mut tierce(["rollout", "status", "--address", &address]));
+    guard.round().unwrap();
+    holds(&look(), &["mine: idle"]);
+    guard.command("ada", tierce::guard::rollout::Command::Start).unwrap();
+    guard.round().unwrap();
+    guard.round().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    cache.set("a", Bytes::from("1")).unwrap();
+    (0..300).for_each(|_| drop(cache.get("a")));
+    (0..100).for_each(|key| drop(cache.get(format!("none {key}"))));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    guard.round().unwrap();
+    let text = look();
+    holds(&text, &["mine: running, phase canary, share 50.0%", "hit_rate: bad 2", "not worse"]);
+    // Requests take turns; a change takes one too.
+    for side in ["old   L1    ", "new   L1L2  "] {
+        let line = text.lines().find(|line| line.starts_with(side)).expect(&text);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        assert!(number(2).abs_diff(200) <= 1 && number(3).abs_diff(150) <= 1, "{line}");
+        assert_eq!((number(4), words[6]), (0, "ms"));
+    }
+    fail(&mut tierce(["rollout", "history", "--address", &address]), 1);
+    // The journal has who, when, by which rule and which value.
+    guard.push("incidents", 1.0);
+    guard.round().unwrap();
+    let mut command = tierce(["rollout", "history", "--journal"]);
+    let history = succeed(command.arg(&journal));
+    let line = history.lines().find(|line| line.contains("rollback_began")).unwrap();
+    holds(line, &["20", "canary", "0%", "rolled_back", "rule", "input.incidents > 0 for 0 s: 1"]);
+}

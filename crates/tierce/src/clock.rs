@@ -102,6 +102,12 @@ impl Clock {
         (Self(Source::Manual(Arc::clone(&now))), ManualClock(now))
     }
 
+    /// True for a clock that only a test moves.
+    #[allow(dead_code)]
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// Now, for deadlines in L1.
     #[inline]
     pub fn coarse(&self) -> Millis {

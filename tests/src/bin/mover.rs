@@ -1,7 +1,7 @@
 //! A process that works on a cache while a rollout moves it.
 //!
 //! ```text
-//! mover STORE BOARD ID PROCESSES RATE      RATE: operations a second
+//! mover STORE BOARD ID PROCESSES RATE [URL]      RATE: operations a second; URL: of L3
 //! ```
 //! Each process changes keys of its own, and reads them: they must be as new as its last change of
 //! them, whichever tiers are in force. It also reads keys of others, which must be of that key, and
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Bytes, Cache, MemoryOptions, StoreOptions, Tiering, guard::Guard};
+use tierce::{Bytes, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering, guard::Guard};
 use tierce_tests::{
     loads::now,
     moves::{Moves, Place},
@@ -31,12 +31,14 @@ fn main() {
     let number = |at: usize| arguments[at].parse::<u64>().unwrap();
     let (id, processes, rate) = (number(2), number(3), number(4));
     let moves = Moves::open(Path::new(&arguments[1]), processes as usize);
-    let cache = Cache::builder()
+    let mut builder = Cache::builder()
         .tiering(Tiering::L1)
         .memory(MemoryOptions::new().max_entries(100_000))
-        .shared(StoreOptions::new(&arguments[0]).max_bytes(64 << 20))
-        .build()
-        .unwrap();
+        .shared(StoreOptions::new(&arguments[0]).max_bytes(64 << 20));
+    if let Some(url) = arguments.get(5) {
+        builder = builder.redis(RedisOptions::new().url(url));
+    }
+    let cache = builder.build().unwrap();
     let _guard = Guard::of(&cache).rollout_of_store(format!("mover {id}")).start().unwrap();
     let place = |place| moves.at(id as usize, place);
     std::thread::scope(|scope| {
@@ -59,6 +61,12 @@ fn work(cache: &Cache, moves: &Moves, id: u64, processes: u64, rate: u64) {
     let mut random = fastrand::Rng::with_seed(id);
     let versions: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let name = |id: u64, key: usize| format!("process {id} key {key}");
+    // What a process of this number that was killed has left.
+    for key in 0..KEYS {
+        if cache.delete(name(id, key)).is_err() {
+            count(Place::Failed);
+        }
+    }
     let begin = Instant::now();
     let mut done = 0;
     while moves.is_going_on() {

@@ -121,6 +121,18 @@ impl<T: Tier + ?Sized> Lower<T> {
         self.tier.get().map(|tier| &**tier)
     }
 
+    /// The tier to keep, if it was ever opened.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(super) fn to_keep(&self) -> Option<Arc<T>> {
+        self.tier.get().cloned()
+    }
+
+    /// True if the builder was given options for the tier.
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(super) fn is_expected(&self) -> bool {
+        self.is_expected
+    }
+
     /// The tier, if it is open and part of the plan.
     #[inline]
     pub(super) fn in_force(&self, plan: Plan) -> Option<&T> {

@@ -94,6 +94,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         self.inner.metrics.now()
     }
 
+    /// The clock, where it is one that only a test moves.
+    #[cfg(feature = "serde")]
+    pub(crate) fn manual_clock(&self) -> Option<crate::clock::Clock> {
+        Some(self.inner.metrics.clock().clone()).filter(crate::clock::Clock::is_manual)
+    }
+
     /// The name given to the builder.
     pub(crate) fn service(&self) -> &str {
         &self.inner.service

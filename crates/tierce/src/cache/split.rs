@@ -168,6 +168,23 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         })
     }
 
+    /// L3, in force or not, for what hosts tell each other of a rollout; `None` where the builder was
+    /// given no options for it.
+    ///
+    /// # Errors
+    /// As [`retier`](Self::retier).
+    #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+    pub(crate) fn remote_of_rollouts(
+        &self,
+    ) -> Result<Option<std::sync::Arc<dyn crate::tier::RemoteTier>>> {
+        let redis = &self.inner.lowers.redis;
+        if !redis.is_expected() {
+            return Ok(None);
+        }
+        redis.open(&self.inner.metrics)?;
+        Ok(redis.to_keep())
+    }
+
     /// What the processes of the host know of a rollout, where this one has the store.
     #[cfg(feature = "serde")]
     pub(crate) fn rollout_word(&self) -> Option<ShareWord> {

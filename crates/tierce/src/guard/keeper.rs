@@ -13,7 +13,7 @@ use std::{
 };
 
 #[cfg(feature = "serde")]
-use super::rollout::{Command, Drive, Plan, Status};
+use super::rollout::{Command, Decision, Drive, Plan, Status};
 use super::{
     actions::Actions,
     alert::{AlertRule, Alerts, Notifier, SinkStats},
@@ -105,6 +105,11 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     /// As [`build`](Self::build), or what the system says of another thread.
     pub fn start(self) -> Result<Guard<V>> {
         let guard = self.build()?;
+        #[cfg(feature = "serde")]
+        guard.core.with_state(|_, state| {
+            state.drive.iter_mut().for_each(Drive::use_thread);
+            Ok(())
+        })?;
         let core = Arc::downgrade(&guard.core);
         let stop = Arc::clone(&guard.stop);
         thread::Builder::new().name("tierce-guard".into()).spawn(move || run(&core, &stop))?;
@@ -272,12 +277,11 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// cannot be written.
     #[cfg(feature = "serde")]
     pub fn command(&self, by: &str, command: Command) -> Result<()> {
-        self.core.with_state(|core, state| {
-            let Some(drive) = &mut state.drive else {
-                return Err(Error::new(ErrorKind::Config, "rollout: there is none"));
-            };
-            drive.command(&core.cache, by, command)
-        })
+        if let Some(hosts) = self.core.with_drive(|_, drive| Ok(drive.ask_hosts(command)))? {
+            // Without a lock: a rollback need not wait for L3.
+            return self.core.follow_hosts(&hosts.run(by, command)?);
+        }
+        self.core.with_drive(|core, drive| drive.command(&core.cache, by, command))
     }
 
     /// Tells the rollout a number or a truth (1 or 0) that only the outside knows.
@@ -351,6 +355,26 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let earlier = std::mem::replace(&mut *self.view.lock(), shown);
         drop((before, earlier));
         done
+    }
+
+    #[cfg(feature = "serde")]
+    fn with_drive<T>(&self, work: impl FnOnce(&Self, &mut Drive) -> Result<T>) -> Result<T> {
+        self.with_state(|core, state| match &mut state.drive {
+            Some(drive) => work(core, drive),
+            None => Err(Error::new(ErrorKind::Config, "rollout: there is none")),
+        })
+    }
+
+    /// Waits until this process has heard of what all hosts agreed on.
+    #[cfg(feature = "serde")]
+    fn follow_hosts(&self, decisions: &[Decision]) -> Result<()> {
+        let end = Instant::now() + ROUND;
+        while !self.with_drive(|core, drive| drive.has_heard_of(&core.cache, decisions))?
+            && Instant::now() < end
+        {
+            thread::sleep(FOLLOW / 4);
+        }
+        Ok(())
     }
 
     fn round(&self, state: &mut State) -> Result<()> {

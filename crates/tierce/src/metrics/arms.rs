@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::{
-    Counters, Histogram, WindowStats,
+    Counters, Histogram, LatencySummary, WindowStats,
     windows::{Counts, Event, Reading, State, Windows},
 };
-use crate::{clock::Millis, sync::Mutex};
+use crate::{clock::Millis, split::Side, sync::Mutex};
 
 /// A counter of one side.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,27 @@ pub(crate) enum ArmCounter {
     Late,
     /// Loaders that ran.
     Loads,
+}
+
+/// What the calls of one side of a split cache met, since it was first split.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SideStats {
+    /// `new` or `old`.
+    pub side: &'static str,
+    /// Reads by callers.
+    pub requests: u64,
+    /// Reads that a tier answered by something fresh.
+    pub hits: u64,
+    /// Calls that gave their caller an error in place of an answer.
+    pub failures: u64,
+    /// Reads and changes that a tier kept waiting for its whole deadline.
+    pub late: u64,
+    /// Loaders that ran.
+    pub loads: u64,
+    /// How long reads took; loaders are not part of it.
+    pub latency: LatencySummary,
 }
 
 /// How many [`ArmCounter`]s there are.
@@ -60,6 +81,23 @@ impl Arm {
         WindowStats::of(&windows.window(span))
     }
 
+    /// All that came so far.
+    pub(crate) fn snapshot(&self, side: Side) -> SideStats {
+        let sum = |counter: ArmCounter| self.counters.sum(counter as usize);
+        SideStats {
+            side: match side {
+                Side::New => "new",
+                Side::Old => "old",
+            },
+            requests: sum(ArmCounter::Requests),
+            hits: sum(ArmCounter::Hits),
+            failures: sum(ArmCounter::Failures),
+            late: sum(ArmCounter::Late),
+            loads: sum(ArmCounter::Loads),
+            latency: self.latency.snapshot().summary(),
+        }
+    }
+
     fn reading(&self, state: State) -> Reading {
         let events = [
             (Event::Requests, ArmCounter::Requests),
@@ -94,5 +132,7 @@ mod tests {
         assert_eq!((seen.requests, seen.hits, seen.failures), (10, 7, 1));
         assert!(seen.latency.p95 >= Duration::from_micros(4_900), "{:?}", seen.latency);
         assert_eq!(window(3_000).requests, 0);
+        let all = arm.snapshot(Side::New);
+        assert_eq!((all.side, all.requests, all.hits, all.failures), ("new", 11, 7, 1));
     }
 }

@@ -35,6 +35,7 @@ pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
 
+pub use arms::SideStats;
 pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
@@ -235,6 +236,12 @@ impl Metrics {
         self.clock.coarse()
     }
 
+    /// The clock that windows go by.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The windows, after a reading: the first call begins them.
     pub(crate) fn windows(&self, state: State, evictions: u64) -> MutexGuard<'_, Windows> {
         let windows = {
@@ -305,6 +312,12 @@ impl Metrics {
     pub(crate) fn arm(&self, side: Option<Side>) -> Option<&Arm> {
         let side = side?;
         self.arms.get().map(|arms| &arms[side as usize])
+    }
+
+    /// What the calls of each side met, where there are sides.
+    fn sides(&self) -> Vec<SideStats> {
+        let of = |side| Some(self.arm(Some(side))?.snapshot(side));
+        [Side::Old, Side::New].into_iter().filter_map(of).collect()
     }
 
     /// The metrics of one tier.
@@ -380,6 +393,7 @@ impl Metrics {
             stale_served,
             last_hit_tier: self.last_hit_tier(),
             keyspaces: self.keyspaces.snapshot(),
+            sides: self.sides(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
             load_latency: self.load_latency.snapshot().summary(),
             operation_latency: below.summary(),

@@ -4,6 +4,7 @@
 //! as the format demands. Labels take values of bounded sets only; keys never appear.
 
 use super::{
+    SideStats,
     sampler::SAMPLE_RATE,
     snapshot::{LatencySummary, Stats, TierStats},
     text::{Label, Text},
@@ -27,6 +28,7 @@ pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>)
     page.trouble();
     page.keyspaces();
     page.latencies();
+    page.sides();
     page.text.finish()
 }
 
@@ -238,6 +240,38 @@ impl Page<'_> {
         }
     }
 
+    /// Nothing at all where no cache was ever split.
+    fn sides(&mut self) {
+        type Count = fn(&SideStats) -> u64;
+        if self.caches.iter().all(|(_, stats)| stats.sides.is_empty()) {
+            return;
+        }
+        let counters: [(&str, &str, Count); 5] = [
+            ("requests", "Reads of one side of a split cache.", |side| side.requests),
+            ("hits", "Reads of one side that a tier answered.", |side| side.hits),
+            ("failures", "Calls of one side that gave an error.", |side| side.failures),
+            ("timeouts", "Calls of one side that lost a tier's whole deadline.", |side| side.late),
+            ("loads", "Loaders that ran for one side.", |side| side.loads),
+        ];
+        for (what, help, count) in counters {
+            let name = format!("tierce_side_{what}_total");
+            self.text.head(&name, "counter", help);
+            for (cache, stats) in self.caches {
+                for side in &stats.sides {
+                    let labels = [("cache", *cache), ("side", side.side)];
+                    self.text.sample(&name, &labels, count(side) as f64);
+                }
+            }
+        }
+        let name = "tierce_side_duration_seconds";
+        self.text.head(name, "histogram", "Duration of reads of one side of a split cache.");
+        for (cache, stats) in self.caches {
+            for side in &stats.sides {
+                self.histogram(name, &[("cache", cache), ("side", side.side)], &side.latency);
+            }
+        }
+    }
+
     fn each_cache(&mut self, name: &str, help: &str, value: impl Fn(&Stats) -> u64) {
         self.text.head(name, "counter", help);
         for (cache, stats) in self.caches {
@@ -308,9 +342,10 @@ mod tests {
     use crate::{
         error::ErrorKind,
         metrics::{
-            BreakerStats, CacheCounter, KeyspaceCounter, Metrics, TierCounter,
+            ArmCounter, BreakerStats, CacheCounter, KeyspaceCounter, Metrics, TierCounter,
             process_to_prometheus,
         },
+        split::Side,
     };
 
     fn stats() -> Stats {
@@ -326,6 +361,10 @@ mod tests {
         metrics.add(CacheCounter::Deletes, 2);
         let users = metrics.keyspaces.label("user/:id", 1).unwrap();
         users.add(KeyspaceCounter::Hits, 3);
+        metrics.count_sides();
+        let new = metrics.arm(Some(Side::New)).unwrap();
+        new.add(ArmCounter::Requests, 5);
+        new.latency.record(1_000_000);
         let mut stats = metrics.snapshot(TierKind::ALL);
         stats.tiers[0].max_entries = Some(10_000);
         stats.tiers[2].trouble = Some("no route".into());
@@ -358,6 +397,9 @@ mod tests {
             r#"tierce_tier_duration_seconds_count{cache="a\"b\\c\nd",tier="L1"} 64"#,
             r#"tierce_latency_sample_ratio{cache="a\"b\\c\nd",tier="L1"} 0.015625"#,
             r#"tierce_keyspace_operations_total{cache="a\"b\\c\nd",keyspace="user/:id",result="hit"} 3"#,
+            r#"tierce_side_requests_total{cache="a\"b\\c\nd",side="old"} 0"#,
+            r#"tierce_side_requests_total{cache="a\"b\\c\nd",side="new"} 5"#,
+            r#"tierce_side_duration_seconds_count{cache="a\"b\\c\nd",side="new"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }

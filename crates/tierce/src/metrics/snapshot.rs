@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::KeyspaceStats;
+use super::{KeyspaceStats, SideStats};
 use crate::{memory::MemoryStatistics, tiering::TierKind};
 
 /// How long something took.
@@ -211,6 +211,10 @@ pub struct Stats {
     pub last_hit_tier: Option<TierKind>,
     /// What was done by way of keyspaces, by label.
     pub keyspaces: Vec<KeyspaceStats>,
+    /// The sides of a cache that is or was split between two tierings, the old one first; else
+    /// empty.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
+    pub sides: Vec<SideStats>,
     /// The tiers in use, fastest first.
     pub tiers: Vec<TierStats>,
     /// How long loaders ran.

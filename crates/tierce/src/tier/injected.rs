@@ -1,7 +1,12 @@
 //! The tiers that a simulation has a cache use in place of those that it would open (feature
 //! `sim`): what is opened on a thread while they are set there is these.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use super::{RemoteTier, SharedTier};
 
@@ -14,6 +19,7 @@ pub(crate) struct Injected {
 
 thread_local! {
     static INJECTED: RefCell<Option<Injected>> = const { RefCell::new(None) };
+    static SHARED_DELAY: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Runs `work`, in which tiers that are opened are these.
@@ -22,6 +28,21 @@ pub(crate) fn with<R>(injected: Injected, work: impl FnOnce() -> R) -> R {
     let done = work();
     INJECTED.take();
     done
+}
+
+/// Makes every look of this thread into a store take so much longer.
+#[cfg(test)]
+pub(crate) fn slow_shared(delay: Duration) {
+    SHARED_DELAY.set(delay);
+}
+
+/// A look into a store begins.
+#[cfg_attr(not(feature = "shared"), allow(dead_code))]
+pub(super) fn hold_up_shared() {
+    let delay = SHARED_DELAY.get();
+    if !delay.is_zero() {
+        thread::sleep(delay);
+    }
 }
 
 pub(super) fn shared() -> Option<Arc<SharedTier>> {

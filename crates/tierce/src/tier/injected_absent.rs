@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use super::{RemoteTier, SharedTier};
 
+#[cfg(feature = "shared")]
+#[inline(always)]
+pub(super) fn hold_up_shared() {}
+
 #[inline(always)]
 pub(super) fn shared() -> Option<Arc<SharedTier>> {
     None

@@ -25,6 +25,7 @@ mod redis;
 #[cfg(not(feature = "redis"))]
 #[path = "redis_absent.rs"]
 mod redis;
+mod rollout;
 #[cfg(feature = "shared")]
 mod shared;
 #[cfg(not(feature = "shared"))]
@@ -45,13 +46,14 @@ pub(crate) use self::redis::{RedisOptions, RedisStatistics};
 pub(crate) use self::{
     extras::Extras,
     ledger::Ledger,
+    rollout::{RolloutAsk, RolloutMark, RolloutNews, RolloutNext, RolloutState},
     shared::{Changed, SharedDoubt, SharedMark, SharedOptions, SharedTier, Turn, Turns},
 };
 
 use crate::{
     clock::{Clock, Millis},
     codec::Format,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
 };
 
@@ -261,6 +263,12 @@ pub(crate) trait RemoteTier: Tier {
     fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
         _ = (key, owner, step);
         Ok(Leased { is_mine: true, is_there: false })
+    }
+
+    /// Asks for the state of a rollout over all hosts, or changes it.
+    fn rollout(&self, ask: &RolloutAsk<'_>) -> Result<RolloutNews> {
+        _ = ask;
+        Err(Error::new(ErrorKind::Unsupported, "this tier keeps no rollout"))
     }
 
     /// Removes all records of a group of keys. Errors as [`Tier::clear`].

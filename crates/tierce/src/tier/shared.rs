@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Extras, Fill, Record, Tier, Usage};
+use super::{Extras, Fill, Record, Tier, Usage, injected};
 use crate::{
     clock::{Clock, Millis},
     codec::Format,
@@ -183,6 +183,7 @@ impl SharedTier {
     /// Looks the key up, under a mark taken before.
     pub(crate) fn read_marked(&self, mark: SharedMark, key: &[u8]) -> Result<Option<Record>> {
         simulated::point();
+        injected::hold_up_shared();
         let view = self.store.view();
         if !mark.is_of(&view) {
             return Ok(None);

@@ -112,6 +112,40 @@ pub struct Decision {
     pub green_ms: u64,
     /// Time since the phase began.
     pub phase_ms: u64,
+    /// Which start of all hosts it belongs to; `None` for a rollout of one host alone.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub epoch: Option<u64>,
+    /// Its number among those that the hosts agreed on; `None` before they did.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub number: Option<u64>,
+}
+
+impl Decision {
+    /// True if it belongs to a rollback.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn is_back(&self) -> bool {
+        matches!(self.stage, Stage::RollingBack | Stage::RolledBack)
+    }
+
+    /// True if it is the same, whether or not hosts agreed on it.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        *self == Self { number: self.number, ..other.clone() }
+    }
+
+    /// True if it takes the place of `latest`. Within a start nothing follows a rollback but its
+    /// own steps down; what is of an earlier start never counts.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn follows(&self, latest: &Self) -> bool {
+        if self.epoch != latest.epoch {
+            return self.epoch > latest.epoch;
+        }
+        match latest.stage {
+            Stage::RolledBack => self.kind == DecisionKind::Started && self.epoch.is_none(),
+            Stage::RollingBack => self.is_back() && self.percent <= latest.percent,
+            _ => true,
+        }
+    }
 }
 
 /// How far a rollout is.
@@ -139,4 +173,70 @@ pub struct Status {
     pub needed_ms: u64,
     /// Why the gate is shut.
     pub red: Option<String>,
+    /// What the calls of both sides met in the last ten minutes; `None` before the cache was split.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub sides: Option<Sides>,
+    /// How this host stands with the others; `None` where it rolls out alone.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub hosts: Option<HostsStatus>,
+}
+
+/// Both sides of a split, as they are compared.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Sides {
+    /// The side that all came from.
+    pub old: SideStatus,
+    /// The side that a share is on.
+    pub new: SideStatus,
+    /// What the phase compares, as far as both sides have enough operations.
+    pub compared: Vec<Compared>,
+}
+
+/// One side of a split in a window of time.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SideStatus {
+    /// Reads by callers.
+    pub requests: u64,
+    /// Reads that a tier answered.
+    pub hits: u64,
+    /// Calls that gave an error, or lost the time of a tier's deadline.
+    pub errors: u64,
+    /// In milliseconds; `None` without a read that was measured.
+    pub latency_p95_ms: Option<f64>,
+}
+
+/// One measure of both sides.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Compared {
+    /// The name of the measure.
+    pub measure: String,
+    /// The share of bad ones on the old side, 0 to 1.
+    pub old: f64,
+    /// The share of bad ones on the new side.
+    pub new: f64,
+    /// By how many standard deviations the new one is worse.
+    pub deviations: f64,
+    /// True if that is more than chance, and enough to matter.
+    pub is_worse: bool,
+}
+
+/// How a host stands with others that roll out together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct HostsStatus {
+    /// Which start it is; `None` before the first.
+    pub epoch: Option<u64>,
+    /// True if this process leads the rollout of all hosts.
+    pub leads: bool,
+    /// Who leads it, as far as this process was told.
+    pub leader: Option<String>,
+    /// True if L3 answered lately.
+    pub is_reachable: bool,
 }

@@ -9,20 +9,26 @@
 //! | instance | [`Cache::retier`]: the whole cache is on one side | what the process does, if it is on it; the leader is first, as gates are judged by what it sees |
 //! | key, request | [`Cache::split`]: the tiers of both sides are in force, the share is a word | measured apart from the old one, and compared with it |
 //!
+//! Where there are several hosts, what concerns the others is in `fleet_drive.rs`.
+//!
 //! A rollback lowers the share first, which takes effect with the next call of any thread; then the
 //! tiers of the new side leave, which waits for changes under way.
 
 use std::time::{Duration, SystemTime};
 
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+use super::fleet::Fleet;
+#[cfg(not(all(feature = "config", feature = "shared", target_os = "linux")))]
+use super::fleet_absent::Fleet;
 use super::{
-    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
+    decision::{Command, Decision, DecisionKind, Evidence, Sides, Stage, Status},
     journal::Journal,
     machine::Rollout,
     plan::{Action, Plan},
 };
 use crate::{
     cache::{Cache, Split},
-    clock::Millis,
+    clock::{Clock, Millis},
     error::Result,
     guard::{keeper::WINDOW, measure::View},
     split::{Moves, Share, SplitBy, Splitter},
@@ -34,16 +40,25 @@ const COMPARED: Duration = Duration::from_secs(600);
 
 /// A rollout and its journal in one process.
 pub(crate) struct Drive {
-    rollout: Rollout,
-    journal: Journal,
+    pub(super) rollout: Rollout,
+    pub(super) journal: Journal,
     instance: String,
     /// Of the store that the plan is read from, where it was not given.
     #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
-    folder: Option<std::path::PathBuf>,
+    pub(super) folder: Option<std::path::PathBuf>,
+    /// The other hosts, where the cache has an L3.
+    pub(super) fleet: Option<Fleet>,
+    /// What is the time, where a test says that.
+    clock: Option<Clock>,
     /// The latest time that was told, which does not go back.
     now: Millis,
+    /// This process decides how it goes on, for its host or for all.
     leads: bool,
+    /// This process speaks for its host.
+    pub(super) is_envoy: bool,
     is_in_force: bool,
+    /// Both sides, as of the latest round.
+    sides: Option<Sides>,
 }
 
 impl Drive {
@@ -59,9 +74,13 @@ impl Drive {
             instance,
             #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
             folder: None,
+            fleet: None,
+            clock: cache.manual_clock(),
             now: Millis(0),
             leads: false,
+            is_envoy: false,
             is_in_force: true,
+            sides: None,
         };
         drive.adopt()?;
         drive.put_in_force(cache)?;
@@ -77,13 +96,18 @@ impl Drive {
         let folder = cache.open_store()?;
         let plan = super::place::plan_of(&folder)?.unwrap_or_else(|| Plan::none(cache.tiering()));
         let journal = super::place::journal_of(&folder);
+        let fleet = cache.remote_of_rollouts()?.map(|remote| Fleet::new(remote, &instance));
+        let (_, decisions) = Journal::open(&journal)?;
         let mut drive = Self::new((plan, journal, instance), cache)?;
         drive.folder = Some(folder);
+        drive.fleet = fleet;
+        drive.note(&decisions);
         Ok(drive)
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.rollout.status()
+        let (hosts, sides) = (self.hosts_status(), self.sides.clone());
+        Status { hosts, sides, ..self.rollout.status() }
     }
 
     /// Takes a number or a truth that only the outside knows.
@@ -98,10 +122,14 @@ impl Drive {
         by: &str,
         command: Command,
     ) -> Result<()> {
-        self.catch_up(cache)?;
+        let caught_up = self.catch_up(cache);
+        if !matches!(command, Command::Rollback(_)) {
+            caught_up?;
+        }
         let now = self.now();
         let decisions = self.rollout.command(now, by, command)?;
-        self.decide(cache, &decisions)
+        self.decide(cache, &decisions)?;
+        self.exchange(cache)
     }
 
     /// Looks at the cache, of which this is a view, and decides.
@@ -113,8 +141,10 @@ impl Drive {
         self.catch_up(cache)?;
         self.obey_word(cache)?;
         let evidence = self.evidence(cache, view);
-        let decisions = self.look(evidence);
-        self.decide(cache, &decisions)
+        self.sides = evidence.both.as_ref().map(|(new, old)| self.rollout.sides(new, old));
+        let decisions = self.look(evidence)?;
+        self.decide(cache, &decisions)?;
+        self.exchange(cache)
     }
 
     fn evidence<V: Clone + Send + Sync + 'static>(&self, cache: &Cache<V>, view: View) -> Evidence {
@@ -126,11 +156,14 @@ impl Drive {
         Evidence { canary, both: sides(COMPARED) }
     }
 
-    /// The wall clock's milliseconds, kept from going back.
+    /// The wall clock's milliseconds, or those of a test, kept from going back.
     fn now(&mut self) -> Millis {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let wall = Millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        self.now = self.now.max(wall);
+        let wall = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            Millis(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+        };
+        let now = self.clock.as_ref().map_or_else(wall, Clock::coarse);
+        self.now = self.now.max(now);
         self.now
     }
 
@@ -144,9 +177,30 @@ impl Drive {
             self.rollout = Rollout::new(plan)?;
         }
         if let Some(latest) = self.journal.latest() {
-            self.rollout = Rollout::resume(self.rollout.plan().clone(), latest, now)?;
+            let accepted = self.fleet.as_mut().and_then(|fleet| fleet.accepted(latest));
+            self.rollout = match accepted {
+                Some(rollout) => rollout,
+                None => self.rollout.clone().follow(self.rollout.plan().clone(), latest, now)?,
+            };
         }
         Ok(())
+    }
+
+    /// Reads what anybody of the host wrote, and goes on from there.
+    pub(super) fn read_news(&mut self) -> Result<()> {
+        let news = self.journal.news()?;
+        self.note(&news);
+        if !news.is_empty() {
+            self.adopt()?;
+            self.is_in_force = false;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, decisions: &[Decision]) {
+        if let Some(fleet) = &mut self.fleet {
+            decisions.iter().for_each(|decision| fleet.note(decision));
+        }
     }
 
     /// Puts in force what others wrote.
@@ -154,12 +208,23 @@ impl Drive {
         &mut self,
         cache: &Cache<V>,
     ) -> Result<()> {
-        if !self.journal.news()?.is_empty() {
-            self.adopt()?;
+        self.read_news()?;
+        self.is_envoy = self.journal.lead();
+        let heard = self.hear_hosts(cache);
+        let leads = self.is_envoy && self.hosts().is_none_or(Fleet::leads);
+        if std::mem::replace(&mut self.leads, leads) != leads && self.splits_instances() {
+            // Who leads is on the new side first.
             self.is_in_force = false;
         }
-        self.leads = self.journal.lead();
-        if self.is_in_force { Ok(()) } else { self.put_in_force(cache) }
+        if !self.is_in_force {
+            self.put_in_force(cache)?;
+        }
+        heard
+    }
+
+    /// The other hosts, where the rollout is one of all.
+    fn hosts(&self) -> Option<&Fleet> {
+        self.fleet.as_ref().filter(|_| self.rollout.epoch().is_some())
     }
 
     /// Takes it back where the word of the host says so and the journal does not yet: who wrote the
@@ -171,7 +236,7 @@ impl Drive {
             self.rollout.status().stage,
             Stage::Waiting | Stage::Running | Stage::Paused | Stage::Complete
         );
-        if !(is_back && is_live && self.leads) {
+        if !(is_back && is_live && self.is_envoy) {
             return Ok(());
         }
         let now = self.now();
@@ -182,11 +247,36 @@ impl Drive {
 
     /// Who leads decides; who follows may only take it back, and only by what it sees of the new
     /// side.
-    fn look(&mut self, evidence: Evidence) -> Vec<Decision> {
+    fn look(&mut self, evidence: Evidence) -> Result<Vec<Decision>> {
         let now = self.now();
-        if self.leads {
-            return self.rollout.tick(now, evidence);
+        let Some(hosts) = self.hosts() else {
+            return Ok(match self.leads {
+                true => self.rollout.tick(now, evidence),
+                false => self.watch(now, evidence),
+            });
+        };
+        let is_falling = self.rollout.status().stage == Stage::RollingBack;
+        if self.leads && !hosts.is_proposing() {
+            let mut next = self.rollout.clone();
+            let decisions = next.tick(now, evidence);
+            if decisions.last().is_none_or(Decision::is_back) {
+                self.rollout = next;
+                return Ok(decisions);
+            }
+            // All hosts first, then this one.
+            if let Some(hosts) = &mut self.fleet {
+                hosts.propose(&decisions, next)?;
+            }
+            return Ok(Vec::new());
         }
+        if self.is_envoy && is_falling && !hosts.is_heard() {
+            // Who goes down by steps waits for nobody.
+            return Ok(self.rollout.tick(now, evidence));
+        }
+        Ok(self.watch(now, evidence))
+    }
+
+    fn watch(&mut self, now: Millis, evidence: Evidence) -> Vec<Decision> {
         if self.sees_new() { self.rollout.watch(now, evidence) } else { Vec::new() }
     }
 
@@ -213,7 +303,8 @@ impl Drive {
             cache.tell_share(&name, self.rollout.share(), moves);
         }
         // Our own lines too: together with what others wrote in between.
-        self.journal.news()?;
+        let news = self.journal.news()?;
+        self.note(&news);
         let latest = self.journal.latest().map(|latest| (latest.at_ms, latest.percent));
         let ours = decisions.last().map(|ours| (ours.at_ms, ours.percent));
         if latest != ours {
@@ -254,6 +345,8 @@ impl Drive {
             self.retier(cache, self.rollout.target())?;
         } else {
             cache.split(&self.split())?;
+            // The first look begins the windows: not a look after the first call.
+            _ = cache.side_windows(WINDOW);
         }
         self.is_in_force = true;
         Ok(())

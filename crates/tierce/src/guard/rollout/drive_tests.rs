@@ -248,3 +248,51 @@ fn a_rollback_whose_author_died_before_it_wrote_a_line_is_carried_out() {
     assert_eq!((cache.is_split(), cache.tiering()), (false, Tiering::L1));
     assert_eq!(rollout.latest().unwrap().unwrap().stage, Stage::RolledBack);
 }
+
+#[test]
+fn a_rollback_by_steps_goes_on_over_a_restart_and_the_journal_says_why_and_when() {
+    let plan = "
+plan: by-steps
+baseline: L1
+phases:
+  - name: canary
+    target: L1L2
+    split: key
+    steps: [{share: 80%, wait: 1h}]
+    rollback: [{condition: input.incidents > 2, duration: 5s, action: gradual_rollback}]
+gradual_rollback: [{share: 50%, wait: 10s}, {share: 20%, wait: 10s}, {share: 0%, wait: 0s}]
+";
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, time) = Clock::manual();
+    let options = crate::StoreOptions::new(folder.path()).max_bytes(16 << 20);
+    let cache = Cache::builder().clock(clock).shared(options).build().unwrap();
+    let begin = || Guard::of(&cache).rollout_of_store("one").build().unwrap();
+    let mut guard = begin();
+    let mut rollout = StoreRollout::open(folder.path()).unwrap();
+    guard.round().unwrap();
+    rollout.start("ada", plan).unwrap();
+    guard.round().unwrap();
+    guard.push("incidents", 3.0);
+    let mut shares = Vec::new();
+    for second in 0..40_u64 {
+        // What is pending begins anew with a process; what was decided does not.
+        if second % 4 == 3 && shares.last() < Some(&80.0) {
+            drop(guard);
+            guard = begin();
+            guard.push("incidents", 3.0);
+        }
+        guard.round().unwrap();
+        shares.push(rollout.percent().unwrap().unwrap());
+        time.advance(Duration::from_secs(1));
+    }
+    shares.dedup();
+    assert_eq!(shares, [80.0, 50.0, 20.0, 0.0]);
+    assert_eq!((cache.is_split(), cache.tiering()), (false, Tiering::L1));
+    // Whoever opens the journal later finds all of it.
+    let history = StoreRollout::open(folder.path()).unwrap().history().unwrap().to_vec();
+    let falls: Vec<_> = history.iter().filter(|one| one.is_back()).collect();
+    assert_eq!(falls[0].rule.as_deref(), Some("input.incidents > 2 for 5 s"));
+    assert_eq!((falls[0].value.as_deref(), falls[0].by.as_str()), (Some("3"), "rule"));
+    let at: Vec<u64> = falls.iter().map(|one| (one.at_ms - falls[0].at_ms) / 1000).collect();
+    assert_eq!(at, [0, 10, 20, 20], "each step at its time, whoever was there");
+}

@@ -147,7 +147,7 @@ enum Criteria {
 }
 
 /// Bad operations and all, of what can be compared.
-fn bad(measure: &Measure, window: &WindowStats) -> (u64, u64) {
+pub(super) fn bad(measure: &Measure, window: &WindowStats) -> (u64, u64) {
     match measure {
         Measure::HitRate => (window.requests.saturating_sub(window.hits), window.requests),
         _ => {

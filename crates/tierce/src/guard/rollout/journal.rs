@@ -8,7 +8,9 @@
 //! All processes of a host may have the same journal open. One of them **leads**: it holds the lock
 //! on the file while it lives, and writes how the rollout goes on. The others follow what is written.
 //! Anybody may append a rollback at any time, without a lock; after one no line counts but a new
-//! start ([`Journal::latest`]), whoever wrote in between.
+//! start ([`Journal::latest`]), whoever wrote in between. Of hosts that roll out together each has a
+//! journal of its own, with the decisions of all (`fleet.rs`): there a start has a higher epoch, and
+//! what is of an earlier one does not count, wherever in the file it stands.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::decision::{Decision, DecisionKind, Stage};
+use super::decision::Decision;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger files are no journal: a plan of a month writes some 2 MB.
@@ -30,6 +32,7 @@ pub struct Journal {
     /// Bytes of whole lines that were read.
     read: u64,
     latest: Option<Decision>,
+    number: u64,
     leads: bool,
 }
 
@@ -41,7 +44,8 @@ impl Journal {
     /// system says.
     pub fn open(path: &Path) -> Result<(Self, Vec<Decision>)> {
         let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-        let mut journal = Self { path: path.to_owned(), file, read: 0, latest: None, leads: false };
+        let (path, latest) = (path.to_owned(), None);
+        let mut journal = Self { path, file, read: 0, latest, number: 0, leads: false };
         let decisions = journal.news()?;
         Ok((journal, decisions))
     }
@@ -95,17 +99,25 @@ impl Journal {
     }
 
     fn adopt(&mut self, decision: &Decision) {
-        let is_back = |stage: Stage| matches!(stage, Stage::RollingBack | Stage::RolledBack);
-        let counts = match &self.latest {
-            Some(before) if before.stage == Stage::RolledBack => {
-                decision.kind == DecisionKind::Started
-            }
-            Some(before) if before.stage == Stage::RollingBack => is_back(decision.stage),
-            _ => true,
-        };
-        if counts {
+        if decision.epoch > self.latest.as_ref().and_then(|latest| latest.epoch) {
+            self.number = 0;
+        }
+        if self.latest.as_ref().is_none_or(|latest| decision.follows(latest)) {
             self.latest = Some(decision.clone());
         }
+        if decision.epoch == self.latest.as_ref().and_then(|latest| latest.epoch) {
+            self.number = self.number.max(decision.number.unwrap_or(0));
+        }
+    }
+
+    /// The highest number of a decision of this start that the hosts agreed on.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes decisions down; when it returns they outlive the process and the host.

@@ -9,7 +9,11 @@
 use std::time::Duration;
 
 use super::{
-    decision::{Command, Decision, DecisionKind, Evidence, Stage, Status},
+    compare::compare_shares,
+    decision::{
+        Command, Compared, Decision, DecisionKind, Evidence, SideStatus, Sides, Stage, Status,
+    },
+    gate::bad,
     plan::{Action, Phase, Plan, Trigger},
 };
 use crate::{
@@ -20,6 +24,7 @@ use crate::{
         hold::Hold,
         measure::{Measure, View},
     },
+    metrics::WindowStats,
     split::Share,
     tiering::Tiering,
 };
@@ -46,6 +51,8 @@ pub struct Rollout {
     /// One for each trigger of the plan, then of the phase.
     holds: Vec<Hold>,
     inputs: Vec<(String, f64)>,
+    /// Which start of all hosts it is.
+    epoch: Option<u64>,
 }
 
 impl Rollout {
@@ -71,6 +78,7 @@ impl Rollout {
             red: None,
             holds: Vec::new(),
             inputs: Vec::new(),
+            epoch: None,
         })
     }
 
@@ -103,6 +111,7 @@ impl Rollout {
         }
         rollout.step = latest.step;
         rollout.stage = latest.stage;
+        rollout.epoch = latest.epoch;
         rollout.share = Share::of(latest.percent / 100.0).ok_or_else(refuse)?;
         rollout.green = Duration::from_millis(latest.green_ms);
         rollout.noted = rollout.green;
@@ -112,6 +121,40 @@ impl Rollout {
         rollout.quiet_until = now.after(rollout.plan.grace);
         rollout.reset_holds();
         Ok(rollout)
+    }
+
+    /// [`resume`](Self::resume) for who was there all the time and is told what another decided:
+    /// triggers that are pending go on, and inputs stay.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn follow(self, plan: Plan, latest: &Decision, now: Millis) -> Result<Self> {
+        let mut next = Self::resume(plan, latest, now)?;
+        if self.plan != next.plan || self.epoch != next.epoch {
+            return Ok(next);
+        }
+        next.inputs = self.inputs;
+        next.looked_at = self.looked_at;
+        if latest.kind == DecisionKind::Started || self.holds.len() != next.holds.len() {
+            return Ok(next);
+        }
+        next.quiet_until = self.quiet_until;
+        let is_falling = |stage| stage == Stage::RollingBack;
+        if self.phase == next.phase && is_falling(self.stage) == is_falling(next.stage) {
+            next.holds = self.holds;
+        }
+        Ok(next)
+    }
+
+    /// The same as a start of all hosts.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn of_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Which start of all hosts it is; `None` for that of one host alone.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.epoch
     }
 
     /// The plan.
@@ -154,7 +197,33 @@ impl Rollout {
             green_ms: millis(self.green),
             needed_ms: millis(needed),
             red: self.red.clone(),
+            sides: None,
+            hosts: None,
         }
+    }
+
+    /// Both sides, the new one first, as the phase compares them.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn sides(&self, new: &WindowStats, old: &WindowStats) -> Sides {
+        let status = |window: &WindowStats| SideStatus {
+            requests: window.requests,
+            hits: window.hits,
+            errors: window.failures.saturating_add(window.late),
+            latency_p95_ms: (window.latency.count > 0)
+                .then_some(window.latency.p95.as_secs_f64() * 1000.0),
+        };
+        let compared = self.phase_in_force().compare.iter().filter_map(|measure| {
+            let found = compare_shares(bad(measure, new), bad(measure, old))?;
+            Some(Compared {
+                measure: measure.to_string(),
+                old: found.control,
+                new: found.canary,
+                deviations: found.deviations,
+                is_worse: found.is_worse,
+            })
+        });
+        let compared = compared.collect();
+        Sides { old: status(old), new: status(new), compared }
     }
 
     /// Takes a number or a truth (1 or 0) that only the outside knows.
@@ -258,6 +327,8 @@ impl Rollout {
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
     pub(crate) fn watch(&mut self, now: Millis, mut evidence: Evidence) -> Vec<Decision> {
         evidence.canary.inputs.extend(self.inputs.iter().cloned());
+        // Time in which nobody may decide is no time of a gate.
+        self.looked_at = Some(now);
         let mut decisions = Vec::new();
         let is_live = matches!(
             self.stage,
@@ -467,6 +538,8 @@ impl Rollout {
             percent: self.share.percent(),
             green_ms: millis(self.green),
             phase_ms: millis(between(self.phase_began, now)),
+            epoch: self.epoch,
+            number: None,
         }
     }
 }

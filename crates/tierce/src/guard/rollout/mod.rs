@@ -11,6 +11,8 @@
 //! | `drive` | the same for one running cache, and the journal |
 //! | `place` | the rollout of a store: plan, journal and a word that all processes go by |
 //! | `journal` | what was decided, on disk |
+//! | `fleet`, `fleet_drive` | the same for several hosts, by L3: who leads, what each knows of the others |
+//! | `operator`, `hosts` | what is asked of all hosts by L3, from a process of theirs and from outside |
 //!
 //! ```text
 //!                       requires hold            green for long enough
@@ -32,18 +34,34 @@ mod decision;
 mod drive;
 #[cfg(feature = "config")]
 mod file;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+mod fleet;
+#[cfg(all(
+    feature = "serde",
+    not(all(feature = "config", feature = "shared", target_os = "linux"))
+))]
+mod fleet_absent;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+mod fleet_drive;
 mod gate;
+#[cfg(all(feature = "redis", feature = "config", feature = "shared", target_os = "linux"))]
+mod hosts;
 #[cfg(feature = "serde")]
 mod journal;
 mod machine;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+mod operator;
 #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
 mod place;
 mod plan;
 
 pub use compare::{Comparison, compare_shares};
-pub use decision::{Command, Decision, DecisionKind, Evidence, Stage, Status};
+pub use decision::{Command, Decision, DecisionKind, Evidence, HostsStatus, Stage, Status};
+pub use decision::{Compared, SideStatus, Sides};
 #[cfg(feature = "serde")]
 pub(crate) use drive::Drive;
+#[cfg(all(feature = "redis", feature = "config", feature = "shared", target_os = "linux"))]
+pub use hosts::RedisRollout;
 #[cfg(feature = "serde")]
 pub use journal::Journal;
 pub use machine::Rollout;
@@ -53,6 +71,9 @@ pub use plan::{Action, Check, Phase, Plan, Step, Trigger};
 
 pub use crate::split::{Share, SplitBy, Splitter, key_position};
 
+#[cfg(all(feature = "sim", feature = "config", feature = "shared", target_os = "linux"))]
+#[cfg(test)]
+mod detection_tests;
 #[cfg(feature = "config")]
 #[cfg(test)]
 mod tests;

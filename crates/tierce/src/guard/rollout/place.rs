@@ -9,13 +9,15 @@
 //! process of the host. The journal is what decisions go by, and outlives it: a store that is made
 //! anew gets its word from there.
 //!
+//! Where hosts roll out together (`fleet.rs`), the journal has the decisions of all of them, and the
+//! plan is that of L3. From outside a host then only takes it back; all else is asked of L3.
+//!
 //! A rollback goes into the word first. It wins there: after it nothing but a start changes the
 //! word, and nothing but a start counts in the journal.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use super::{
@@ -23,10 +25,11 @@ use super::{
     drive::moves,
     journal::Journal,
     machine::Rollout,
+    operator::now,
     plan::Plan,
 };
 use crate::{
-    clock::{Clock, Millis},
+    clock::Clock,
     error::{Error, ErrorKind, Result},
     split::{Moves, Share, ShareWord},
     store::{Store, StoreOptions},
@@ -49,6 +52,19 @@ pub(crate) fn plan_of(folder: &Path) -> Result<Option<Plan>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The text of the plan, as it was written.
+pub(super) fn plan_text(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join(PLAN)).ok()
+}
+
+/// Leaves a plan in the folder of a store.
+pub(super) fn write_plan(folder: &Path, text: &str) -> Result<()> {
+    let draft = folder.join(format!("{PLAN}.{}", std::process::id()));
+    fs::write(&draft, text)?;
+    fs::rename(&draft, folder.join(PLAN))?;
+    Ok(())
 }
 
 /// The rollout of the processes that share a store, for who is none of them: an operator.
@@ -87,10 +103,8 @@ impl StoreRollout {
         let mut rollout = self.rollout()?.unwrap_or(Rollout::new(parsed.clone())?);
         // Refused while one is under way, whatever its plan.
         rollout.command(now(), by, Command::Start)?;
-        let folder = self.store.path();
-        let draft = folder.join(format!("{PLAN}.{}", std::process::id()));
-        fs::write(&draft, plan)?;
-        fs::rename(&draft, folder.join(PLAN))?;
+        self.refuse_if_hosts_share_it()?;
+        write_plan(self.store.path(), plan)?;
         let decisions = Rollout::new(parsed.clone())?.command(now(), by, Command::Start)?;
         self.store.change_rollout(|word| word.next(&parsed.name, Share::NONE, Moves::Starts));
         self.journal.append(&decisions)?;
@@ -106,6 +120,9 @@ impl StoreRollout {
         let Some(mut rollout) = self.rollout()? else {
             return Err(Error::new(ErrorKind::Config, "rollout: nobody started one"));
         };
+        if !matches!(command, Command::Rollback(_)) {
+            self.refuse_if_hosts_share_it()?;
+        }
         let decisions = rollout.command(now(), by, command)?;
         let (name, share) = (rollout.plan().name.clone(), rollout.share());
         let moves = moves(&decisions);
@@ -144,6 +161,17 @@ impl StoreRollout {
         Ok(name.and_then(|name| word.share_of(&name)).map(Share::percent))
     }
 
+    /// A share of several hosts rises when L3 has accepted it, and we do not know where that is.
+    fn refuse_if_hosts_share_it(&self) -> Result<()> {
+        if self.journal.latest().is_some_and(|latest| latest.epoch.is_some()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "rollout: other hosts take part in it: ask their Redis; a store takes a rollback alone",
+            ));
+        }
+        Ok(())
+    }
+
     fn read(&mut self) -> Result<()> {
         let news = self.journal.news()?;
         self.decisions.extend(news);
@@ -159,9 +187,4 @@ impl StoreRollout {
             None => Rollout::new(plan)?,
         }))
     }
-}
-
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

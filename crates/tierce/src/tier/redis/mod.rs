@@ -13,6 +13,7 @@
 //! | `cluster` | the masters of a cluster, and which has which stripe |
 //! | `link` | the way to one server, and which files it is made of |
 //! | `tags` | what was changed by its tags, by whichever host |
+//! | `rollout` | what hosts agree on while they move their caches together |
 //! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
 //! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
@@ -52,6 +53,7 @@ mod reply;
 #[cfg(test)]
 mod reply_tests;
 mod request;
+mod rollout;
 mod scripts;
 #[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]
 mod secure;
@@ -101,8 +103,8 @@ use crate::{
     key, random,
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Fill, Found, LeaseStep, Leased, Record, RemoteTier, TagsRaised, Tier,
-        Token, Touch, Usage, Written,
+        ChangeListener, Fill, Found, LeaseStep, Leased, Record, RemoteTier, RolloutAsk,
+        RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
     },
     tiering::TierKind,
 };
@@ -504,6 +506,10 @@ impl RemoteTier for RedisTier {
 
     fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {
         self.step_lease(key, owner, step)
+    }
+
+    fn rollout(&self, ask: &RolloutAsk<'_>) -> Result<RolloutNews> {
+        self.ask_rollout(ask)
     }
 
     fn clear_group(&self, group: usize) -> Result<()> {

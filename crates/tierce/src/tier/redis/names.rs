@@ -12,6 +12,7 @@
 //!   PREFIX:r:{HH}       its reign, where masters may change (`reign.rs`)
 //!   PREFIX:t:{00}       changes of tags, of all stripes (`tags.rs`)
 //!   PREFIX:l:{HH}:KEY   who loads the key, for as long as somebody does
+//!   PREFIX:o:{01}       a rollout of all hosts, with `:log` and `:lead` (`rollout.rs`)
 //! ```
 //!
 //! What hosts tell each other by their changes begins with `PREFIX:k:{`, `PREFIX:n:{` or `PREFIX:t:{`,
@@ -83,6 +84,13 @@ pub(super) fn reign(prefix: &str, stripe: usize) -> Vec<u8> {
 /// The name of the hash of changes of tags.
 pub(super) fn tags(prefix: &str) -> Vec<u8> {
     name(prefix, b't', super::tags::STRIPE)
+}
+
+/// The names of a rollout of all hosts, in a stripe: state, log, who leads.
+pub(super) fn rollout(prefix: &str, stripe: usize) -> [Vec<u8>; 3] {
+    let state = name(prefix, b'o', stripe);
+    let [log, lead] = [&b":log"[..], b":lead"].map(|part| [&state[..], part].concat());
+    [state, log, lead]
 }
 
 /// The names that the begin of a reign of a stripe needs: reign, stamp, epoch, notice.
@@ -165,6 +173,9 @@ mod tests {
         assert_eq!(of_clear("tierce", 0xb4)[1], b"tierce:n:{b4}");
         assert_eq!(lease("tierce", 0xb4, b"user:7"), b"tierce:l:{b4}:user:7");
         assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
+        let rollout: [&[u8]; 3] = [b"t:o:{01}", b"t:o:{01}:log", b"t:o:{01}:lead"];
+        assert_eq!(super::rollout("t", 1), rollout);
+        assert!(told("t").iter().all(|start| !rollout[0].starts_with(start)));
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(body: &str) -> Self {
+    pub(super) fn new(body: &str) -> Self {
         let text = [COMMON, body].concat();
         let hash = Sha1::from(&text).digest().to_string();
         Self { text, hash }

@@ -5,6 +5,7 @@ mod envelope;
 mod faults;
 mod outage;
 mod process;
+mod rollout;
 #[cfg(feature = "tls")]
 mod secure;
 pub(super) mod server;
