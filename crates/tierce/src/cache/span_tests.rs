@@ -1,4 +1,5 @@
 //! Spans, as a subscriber of the host sees them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{
     collections::BTreeMap,
