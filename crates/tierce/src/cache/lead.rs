@@ -19,6 +19,7 @@ use crate::{
     Bytes,
     clock::Millis,
     error::{Error, ErrorKind, Result},
+    event::Span,
     load::{Lead, LoadContext, LoadReason},
     metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
@@ -375,7 +376,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let failure = self.on_panic(key, call, marks);
         let begin = Instant::now();
         let at_work = lead.at_work();
-        let loaded = load(&context);
+        let span = Span::load(call.reason().as_str());
+        let loaded = {
+            let _in = span.enter();
+            load(&context)
+        };
+        span.ended(loaded.as_ref().err());
         drop(at_work);
         std::mem::forget(failure);
         self.load_ended(key, call, marks, begin, loaded)

@@ -89,6 +89,8 @@ mod read_options;
 mod remote;
 mod report;
 mod retier;
+#[cfg(all(test, feature = "tracing"))]
+mod span_tests;
 mod split;
 mod survey;
 mod tags;
