@@ -35,6 +35,9 @@ pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>)
 /// A label and its value, which is escaped when written.
 type Label<'a> = (&'a str, &'a str);
 
+/// One number of a side.
+type SideCount = fn(&SideStats) -> u64;
+
 struct Text<'a> {
     out: String,
     caches: &'a [(&'a str, &'a Stats)],
@@ -192,7 +195,7 @@ impl Text<'_> {
         if self.caches.iter().all(|(_, stats)| stats.sides.is_empty()) {
             return;
         }
-        let counters: [(&str, &str, fn(&SideStats) -> u64); 5] = [
+        let counters: [(&str, &str, SideCount); 5] = [
             ("requests", "Reads of one side of a split cache.", |side| side.requests),
             ("hits", "Reads of one side that a tier answered.", |side| side.hits),
             ("failures", "Calls of one side that gave an error.", |side| side.failures),

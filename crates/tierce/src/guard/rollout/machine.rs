@@ -145,7 +145,7 @@ impl Rollout {
     }
 
     /// The same as a start of all hosts.
-    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn of_epoch(mut self, epoch: u64) -> Self {
         self.epoch = Some(epoch);
         self
@@ -210,7 +210,7 @@ impl Rollout {
             hits: window.hits,
             errors: window.failures.saturating_add(window.late),
             latency_p95_ms: (window.latency.count > 0)
-                .then(|| window.latency.p95.as_secs_f64() * 1000.0),
+                .then_some(window.latency.p95.as_secs_f64() * 1000.0),
         };
         let compared = self.phase_in_force().compare.iter().filter_map(|measure| {
             let found = compare_shares(bad(measure, new), bad(measure, old))?;
