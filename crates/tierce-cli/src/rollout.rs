@@ -26,8 +26,8 @@ use tierce::{
 };
 
 use crate::{
+    http,
     output::{Failure, Outcome, Verdict},
-    slo::fetch,
     table::{Align, Table},
 };
 
@@ -280,7 +280,7 @@ fn status(looked: &Looked, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// What a process says of its rollout, and what both sides met there.
 fn status_of(address: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let status: Value = serde_json::from_str(&fetch(address, "/cache/rollout")?)
+    let status: Value = serde_json::from_str(&http::get(address, "/cache/rollout")?)
         .map_err(|error| format!("{address}: no rollout: {error}"))?;
     let text = |field: &str| status[field].as_str().unwrap_or("-").to_owned();
     let (plan, stage, phase) = (text("plan"), text("stage"), text("phase"));

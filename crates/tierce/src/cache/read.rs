@@ -127,7 +127,7 @@ pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
-        if plan.is_split() {
+        if plan.is_special() {
             return self.get_on_its_side(key);
         }
         match self.find_near(plan, key) {
@@ -141,7 +141,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.get_on(self.route(key, options.reach()), key, options)
     }
 
-    /// As [`get`](Self::get), of a cache that is split.
+    /// As [`get`](Self::get), of a cache that is split or turns calls away.
     #[cold]
     #[inline(never)]
     fn get_on_its_side(&self, key: &[u8]) -> Option<V> {

@@ -221,6 +221,11 @@ pub(crate) trait Tier: Send + Sync {
 
 /// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
 pub(crate) trait RemoteTier: Tier {
+    /// Drops its connections, to be made anew; false where it has none.
+    fn reset(&self) -> bool {
+        false
+    }
+
     /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
