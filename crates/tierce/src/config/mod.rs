@@ -44,8 +44,8 @@ pub use crate::units;
 pub use fields::reference;
 pub use secret::Secret;
 pub use sections::{
-    DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, LoadSection, MemorySection, RedisSection,
-    SharedSection,
+    DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, InvalidationSection, LoadSection,
+    MemorySection, RedisSection, SharedSection,
 };
 
 use crate::{
@@ -153,6 +153,8 @@ pub struct Config {
     pub redis: RedisSection,
     /// `freshness.*`: how long entries are fresh, and when stale ones are served.
     pub freshness: FreshnessSection,
+    /// `invalidation.*`: what can be removed at once.
+    pub invalidation: InvalidationSection,
     /// `load.*`: loading on a miss.
     pub load: LoadSection,
     /// Who set each key, and to what: a field that now differs was written by code.
@@ -171,6 +173,7 @@ impl Default for Config {
             shared: SharedSection::default(),
             redis: RedisSection::default(),
             freshness: FreshnessSection::default(),
+            invalidation: InvalidationSection::default(),
             load: LoadSection::default(),
             sources: BTreeMap::new(),
         }

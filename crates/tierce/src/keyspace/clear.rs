@@ -8,7 +8,7 @@
 use super::{KeyPattern, Keyspace};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells,
+    hidden_tags, tag_cells,
 };
 
 impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
@@ -68,13 +68,7 @@ fn levels(pattern: &KeyPattern) -> Vec<u32> {
     tag_cells::hashes(ends.map(|segments| level(segments, pattern)))
 }
 
-/// The tag of a pattern's first segments: as no text of a caller begins.
+/// The tag of a pattern's first segments.
 fn level(segments: usize, pattern: &KeyPattern) -> Vec<u8> {
-    let mut tag = b"\0keyspace".to_vec();
-    for segment in pattern.segments().take(segments) {
-        tag.push(b'/');
-        let is_place = segment.starts_with(':');
-        tag.extend_from_slice(if is_place { b":" } else { segment.as_bytes() });
-    }
-    tag
+    hidden_tags::of_pattern(pattern.segments().take(segments))
 }

@@ -49,6 +49,7 @@
 mod append;
 mod check;
 mod current;
+mod delimiter;
 mod doubts;
 mod evict;
 mod expire;

@@ -80,6 +80,7 @@ fn sample(key: &str) -> &'static str {
         "redis.port" => "6380",
         "shared.lock_wait" | "shared.load_lease" => "0ms",
         "load.threads" => "8",
+        "invalidation.prefix_delimiter" => ":",
         key if key.ends_with("_percent") => "50",
         key if key.starts_with("freshness.") => "90s",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",
