@@ -3,7 +3,8 @@
 # through sudo) and a Python environment in .venv. Running it again is quick and changes nothing.
 #
 #   scripts/setup.sh build    what `make demo` needs: a C compiler, redis-server
-#   scripts/setup.sh test     that, clang, g++, valgrind, promtool, and .venv with the Python tools
+#   scripts/setup.sh test     that, clang, g++, valgrind, Prometheus and its
+#                            Alertmanager, curl, jq, openssl, and .venv with the Python tools
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-test}
@@ -23,6 +24,10 @@ if [ "$purpose" = test ]; then
     need pkg-config pkg-config
     need valgrind valgrind
     need promtool prometheus
+    need prometheus-alertmanager prometheus-alertmanager
+    need curl curl
+    need jq jq
+    need openssl openssl
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 fi
 if [ ${#missing[@]} -gt 0 ]; then

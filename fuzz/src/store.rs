@@ -235,7 +235,7 @@ impl World {
         let is_current = self.store.token(hash) == token;
         let record = NewRecord::new(&value, 0, Millis::NEVER);
         match self.store.fill(hash, &key, record, token) {
-            StoreFill::Stored => {
+            StoreFill::Stored | StoreFill::Replaced(_) => {
                 assert!(is_current, "a fill under a token that was over");
                 self.model.insert(number, (self.version, Millis::NEVER));
             }

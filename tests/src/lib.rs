@@ -10,11 +10,13 @@ pub mod moves;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod schema;
 pub mod server;
 pub mod stub;
 pub mod traffic;
 pub mod value;
 pub mod waiting;
+pub mod web;
 pub mod world;
 
 /// A new folder for a store, on tmpfs where there is one; removed when dropped.

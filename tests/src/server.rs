@@ -137,8 +137,12 @@ pub fn command_line(words: &[&str]) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
+/// A port that nobody listens at, for a server that does so at once.
+///
+/// # Panics
+/// If there is none.
 #[allow(clippy::unwrap_used)]
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         if port < HIGHEST_PORT && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {

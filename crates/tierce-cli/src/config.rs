@@ -51,6 +51,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
                 out,
                 "configuration is legal: {given} keys given, the others at their default"
             )?;
+            for advice in config.advice() {
+                writeln!(out, "{advice}")?;
+            }
         }
         Action::Keys => write!(out, "{}", reference())?,
     }

@@ -33,7 +33,7 @@ const MOST_WORKERS: u64 = 256;
 /// The size of values where neither the trace nor the caller names one.
 const DEFAULT_VALUE_BYTES: u64 = 256;
 /// What a replay leaves in L3 is gone after this; longer than any replay of use takes.
-const REDIS_TTL: &str = "1h";
+pub(crate) const REDIS_TTL: &str = "1h";
 
 /// The arguments of `tierce replay`.
 #[derive(Args)]
@@ -197,7 +197,7 @@ fn configure(arguments: &Arguments) -> Result<(Config, Options), Failure> {
 }
 
 /// A folder for the store: in memory where there is such a place, as a real L2 would be.
-fn store_folder() -> Result<TempDir, Failure> {
+pub(crate) fn store_folder() -> Result<TempDir, Failure> {
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     tempfile::Builder::new()

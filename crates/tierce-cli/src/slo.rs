@@ -6,8 +6,6 @@
 use std::{
     fs,
     io::{self, Read as _, Write},
-    net::TcpStream,
-    time::Duration,
 };
 
 use clap::Args;
@@ -15,12 +13,10 @@ use serde_json::Value;
 use tierce::guard::{Objectives, alert::rules};
 
 use crate::{
+    http,
     output::{Outcome, Verdict},
     table::{Align, Table},
 };
-
-/// A listener on the same host answers at once, or it does not.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The arguments of `tierce slo`.
 #[derive(Args)]
@@ -48,7 +44,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
     if let Some(address) = &arguments.address {
         let path = format!("/cache/slo?window={}", arguments.window);
-        return report(&fetch(address, &path)?, out);
+        return report(&http::get(address, &path)?, out);
     }
     if let Some(file) = &arguments.report {
         let mut text = String::new();
@@ -91,23 +87,6 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
 fn percent(share: f64) -> String {
     let text = format!("{:.2}", share * 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// Asks a listener for a page.
-fn fetch(address: &str, path: &str) -> Result<String, crate::output::Failure> {
-    let refuse = |error: io::Error| format!("{address}: {error}");
-    let mut stream = TcpStream::connect(address).map_err(refuse)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(refuse)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is no HTTP")?;
-    if head.split_ascii_whitespace().nth(1) != Some("200") {
-        return Err(
-            format!("{address}{path}: {}: {body}", head.lines().next().unwrap_or("")).into()
-        );
-    }
-    Ok(body.to_owned())
 }
 
 fn report(text: &str, out: &mut dyn Write) -> Outcome {

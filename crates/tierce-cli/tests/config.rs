@@ -83,7 +83,7 @@ fn check_names_the_line_of_a_file_and_the_blocks_that_are_not_supported() {
         ("a.toml", "[shared]\nmax_bytes = '1B'\n", &["a.toml:2", "shared.max_bytes = \"1B\""][..]),
         ("a.json", "{\"load\": {\"wait\": 30}}", &["a.json", "load.wait = \"30\"", "unit"][..]),
         ("b.json", "{\"load\": {", &["b.json", "not legal JSON", "line 1"][..]),
-        ("b.yaml", "http2_config:\n  enable_push: true\n", &["http2_config", "not supported"][..]),
+        ("b.yaml", "security:\n  tls:\n    min_version: 1\n", &["block security"][..]),
     ] {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
@@ -93,6 +93,32 @@ fn check_names_the_line_of_a_file_and_the_blocks_that_are_not_supported() {
         &fail(&mut tierce(["config", "check", "--file", "/nonexistent.yaml"]), 1),
         &["/nonexistent.yaml"],
     );
+}
+
+#[test]
+fn what_watches_the_cache_is_shown_with_its_sources_and_what_has_no_effect_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.yaml");
+    let text = "alerts: [{name: HighLatency, condition: p95_latency > 10ms, severity: critical}]
+notify: {sinks: [{type: slack, url: 'https://hooks.slack.com/services/hunter2'}]}
+traffic_split: {new_system: 5%, old_system: 95%}
+http2_config: {enable_push: true}
+";
+    fs::write(&path, text).unwrap();
+    let shown = succeed(tierce(["config", "show", "--file"]).arg(&path));
+    for (key, value) in [
+        ("alerts ", "HighLatency"),
+        ("notify.sinks ", "slack hooks.slack.com"),
+        ("traffic_split.new_system ", "5%"),
+        ("slo.objectives ", "none"),
+    ] {
+        let row = shown.lines().find(|line| line.starts_with(key)).expect(key);
+        assert!(row.contains(value), "{row}");
+        assert_eq!(row.contains("cache.yaml:"), !value.eq("none"), "{row}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let checked = succeed(tierce(["config", "check", "--file"]).arg(&path));
+    holds(&checked, &["configuration is legal: 4 keys given", "block http2_config", "no effect"]);
 }
 
 #[test]

@@ -1,65 +1,11 @@
 //! `tierce replay` with L2 and L3: a real store, and a real server where one is installed.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{collections::HashSet, fs, path::Path, process::Stdio};
 
 mod support;
 use serde_json::Value;
-use support::{keys, run, succeed, tierce, trace};
-
-/// A `redis-server` of this test alone, on a socket in a folder that goes with it.
-struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// Starts one; `make test` installs it where it is missing.
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", "0", "--save", "", "--unixsocket"]);
-        command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path());
-        let child = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
-        let server = Self { child, folder };
-        for _ in 0..1000 {
-            if std::os::unix::net::UnixStream::connect(server.socket()).is_ok() {
-                return server;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("redis-server does not answer");
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("redis.sock")
-    }
-
-    fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
-    }
-
-    /// What `redis-cli` prints.
-    fn ask(&self, words: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        let output = command.arg("-s").arg(self.socket()).args(words).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::{keys, run, server::Server, succeed, tierce, trace};
 
 /// Replays the trace and returns its figures.
 fn replay(name: &str, arguments: &[&str]) -> Value {

@@ -41,6 +41,7 @@ mod clock;
 mod codec;
 #[cfg(feature = "config")]
 pub mod config;
+mod diagnosis;
 mod error;
 mod event;
 mod group_word;
@@ -83,8 +84,8 @@ pub mod units;
 pub use bytes::Bytes;
 
 pub use cache::{
-    Advice, Answer, Builder, Cache, Countable, Event, Freshness, LoadOptions, Loaded, Loader,
-    Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Split, Version,
+    Advice, Answer, Builder, Cache, Countable, Event, Freshness, GateState, LoadOptions, Loaded,
+    Loader, Loading, MAX_KEY_BYTES, Origin, ReadOptions, SetOptions, Shedding, Split, Version,
 };
 pub use clock::{Clock, ManualClock, Millis};
 #[cfg(feature = "serde")]
@@ -94,6 +95,7 @@ pub use codec::MessagePackCodec;
 pub use codec::{BytesCodec, Codec, Compression, Format};
 #[cfg(feature = "config")]
 pub use config::Config;
+pub use diagnosis::{Diagnosis, Fitness};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};
 pub use keyspace::{KeyPart, KeyParts, KeyPattern, Keyspace, KeyspaceCounters};
@@ -103,8 +105,9 @@ pub use memory::{
     MemoryStatistics, RandomState, RemovalCause, Ttl,
 };
 pub use metrics::{
-    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, Stats, TierStats,
-    WindowStats, to_prometheus,
+    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, PrefixShare, Stats,
+    SurveyReport, TierStats, TtlUse, WindowStats, process_to_prometheus, to_openmetrics,
+    to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::{BreakerOptions, BreakerState};

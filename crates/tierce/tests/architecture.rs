@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 11] = [
     &[
         "error",
         "clock",
+        "diagnosis",
         "event",
         "key",
         "group_word",

@@ -175,9 +175,14 @@ impl Worker {
             std::thread::yield_now();
         }
         let floor = self.floor.get(number);
-        match self.store.fill(hash, &key, record(&value), token) {
-            StoreFill::Stored => {
-                self.file(number, version, token.stamp, token.stamp_index, token.clear_epoch);
+        let filled = self.store.fill(hash, &key, record(&value), token);
+        match filled {
+            StoreFill::Stored | StoreFill::Replaced(_) => {
+                let stamp = match filled {
+                    StoreFill::Replaced(stamp) => stamp,
+                    _ => token.stamp,
+                };
+                self.file(number, version, stamp, token.stamp_index, token.clear_epoch);
             }
             StoreFill::Adopted(found) => match described_version(number, &found.value) {
                 Some(version) if version >= floor => {}

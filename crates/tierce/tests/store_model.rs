@@ -90,7 +90,7 @@ fn run((medium, mapped_reads): (Medium, bool), seed: u64, operations: u32) {
                 let record = NewRecord::new(&value, 0, Millis::NEVER);
                 let is_stale = changes.get(&number).copied().unwrap_or(0) + clears != change;
                 match store.fill(hash, &key, record, token) {
-                    StoreFill::Stored => {
+                    StoreFill::Stored | StoreFill::Replaced(_) => {
                         assert!(!is_stale, "{}: a stale fill", context());
                         model.insert(number, (value, Millis::NEVER));
                     }

@@ -1,6 +1,8 @@
 //! Runs the real binary, without the environment of whoever runs the tests.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod server;
+
 use std::{
     io::Read as _,
     path::{Path, PathBuf},

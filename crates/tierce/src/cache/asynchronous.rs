@@ -322,6 +322,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
         }
         let mut call = Call::new(plan, &self.rules, options, near);
+        if let Some(answer) = self.stale_instead(plan, key, &call) {
+            return Ok(answer);
+        }
         self.begin_call(plan, key, &call)?;
         let lead = loop {
             match self.enter(plan, key, &mut call)? {

@@ -11,6 +11,7 @@ use super::{
     events::Events,
     fleet::Fleet,
     freshness::{Jitter, Rules},
+    gate::Gate,
     lower::{LEDGER_KEYS, Lower, Lowers, Opener, REST},
     near::Near,
     plan::PlanWord,
@@ -35,7 +36,7 @@ use crate::{
 const DEFAULT_LOAD_WAIT: Duration = Duration::from_secs(30);
 
 /// The bytes of L1, if no bound is given.
-const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
+pub(super) const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 
 /// The options of a cache that is being set up.
 ///
@@ -45,7 +46,7 @@ const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 pub struct Builder {
     service: String,
     pub(super) tiering: Tiering,
-    memory: Option<MemoryOptions>,
+    pub(super) memory: Option<MemoryOptions>,
     shared: Option<tier::SharedOptions>,
     redis: Option<tier::RedisOptions>,
     breaker: BreakerOptions,
@@ -188,14 +189,22 @@ impl Builder {
 
     /// How L1 and L2 follow L3, if there can be one.
     pub(super) fn coherence(&self) -> Option<tier::Coherence> {
-        let redis = self.redis.clone().or_else(tier::default_redis_options);
-        redis.map(|options| options.how_coherent())
+        self.redis_options().map(|options| options.how_coherent())
+    }
+
+    /// The options of L2, given or not; `None` where this build lacks it.
+    pub(super) fn shared_options(&self) -> Option<tier::SharedOptions> {
+        self.shared.clone().or_else(tier::default_shared_options)
+    }
+
+    /// The options of L3, given or not; `None` where this build lacks it.
+    pub(super) fn redis_options(&self) -> Option<tier::RedisOptions> {
+        self.redis.clone().or_else(tier::default_redis_options)
     }
 
     /// How long a process of the host waits for another one's load, if there can be an L2.
     pub(super) fn load_lease(&self) -> Option<Duration> {
-        let shared = self.shared.clone().or_else(tier::default_shared_options);
-        shared.map(|options| options.lease())
+        self.shared_options().map(|options| options.lease())
     }
 
     /// Builds a cache of [`Bytes`].
@@ -271,6 +280,7 @@ impl Builder {
             lowers,
             plan: PlanWord::new(self.tiering),
             sides: Sides::default(),
+            gate: Gate::default(),
             changes: SharedLock::new(()),
             stamps: StampTable::new(),
             tags: OwnTags::default(),

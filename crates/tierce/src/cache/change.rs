@@ -27,7 +27,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
     memory::Inserted,
-    metrics::TierCounter,
+    metrics::{CacheCounter, TierCounter},
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
     sync::SharedGuard,
@@ -169,6 +169,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if options.freshness.keeps_nothing() {
             return self.delete(key);
         }
+        self.may_set()?;
         let reach = self.reach_of(key, options.reach());
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
@@ -179,6 +180,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.put(plan, key, draft, Self::number_of(change));
         self.end_change(plan, key, change);
         self.overtake(key);
+        self.metrics.count(CacheCounter::Sets);
         self.events.tell(|| Event::Set { key: key.into() });
         Ok(())
     }
@@ -194,6 +196,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Err(closed());
         }
         self.listen(plan);
+        self.metrics.add(CacheCounter::Deletes, keys.len() as u64);
         for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
             let mut made = None;
             if simulated::is_planted(Fault::StampBeforeChange) {

@@ -43,7 +43,7 @@ use crate::{
     key::GROUPS,
     sync::{self, Mutex},
     tag_cells::{CELLS_BELOW, CellChange, KnownBelow},
-    tier::{ChangeListener, OnLoss, Post, SharedTier, TagsRaised, TagsTold},
+    tier::{ChangeListener, OnLoss, Post, SharedTier, TagsRaised, TagsTold, Token},
     tiering::{TierKind, Tiering},
 };
 
@@ -193,6 +193,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(change) = change {
             self.with_stream(plan, |_, stream| stream.abandon_change(key, change));
         }
+    }
+
+    /// True if this host has dealt with all changes of the group of `key` that L3 had when it gave
+    /// this token.
+    pub(super) fn has_dealt_with(&self, plan: Plan, key: &[u8], token: Token) -> bool {
+        let [stamp, _] = token.words;
+        self.with_stream(plan, |_, stream| stream.knows(key, stamp))
     }
 
     /// A change by this host gave the group of `key` this stamp in L3, and is done with the tiers

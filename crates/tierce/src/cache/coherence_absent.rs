@@ -2,7 +2,11 @@
 
 use super::{Inner, freshness::Life, marks::Marks, plan::Plan};
 use crate::{
-    clock::Clock, group_word::GroupWord, tag_cells::KnownBelow, tier::TagsRaised, tiering::Tiering,
+    clock::Clock,
+    group_word::GroupWord,
+    tag_cells::KnownBelow,
+    tier::{TagsRaised, Token},
+    tiering::Tiering,
 };
 
 pub(super) struct Coherence;
@@ -46,6 +50,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
 
     pub(super) fn abandon_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
+
+    pub(super) fn has_dealt_with(&self, _plan: Plan, _key: &[u8], _token: Token) -> bool {
+        true
+    }
 
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
 

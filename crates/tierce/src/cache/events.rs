@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Cache, Inner, Key, Near};
+use super::{Cache, Inner, Key, Near, survey::Surveyed};
 use crate::{
     error::Error,
     load::{Crew, LoadReason},
@@ -158,6 +158,18 @@ pub enum Event {
         /// What it is now.
         state: BreakerState,
     },
+    /// An operator has calls turned away, or no longer.
+    #[non_exhaustive]
+    Gate {
+        /// What holds from now on, in words.
+        state: Arc<str>,
+    },
+    /// The connections to a tier were dropped, to be made anew.
+    #[non_exhaustive]
+    Reset {
+        /// The tier.
+        tier: TierKind,
+    },
     /// Other tiers are in force.
     #[non_exhaustive]
     Retier {
@@ -175,7 +187,7 @@ pub(super) struct Events {
     is_heard: AtomicBool,
     /// The same for L1, which tells by itself of what leaves it.
     is_heard_near: Arc<AtomicBool>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     evictions: Evictions,
 }
 
@@ -195,8 +207,11 @@ struct Evictions {
     expired: AtomicU64,
 }
 
-struct Shared {
+pub(super) struct Shared {
     crew: Crew,
+    /// What is observed of keys, in force like a listener; told on the thread that causes an event.
+    pub(super) survey: Surveyed,
+    has_listeners: AtomicBool,
     state: Mutex<State>,
     dropped: AtomicU64,
     panics: AtomicU64,
@@ -225,6 +240,8 @@ impl Events {
             evictions: Evictions::default(),
             shared: Arc::new(Shared {
                 crew: Crew::named("tierce-event", 1, 1, IDLE),
+                survey: Surveyed::default(),
+                has_listeners: AtomicBool::new(false),
                 state: Mutex::new(state),
                 dropped: AtomicU64::new(0),
                 panics: AtomicU64::new(0),
@@ -260,6 +277,12 @@ impl Events {
         }
     }
 
+    /// Tells events from now on where there are listeners or a survey.
+    pub(super) fn hear(&self) {
+        let shared = &self.shared;
+        self.set_heard(shared.has_listeners.load(Ordering::Relaxed) || shared.survey.is_on());
+    }
+
     fn set_heard(&self, is_heard: bool) {
         self.is_heard.store(is_heard, Ordering::Relaxed);
         self.is_heard_near.store(is_heard, Ordering::Relaxed);
@@ -270,14 +293,17 @@ impl Events {
         let mut listeners = state.listeners.to_vec();
         listeners.push(listener);
         let before = mem::replace(&mut state.listeners, Arc::new(listeners));
+        self.shared.has_listeners.store(true, Ordering::Relaxed);
         drop(state);
         drop(before);
-        self.set_heard(true);
+        self.hear();
     }
 
     /// Tells no more, and waits for nobody.
     pub(super) fn close(&self) {
         self.set_heard(false);
+        self.shared.has_listeners.store(false, Ordering::Relaxed);
+        self.shared.survey.set(None);
         self.shared.crew.close(Duration::ZERO);
         let mut state = self.shared.lock();
         let listeners = mem::take(&mut state.listeners);
@@ -329,6 +355,10 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn queue(self: &Arc<Self>, event: Event) {
+        self.survey.observe(&event);
+        if !self.has_listeners.load(Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.lock();
         if state.queue.len() >= MAX_QUEUED {
             drop(state);

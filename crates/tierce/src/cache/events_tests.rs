@@ -49,6 +49,8 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
             Event::Breaker { tier, state } => {
                 format!("breaker {} {}", tier.short(), state.as_str())
             }
+            Event::Gate { state } => format!("gate {state}"),
+            Event::Reset { tier } => format!("reset {}", tier.short()),
             Event::Retier { from, to } => format!("retier {from} {to}"),
         };
         told.push(text);

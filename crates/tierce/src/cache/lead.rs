@@ -550,12 +550,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 }
             }
             Some(Fill::Adopted(_)) => {}
-            Some(Fill::Stored | Fill::Dropped) | None => {}
+            Some(Fill::Stored | Fill::Replaced(_) | Fill::Dropped) | None => {}
         }
         let kept = self.keep_above_remote(plan, key, draft, marks);
         // Else the tiers above may have what was there before, or was set meanwhile.
         let is_above = if plan.has(TierKind::Shared) {
-            kept.shared
+            // Where L2 had nothing, the L1 of another process may still have what it once had: then
+            // all that other hosts changed until the load began must have been dealt with.
+            let is_agreed = || {
+                let token = marks.remote();
+                kept.replaced || token.is_none_or(|token| self.has_dealt_with(plan, key, token))
+            };
+            kept.shared && is_agreed()
         } else {
             kept.memory || !plan.has(TierKind::Memory)
         };

@@ -201,7 +201,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Option<V>> {
         let plan = self.plan.load();
         let options = LoadOptions::default();
-        if plan.is_split() {
+        if plan.is_special() {
             return self.get_or_load(key, &options, load).map(|answer| answer.value);
         }
         let load = Borrowed(Some(load));
@@ -292,6 +292,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut call: Call<'_, V>,
         mut leads: impl Leads<V>,
     ) -> Result<Answer<Option<V>>> {
+        if let Some(answer) = self.stale_instead(plan, key, &call) {
+            return Ok(answer);
+        }
         self.begin_call(plan, key, &call)?;
         loop {
             let lead = match self.enter(plan, key, &mut call)? {
@@ -323,6 +326,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         tags::check(&call.options.tags)?;
         if !plan.is_open() {
             return Err(closed());
+        }
+        if plan.is_shed() {
+            return Err(self.refused());
         }
         if !call.options.tags.is_empty() {
             self.tags.be_used();

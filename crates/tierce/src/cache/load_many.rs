@@ -124,6 +124,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         for Sought { index: at, marks, best } in sought {
             let index = wanted[at];
             let call = Call::new(plan, &self.rules, options, best);
+            if plan.is_shed() {
+                let stale = self.stale_instead(plan, keys[index], &call);
+                answers[index] = Some(stale.ok_or_else(|| self.refused()));
+                continue;
+            }
             match self.flights.enter(keys[index], marks.began(), |began| self.may_join(began)) {
                 Ok(Entered::Lead(lead)) => {
                     let lead = lead.limited(self.longest_load(&call.rules));

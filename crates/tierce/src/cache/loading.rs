@@ -206,7 +206,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(found) if found.is_fresh() && is_young(found.age, options.max_age) => {
                 self.timed_near(plan, begin);
                 self.count_hit(key, &found);
-                self.refresh_ahead(plan, key, &found, &leads);
+                if !plan.is_shed() {
+                    self.refresh_ahead(plan, key, &found, &leads);
+                }
                 Ok(found.into_answer())
             }
             near => self.load_after(plan, key, options, near, leads),

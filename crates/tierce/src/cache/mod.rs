@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `builder.rs` | how a cache is set up |
 //! | `advice.rs` | which options are allowed and yet unwise |
+//! | `diagnose.rs` | what a cache would find where it is to run |
 //! | `plan.rs` | which tiers are in force, in one atomic word |
 //! | `freshness.rs` | how long values are fresh, then stale |
 //! | `near.rs` | what an entry of L1 is |
@@ -28,9 +29,11 @@
 //! | `events.rs` | what happens, told to listeners |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
+//! | `gate.rs` | who is turned away, and what an operator may do to all entries and connections |
 //! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
 //! | `report.rs` | statistics |
+//! | `survey.rs` | what keys are asked for, and how long entries are of use, while somebody wants to know |
 //!
 //! Locks, in the order in which they may be held together: `changes` (read by every change,
 //! written by `retier` and `close`), then a lock inside one tier. Loaders and codecs run with
@@ -66,9 +69,11 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod diagnose;
 mod events;
 mod fleet;
 mod freshness;
+mod gate;
 mod lead;
 mod load;
 mod load_many;
@@ -87,6 +92,7 @@ mod remote;
 mod report;
 mod retier;
 mod split;
+mod survey;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -99,6 +105,7 @@ pub use builder::Builder;
 pub use change::SetOptions;
 pub use events::Event;
 pub use freshness::Freshness;
+pub use gate::{GateState, Shedding};
 pub use load_options::LoadOptions;
 pub use loader::Loader;
 pub use loading::Loading;
@@ -111,6 +118,7 @@ use coherence::Coherence;
 use events::Events;
 use fleet::Fleet;
 use freshness::{Jitter, Rules};
+use gate::Gate;
 use load::Landing;
 use loader::failed;
 use lower::Lowers;
@@ -160,6 +168,7 @@ struct Inner<V> {
     lowers: Lowers,
     plan: PlanWord,
     sides: Sides,
+    gate: Gate,
     /// Read by every change for its length, written to change the plan: so no change straddles a
     /// change of tiering.
     changes: SharedLock,
@@ -532,6 +541,14 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// ([`Builder::metrics_enabled`]).
     pub fn metrics_text(&self) -> Option<String> {
         self.inner.metrics_enabled.then(|| self.stats().to_prometheus(&self.inner.service))
+    }
+
+    /// Has L2 lose a key's record, as if there were no room for it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lose_shared(&self, key: &[u8]) {
+        if let Some(shared) = self.inner.lowers.shared.opened() {
+            shared.lose(key);
+        }
     }
 
     /// Gives back threads, connections and memory. Reads miss from now on and changes fail with

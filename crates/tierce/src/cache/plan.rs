@@ -29,10 +29,10 @@ use crate::{
 /// when L3 enters it and other hosts are followed, or L1 leaves it.
 ///
 /// ```text
-///   63    32      9       8     7 6    5      3 2       0
-///  +--------+----------+------+-----+----------+---------+
-///  |  era   | is split | open | side| barred   | tiering |
-///  +--------+----------+------+-----+----------+---------+
+///   63    32   11     10       9       8     7 6    5      3 2       0
+///  +--------+------+-------+----------+------+-----+----------+---------+
+///  |  era   | shed | gated | is split | open | side| barred   | tiering |
+///  +--------+------+-------+----------+------+-----+----------+---------+
 /// ```
 /// A tier that the call may not look in is *barred*: so a plan that was just loaded bars none, and
 /// one comparison says whether a tier is within reach.
@@ -41,24 +41,34 @@ pub(crate) struct Plan(u64);
 
 /// Tiers that one call may look in and put something into, whether or not they are in force, and the
 /// side of a split that it fell on: the bits of a plan that are the call's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reach(u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reach(u16);
 
 const BARRED_AT: u32 = 3;
-const BARRED: u8 = 0b111 << BARRED_AT;
-const OLD: u8 = 1 << 6;
-const NEW: u8 = 1 << 7;
-const OF_CALL: u64 = (BARRED | OLD | NEW) as u64;
+const BARRED: u16 = 0b111 << BARRED_AT;
+const OLD: u16 = 1 << 6;
+const NEW: u16 = 1 << 7;
+const SHED: u16 = 1 << 11;
+const OF_CALL: u64 = (BARRED | OLD | NEW | SHED) as u64;
 const OPEN: u64 = 1 << 8;
 const SPLIT: u64 = 1 << 9;
+const GATED: u64 = 1 << 10;
 
 impl Reach {
     /// All that are in force.
     pub(crate) const ALL: Self = Self(0);
 
+    /// Of a call that is turned away at once.
+    pub(crate) const NOTHING: Self = Self(BARRED | SHED);
+
     /// These tiers and no others.
     pub(crate) const fn of(tiers: Tiering) -> Self {
-        Self(!tiers.bits() << BARRED_AT & BARRED)
+        Self((!tiers.bits() as u16) << BARRED_AT & BARRED)
+    }
+
+    /// The same for a call that is turned away where these tiers do not answer it.
+    pub(crate) const fn shed(self) -> Self {
+        Self(self.0 | SHED)
     }
 
     /// These tiers, for a call that falls on one side of a split.
@@ -100,6 +110,24 @@ impl Plan {
         self.0 & SPLIT != 0
     }
 
+    /// True while calls are looked at before they are let through.
+    #[inline]
+    pub(crate) const fn is_gated(self) -> bool {
+        self.0 & GATED != 0
+    }
+
+    /// True while a call has to ask which plan is its own.
+    #[inline]
+    pub(crate) const fn is_special(self) -> bool {
+        self.0 & (SPLIT | GATED) != 0
+    }
+
+    /// True for a call that neither loads nor waits for a load.
+    #[inline]
+    pub(crate) const fn is_shed(self) -> bool {
+        self.0 & SHED as u64 != 0
+    }
+
     /// True if the cache is open and its tiering has the tier.
     #[inline]
     pub(crate) const fn has(self, tier: TierKind) -> bool {
@@ -131,14 +159,20 @@ impl Plan {
     /// What the call may look in.
     #[inline]
     pub(crate) const fn reach(self) -> Reach {
-        Reach((self.0 & OF_CALL) as u8)
+        Reach((self.0 & OF_CALL) as u16)
     }
 
     /// The same cache with other tiers.
     #[must_use]
     pub(crate) fn with(self, tiering: Tiering, era: u32, is_split: bool) -> Self {
         let split = if is_split { SPLIT } else { 0 };
-        Self(u64::from(era) << 32 | self.0 & OPEN | split | u64::from(tiering.bits()))
+        Self(u64::from(era) << 32 | self.0 & (OPEN | GATED) | split | u64::from(tiering.bits()))
+    }
+
+    /// The same cache, looking at its calls or not.
+    #[must_use]
+    pub(crate) const fn gated(self, is_gated: bool) -> Self {
+        Self(if is_gated { self.0 | GATED } else { self.0 & !GATED })
     }
 
     /// The same cache when it is closed.

@@ -24,7 +24,7 @@ use crate::{
     codec::Format,
     error::{ErrorKind, Result},
     hidden_tags,
-    invalidation::Filed,
+    invalidation::{Filed, LocalMark},
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     simulated::{self, Fault},
@@ -88,6 +88,8 @@ pub(super) struct Kept<V> {
     pub(super) value: Option<V>,
     /// True if L2 took it.
     pub(super) shared: bool,
+    /// True if it took the place of another there, so that no copies of that are left.
+    pub(super) replaced: bool,
     /// True if L1 took it.
     pub(super) memory: bool,
     /// True if its key changed meanwhile.
@@ -126,7 +128,7 @@ pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
-        if plan.is_split() {
+        if plan.is_special() {
             return self.get_on_its_side(key);
         }
         match self.find_near(plan, key) {
@@ -140,7 +142,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.get_on(self.route(key, options.reach()), key, options)
     }
 
-    /// As [`get`](Self::get), of a cache that is split.
+    /// As [`get`](Self::get), of a cache that is split or turns calls away.
     #[cold]
     #[inline(never)]
     fn get_on_its_side(&self, key: &[u8]) -> Option<V> {
@@ -402,6 +404,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Kept<V> {
         let late = simulated::is_planted(Fault::BackfillWithNewMark).then(|| self.marks(plan, key));
         let marks = late.as_ref().unwrap_or(marks);
+        let mut filed = marks.filed;
         let mut draft = draft;
         draft.life = self.life_above(plan, draft.life, marks);
         let now = self.clock.coarse();
@@ -413,14 +416,21 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let lower = &self.lowers.shared;
             lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
         });
-        let stored = matches!(filled, Some(Fill::Stored));
+        let replaced = matches!(filled, Some(Fill::Replaced(_)));
+        let stored = replaced || matches!(filled, Some(Fill::Stored));
         if stored {
             self.tell_evictions();
         }
         match filled {
             Some(Fill::Refused) => {
                 let value = draft.value;
-                return Kept { value, shared: false, memory: false, refused: true };
+                return Kept {
+                    value,
+                    shared: false,
+                    replaced: false,
+                    memory: false,
+                    refused: true,
+                };
             }
             // L2's own value is what all processes of the host agree on.
             Some(Fill::Adopted(theirs)) => {
@@ -429,29 +439,41 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 }
                 // What is not for us to read, ours replaces in this process at least.
             }
+            Some(Fill::Replaced(stamp)) => filed = filed.raised_to(stamp),
             Some(Fill::Stored | Fill::Dropped) | None => {}
         }
         let value = draft.value.clone();
-        let memory = self.file(plan, key, draft, marks);
-        Kept { value, shared: stored, memory, refused: false }
+        let memory = self.file_under(plan, key, draft, marks.local, filed);
+        Kept { value, shared: stored, replaced, memory, refused: false }
     }
 
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
     /// were taken or L1 has a current and fresh entry by now. True if it is there.
     pub(super) fn file(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> bool {
+        self.file_under(plan, key, draft, marks.local, marks.filed)
+    }
+
+    fn file_under(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        draft: Draft<V>,
+        local: LocalMark,
+        filed: Filed,
+    ) -> bool {
         if !plan.reaches(TierKind::Memory) {
             return false;
         }
         let now = self.clock.coarse();
         let over = draft.over;
-        let (near, ttl) = self.near(draft, marks.filed, now);
+        let (near, ttl) = self.near(draft, filed, now);
         let inserted = self.memory.insert_if(key.into(), near, ttl, |current| {
             // Under the shard's lock, so that a change in this process, which raises the stamp
             // under the same lock, is either seen here or replaces what is filed here.
             // Its own stamps judge every fill: a change made after L2 left the tiering raises no
             // other.
-            let void = !self.stamps.is_current(marks.local)
-                || match marks.filed {
+            let void = !self.stamps.is_current(local)
+                || match filed {
                     Filed::Private { word, .. } => !self.coherence.is_current(word),
                     filed @ Filed::Shared(_) => !self.is_current(plan, filed),
                 };

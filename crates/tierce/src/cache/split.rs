@@ -274,22 +274,32 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     #[inline]
     pub(super) fn route(&self, key: &[u8], reach: Reach) -> Plan {
         let plan = self.plan.load().within(reach);
-        if plan.is_split() { plan.within(self.side_of(key, true)) } else { plan }
+        if !plan.is_special() {
+            return plan;
+        }
+        let plan = if plan.is_split() { plan.within(self.side_of(key, true)) } else { plan };
+        if plan.is_gated() { self.gated(plan) } else { plan }
     }
 
     fn side_of(&self, key: &[u8], is_taken: bool) -> Reach {
         self.sides.reach(key, is_taken, self.lowers.shared.opened().map(SharedTier::rollout))
     }
 
-    /// Where a call for this key goes whose options allow this reach.
+    /// Where a change of this key goes whose options allow this reach.
     pub(super) fn reach_of(&self, key: &[u8], reach: Reach) -> Reach {
-        self.route(key, reach).reach()
+        let plan = self.plan.load().within(reach);
+        let plan = if plan.is_split() { plan.within(self.side_of(key, true)) } else { plan };
+        plan.reach()
     }
 
     /// The plan of a call that only L1 may answer, and that is followed by another one where it does
     /// not.
     pub(super) fn route_near(&self, plan: Plan, key: &[u8]) -> Plan {
-        if plan.is_split() { plan.within(self.side_of(key, false)) } else { plan }
+        if !plan.is_special() {
+            return plan;
+        }
+        let plan = if plan.is_split() { plan.within(self.side_of(key, false)) } else { plan };
+        if plan.is_gated() { self.gated_near(plan) } else { plan }
     }
 
     /// Ends the turn of a request that L1 answered by [`route_near`](Self::route_near).
@@ -308,15 +318,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         indices: Vec<usize>,
         reach: Reach,
     ) -> Vec<(Reach, Vec<usize>)> {
-        if !self.plan.load().is_split() {
+        if !self.plan.load().is_special() {
             return vec![(reach, indices)];
         }
-        let mut sides: HashMap<Option<Side>, (Reach, Vec<usize>)> = HashMap::new();
+        let mut sides: HashMap<Reach, Vec<usize>> = HashMap::new();
         for index in indices {
-            let reach = self.reach_of(keys[index], reach);
-            sides.entry(reach.side()).or_insert((reach, Vec::new())).1.push(index);
+            let reach = self.route(keys[index], reach).reach();
+            sides.entry(reach).or_default().push(index);
         }
-        sides.into_values().collect()
+        sides.into_iter().collect()
     }
 
     /// Begins to count a read for its side.

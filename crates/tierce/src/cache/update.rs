@@ -387,6 +387,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         extras: Option<Arc<Extras>>,
     ) -> Result<bool> {
         check_key(key)?;
+        self.may_set()?;
         if version.hash != self.memory.hash(key) {
             return Ok(false);
         }

@@ -1,8 +1,10 @@
 //! The blocks of the phased deployment plan that configuration files may hold as they stand.
 //!
-//! `cache_config` has names and a unit of its own; it is translated into our keys. The other
-//! blocks of that plan are known by name, so that a file which holds one is told plainly that
-//! this version does not do what the block asks for, in place of a spelling hint.
+//! `cache_config` has names and a unit of its own; it is translated into our keys. `alerts`,
+//! `monitoring` and `traffic_split` are taken as they stand. The other blocks of that plan are known
+//! by name, so that a file which holds one is told plainly what becomes of it, in place of a spelling
+//! hint: what speaks to other programs is taken and has no effect, which
+//! [`Config::advice`](super::Config::advice) says; what somebody would rely on is refused.
 
 use crate::{
     config::{
@@ -27,51 +29,63 @@ pub(super) fn legal_keys() -> impl Iterator<Item = &'static str> {
     CACHE_CONFIG_KEYS.iter().map(|(theirs, _)| *theirs)
 }
 
-/// Blocks and top-level keys of the plan that ask for parts which this version does not have.
-const NOT_SUPPORTED: [&str; 18] = [
-    "http2_config",
-    "monitoring",
-    "enhanced_monitoring",
-    "traffic_split",
-    "alerts",
-    "automatic_rollback",
-    "security",
-    "autoscaling",
-    "contingency_plan_a",
-    "contingency_plan_b",
-    "contingency_plan_c",
-    "emergency_contacts",
-    "escalation_path",
-    "monitoring_components",
-    "dashboards",
-    "deployment_strategy",
-    "rollback_capability",
-    "health_check_grace_period",
+/// Blocks of the plan that ask for what somebody would rely on and does not have here.
+const NOT_SUPPORTED: [(&str, &str); 8] = [
+    ("security", "authentication and limits of requests are the service's"),
+    ("contingency_plan_a", CONTINGENCY),
+    ("contingency_plan_b", CONTINGENCY),
+    ("contingency_plan_c", CONTINGENCY),
+    ("automatic_rollback", PLAN),
+    ("deployment_strategy", PLAN),
+    ("rollback_capability", PLAN),
+    ("health_check_grace_period", PLAN),
 ];
+const CONTINGENCY: &str = "nothing here would carry it out";
+const PLAN: &str = "it belongs in the plan of a rollout, the file that rollout.plan names";
+
+/// Blocks of the plan that speak to other programs: taken, without an effect.
+const FOREIGN: [(&str, &str); 7] = [
+    ("http2_config", "the cache asks no origin over HTTP: give it to the client of your loader"),
+    ("enhanced_monitoring", "the cache asks no origin over HTTP: its client has these rates"),
+    ("autoscaling", "it is for the cluster"),
+    ("monitoring_components", "it is for whoever installs them"),
+    ("dashboards", "it is for whoever installs them"),
+    ("emergency_contacts", "it is for people"),
+    ("escalation_path", "it is for people"),
+];
+
+fn top(entry: &Entry) -> &str {
+    entry.path.split('.').next().unwrap_or_default()
+}
+
+/// Takes the blocks that speak to other programs out, and says so of each.
+pub(super) fn take_foreign(entries: &mut Vec<Entry>, place: &str) -> Vec<String> {
+    let found = |entry: &Entry| FOREIGN.iter().position(|(name, _)| *name == top(entry));
+    let mut numbers: Vec<usize> = entries.iter().filter_map(found).collect();
+    numbers.dedup();
+    entries.retain(|entry| found(entry).is_none());
+    let told = |number: usize| {
+        let (name, why) = FOREIGN[number];
+        format!("block {name} ({place}): has no effect here: {why}")
+    };
+    numbers.into_iter().map(told).collect()
+}
 
 /// Refuses the blocks that this version does not support: all that the document holds, by name.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`].
 pub(super) fn refuse_unsupported(entries: &[Entry], place: &str) -> Result<()> {
-    let mut found: Vec<&str> = Vec::new();
+    let mut found: Vec<String> = Vec::new();
     for entry in entries {
-        let top = entry.path.split('.').next().unwrap_or_default();
-        if NOT_SUPPORTED.contains(&top) && !found.contains(&top) {
-            found.push(top);
-        }
+        let known = NOT_SUPPORTED.iter().find(|(name, _)| *name == top(entry));
+        let told = known.map(|(name, why)| format!("block {name} ({place}): {why}"));
+        found.extend(told.filter(|told| !found.contains(told)));
     }
-    let subject = match found.as_slice() {
-        [] => return Ok(()),
-        [one] => format!("block {one} ({place}): is"),
-        many => format!("blocks {} ({place}): are", many.join(", ")),
-    };
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "{subject} known from the phased deployment plan but not supported by this version"
-        ),
-    ))
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, found.join("; ")))
 }
 
 /// Translates an entry of `cache_config` into our key; entries of other blocks stay as they are.

@@ -30,7 +30,60 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_sentinels(config)?;
     check_cluster(config)?;
     check_certificate(config)?;
-    check_user(config)
+    check_user(config)?;
+    check_serve(config)?;
+    check_split(config)?;
+    check_rollout(config)
+}
+
+fn check_serve(config: &Config) -> Result<()> {
+    if config.serve.token.is_some() && config.serve.address.is_none() {
+        let rule = "without an address nobody can bear the token";
+        return Err(conflict(config, "serve.token", "serve.address", rule));
+    }
+    Ok(())
+}
+
+fn check_split(config: &Config) -> Result<()> {
+    let split = &config.traffic_split;
+    let (new, old) = ("traffic_split.new_system", "traffic_split.old_system");
+    match (split.new_system, split.old_system) {
+        (Some(one), Some(other)) if (one.fraction() + other.fraction() - 1.0).abs() > 1e-9 => {
+            Err(conflict(config, new, old, "both must add up to 100%"))
+        }
+        (None, Some(_)) => Err(conflict(config, old, new, "both are needed")),
+        (None, None) if is_given(config, "traffic_split.old_tiering") => {
+            let rule = "without a share there is no split";
+            Err(conflict(config, "traffic_split.old_tiering", new, rule))
+        }
+        (Some(_), _) if is_given(config, "rollout.plan") || config.rollout.of_store => {
+            let other = if config.rollout.of_store { "rollout.of_store" } else { "rollout.plan" };
+            Err(conflict(config, new, other, "a rollout says the share: only one may be given"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_rollout(config: &Config) -> Result<()> {
+    let rollout = &config.rollout;
+    let (plan, journal) = ("rollout.plan", "rollout.journal");
+    let (instance, of_store) = ("rollout.instance", "rollout.of_store");
+    let needs = |key, other| Err(conflict(config, key, other, "both are needed"));
+    match (rollout.plan.is_some(), rollout.journal.is_some()) {
+        (true, _) if rollout.of_store => {
+            Err(conflict(config, plan, of_store, "only one of the two may be given"))
+        }
+        (true, false) => needs(plan, journal),
+        (false, true) => needs(journal, plan),
+        (true, true) if rollout.instance.is_none() => needs(plan, instance),
+        (false, false) if rollout.of_store && rollout.instance.is_none() => {
+            needs(of_store, instance)
+        }
+        (false, false) if !rollout.of_store && rollout.instance.is_some() => {
+            Err(conflict(config, instance, plan, "without a rollout it names nothing"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_freshness(config: &Config) -> Result<()> {

@@ -114,6 +114,23 @@ pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// Reads a document as it stands, for blocks that hold lists.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn value(text: &str, syntax: Syntax) -> Result<serde_json::Value> {
+    let text = text.trim_start_matches('\u{feff}');
+    match syntax {
+        Syntax::Yaml => {
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| refuse("YAML", &error))
+        }
+        Syntax::Toml => toml::from_str(text).map_err(|error| refuse("TOML", &error.message())),
+        Syntax::Json => serde_json::from_str(text).map_err(|error| refuse("JSON", &error)),
+    }
+}
+
 fn refuse(syntax: &str, error: &dyn fmt::Display) -> Error {
     // Parsers end some messages with a line break or put them on several lines.
     let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");

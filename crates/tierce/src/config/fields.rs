@@ -12,6 +12,7 @@ use crate::{
         Config,
         names::{nearest, unknown},
         value::{Kind, Value},
+        watching::LISTS,
     },
     error::{Error, ErrorKind},
 };
@@ -45,6 +46,9 @@ const MOST_NETWORK: Duration = Duration::from_secs(600);
 const MOST_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Longer than any caller waits for a load.
 const MOST_LEASE: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+/// An alert that goes on for a week and is told once is forgotten.
+const MOST_REPEAT: Duration = Duration::from_secs(7 * 86_400);
 /// As the options of L3 have them.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -783,6 +787,149 @@ pub(super) static FIELDS: &[Field] = &[
         write: put!(Count, load.threads),
         unset: |_| "none".to_owned(),
     },
+    Field {
+        key: "alerts_file",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "none",
+        meaning: "a YAML file with more alerts, in the form of `alerts`",
+        read: take!(some Path, alerts.file),
+        write: put!(some Path, alerts.file),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "notify.repeat",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MINUTE, most: MOST_REPEAT },
+        default: "4h",
+        meaning: "after how long an alert that goes on is told again",
+        read: take!(Span, notify.repeat),
+        write: put!(Span, notify.repeat),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "notify.per_minute",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Count { least: 1, most: 1000 },
+        default: "20",
+        meaning: "most notices that a sink gets a minute",
+        read: take!(Count, notify.per_minute),
+        write: put!(Count, notify.per_minute),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "serve.address",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Address,
+        default: "none",
+        meaning: "where health, metrics and the guard are served over HTTP; none: nowhere",
+        read: take!(some Text, serve.address),
+        write: put!(some Text, serve.address),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "serve.token",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Secret,
+        default: "none",
+        meaning: "what requests over HTTP that change state must bear; none: they are refused",
+        read: take!(some Secret, serve.token),
+        write: put!(some Secret, serve.token),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "slo.objectives",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Objectives,
+        default: "by environment",
+        meaning: "the table of objectives; of staging and production where they are the environment",
+        read: take!(some Text, slo),
+        write: put!(some Text, slo),
+        unset: |config| config.objectives_name().to_owned(),
+    },
+    Field {
+        key: "rollout.plan",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "none",
+        meaning: "file of the plan of a rollout to take part in",
+        read: take!(some Path, rollout.plan),
+        write: put!(some Path, rollout.plan),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "rollout.journal",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "none",
+        meaning: "file of its journal, which all processes of the host share",
+        read: take!(some Path, rollout.journal),
+        write: put!(some Path, rollout.journal),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "rollout.instance",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Name { most_bytes: MOST_NAME_BYTES },
+        default: "none",
+        meaning: "name of this process among them",
+        read: take!(some Text, rollout.instance),
+        write: put!(some Text, rollout.instance),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "rollout.of_store",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "false",
+        meaning: "take part in whichever rollout an operator starts in the store",
+        read: take!(Flag, rollout.of_store),
+        write: put!(Flag, rollout.of_store),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "traffic_split.new_system",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Share,
+        default: "none",
+        meaning: "share of keys that is on `tiering`; none: there is no split",
+        read: take!(some Share, traffic_split.new_system),
+        write: put!(some Share, traffic_split.new_system),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "traffic_split.old_system",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Share,
+        default: "none",
+        meaning: "share of the others: both are 100%",
+        read: take!(some Share, traffic_split.old_system),
+        write: put!(some Share, traffic_split.old_system),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "traffic_split.old_tiering",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Tiering,
+        default: "L1",
+        meaning: "the tiering of the others",
+        read: take!(Tiering, traffic_split.old_tiering),
+        write: put!(Tiering, traffic_split.old_tiering),
+        unset: |_| "none".to_owned(),
+    },
 ];
 
 impl Field {
@@ -838,6 +985,9 @@ pub fn reference() -> String {
             field.kind.rule(),
             field.meaning
         );
+    }
+    for (key, value, meaning) in LISTS {
+        let _ = writeln!(table, "| `{key}` | files only | none | {value} | {meaning} |");
     }
     table
 }

@@ -17,6 +17,8 @@
 //! | `blocks.rs` | what of the phased deployment plan's blocks is understood |
 //! | `check.rs` | which values do not go together |
 //! | `build.rs` | how the parts of a cache get their options |
+//! | `watching.rs` | alerts, sinks, the listener and rollouts |
+//! | `guard.rs` | how they are started |
 //! | `secret.rs` | what no output may show |
 
 mod blocks;
@@ -25,10 +27,12 @@ mod check;
 mod document;
 mod environment;
 mod fields;
+mod guard;
 mod names;
 mod secret;
 mod sections;
 mod value;
+mod watching;
 
 use std::{
     collections::BTreeMap,
@@ -42,10 +46,15 @@ use std::{
 
 pub use crate::units;
 pub use fields::reference;
+pub use guard::Watching;
 pub use secret::Secret;
 pub use sections::{
     DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, InvalidationSection, LoadSection,
     MemorySection, RedisSection, SharedSection,
+};
+pub use watching::{
+    AlertsSection, NotifySection, RolloutSection, ServeSection, SinkSection, SinkType,
+    TrafficSplitSection,
 };
 
 use crate::{
@@ -55,6 +64,7 @@ use crate::{
         fields::{FIELDS, Field},
         names::{nearest, unknown},
         value::Value,
+        watching::{BLOCKS, LISTS},
     },
     error::{Error, ErrorKind, Result},
     tiering::Tiering,
@@ -157,6 +167,20 @@ pub struct Config {
     pub invalidation: InvalidationSection,
     /// `load.*`: loading on a miss.
     pub load: LoadSection,
+    /// `alerts`, `monitoring` and `alerts_file`.
+    pub alerts: AlertsSection,
+    /// `notify.*`: who is told of alerts.
+    pub notify: NotifySection,
+    /// `serve.*`: the listener.
+    pub serve: ServeSection,
+    /// `slo.objectives`: the name of a table of objectives; by `environment` when `None`.
+    pub slo: Option<String>,
+    /// `rollout.*`.
+    pub rollout: RolloutSection,
+    /// `traffic_split.*`.
+    pub traffic_split: TrafficSplitSection,
+    /// What was read and has no effect here.
+    advice: Vec<String>,
     /// Who set each key, and to what: a field that now differs was written by code.
     sources: BTreeMap<&'static str, (Source, Value)>,
 }
@@ -175,6 +199,13 @@ impl Default for Config {
             freshness: FreshnessSection::default(),
             invalidation: InvalidationSection::default(),
             load: LoadSection::default(),
+            alerts: AlertsSection::default(),
+            notify: NotifySection::default(),
+            serve: ServeSection::default(),
+            slo: None,
+            rollout: RolloutSection::default(),
+            traffic_split: TrafficSplitSection::default(),
+            advice: Vec::new(),
             sources: BTreeMap::new(),
         }
     }
@@ -279,12 +310,21 @@ impl Config {
     /// # Errors
     /// [`ErrorKind::Config`]: no such key; the message names the nearest.
     pub fn get(&self, key: &str) -> Result<Shown> {
-        Ok(self.shown(Field::named(key)?))
+        match self.lists().into_iter().find(|shown| shown.key == key) {
+            Some(shown) => Ok(shown),
+            None => Ok(self.shown(Field::named(key)?)),
+        }
     }
 
     /// Shows every key with the value that holds and its source, always in the same order.
     pub fn show(&self) -> Vec<Shown> {
-        FIELDS.iter().map(|field| self.shown(field)).collect()
+        FIELDS.iter().map(|field| self.shown(field)).chain(self.lists()).collect()
+    }
+
+    /// What was read and has no effect here, in words: blocks of the phased deployment plan that speak
+    /// to other programs.
+    pub fn advice(&self) -> &[String] {
+        &self.advice
     }
 
     /// Checks every value against its rule, and that the values go together.
@@ -304,6 +344,28 @@ impl Config {
         let value = (field.read)(self);
         let value = value.map_or_else(|| (field.unset)(self), |value| value.to_string());
         Shown { key: field.key, value, source: self.source(field) }
+    }
+
+    /// The lists, which files alone can hold.
+    fn lists(&self) -> [Shown; 2] {
+        let shown = |key, value, source: &Option<Source>, is_empty| {
+            let unsaid = if is_empty { Source::Default } else { Source::Code };
+            Shown { key, value, source: source.clone().unwrap_or(unsaid) }
+        };
+        let (alerts, notify) = (&self.alerts, &self.notify);
+        [
+            shown(LISTS[0].0, alerts.shown(), &alerts.source, alerts.rules.is_empty()),
+            shown(LISTS[1].0, notify.shown(), &notify.source, notify.sinks.is_empty()),
+        ]
+    }
+
+    /// The objectives that hold, by name.
+    pub(crate) fn objectives_name(&self) -> &str {
+        match (&self.slo, self.environment) {
+            (Some(name), _) => name,
+            (None, Environment::Development) => "none",
+            (None, environment) => environment.name(),
+        }
     }
 
     fn source(&self, field: &Field) -> Source {
@@ -352,9 +414,12 @@ impl Config {
     fn apply_text(&mut self, text: &str, path: Option<&Path>, syntax: Syntax) -> Result<()> {
         let source = |line| Source::File { path: path.map(Path::to_owned), line };
         let whole = source(None).to_string();
-        let entries = document::parse(text, syntax)
-            .map_err(|error| Error::new(error.kind(), format!("{whole}: {error}")))?;
+        let in_whole = |error: Error| Error::new(error.kind(), format!("{whole}: {error}"));
+        let mut entries = document::parse(text, syntax).map_err(in_whole)?;
         blocks::refuse_unsupported(&entries, &whole)?;
+        self.advice.extend(blocks::take_foreign(&mut entries, &whole));
+        self.apply_lists(&mut entries, &|| document::value(text, syntax), &source)
+            .map_err(in_whole)?;
         let mut said: BTreeMap<&'static str, (String, Value)> = BTreeMap::new();
         for entry in entries {
             let source = source(entry.line);
@@ -388,6 +453,42 @@ impl Config {
                     return Err(field.refuse(&text, &place, &rule));
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Takes the blocks that hold lists out of the entries, and reads them whole.
+    fn apply_lists(
+        &mut self,
+        entries: &mut Vec<document::Entry>,
+        whole: &dyn Fn() -> Result<serde_json::Value>,
+        source: &dyn Fn(Option<u64>) -> Source,
+    ) -> Result<()> {
+        let lies_in = |path: &str, block: &str| {
+            path.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let line_of = |block: &str| {
+            entries.iter().find(|entry| lies_in(&entry.path, block)).map(|entry| entry.line)
+        };
+        let lines = BLOCKS.map(line_of);
+        if lines.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        entries.retain(|entry| !BLOCKS.iter().any(|block| lies_in(&entry.path, block)));
+        let mut whole = whole()?;
+        if let Some(line) = lines[0].or(lines[1]) {
+            let mut blocks = serde_json::Map::new();
+            for key in [BLOCKS[0], BLOCKS[1]] {
+                if let Some(block) = whole.get_mut(key) {
+                    blocks.insert(key.to_owned(), block.take());
+                }
+            }
+            self.alerts.read(blocks.into(), source(line))?;
+        }
+        if let Some(line) = lines[2] {
+            self.notify.read(&whole["notify"]["sinks"], source(line))?;
         }
         Ok(())
     }

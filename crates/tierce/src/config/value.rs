@@ -16,7 +16,9 @@ use crate::{
         secret::{self, Secret, UrlParts},
         units,
     },
+    guard::Objectives,
     policy::PolicyKind,
+    split::Share,
     tier::OnLoss,
     tiering::Tiering,
 };
@@ -37,6 +39,7 @@ pub(super) enum Value {
     Policy(PolicyKind),
     OnLoss(OnLoss),
     Compression(Compression),
+    Share(Share),
 }
 
 impl fmt::Display for Value {
@@ -55,6 +58,7 @@ impl fmt::Display for Value {
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
             Self::OnLoss(what) => out.write_str(what.as_str()),
+            Self::Share(share) => write!(out, "{share}"),
             Self::Compression(kind) => out.write_str(kind.as_str()),
         }
     }
@@ -99,6 +103,12 @@ pub(super) enum Kind {
     Policy,
     OnLoss,
     Compression,
+    /// A share of all.
+    Share,
+    /// Host and port.
+    Address,
+    /// The name of a table of objectives.
+    Objectives,
     /// Keys of 64 hex digits, apart by commas or blanks, up to so many.
     Keys {
         most: usize,
@@ -119,6 +129,8 @@ impl Kind {
                 | Self::Name { .. }
                 | Self::Prefix { .. }
                 | Self::Path
+                | Self::Address
+                | Self::Objectives
                 | Self::Secret
                 | Self::Url
                 | Self::Keys { .. }
@@ -171,6 +183,11 @@ impl Kind {
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
             Self::Compression => "must be none, lz4 or zstd".to_owned(),
+            Self::Share => units::PERCENT_RULE.to_owned(),
+            Self::Address => "must be host:port, such as 127.0.0.1:9464 or [::1]:9464".to_owned(),
+            Self::Objectives => {
+                format!("must be one of {}", Objectives::names().collect::<Vec<_>>().join(", "))
+            }
             Self::Keys { most: 1 } => "must be 64 hex digits".to_owned(),
             Self::Keys { most } => {
                 format!("must be 1 to {most} keys of 64 hex digits, apart by commas or blanks")
@@ -188,6 +205,8 @@ impl Kind {
             Self::Text { .. } | Self::Name { .. } | Self::Prefix { .. } => {
                 Value::Text(text.to_owned())
             }
+            Self::Address | Self::Objectives => Value::Text(text.trim().to_owned()),
+            Self::Share => Value::Share(Share::of(units::parse_percent(text).ok()?)?),
             Self::Path => Value::Path(PathBuf::from(text)),
             Self::Secret => Value::Secret(Secret::new(text)),
             Self::Keys { .. } => Value::Secret(Secret::new(text.trim())),
@@ -223,6 +242,8 @@ impl Kind {
                 let legal = |byte: u8| byte.is_ascii_graphic() && !b"{}".contains(&byte);
                 (1..=most_bytes).contains(&text.len()) && text.bytes().all(legal)
             }
+            (Self::Address, Value::Text(text)) => is_address(text),
+            (Self::Objectives, Value::Text(text)) => Objectives::named(text).is_some(),
             (Self::Path, Value::Path(path)) => is_absolute_path(path),
             (Self::Secret, Value::Secret(secret)) => !secret.expose().is_empty(),
             (Self::Keys { most }, Value::Secret(secret)) => {
@@ -238,10 +259,22 @@ impl Kind {
             | (Self::Environment, Value::Environment(_))
             | (Self::Policy, Value::Policy(_))
             | (Self::OnLoss, Value::OnLoss(_))
-            | (Self::Compression, Value::Compression(_)) => true,
+            | (Self::Compression, Value::Compression(_))
+            | (Self::Share, Value::Share(_)) => true,
             _ => false,
         }
     }
+}
+
+/// True for a host and a port; whether there is such a host is found by who listens.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(legal),
+    };
+    is_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 /// True for an absolute path that a system call can take and a line of output can show.

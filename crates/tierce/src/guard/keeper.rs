@@ -15,7 +15,8 @@ use std::{
 #[cfg(feature = "serde")]
 use super::rollout::{Command, Drive, Plan, Status};
 use super::{
-    alert::{AlertRule, Alerts, Notifier},
+    actions::Actions,
+    alert::{AlertRule, Alerts, Notifier, SinkStats},
     hold::HoldState,
     slo::{Objectives, SloReport},
 };
@@ -43,6 +44,7 @@ pub struct GuardBuilder<V> {
     alerts: Alerts,
     notifier: Notifier,
     objectives: Option<Objectives>,
+    actions_journal: Option<std::path::PathBuf>,
     #[cfg(feature = "serde")]
     rollout: Option<Source>,
 }
@@ -64,6 +66,13 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     /// `CACHE_ENVIRONMENT` or `NODE_ENV` names.
     pub fn objectives(mut self, objectives: Objectives) -> Self {
         self.objectives = Some(objectives);
+        self
+    }
+
+    /// Sets a file to which each action of an operator ([`Guard::act`]) is written as a line of JSON.
+    /// Default: none.
+    pub fn actions_journal(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.actions_journal = Some(path.into());
         self
     }
 
@@ -119,6 +128,7 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
         let core = Core {
             cache: self.cache,
             objectives: self.objectives.or_else(Objectives::of_environment),
+            actions: Actions::with_journal(self.actions_journal),
             turn: SharedLock::new(()),
             view: Mutex::new(Shown::of(&state)),
             state: Mutex::new(Some(state)),
@@ -164,6 +174,7 @@ struct Stop {
 struct Core<V> {
     cache: Cache<V>,
     objectives: Option<Objectives>,
+    actions: Actions,
     turn: SharedLock,
     /// Taken out for the length of a round.
     state: Mutex<Option<State>>,
@@ -182,6 +193,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Shown {
     alerts: Vec<(AlertRule, HoldState)>,
+    sinks: Vec<SinkStats>,
     #[cfg(feature = "serde")]
     rollout: Option<Status>,
 }
@@ -190,6 +202,7 @@ impl Shown {
     fn of(state: &State) -> Self {
         Self {
             alerts: state.alerts.states().map(|(rule, state)| (rule.clone(), state)).collect(),
+            sinks: state.notifier.sinks(),
             #[cfg(feature = "serde")]
             rollout: state.drive.as_ref().map(Drive::status),
         }
@@ -204,6 +217,7 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             cache: cache.clone(),
             alerts: Alerts::default(),
             objectives: None,
+            actions_journal: None,
             #[cfg(feature = "serde")]
             rollout: None,
         }
@@ -212,6 +226,10 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// The cache.
     pub fn cache(&self) -> &Cache<V> {
         &self.core.cache
+    }
+
+    pub(super) fn kept_actions(&self) -> &Actions {
+        &self.core.actions
     }
 
     /// Looks at the cache: judges alerts, gates and triggers, tells and decides.
@@ -226,6 +244,11 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// The alerts and their states, as of the latest round.
     pub fn alerts(&self) -> Vec<(AlertRule, HoldState)> {
         self.core.view.lock().alerts.clone()
+    }
+
+    /// What the sinks did that carry their notices by threads, as of the latest round.
+    pub fn sinks(&self) -> Vec<SinkStats> {
+        self.core.view.lock().sinks.clone()
     }
 
     /// How the cache meets its objectives; `None` where there are none.

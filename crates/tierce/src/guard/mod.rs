@@ -9,15 +9,21 @@
 //! | `hold` | when a condition has held for long enough |
 //! | `alert` | alerts, who is told of them, and the same as rules of Prometheus |
 //! | `rollout` | a change of tiering by shares, watched, and taken back by itself |
+//! | `actions` | what an operator does when things go wrong |
+//! | `advice` | what the numbers show to be unwise |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
 //!
+//! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
 //!
 //! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
 
+mod actions;
+mod advice;
 pub mod alert;
 mod condition;
+mod exposition;
 mod health;
 mod hold;
 mod keeper;
@@ -30,6 +36,9 @@ mod window;
 #[cfg(feature = "config")]
 mod yaml;
 
+pub use actions::{Contingency, ContingencyState};
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use advice::advise_store;
 pub use alert::{AlertChange, AlertRule, Alerts, Severity};
 pub use condition::{Comparison, Condition};
 pub use health::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics};

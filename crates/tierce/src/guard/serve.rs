@@ -4,10 +4,10 @@
 //! | path | answer |
 //! |---|---|
 //! | `/cache/health`, `/health` | the health document; 503 while unhealthy; `application/health+json` on Accept |
-//! | `/cache/metrics`, `/metrics` | Prometheus text; 404 while metrics are switched off |
+//! | `/cache/metrics`, `/metrics` | Prometheus text, OpenMetrics on Accept; 404 while metrics are switched off |
 //! | `/cache/slo` | objectives, budgets and burn rates; `?window=30m` |
 //! | `/cache/window` | counts and latencies; `?window=30m` |
-//! | `/cache/alerts` | alerts and their states |
+//! | `/cache/alerts` | alerts and their states, and what sinks did with their notices |
 //! | `/cache/rollout` | where the rollout is |
 //! | `POST /cache/rollout/{start,advance,force,pause,resume,rollback}` | asks for it; needs the token; `?gradual=true` |
 //! | `POST /cache/inputs/NAME` | pushes a number, the body; needs the token |
@@ -34,7 +34,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Health, HealthStatus, HoldState,
+    Contingency, Health, HealthStatus, HoldState,
     keeper::Guard,
     rollout::{Action, Command, Stage},
 };
@@ -171,6 +171,7 @@ struct Answer {
 }
 
 const JSON: &str = "application/json";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
@@ -351,7 +352,10 @@ fn show<V: Clone + Send + Sync + 'static>(
 ) -> Result<Answer, Answer> {
     let answer = match request.path.as_str() {
         "/cache/health" | "/health" => health(&guard.cache().health(), request),
-        "/cache/metrics" | "/metrics" => match guard.cache().metrics_text() {
+        "/cache/metrics" | "/metrics" => match guard.metrics_text() {
+            Some(body) if request.accept.contains("application/openmetrics-text") => {
+                Answer { status: 200, kind: OPENMETRICS, body: crate::to_openmetrics(&body) }
+            }
             Some(body) => {
                 Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
             }
@@ -384,7 +388,16 @@ fn show<V: Clone + Send + Sync + 'static>(
                     "state": state.as_str(),
                 })
             };
-            Answer::json(200, &json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() }))
+            let alerts: Vec<Value> = alerts.iter().map(alert).collect();
+            Answer::json(200, &json!({ "alerts": alerts, "sinks": guard.sinks() }))
+        }
+        "/cache/actions" => Answer::json(200, &json!(guard.contingency())),
+        "/cache/advice" => {
+            let advice = guard.cache().advise();
+            let one =
+                |advice: &crate::Advice| json!({"code": advice.code, "message": advice.message});
+            let advice: Vec<Value> = advice.iter().map(one).collect();
+            Answer::json(200, &json!({ "advice": advice, "survey": guard.cache().survey() }))
         }
         "/cache/rollout" => match guard.rollout() {
             Some(status) => Answer::json(200, &json!(status)),
@@ -489,6 +502,23 @@ fn change<V: Clone + Send + Sync + 'static>(
         };
         guard.push(input, value);
         return Ok(Answer::json(200, &json!({ "input": input, "value": value })));
+    }
+    if let Some(name) = request.path.strip_prefix("/cache/actions/") {
+        let refuse = |status, error: crate::Error| Answer::error(status, &error.to_string());
+        let action = Contingency::parse(name, |name| request.parameter(name));
+        let action = action.map_err(|error| refuse(400, error))?;
+        let action = action.ok_or_else(|| Answer::error(404, "no such path"))?;
+        let by = request.parameter("by").unwrap_or("http");
+        guard.act(by, action).map_err(|error| refuse(409, error))?;
+        return Ok(Answer::json(200, &json!(guard.contingency())));
+    }
+    if let Some(verb) = request.path.strip_prefix("/cache/survey/") {
+        match verb {
+            "begin" => guard.cache().begin_survey(),
+            "end" => guard.cache().end_survey(),
+            _ => return Err(Answer::error(404, "no such path")),
+        }
+        return Ok(Answer::json(200, &json!({ "survey": guard.cache().survey() })));
     }
     let is_gradual = request.parameter("gradual") == Some("true");
     let command = match request.path.strip_prefix("/cache/rollout/") {

@@ -22,6 +22,17 @@ pub(crate) enum Filed {
     Shared(SharedStamp),
 }
 
+impl Filed {
+    /// The mark of what its own process put into the store in place of something else, which raised
+    /// the key's stamp there.
+    pub(crate) fn raised_to(self, stamp: u32) -> Self {
+        match self {
+            Self::Shared(before) => Self::Shared(SharedStamp { stamp, ..before }),
+            private @ Self::Private { .. } => private,
+        }
+    }
+}
+
 /// What was known when a load began: nobody who comes after a change of its key, or of any tag,
 /// may join it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -244,6 +244,12 @@ impl<'a> Stream<'a> {
         );
     }
 
+    /// True if all changes of the group of `key` up to this stamp are known here, and dealt with.
+    pub(crate) fn knows(&self, key: &[u8], stamp: u64) -> bool {
+        let known = self.known[key::group(key)].load(Ordering::Acquire);
+        known.wrapping_sub(stamp) < AHEAD
+    }
+
     /// Up to which change of tags in L3 all are known here, and dealt with.
     pub(crate) fn tags_known(&self) -> Option<KnownBelow> {
         self.tags_by(TAG_NUMBER)

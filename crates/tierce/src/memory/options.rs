@@ -105,6 +105,11 @@ impl MemoryOptions {
         self
     }
 
+    /// What [`max_bytes`](Self::max_bytes) set.
+    pub(crate) fn byte_bound(&self) -> Option<u64> {
+        self.bounds.bytes
+    }
+
     /// Sets the number of shards, each with its own lock and an equal part of the bounds. A power
     /// of two up to 65,536, not above `max_entries`, nor above `largest_share` where a byte bound
     /// is set (an entry lives in one shard).

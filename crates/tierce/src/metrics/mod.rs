@@ -5,14 +5,15 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
-//! | `prometheus` | the text format |
+//! | `prometheus` | the text format, with `text` for its lines; `openmetrics` the newer one |
 //! | `windows` | what was counted in the last second to hour, with `delta` of histograms |
 //! | `window_stats` | [`WindowStats`]: a window as users see it |
-//! | `process` | processor time and memory of the process |
+//! | `process` | processor time, memory, threads and files of the process |
 //!
 //! Nothing here locks or allocates on the way, apart from the first value of an octave in a
 //! histogram. All accesses are relaxed: each number is right, two numbers read together may be
@@ -21,12 +22,16 @@
 mod arms;
 mod counter;
 mod delta;
+mod heavy;
 mod histogram;
 mod keyspaces;
+mod openmetrics;
 mod process;
 mod prometheus;
 mod sampler;
 mod snapshot;
+mod survey;
+pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
 
@@ -35,10 +40,14 @@ pub(crate) use counter::Counters;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
 pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
+pub use openmetrics::to_openmetrics;
 pub(crate) use process::Process;
+pub use process::process_to_prometheus;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub(crate) use survey::Survey;
+pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
 
@@ -169,10 +178,14 @@ pub(crate) enum CacheCounter {
     NegativeHits,
     /// Calls whose load failed and that got no stale value either.
     FailedReads,
+    /// Values that callers set.
+    Sets,
+    /// Keys that callers deleted.
+    Deletes,
 }
 
 /// How many [`CacheCounter`]s there are.
-const CACHE_COUNTERS: usize = CacheCounter::FailedReads as usize + 1;
+const CACHE_COUNTERS: usize = CacheCounter::Deletes as usize + 1;
 
 /// "No tier" in `last_hit_tier`.
 const NO_TIER: u8 = u8::MAX;
@@ -303,7 +316,13 @@ impl Metrics {
     /// Adds one to a counter.
     #[inline]
     pub(crate) fn count(&self, counter: CacheCounter) {
-        self.counters.add(counter as usize, 1);
+        self.add(counter, 1);
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub(crate) fn add(&self, counter: CacheCounter, count: u64) {
+        self.counters.add(counter as usize, count);
     }
 
     /// Counts a request that this tier answered: one counter, since it is on the path of every
@@ -316,6 +335,9 @@ impl Metrics {
     /// As [`hit`](Self::hit), for so many requests at once.
     #[inline]
     pub(crate) fn hits(&self, kind: TierKind, count: u64) {
+        if cfg!(tierce_uncounted) {
+            return;
+        }
         self.tier(kind).add(TierCounter::Hits, count);
         // The line stays shared among cores while the answer stays the same.
         if self.last_hit_tier.load(Ordering::Relaxed) != kind as u8 {
@@ -352,6 +374,9 @@ impl Metrics {
             load_waits: sum(CacheCounter::LoadWaits),
             loads_not_stored: sum(CacheCounter::LoadsNotStored),
             negative_hits: sum(CacheCounter::NegativeHits),
+            failed_reads: sum(CacheCounter::FailedReads),
+            sets: sum(CacheCounter::Sets),
+            deletes: sum(CacheCounter::Deletes),
             stale_served,
             last_hit_tier: self.last_hit_tier(),
             keyspaces: self.keyspaces.snapshot(),

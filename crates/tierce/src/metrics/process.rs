@@ -1,4 +1,6 @@
-//! What the system tells of this process: processor time and memory.
+//! What the system tells of this process: processor time, memory, threads and open files.
+
+use super::text::Text;
 
 /// Processor time and memory of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +40,120 @@ fn processor_millis(stat: &str) -> Option<u64> {
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kilobytes(status, "VmRSS:")
+}
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the system tells of this process, in the text format of Prometheus, under the names that its
+/// client libraries use; empty where the system does not tell.
+///
+/// For a page that nobody else writes such metrics to: each name may stand there once.
+pub fn process_to_prometheus() -> String {
+    #[cfg(target_os = "linux")]
+    return Files::read().text();
+    #[cfg(not(target_os = "linux"))]
+    String::new()
+}
+
+/// What the files of the system say.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[derive(Debug, Default)]
+struct Files {
+    stat: String,
+    status: String,
+    limits: String,
+    /// Of the whole system.
+    system: String,
+    open_files: Option<usize>,
+}
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+impl Files {
+    fn read() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        // One of them is the folder itself, open for the length of the count.
+        let open_files = std::fs::read_dir("/proc/self/fd").map(|files| files.count() - 1);
+        Self {
+            stat: read("/proc/self/stat"),
+            status: read("/proc/self/status"),
+            limits: read("/proc/self/limits"),
+            system: read("/proc/stat"),
+            open_files: open_files.ok(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let metrics = [
+            (
+                "process_cpu_seconds_total",
+                "counter",
+                "Total user and system CPU time spent in seconds.",
+                processor_millis(&self.stat).map(|millis| millis as f64 / 1000.0),
+            ),
+            (
+                "process_start_time_seconds",
+                "gauge",
+                "Start time of the process since unix epoch in seconds.",
+                self.start(),
+            ),
+            (
+                "process_resident_memory_bytes",
+                "gauge",
+                "Resident memory size in bytes.",
+                resident(&self.status).map(|bytes| bytes as f64),
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "gauge",
+                "Virtual memory size in bytes.",
+                kilobytes(&self.status, "VmSize:").map(|bytes| bytes as f64),
+            ),
+            (
+                "process_threads",
+                "gauge",
+                "Number of OS threads in the process.",
+                value(&self.status, "Threads:"),
+            ),
+            (
+                "process_open_fds",
+                "gauge",
+                "Number of open file descriptors.",
+                self.open_files.map(|count| count as f64),
+            ),
+            (
+                "process_max_fds",
+                "gauge",
+                "Maximum number of open file descriptors.",
+                value(&self.limits, "Max open files"),
+            ),
+        ];
+        let mut text = Text::default();
+        for (name, kind, help, value) in metrics {
+            if let Some(value) = value {
+                text.head(name, kind, help);
+                text.sample(name, &[], value);
+            }
+        }
+        text.finish()
+    }
+
+    /// The boot of the system, and the hundredths of a second to the start in field 22 of `stat`.
+    fn start(&self) -> Option<f64> {
+        let ticks: f64 =
+            self.stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+        Some(value(&self.system, "btime")? + ticks / 100.0)
+    }
+}
+
+/// The first number behind a name at the begin of a line.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -58,5 +172,39 @@ mod tests {
     #[test]
     fn this_process_uses_memory() {
         assert!(Process::now().resident > 1 << 20);
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_client_libraries() {
+        let files = Files {
+            stat: "42 (a) b) R 1 2 3 4 5 6 7 8 9 10 120 30 1 1 20 0 8 0 7750 9".into(),
+            status: "VmSize:\t  4096 kB\nVmRSS:\t    2048 kB\nThreads:\t3\n".into(),
+            limits: "Max open files            1024                 4096     files\n".into(),
+            system: "cpu 1 2 3\nbtime 1700000000\n".into(),
+            open_files: Some(9),
+        };
+        let text = files.text();
+        for line in [
+            "process_cpu_seconds_total 1.5",
+            "process_start_time_seconds 1700000077.5",
+            "process_resident_memory_bytes 2097152",
+            "process_virtual_memory_bytes 4194304",
+            "process_threads 3",
+            "process_open_fds 9",
+            "process_max_fds 1024",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
+        assert_eq!(Files::default().text(), "");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_files_of_this_system_are_understood() {
+        let text = process_to_prometheus();
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 7, "{text}");
+        let begun = Files::read().start().unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert!((0.0..86_400.0).contains(&(now.as_secs_f64() + 1.0 - begun)), "{begun}");
     }
 }

@@ -3,11 +3,10 @@
 //! All samples of a metric stand together under one HELP and TYPE, whatever the number of caches,
 //! as the format demands. Labels take values of bounded sets only; keys never appear.
 
-use std::fmt::Write as _;
-
 use super::{
     sampler::SAMPLE_RATE,
     snapshot::{LatencySummary, Stats, TierStats},
+    text::{Label, Text},
 };
 use crate::tiering::TierKind;
 
@@ -21,27 +20,25 @@ use crate::tiering::TierKind;
 /// ```
 pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>) -> String {
     let caches: Vec<_> = caches.into_iter().collect();
-    let mut text = Text { out: String::new(), caches: &caches };
-    text.build();
-    text.requests();
-    text.entries();
-    text.keyspaces();
-    text.latencies();
-    text.out
+    let mut page = Page { text: Text::default(), caches: &caches };
+    page.build();
+    page.requests();
+    page.entries();
+    page.trouble();
+    page.keyspaces();
+    page.latencies();
+    page.text.finish()
 }
 
-/// A label and its value, which is escaped when written.
-type Label<'a> = (&'a str, &'a str);
-
-struct Text<'a> {
-    out: String,
+struct Page<'a> {
+    text: Text,
     caches: &'a [(&'a str, &'a Stats)],
 }
 
-impl Text<'_> {
+impl Page<'_> {
     fn build(&mut self) {
-        self.head("tierce_build_info", "gauge", "Version of the library that runs.");
-        self.sample("tierce_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        self.text.head("tierce_build_info", "gauge", "Version of the library that runs.");
+        self.text.sample("tierce_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         let help = "Share of reads of a tier whose duration is measured.";
         self.each_tier("tierce_latency_sample_ratio", "gauge", help, |kind| {
             let memory = kind.kind == TierKind::Memory;
@@ -51,36 +48,63 @@ impl Text<'_> {
 
     fn requests(&mut self) {
         let name = "tierce_requests_total";
-        self.head(name, "counter", "Reads by the tier that answered and how.");
+        self.text.head(name, "counter", "Reads by the tier that answered and how.");
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 for (result, count) in [("hit", tier.hits), ("stale", tier.stale)] {
                     let labels =
                         [("cache", *cache), ("tier", tier.kind.short()), ("result", result)];
-                    self.sample(name, &labels, count as f64);
+                    self.text.sample(name, &labels, count as f64);
                 }
             }
             let labels = [("cache", *cache), ("tier", "none"), ("result", "miss")];
-            self.sample(name, &labels, stats.misses as f64);
+            self.text.sample(name, &labels, stats.misses as f64);
         }
         let name = "tierce_operations_total";
-        self.head(name, "counter", "Operations by kind.");
+        self.text.head(name, "counter", "Operations by kind.");
         for (cache, stats) in self.caches {
-            for (op, count) in [("get", stats.requests), ("load", stats.loads)] {
-                self.sample(name, &[("cache", cache), ("op", op)], count as f64);
+            let counts = [
+                ("get", stats.requests),
+                ("load", stats.loads),
+                ("set", stats.sets),
+                ("delete", stats.deletes),
+            ];
+            for (op, count) in counts {
+                self.text.sample(name, &[("cache", cache), ("op", op)], count as f64);
             }
         }
         let name = "tierce_operation_errors_total";
-        self.head(name, "counter", "Operations that failed, by kind.");
+        self.text.head(name, "counter", "Operations that failed, by kind.");
         for (cache, stats) in self.caches {
-            let labels = [("cache", *cache), ("op", "load"), ("error", "loader")];
-            self.sample(name, &labels, stats.load_failures as f64);
+            for (op, count) in [("get", stats.failed_reads), ("load", stats.load_failures)] {
+                let labels = [("cache", *cache), ("op", op), ("error", "loader")];
+                self.text.sample(name, &labels, count as f64);
+            }
         }
+        self.each_cache(
+            "tierce_stale_served_total",
+            "Reads that were answered with a stale value, as their callers allowed.",
+            |stats| stats.stale_served,
+        );
+        self.each_cache(
+            "tierce_negative_hits_total",
+            "Hits of word that a key has no value.",
+            |stats| stats.negative_hits,
+        );
+        let help = "Callers that waited for another caller's load of the same key.";
+        self.each_cache("tierce_load_waits_total", help, |stats| stats.load_waits);
+        let help = "Loaded values that were not kept, as their keys had changed meanwhile.";
+        self.each_cache("tierce_loads_not_stored_total", help, |stats| stats.loads_not_stored);
+        let name = "tierce_tier_reads_total";
+        self.text.head(name, "counter", "Reads of a tier by whether it had the key.");
+        self.by_tier(|tier| {
+            vec![(name, "result", "hit", tier.hits), (name, "result", "miss", tier.misses)]
+        });
     }
 
     fn entries(&mut self) {
         let name = "tierce_evictions_total";
-        self.head(name, "counter", "Entries that left a tier, by cause.");
+        self.text.head(name, "counter", "Entries that left a tier or were not let in, by cause.");
         self.by_tier(|tier| {
             let evictions = tier.evictions;
             vec![
@@ -89,18 +113,19 @@ impl Text<'_> {
                 (name, "cause", "expired", evictions.expired),
                 (name, "cause", "replaced", evictions.replaced),
                 (name, "cause", "removed", evictions.removed),
+                (name, "cause", "refused", evictions.refused),
             ]
         });
         let name = "tierce_backfills_total";
-        self.head(name, "counter", "Values brought up into a tier from one below.");
+        self.text.head(name, "counter", "Values brought up into a tier from one below.");
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 let labels = [("cache", *cache), ("to", tier.kind.short())];
-                self.sample(name, &labels, tier.backfills as f64);
+                self.text.sample(name, &labels, tier.backfills as f64);
             }
         }
         let name = "tierce_tier_errors_total";
-        self.head(name, "counter", "Failures of a tier, by kind.");
+        self.text.head(name, "counter", "Failures of a tier, by kind.");
         self.by_tier(|tier| {
             tier.errors.iter().map(|(kind, count)| (name, "kind", *kind, *count)).collect()
         });
@@ -128,21 +153,49 @@ impl Text<'_> {
         self.each_tier("tierce_size_limit_bytes", "gauge", help, |tier| {
             tier.max_bytes.map(|limit| limit as f64)
         });
+        let name = "tierce_tier_bytes_total";
+        self.text.head(name, "counter", "Bytes of values read from and written to a tier.");
+        self.by_tier(|tier| {
+            let bytes = [("read", tier.bytes_out), ("write", tier.bytes_in)];
+            let is_below = tier.kind != TierKind::Memory;
+            let bytes = bytes.iter().filter(|_| is_below);
+            bytes.map(|(direction, count)| (name, "direction", *direction, *count)).collect()
+        });
         let name = "tierce_network_bytes_total";
-        self.head(name, "counter", "Bytes of values received from and sent to a peer.");
+        self.text.head(name, "counter", "Bytes of values received from and sent to a peer.");
         for (cache, stats) in self.caches {
             if let Some(redis) = stats.tier(TierKind::Redis) {
                 for (direction, count) in [("in", redis.bytes_out), ("out", redis.bytes_in)] {
                     let labels = [("cache", *cache), ("peer", "redis"), ("direction", direction)];
-                    self.sample(name, &labels, count as f64);
+                    self.text.sample(name, &labels, count as f64);
                 }
             }
         }
     }
 
+    fn trouble(&mut self) {
+        let help = "1 while the circuit breaker of a tier is in this state, else 0.";
+        let name = "tierce_breaker_state";
+        self.text.head(name, "gauge", help);
+        self.by_tier(|tier| {
+            let Some(breaker) = &tier.breaker else { return Vec::new() };
+            let states = ["closed", "open", "half_open"];
+            let is_in = |state: &str| u64::from(breaker.state == state);
+            states.into_iter().map(|state| (name, "state", state, is_in(state))).collect()
+        });
+        let help = "Calls of a tier that were not made, as its breaker was not closed.";
+        self.each_tier("tierce_breaker_rejections_total", "counter", help, |tier| {
+            tier.breaker.as_ref().map(|breaker| breaker.rejected as f64)
+        });
+        let help = "Keys that a tier is not asked for, since changes did not reach it.";
+        self.each_tier("tierce_distrusted_keys", "gauge", help, |tier| {
+            Some(tier.distrusted_keys as f64)
+        });
+    }
+
     fn latencies(&mut self) {
         let name = "tierce_tier_duration_seconds";
-        self.head(name, "histogram", "Duration of reads of a tier.");
+        self.text.head(name, "histogram", "Duration of reads of a tier.");
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 let labels = [("cache", *cache), ("tier", tier.kind.short())];
@@ -150,13 +203,13 @@ impl Text<'_> {
             }
         }
         let name = "tierce_operation_duration_seconds";
-        self.head(name, "histogram", "Duration of reads that went below the memory tier.");
+        self.text.head(name, "histogram", "Duration of reads that went below the memory tier.");
         for (cache, stats) in self.caches {
             let labels = [("cache", *cache), ("op", "get")];
             self.histogram(name, &labels, &stats.operation_latency);
         }
         let name = "tierce_load_duration_seconds";
-        self.head(name, "histogram", "Duration of loads.");
+        self.text.head(name, "histogram", "Duration of loads.");
         for (cache, stats) in self.caches {
             self.histogram(name, &[("cache", cache)], &stats.load_latency);
         }
@@ -168,7 +221,7 @@ impl Text<'_> {
             return;
         }
         let name = "tierce_keyspace_operations_total";
-        self.head(name, "counter", "Operations by way of keyspaces, by label and result.");
+        self.text.head(name, "counter", "Operations by way of keyspaces, by label and result.");
         for (cache, stats) in self.caches {
             for keyspace in &stats.keyspaces {
                 for (result, count) in [
@@ -179,32 +232,17 @@ impl Text<'_> {
                 ] {
                     let labels =
                         [("cache", *cache), ("keyspace", &keyspace.label), ("result", result)];
-                    self.sample(name, &labels, count as f64);
+                    self.text.sample(name, &labels, count as f64);
                 }
             }
         }
     }
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String cannot fail; the results are ignored here and below for that.
-        let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[Label<'_>], value: f64) {
-        self.out.push_str(name);
-        for (index, (label, value)) in labels.iter().enumerate() {
-            let _ = write!(self.out, "{}{label}=\"", if index == 0 { '{' } else { ',' });
-            for char in value.chars() {
-                match char {
-                    '\\' => self.out.push_str("\\\\"),
-                    '"' => self.out.push_str("\\\""),
-                    '\n' => self.out.push_str("\\n"),
-                    other => self.out.push(other),
-                }
-            }
-            self.out.push('"');
+    fn each_cache(&mut self, name: &str, help: &str, value: impl Fn(&Stats) -> u64) {
+        self.text.head(name, "counter", help);
+        for (cache, stats) in self.caches {
+            self.text.sample(name, &[("cache", cache)], value(stats) as f64);
         }
-        let _ = writeln!(self.out, "}} {value}");
     }
 
     fn each_tier(
@@ -214,11 +252,11 @@ impl Text<'_> {
         help: &str,
         value: impl Fn(&TierStats) -> Option<f64>,
     ) {
-        self.head(name, kind, help);
+        self.text.head(name, kind, help);
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 if let Some(value) = value(tier) {
-                    self.sample(name, &[("cache", cache), ("tier", tier.kind.short())], value);
+                    self.text.sample(name, &[("cache", cache), ("tier", tier.kind.short())], value);
                 }
             }
         }
@@ -233,7 +271,7 @@ impl Text<'_> {
             for tier in &stats.tiers {
                 for (name, label, value, count) in samples(tier) {
                     let labels = [("cache", *cache), ("tier", tier.kind.short()), (label, value)];
-                    self.sample(name, &labels, count as f64);
+                    self.text.sample(name, &labels, count as f64);
                 }
             }
         }
@@ -249,13 +287,13 @@ impl Text<'_> {
             // A local vector, so that the label does not outlive its text.
             let mut labels = labels.clone();
             labels[last].1 = &limit;
-            self.sample(&bucket, &labels, threshold.count as f64);
+            self.text.sample(&bucket, &labels, threshold.count as f64);
         }
         labels[last].1 = "+Inf";
-        self.sample(&bucket, &labels, latency.count as f64);
+        self.text.sample(&bucket, &labels, latency.count as f64);
         labels.pop();
-        self.sample(&format!("{name}_sum"), &labels, latency.sum.as_secs_f64());
-        self.sample(&format!("{name}_count"), &labels, latency.count as f64);
+        self.text.sample(&format!("{name}_sum"), &labels, latency.sum.as_secs_f64());
+        self.text.sample(&format!("{name}_count"), &labels, latency.count as f64);
     }
 }
 
@@ -269,7 +307,10 @@ mod tests {
     use super::*;
     use crate::{
         error::ErrorKind,
-        metrics::{CacheCounter, KeyspaceCounter, Metrics, TierCounter},
+        metrics::{
+            BreakerStats, CacheCounter, KeyspaceCounter, Metrics, TierCounter,
+            process_to_prometheus,
+        },
     };
 
     fn stats() -> Stats {
@@ -280,11 +321,16 @@ mod tests {
         metrics.tier(TierKind::Memory).latency.record_many(300, SAMPLE_RATE);
         metrics.tier(TierKind::Redis).error(ErrorKind::Timeout);
         metrics.tier(TierKind::Redis).add(TierCounter::BytesOut, 12);
+        metrics.count(CacheCounter::FailedReads);
+        metrics.add(CacheCounter::Sets, 5);
+        metrics.add(CacheCounter::Deletes, 2);
         let users = metrics.keyspaces.label("user/:id", 1).unwrap();
         users.add(KeyspaceCounter::Hits, 3);
         let mut stats = metrics.snapshot(TierKind::ALL);
         stats.tiers[0].max_entries = Some(10_000);
         stats.tiers[2].trouble = Some("no route".into());
+        stats.tiers[2].breaker = Some(BreakerStats::new("open", 1, 7));
+        stats.tiers[2].distrusted_keys = 3;
         stats
     }
 
@@ -296,6 +342,15 @@ mod tests {
             r#"tierce_requests_total{cache="a\"b\\c\nd",tier="none",result="miss"} 1"#,
             r#"tierce_tier_errors_total{cache="a\"b\\c\nd",tier="L3",kind="timeout"} 1"#,
             r#"tierce_tier_available{cache="a\"b\\c\nd",tier="L3"} 0"#,
+            r#"tierce_operations_total{cache="a\"b\\c\nd",op="set"} 5"#,
+            r#"tierce_operations_total{cache="a\"b\\c\nd",op="delete"} 2"#,
+            r#"tierce_operation_errors_total{cache="a\"b\\c\nd",op="get",error="loader"} 1"#,
+            r#"tierce_operation_errors_total{cache="a\"b\\c\nd",op="load",error="loader"} 1"#,
+            r#"tierce_tier_bytes_total{cache="a\"b\\c\nd",tier="L3",direction="read"} 12"#,
+            r#"tierce_tier_reads_total{cache="a\"b\\c\nd",tier="L1",result="hit"} 1"#,
+            r#"tierce_breaker_state{cache="a\"b\\c\nd",tier="L3",state="open"} 1"#,
+            r#"tierce_breaker_rejections_total{cache="a\"b\\c\nd",tier="L3"} 7"#,
+            r#"tierce_distrusted_keys{cache="a\"b\\c\nd",tier="L3"} 3"#,
             r#"tierce_entries_limit{cache="a\"b\\c\nd",tier="L1"} 10000"#,
             r#"tierce_network_bytes_total{cache="a\"b\\c\nd",peer="redis",direction="in"} 12"#,
             r#"tierce_tier_duration_seconds_bucket{cache="a\"b\\c\nd",tier="L1",le="0.00000025"} 0"#,
@@ -330,7 +385,7 @@ mod tests {
             .spawn();
         let mut child = child.expect("promtool is installed");
         let (one, two) = (stats(), stats());
-        let text = to_prometheus([("one", &one), ("two", &two)]);
+        let text = to_prometheus([("one", &one), ("two", &two)]) + &process_to_prometheus();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr);

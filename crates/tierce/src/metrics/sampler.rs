@@ -24,6 +24,9 @@ impl Sampler {
     /// Record such a hit with `record_many(nanoseconds, SAMPLE_RATE)`.
     #[inline]
     pub(crate) fn tick() -> bool {
+        if cfg!(tierce_uncounted) {
+            return false;
+        }
         NEXT.with(|next| {
             let (left, state) = next.get();
             if left > 1 {

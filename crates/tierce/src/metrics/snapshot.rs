@@ -197,6 +197,12 @@ pub struct Stats {
     pub loads_not_stored: u64,
     /// Those of `hits` that found word that the key has no value.
     pub negative_hits: u64,
+    /// Reads whose callers got an error, as the load failed and there was no stale value either.
+    pub failed_reads: u64,
+    /// Values that callers set.
+    pub sets: u64,
+    /// Keys that callers deleted.
+    pub deletes: u64,
     /// Reads that were answered with a stale value, because their callers allowed it: neither hits
     /// nor misses.
     pub stale_served: u64,

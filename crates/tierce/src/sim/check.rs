@@ -6,7 +6,7 @@
 //! | change | no read that begins after a set, delete, expire or clear has returned gets what is older, in the process that made the change and in all that share its store |
 //! | hosts | when the staleness bound has passed since L3 took a change, no host that follows L3 serves what is older |
 //! | life | nothing is served after its time to live, but for as long as calls took that carried it |
-//! | agreement | when all is quiet, those who share a store have the same value, or none; when all is well again those who share L3 too, but for what was loaded while L3 did not answer |
+//! | agreement | when all is quiet, those who share a store, and have L3 or do not, have the same value, or none, but for what was loaded after the store lost the other; when all is well again those who share L3 too, but for what was loaded while L3 did not answer |
 //! | recovery | when all is well again, a set is seen by all who are to see it |
 //! | errors | calls end, and fail only as their documentation says |
 //!
@@ -239,6 +239,13 @@ impl Facts<'_> {
         })
     }
 
+    /// True where the store of a host ever lost a key's record.
+    fn lost_shared(&self, host: usize, key: usize) -> bool {
+        let of_host = |call: &&Call| call.process.is_some_and(|(_, its)| its == host);
+        let mut calls = self.tale.calls.iter().filter(of_host);
+        calls.any(|call| call.verb == Verb::EvictShared(key))
+    }
+
     /// True where nobody ever made a change without L3.
     fn all_have_remote(&self) -> bool {
         self.tale.eras.iter().all(|era| era.tiering.has(TierKind::Redis))
@@ -260,8 +267,18 @@ impl Facts<'_> {
                     true => self.all_have_remote(),
                     false => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
                 };
+                // What a store lost is loaded anew, while who had a copy still has it.
+                let is_kept =
+                    || !self.lost_shared(one.host, one.key) || !is_loaded(one) && !is_loaded(other);
+                // Who has L3 beside a process without looks there, and tells it by filling L2.
+                let are_alike = || {
+                    let has = |it: &Read<'_>| {
+                        self.had(it.process, TierKind::Redis, it.call.begin, it.end)
+                    };
+                    has(one) == has(other)
+                };
                 let shares = is_agreed && both(TierKind::Redis)
-                    || one.host == other.host && both(TierKind::Shared);
+                    || one.host == other.host && both(TierKind::Shared) && is_kept() && are_alike();
                 let differs = one.key == other.key && one.value != other.value;
                 (differs && shares).then(|| {
                     format!(

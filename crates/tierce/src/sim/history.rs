@@ -263,6 +263,10 @@ fn call_of(
                 Err(error) => Outcome::Failed(error.kind()),
             }
         }
+        Verb::EvictShared(key) => {
+            cache.lose_shared(&KEYS[*key]);
+            Outcome::Nothing
+        }
         Verb::Retier(_) if process.is_retiering.swap(true, Ordering::Relaxed) => Outcome::Nothing,
         Verb::Retier(tiering) => {
             let from = world.schedule.moment();

@@ -50,6 +50,8 @@ pub(super) enum Verb {
         closes: bool,
     },
     Sleep(u64),
+    /// The store of the host has no room for a record any more, and drops it untold.
+    EvictShared(usize),
     /// Nothing gets through between a host and the server for a while.
     CutLink {
         host: usize,
@@ -246,13 +248,24 @@ impl Script {
                 }
             }
         }
+        let evictions = &mut Draws::new(seed ^ 0xE71C);
+        let mut evicts = false;
+        if evictions.chance(200) {
+            for caller in &mut callers {
+                for _ in 0..evictions.below(3) {
+                    let at = evictions.below(caller.verbs.len() + 1);
+                    caller.verbs.insert(at, Verb::EvictShared(evictions.below(keys)));
+                    evicts = true;
+                }
+            }
+        }
         // What a process that ends is at ends without L3.
         let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
         let is_restarted = verbs.any(|verb| matches!(verb, Verb::Restart { .. }));
         // A thread that stands still may miss a deadline.
         let is_steady = settings.pace.advances == 0;
         settings.is_calm =
-            settings.faults == 0 && mischief.is_empty() && !is_restarted && is_steady;
+            settings.faults == 0 && mischief.is_empty() && !is_restarted && is_steady && !evicts;
         Self { settings, callers, mischief, keys }
     }
 }
@@ -437,6 +450,7 @@ impl fmt::Display for Verb {
             Self::Restart { closes: true } => write!(out, "close, and start anew"),
             Self::Restart { closes: false } => write!(out, "end, and start anew"),
             Self::Sleep(millis) => write!(out, "sleep {millis} ms"),
+            Self::EvictShared(key) => write!(out, "the store evicts {}", name(key)),
             Self::CutLink { host, millis, refuses } => {
                 let how = if *refuses { "refused" } else { "no answer" };
                 write!(out, "host {host}: no way to the server for {millis} ms ({how})")

@@ -34,8 +34,16 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
+    diagnosis::Diagnosis,
     error::{Error, ErrorKind, Result},
 };
+
+impl StoreOptions {
+    /// Whether a store of these options can be opened: not on this platform.
+    pub fn diagnose(&self) -> Vec<Diagnosis> {
+        vec![Diagnosis::unfit("store.platform", "a shared store needs Linux", "leave L2 out")]
+    }
+}
 
 /// An open store; on this platform there is none.
 #[derive(Debug)]

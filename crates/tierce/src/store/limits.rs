@@ -41,18 +41,23 @@ pub(super) fn check(
         )));
     }
     if is_memory {
-        check_memory(bytes.saturating_sub(freed_bytes), Path::new("/"))?;
+        check_memory("store", bytes.saturating_sub(freed_bytes))?;
     }
     Ok(())
 }
 
+/// Checks that the machine and the control groups have memory for `what` of so many bytes.
+pub(crate) fn check_memory(what: &str, bytes: u64) -> Result<()> {
+    check_memory_below(Path::new("/"), what, bytes)
+}
+
 /// Checks memory limits as found below `root`: a folder with `proc` and `sys`.
-fn check_memory(bytes: u64, root: &Path) -> Result<()> {
+fn check_memory_below(root: &Path, what: &str, bytes: u64) -> Result<()> {
     if let Some(available) = memory_available(&root.join("proc/meminfo"))
         && available.saturating_sub(available / SHARE_LEFT) < bytes
     {
         return Err(full(format!(
-            "store of {bytes} bytes in memory: the machine has {available} bytes available"
+            "{what} of {bytes} bytes in memory: the machine has {available} bytes available"
         )));
     }
     for group in control_groups(root) {
@@ -60,7 +65,7 @@ fn check_memory(bytes: u64, root: &Path) -> Result<()> {
             && limit.saturating_sub(used).saturating_sub(limit / SHARE_LEFT) < bytes
         {
             return Err(full(format!(
-                "store of {bytes} bytes in memory: the control group at {} allows {limit} bytes \
+                "{what} of {bytes} bytes in memory: the control group at {} allows {limit} bytes \
                  and uses {used}",
                 group.folder.display()
             )));
@@ -173,8 +178,8 @@ mod tests {
             ("sys/fs/cgroup/pod/memory.stat", "anon 1\nfile 31457280\nshmem 10485760\n"),
         ]);
         // 64 MiB less 40 used, of which 20 can be given back, less 4 for the rest: 40.
-        check_memory(40 * MIB, root.path()).unwrap();
-        let error = check_memory(41 * MIB, root.path()).unwrap_err();
+        check_memory_below(root.path(), "store", 40 * MIB).unwrap();
+        let error = check_memory_below(root.path(), "store", 41 * MIB).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full);
         assert!(error.to_string().contains("67108864"), "{error}");
     }
@@ -186,15 +191,15 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "67108864\n"),
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "0\n"),
         ]);
-        check_memory(60 * MIB, root.path()).unwrap();
-        assert!(check_memory(61 * MIB, root.path()).is_err());
+        check_memory_below(root.path(), "store", 60 * MIB).unwrap();
+        assert!(check_memory_below(root.path(), "store", 61 * MIB).is_err());
     }
 
     #[test]
     fn available_memory_and_file_limits_count() {
         let root = machine(&[("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   16384 kB\n")]);
-        check_memory(15 * MIB, root.path()).unwrap();
-        assert!(check_memory(16 * MIB, root.path()).is_err());
+        check_memory_below(root.path(), "store", 15 * MIB).unwrap();
+        assert!(check_memory_below(root.path(), "store", 16 * MIB).is_err());
         assert!(check(2 * MIB, 3 * MIB, 0, Some(MIB), false).is_err());
         assert!(check(2 * MIB, MIB, 0, None, false).is_err());
         check(2 * MIB, 2 * MIB, 0, Some(2 * MIB), false).unwrap();

@@ -37,6 +37,7 @@
 //! | `present`, `huge` | page faults spared; huge pages |
 //! | `parked`, `statistics`, `check` | faults, counters, the whole walked |
 //! | `inspect` | the file looked at from outside, whatever is in it |
+//! | `diagnose` | what a store would find in its folder |
 //! | `supersede`, `named`, `current` | another store takes the place of this one |
 //!
 //! On a disk the data goes by `pread` (or [`StoreOptions::mapped_reads`]) and `pwrite`, and index and stamps are mapped from the head
@@ -50,6 +51,7 @@ mod append;
 mod check;
 mod current;
 mod delimiter;
+mod diagnose;
 mod doubts;
 mod evict;
 mod expire;
@@ -104,6 +106,7 @@ pub(crate) use self::{
     current::{Current, Look},
     doubts::Doubt,
     lease::{Turn, Turns},
+    limits::check_memory,
     named::{NamedStore, View},
     supersede::Standing,
 };

@@ -46,8 +46,8 @@ use crate::{
     },
 };
 
-const DATA: &CStr = c"l2.data";
-const LOCK: &CStr = c"l2.lock";
+pub(super) const DATA: &CStr = c"l2.data";
+pub(super) const LOCK: &CStr = c"l2.lock";
 /// How long others may take to open a small store, and how much longer for each so many bytes:
 /// making one writes all of its pages.
 const JOIN_WAIT: Duration = Duration::from_secs(1);
@@ -437,7 +437,7 @@ impl<'a> Opening<'a> {
     }
 }
 
-fn read_header(file: &File) -> std::io::Result<HeaderPage> {
+pub(super) fn read_header(file: &File) -> std::io::Result<HeaderPage> {
     if file.metadata()?.len() < HEADER_BYTES as u64 {
         return Ok(HeaderPage::Unusable("no whole header"));
     }

@@ -142,12 +142,24 @@ fn a_fill_takes_the_place_of_a_stale_record_and_adopts_a_fresh_one() {
     let stale = NewRecord { stale: 2 * MINUTE, ..lasting(&clock, b"stale") };
     assert_eq!(fill(stale), StoreFill::Adopted(old));
     let token = store.token(hash);
-    assert_eq!(fill(lasting(&clock, b"new")), StoreFill::Stored);
-    assert_eq!(store.token(hash), token, "a fill raises no stamp");
+    // Copies of the old one must give way: its readers and those of the new one share the store.
+    let raised = token.stamp.wrapping_add(1);
+    assert_eq!(fill(lasting(&clock, b"new")), StoreFill::Replaced(raised));
+    assert_eq!(store.token(hash).stamp, raised);
     assert_is(&get(&store, b"key").unwrap(), b"new", clock.boot());
     store.put(hash, b"key", lasting(&clock, b"newer"), None);
     time.advance(MINUTE);
     assert_eq!(store.fill(hash, b"key", lasting(&clock, b"late"), token), StoreFill::Refused);
+}
+
+#[test]
+fn a_fill_of_what_was_not_there_raises_no_stamp() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, clock, _) = open(folder.path(), Medium::Mapped);
+    let hash = store.hash(b"key");
+    let token = store.token(hash);
+    assert_eq!(store.fill(hash, b"key", lasting(&clock, b"new"), token), StoreFill::Stored);
+    assert_eq!(store.token(hash), token);
 }
 
 #[test]
@@ -170,7 +182,8 @@ fn expire_leaves_what_may_be_stale_and_removes_what_may_not() {
         let late = store.fill(hash, &key, lasting(&clock, b"late"), token);
         assert_eq!(late, StoreFill::Refused, "begun before");
         let fresh = store.fill(hash, &key, lasting(&clock, b"new"), store.token(hash));
-        assert_eq!(fresh, StoreFill::Stored, "begun after");
+        let raised = stamp.wrapping_add(1);
+        assert_eq!(fresh, StoreFill::Replaced(raised), "begun after");
     }
     for record in [NewRecord::new(b"1", 0, Millis::NEVER), NewRecord::new(b"1", 0, Millis(1 << 40))]
     {

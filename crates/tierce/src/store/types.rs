@@ -149,6 +149,9 @@ pub enum Put {
 pub enum StoreFill {
     /// The record is there.
     Stored,
+    /// The record is there, in place of one that copies above may have been made of: the key's stamp
+    /// was raised to this, so that they give way.
+    Replaced(u32),
     /// A live record was there already; it stays.
     Adopted(StoreRecord),
     /// The key changed after the token was taken; nothing was stored.

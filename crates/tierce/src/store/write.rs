@@ -143,7 +143,11 @@ impl Store {
 
     /// Stores what was fetched from below, if the key did not change since `token` was taken and
     /// has no live record that is as good: a record that is not stale takes the place of one that
-    /// is. Does not raise the stamp.
+    /// is.
+    ///
+    /// Raises the stamp only where it takes the place of another record, one that is stale or that
+    /// this process is not to believe: else those who have a copy of that one and those who read the
+    /// new one would disagree until the copy's time to live ends.
     pub fn fill(
         &self,
         hash: KeyHash,
@@ -153,7 +157,7 @@ impl Store {
     ) -> StoreFill {
         let filled = self.try_fill(hash.0, key, &record, token);
         match &filled {
-            StoreFill::Stored => {
+            StoreFill::Stored | StoreFill::Replaced(_) => {
                 self.count(Count::Fills);
                 self.keep_spare();
             }
@@ -249,9 +253,19 @@ impl Store {
                 record,
                 |draft, position| {
                     let new = Slot::new(hash, 0, position);
-                    if let Some(old) = self.publish(shard, hash, new, draft.clear_epoch) {
-                        self.retire(shard, old, Count::Replaced);
-                    }
+                    let Some(old) = self.publish(shard, hash, new, draft.clear_epoch) else {
+                        return StoreFill::Stored;
+                    };
+                    let is_untold =
+                        old.is_empty() || simulated::is_planted(Fault::FillOverwritesLive);
+                    let filled = if is_untold {
+                        StoreFill::Stored
+                    } else {
+                        let stamp = self.state.raise_stamp(self.geometry.stamp_of(hash));
+                        StoreFill::Replaced(stamp)
+                    };
+                    self.retire(shard, old, Count::Replaced);
+                    filled
                 },
                 Some(token),
                 Some(match record.replaces {
@@ -261,7 +275,7 @@ impl Store {
                 .filter(|_| !simulated::is_planted(Fault::FillOverwritesLive)),
             );
             match stored {
-                Ok(()) => return StoreFill::Stored,
+                Ok(filled) => return filled,
                 Err(Dropped::Raced) if self.is_current(hash, token) => {
                     // A live record appeared: look at it again.
                 }

@@ -116,6 +116,9 @@ pub(crate) struct Found {
 pub(crate) enum Fill {
     /// The record is in the tier now.
     Stored,
+    /// The record is in the tier now, in place of another: the key's stamp was raised to this.
+    #[cfg_attr(not(feature = "shared"), allow(dead_code))]
+    Replaced(u32),
     /// The tier had a live record already; the caller takes this one for its own.
     Adopted(Record),
     /// The key changed since the token was taken: the value is older than a change and must not
@@ -210,6 +213,11 @@ pub(crate) trait Tier: Send + Sync {
 
 /// A tier that hosts share. Its keys fall into the groups of [`key::group`](crate::key).
 pub(crate) trait RemoteTier: Tier {
+    /// Drops its connections, to be made anew; false where it has none.
+    fn reset(&self) -> bool {
+        false
+    }
+
     /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 

@@ -259,6 +259,7 @@ impl SharedTier {
         let new = NewRecord { replaces, ..self.new_record(record, &head) };
         Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
+            StoreFill::Replaced(stamp) => Fill::Replaced(stamp),
             StoreFill::Adopted(record) => {
                 let theirs = self.record(&view, record)?;
                 if verdict_on(&view, &theirs) == Verdict::Current {
@@ -268,6 +269,7 @@ impl SharedTier {
                 let new = NewRecord { replaces: self.made(&theirs), ..new };
                 match view.store().fill(mark.hash, key, new, mark.token) {
                     StoreFill::Stored => Fill::Stored,
+                    StoreFill::Replaced(stamp) => Fill::Replaced(stamp),
                     StoreFill::Refused => Fill::Refused,
                     StoreFill::Adopted(_) | StoreFill::Dropped(_) => Fill::Dropped,
                 }
@@ -477,6 +479,14 @@ impl SharedTier {
     #[cfg(feature = "sim")]
     pub(crate) fn forget_all(&self) {
         self.store.view().store().forget_all();
+    }
+
+    /// Loses a key's record, as if there were no room for it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lose(&self, key: &[u8]) {
+        simulated::point();
+        let view = self.store.view();
+        view.store().lose(view.store().hash(key));
     }
 
     /// What all processes did with the store.

@@ -81,18 +81,23 @@ fn the_cache_block_of_the_deployment_plan_works_as_it_stands() {
 }
 
 #[test]
-fn blocks_that_are_not_built_are_known_by_name() {
-    let phase_two = "http2_config:\n  max_connections_per_host: 20\n  idle_timeout: \"90s\"\n\n\
-                     cache_config:\n  capacity: 20000\n";
-    let error = Config::from_text(phase_two).unwrap_err();
+fn blocks_that_somebody_would_rely_on_are_refused_by_name() {
+    let text = "security:\n  tls:\n    min_version: \"1.2\"\nautomatic_rollback:\n  triggers: []\n";
+    let error = Config::from_text(text).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    holds(&error.to_string(), &["http2_config", "not supported by this version"]);
+    holds(&error.to_string(), &["block security (text)", "automatic_rollback", "rollout.plan"]);
+}
 
-    let several = "traffic_split:\n  new_system: 5%\nmonitoring:\n  latency_threshold: 10ms\n\
-                   alerts:\n  - name: HighLatency\n    duration: 5m\ndashboards:\n  - system_overview\n\
-                   health_check_grace_period: \"60s\"\n";
-    let error = Config::from_text(several).unwrap_err().to_string();
-    holds(&error, &["traffic_split, monitoring, alerts, dashboards, health_check_grace_period"]);
+#[test]
+fn blocks_that_speak_to_other_programs_are_taken_and_said_to_have_no_effect() {
+    let phase_two = "http2_config:\n  max_connections_per_host: 20\n  idle_timeout: \"90s\"\n  \
+                     enable_push: true\ncache_config:\n  capacity: 20000\ndashboards:\n  - a\n";
+    let config = Config::from_text(phase_two).unwrap();
+    assert_eq!(config.memory.max_entries, Some(20_000));
+    let [http, dashboards] = config.advice() else { panic!("{:?}", config.advice()) };
+    holds(http, &["block http2_config (text)", "no effect"]);
+    holds(dashboards, &["block dashboards"]);
+    assert!(Config::from_text("cache_config: {capacity: 5}").unwrap().advice().is_empty());
 }
 
 #[test]

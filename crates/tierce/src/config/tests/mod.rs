@@ -11,6 +11,7 @@ mod environment;
 mod files;
 mod freshness;
 mod secrets;
+mod watching;
 
 use std::fs;
 
@@ -81,6 +82,16 @@ fn sample(key: &str) -> &'static str {
         "shared.lock_wait" | "shared.load_lease" => "0ms",
         "load.threads" => "8",
         "invalidation.prefix_delimiter" => ":",
+        "alerts_file" | "rollout.plan" | "rollout.journal" => "/etc/tierce.yaml",
+        "notify.repeat" => "30m",
+        "notify.per_minute" => "7",
+        "serve.address" => "127.0.0.1:9999",
+        "slo.objectives" => "phase-2",
+        "rollout.instance" => "web-1",
+        "rollout.of_store" => "true",
+        "traffic_split.new_system" => "5%",
+        "traffic_split.old_system" => "95%",
+        "traffic_split.old_tiering" => "L1L2",
         key if key.ends_with("_percent") => "50",
         key if key.starts_with("freshness.") => "90s",
         key if key.ends_with("wait") || key.ends_with("timeout") || key.ends_with("ttl") => "90s",
@@ -111,6 +122,9 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let sentinels = ("redis.sentinels", "CACHE_REDIS_SENTINELS", "a:1");
         let master = ("redis.sentinel_master", "CACHE_REDIS_SENTINEL_MASTER", "m");
         let password = ("redis.sentinel_password", "CACHE_REDIS_SENTINEL_PASSWORD", "p");
+        let plan = ("rollout.plan", "CACHE_ROLLOUT_PLAN", "/p");
+        let journal = ("rollout.journal", "CACHE_ROLLOUT_JOURNAL", "/j");
+        let instance = ("rollout.instance", "CACHE_ROLLOUT_INSTANCE", "a");
         let needs: &[_] = match field.key {
             "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
             "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
@@ -122,6 +136,14 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
             }
             "freshness.failure_backoff_most" => {
                 &[("freshness.failure_backoff", "CACHE_FRESHNESS_FAILURE_BACKOFF", "1s")]
+            }
+            "serve.token" => &[("serve.address", "CACHE_SERVE_ADDRESS", "localhost:0")],
+            "rollout.plan" => &[journal, instance],
+            "rollout.journal" => &[plan, instance],
+            "rollout.of_store" => &[instance],
+            "rollout.instance" => &[plan, journal],
+            "traffic_split.old_system" | "traffic_split.old_tiering" => {
+                &[("traffic_split.new_system", "CACHE_TRAFFIC_SPLIT_NEW_SYSTEM", "5%")]
             }
             "redis.sentinels" => &[master],
             "redis.sentinel_master" => &[sentinels],
@@ -287,6 +309,9 @@ fn the_reference_has_a_row_for_every_key() {
         let row = row.unwrap_or_else(|| panic!("no row for {}", field.key));
         assert!(field.variables().iter().all(|name| row.contains(&format!("`{name}`"))), "{row}");
         assert_eq!(row.matches(" | ").count(), 4, "{row}");
+    }
+    for (key, ..) in super::watching::LISTS {
+        assert!(table.contains(&format!("| `{key}` | files only |")), "{key}");
     }
     assert!(table.contains("`REDIS_PASSWORD_FILE`"));
 }

@@ -58,7 +58,20 @@ impl Alerts {
     /// # Errors
     /// [`ErrorKind::Config`], with the name of the alert and the rule that it breaks.
     pub fn from_yaml(text: &str) -> Result<Self> {
-        let file: File = yaml::parse(text)?;
+        Self::of_file(&yaml::parse(text)?)
+    }
+
+    /// The same from blocks of a configuration that were read already.
+    ///
+    /// # Errors
+    /// As [`from_yaml`](Self::from_yaml).
+    pub(crate) fn from_value(blocks: serde_json::Value) -> Result<Self> {
+        let file = serde_json::from_value(blocks)
+            .map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+        Self::of_file(&file)
+    }
+
+    fn of_file(file: &File) -> Result<Self> {
         let mut rules = Vec::new();
         for alert in &file.alerts {
             let in_alert =

@@ -6,20 +6,28 @@
 //! | `file` | how alerts are read from YAML |
 //! | `notify` | who is told, how often, and what if they cannot be reached |
 //! | `payload` | what Alertmanager, PagerDuty and Slack are sent |
+//! | `courier` | how notices are carried by a thread, and what of those that do not get through |
+//! | `webhook` | sinks that post them |
 //! | `rules` | the same alerts and objectives as rules of Prometheus |
 //!
 //! Evaluated here, without a server: an embedded cache has none at hand.
 
+#[cfg(feature = "webhooks")]
+mod courier;
 #[cfg(feature = "config")]
 mod file;
 mod notify;
 #[cfg(feature = "serde")]
 pub mod payload;
 pub mod rules;
+#[cfg(feature = "webhooks")]
+mod webhook;
 
 use std::time::Duration;
 
-pub use notify::{AlertSink, LogSink, Notice, NoticeStatus, Notifier};
+pub use notify::{AlertSink, LogSink, Notice, NoticeStatus, Notifier, SinkStats};
+#[cfg(feature = "webhooks")]
+pub use webhook::{WebhookOptions, WebhookSink};
 
 use super::{
     condition::Condition,
@@ -31,8 +39,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// How bad an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How bad an alert is; the worst is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 pub enum Severity {
     /// Somebody has to come at once.

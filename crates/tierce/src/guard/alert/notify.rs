@@ -57,6 +57,27 @@ pub struct Notice {
     pub ended: Option<SystemTime>,
 }
 
+/// What a sink did that carries its notices by a thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SinkStats {
+    /// Which sink, such as `slack hooks.slack.com`.
+    pub sink: String,
+    /// Notices that were taken, those that were said again included.
+    pub taken: u64,
+    /// Notices that were refused for good.
+    pub refused: u64,
+    /// Attempts that failed, each of which is followed by another.
+    pub failed: u64,
+    /// Notices that were dropped, since too many waited.
+    pub dropped: u64,
+    /// Notices that wait now.
+    pub waiting: u64,
+    /// Why the latest attempt did not succeed; `None` after one that did.
+    pub last_error: Option<String>,
+}
+
 /// Somebody who is told of alerts.
 ///
 /// Called from the thread that evaluates them, with no lock held.
@@ -66,6 +87,12 @@ pub trait AlertSink: Send + Sync {
     /// # Errors
     /// Whatever kept the sink from taking it: it is tried again later.
     fn notify(&self, notice: &Notice) -> Result<()>;
+
+    /// What it did with the notices that it took; `None` where it does all within
+    /// [`notify`](Self::notify).
+    fn stats(&self) -> Option<SinkStats> {
+        None
+    }
 }
 
 impl<F: Fn(&Notice) + Send + Sync> AlertSink for F {
@@ -113,6 +140,7 @@ const DEFAULT_PER_MINUTE: usize = 20;
 
 /// One sink and what it has to be told.
 struct Outlet {
+    least: Severity,
     sink: Arc<dyn AlertSink>,
     /// Latest notice of each alert that did not get through.
     waiting: VecDeque<Notice>,
@@ -148,8 +176,15 @@ impl Notifier {
 
     /// Adds somebody to be told.
     #[must_use]
-    pub fn sink(mut self, sink: impl AlertSink + 'static) -> Self {
+    pub fn sink(self, sink: impl AlertSink + 'static) -> Self {
+        self.sink_at_least(Severity::Info, sink)
+    }
+
+    /// Adds somebody to be told of alerts that are at least so bad.
+    #[must_use]
+    pub fn sink_at_least(mut self, least: Severity, sink: impl AlertSink + 'static) -> Self {
         self.outlets.push(Outlet {
+            least,
             sink: Arc::new(sink),
             waiting: VecDeque::new(),
             failures: 0,
@@ -181,6 +216,11 @@ impl Notifier {
     /// How many notices wait for a sink that failed.
     pub fn waiting(&self) -> usize {
         self.outlets.iter().map(|outlet| outlet.waiting.len()).sum()
+    }
+
+    /// What the sinks did that carry their notices by threads.
+    pub fn sinks(&self) -> Vec<SinkStats> {
+        self.outlets.iter().filter_map(|outlet| outlet.sink.stats()).collect()
     }
 
     /// Takes what changed at `now`, tells what is to be told, and tries again what failed.
@@ -244,7 +284,8 @@ impl Notifier {
     }
 
     fn give(&mut self, now: Millis, notice: &Notice) {
-        for outlet in &mut self.outlets {
+        let concerned = |outlet: &&mut Outlet| notice.severity <= outlet.least;
+        for outlet in self.outlets.iter_mut().filter(concerned) {
             while outlet.given.front().is_some_and(|at| at.0 + 60_000 <= now.0) {
                 outlet.given.pop_front();
             }

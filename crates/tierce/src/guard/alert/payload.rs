@@ -1,7 +1,7 @@
 //! What Alertmanager, PagerDuty and Slack are sent: pure functions from notices to JSON.
 //!
-//! Whoever sends them needs an HTTP client; an embedded cache brings none along. A host program
-//! posts them with its own, from an [`AlertSink`](super::AlertSink).
+//! With the feature `webhooks` a `WebhookSink` posts them; without it a host program does, by its own
+//! HTTP client, from an [`AlertSink`](super::AlertSink).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,13 +43,23 @@ fn alertmanager_alert(notice: &Notice) -> Value {
 
 /// What Alertmanager itself takes at `/api/v2/alerts`.
 pub fn alertmanager_post(notices: &[Notice]) -> Value {
+    alertmanager_alerts(notices, None)
+}
+
+/// The same for a sender that comes again before `until`: what fires is over then, unless said anew.
+#[cfg(feature = "webhooks")]
+pub(super) fn alertmanager_until(notices: &[Notice], until: SystemTime) -> Value {
+    alertmanager_alerts(notices, Some(until))
+}
+
+fn alertmanager_alerts(notices: &[Notice], until: Option<SystemTime>) -> Value {
     let alerts = notices.iter().map(|notice| {
         let mut alert = json!({
             "labels": labels(notice),
             "annotations": annotations(notice),
             "startsAt": timestamp(notice.started),
         });
-        if let Some(ended) = notice.ended {
+        if let Some(ended) = notice.ended.or(until) {
             alert["endsAt"] = timestamp(ended).into();
         }
         alert

@@ -38,7 +38,7 @@ fn requests(window: &str) -> String {
 }
 
 fn failures(window: &str) -> String {
-    rate("tierce_operation_errors_total", window)
+    rate("tierce_operation_errors_total{op=\"get\"}", window)
 }
 
 /// A sum that is 0, not absent, where there is none of the second.

@@ -361,3 +361,23 @@ alerts:
         }
     }
 }
+
+#[test]
+fn who_is_woken_at_night_is_told_of_what_is_bad_enough() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = |name: &'static str| {
+        let told = Arc::clone(&told);
+        move |notice: &Notice| told.lock().push((name, notice.alert.clone()))
+    };
+    let mut notifier =
+        Notifier::new("c").sink(sink("chat")).sink_at_least(Severity::Critical, sink("pager"));
+    let warning =
+        AlertRule { severity: Severity::Warning, ..rule("Warning", "error_rate > 1%", 0) };
+    let mut alerts = Alerts::new([rule("Critical", "error_rate > 1%", 0), warning]);
+    let changes = alerts.evaluate(at(0), &failing(20));
+    notifier.tell(at(0), SystemTime::UNIX_EPOCH, &changes);
+    let told = told.lock();
+    let all =
+        [("chat", "Critical".into()), ("chat", "Warning".into()), ("pager", "Critical".into())];
+    assert_eq!(*told, all);
+}

@@ -145,3 +145,32 @@ fn requests_in_pieces_are_read_and_others_refused() {
         assert_eq!(refusal.status, status, "{text}");
     }
 }
+
+#[test]
+fn an_operator_sheds_blocks_and_lifts_by_lines_of_curl() {
+    let server = serve(Some("secret"));
+    let act = |path: &str| {
+        let line =
+            format!("curl -s -X POST -H 'Authorization: Bearer secret' 'http://HOST/cache/{path}'");
+        serde_json::from_str::<Value>(&server.said(&line)).unwrap()
+    };
+    assert_eq!(server.status("-X POST http://HOST/cache/actions/block"), "401");
+    assert_eq!(act("actions/shed?to=70%25&answer=error&by=ada")["gate"]["passes"], 0.7);
+    assert!(act("actions/shed?to=seventy")["error"].as_str().unwrap().contains("seventy"));
+    server.cache.set("a", Bytes::from("1")).unwrap();
+    assert_eq!(act("actions/block")["gate"]["is_blocked"], true);
+    assert_eq!(server.cache.get("a"), None);
+    let state = server.said("curl -s http://HOST/cache/actions");
+    assert!(state.contains("\"is_blocked\":true"), "{state}");
+    assert_eq!(act("actions/lift")["gate"]["passes"], 1.0);
+    assert!(server.cache.get("a").is_some());
+    assert!(act("actions/reset")["error"].as_str().unwrap().contains("no connection"));
+    assert!(act("actions/melt")["error"].is_string());
+    // What needs to look at keys does so from here on.
+    assert_eq!(act("survey/begin")["survey"]["reads_sampled"], 0);
+    (0..80).for_each(|_| drop(server.cache.get("a")));
+    let advice = server.said("curl -s http://HOST/cache/advice");
+    let advice: Value = serde_json::from_str(&advice).unwrap();
+    assert_eq!((&advice["survey"]["reads_sampled"], &advice["advice"]), (&10.into(), &json!([])));
+    assert_eq!(act("survey/end")["survey"], Value::Null);
+}

@@ -58,6 +58,14 @@ impl Way {
         }
     }
 
+    /// Drops all connections; they are made anew at once.
+    pub(super) fn reset(&self) {
+        match self {
+            Self::One(link) => link.reset(),
+            Self::Cluster(cluster) => cluster.reset(),
+        }
+    }
+
     pub(super) fn stop(&self) {
         match self {
             Self::One(link) => link.stop(),

@@ -71,6 +71,22 @@ pub(super) async fn connect(
     Ok(Made { wire, address, reign })
 }
 
+/// Who we are, and which database is ours.
+pub(super) fn opening(settings: &Settings) -> Vec<Cmd> {
+    let mut commands = Vec::new();
+    if let Some(password) = &settings.password {
+        let mut command = redis::cmd("AUTH");
+        command.arg(settings.username.as_deref()).arg(password);
+        commands.push(command);
+    }
+    if settings.database != 0 {
+        let mut command = redis::cmd("SELECT");
+        command.arg(settings.database);
+        commands.push(command);
+    }
+    commands
+}
+
 /// The error of a connection that is of no use any more.
 pub(super) fn as_error(trouble: Trouble) -> Error {
     match trouble {
@@ -103,14 +119,9 @@ impl Greeting {
             selects: false,
             asks_for_reign,
         };
-        if let Some(password) = &settings.password {
-            greeting.authenticates = true;
-            greeting.add(redis::cmd("AUTH").arg(settings.username.as_deref()).arg(password));
-        }
-        if settings.database != 0 {
-            greeting.selects = true;
-            greeting.add(redis::cmd("SELECT").arg(settings.database));
-        }
+        greeting.authenticates = settings.password.is_some();
+        greeting.selects = settings.database != 0;
+        opening(settings).iter().for_each(|command| greeting.add(command));
         greeting.add(&redis::cmd("PING"));
         greeting.add(&redis::cmd("TIME"));
         if asks_for_reign {

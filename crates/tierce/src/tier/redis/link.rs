@@ -227,6 +227,11 @@ impl Link {
         self.exchange.clock()
     }
 
+    /// Drops the connection, which is made anew at once; who waits for an answer on it is told.
+    pub(super) fn reset(&self) {
+        self.exchange.lose_present(error(ErrorKind::Network, "connection was reset"));
+    }
+
     /// Ends the connection and the thread; waiting callers are told at once.
     pub(super) fn stop(&self) {
         self.exchange.close();

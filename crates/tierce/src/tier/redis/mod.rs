@@ -18,6 +18,7 @@
 //! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
 //! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
+//! | `diagnose` | what a cache would find at its server |
 //!
 //! **No resurrection, for all hosts.** Each stripe of keys has a stamp and an epoch in the server.
 //! A read returns both as the token, never younger than the record; every write and remove raises the
@@ -34,6 +35,7 @@ mod call;
 mod cluster;
 mod connect;
 mod counters;
+mod diagnose;
 mod exchange;
 mod home;
 mod keeper;
@@ -358,6 +360,11 @@ impl RedisTier {
 }
 
 impl RemoteTier for RedisTier {
+    fn reset(&self) -> bool {
+        let way = self.home.existing();
+        way.inspect(|way| way.reset()).is_some()
+    }
+
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(&call, key)? else {

@@ -187,6 +187,12 @@ impl Cluster {
         }
     }
 
+    /// Drops all connections, which are made anew at once.
+    pub(super) fn reset(&self) {
+        let links: Vec<_> = self.shared.state.lock().links.values().cloned().collect();
+        links.iter().for_each(|link| link.reset());
+    }
+
     /// Ends all connections and the thread; waiting callers are told at once.
     pub(super) fn stop(&self) {
         let links = {

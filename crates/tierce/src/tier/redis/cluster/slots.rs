@@ -39,7 +39,7 @@ pub(in super::super) struct Shares {
     /// Counts the changes that the cluster agreed on.
     pub(super) epoch: u64,
     /// False where the node takes the cluster for broken, or itself for cut off from it.
-    pub(super) is_ok: bool,
+    pub(in super::super) is_ok: bool,
 }
 
 impl Shares {
