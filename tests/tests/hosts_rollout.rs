@@ -339,6 +339,35 @@ fn a_rollback_by_steps_goes_down_on_each_host_without_redis() {
 }
 
 #[test]
+fn processes_without_an_l3_follow_those_of_their_host_and_take_back_for_all() {
+    let redis = Redis::start();
+    let rollout = RedisRollout::open(options(&redis)).unwrap();
+    let folder = store_folder();
+    let store = StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20);
+    let plain = Cache::builder().tiering(Tiering::L1).shared(store).build().unwrap();
+    // It is there first, and would lead a rollout of the host alone.
+    let guard = Guard::of(&plain).rollout_of_store("plain").build().unwrap();
+    guard.round().unwrap();
+    let host = Host::on(folder, &redis);
+    rollout.start("ada", &PLAN.replace("L1L2L3", "L1L2")).unwrap();
+    let look = || {
+        round(&[&host]);
+        guard.round().unwrap();
+        round(&[&host]);
+    };
+    look();
+    assert_eq!((host.percent(), plain.is_split()), (25.0, true));
+    let refusal = guard.command("bob", Command::Force).unwrap_err().to_string();
+    assert!(refusal.contains("ask their Redis"), "{refusal}");
+    look();
+    assert_eq!(host.percent(), 25.0);
+    guard.command("bob", BACK).unwrap();
+    look();
+    assert_eq!((host.percent(), rollout.percent().unwrap()), (0.0, Some(0.0)));
+    assert!(!plain.is_split() && !host.cache.is_split());
+}
+
+#[test]
 fn a_server_that_hangs_holds_up_no_rollback() {
     let redis = Redis::start();
     let rollout = RedisRollout::open(options(&redis)).unwrap();

@@ -214,6 +214,10 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Outcome {
                 Some(latest) => Rollout::resume(plan, latest, now)?,
                 None => Rollout::new(plan)?,
             };
+            let is_shared = journal.latest().is_some_and(|latest| latest.epoch.is_some());
+            if is_shared && !matches!(command, Asked::Rollback | Asked::GradualRollback) {
+                return Err("rollout: other hosts take part in it: ask by --redis".into());
+            }
             let command = match command {
                 Asked::Start => Command::Start,
                 Asked::Force => Command::Force,

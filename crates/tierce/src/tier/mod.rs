@@ -25,6 +25,7 @@ mod redis;
 #[cfg(not(feature = "redis"))]
 #[path = "redis_absent.rs"]
 mod redis;
+#[cfg_attr(not(feature = "config"), allow(dead_code))]
 mod rollout;
 #[cfg(feature = "shared")]
 mod shared;
@@ -43,10 +44,15 @@ use bytes::Bytes;
 pub use self::redis::{RedisOptions, RedisRefusal, RedisStatistics};
 #[cfg(not(feature = "redis"))]
 pub(crate) use self::redis::{RedisOptions, RedisStatistics};
+#[cfg(any(
+    feature = "redis",
+    all(feature = "config", feature = "shared", target_os = "linux")
+))]
+pub(crate) use self::rollout::{RolloutMark, RolloutNext, RolloutState};
 pub(crate) use self::{
     extras::Extras,
     ledger::Ledger,
-    rollout::{RolloutAsk, RolloutMark, RolloutNews, RolloutNext, RolloutState},
+    rollout::{RolloutAsk, RolloutNews},
     shared::{Changed, SharedDoubt, SharedMark, SharedOptions, SharedTier, Turn, Turns},
 };
 
@@ -266,6 +272,7 @@ pub(crate) trait RemoteTier: Tier {
     }
 
     /// Asks for the state of a rollout over all hosts, or changes it.
+    #[cfg_attr(not(feature = "config"), allow(dead_code))]
     fn rollout(&self, ask: &RolloutAsk<'_>) -> Result<RolloutNews> {
         _ = ask;
         Err(Error::new(ErrorKind::Unsupported, "this tier keeps no rollout"))

@@ -53,7 +53,6 @@ impl RolloutState {
 }
 
 /// What is asked of the tier.
-#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 #[derive(Clone, Debug)]
 pub(crate) enum RolloutAsk<'a> {
     /// What became of it since this version; and to lead it for so long under this name, if nobody
@@ -79,7 +78,6 @@ pub(crate) struct RolloutNext {
 }
 
 /// What the tier says.
-#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RolloutNews {
     /// `None` where it has none.

@@ -128,7 +128,7 @@ impl Decision {
     }
 
     /// True if it is the same, whether or not hosts agreed on it.
-    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         *self == Self { number: self.number, ..other.clone() }
     }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     cache::{Cache, Split},
     clock::{Clock, Millis},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     guard::{keeper::WINDOW, measure::View},
     split::{Moves, Share, SplitBy, Splitter},
     tiering::Tiering,
@@ -54,8 +54,6 @@ pub(crate) struct Drive {
     now: Millis,
     /// This process decides how it goes on, for its host or for all.
     leads: bool,
-    /// This process speaks for its host.
-    pub(super) is_envoy: bool,
     is_in_force: bool,
     /// Both sides, as of the latest round.
     sides: Option<Sides>,
@@ -78,7 +76,6 @@ impl Drive {
             clock: cache.manual_clock(),
             now: Millis(0),
             leads: false,
-            is_envoy: false,
             is_in_force: true,
             sides: None,
         };
@@ -96,7 +93,10 @@ impl Drive {
         let folder = cache.open_store()?;
         let plan = super::place::plan_of(&folder)?.unwrap_or_else(|| Plan::none(cache.tiering()));
         let journal = super::place::journal_of(&folder);
-        let fleet = cache.remote_of_rollouts()?.map(|remote| Fleet::new(remote, &instance));
+        let fleet = cache
+            .remote_of_rollouts()?
+            .map(|remote| Fleet::new(remote, &instance, &folder))
+            .transpose()?;
         let (_, decisions) = Journal::open(&journal)?;
         let mut drive = Self::new((plan, journal, instance), cache)?;
         drive.folder = Some(folder);
@@ -125,6 +125,9 @@ impl Drive {
         let caught_up = self.catch_up(cache);
         if !matches!(command, Command::Rollback(_)) {
             caught_up?;
+            if self.fleet.is_none() && self.rollout.epoch().is_some() {
+                return Err(others_take_part());
+            }
         }
         let now = self.now();
         let decisions = self.rollout.command(now, by, command)?;
@@ -209,9 +212,13 @@ impl Drive {
         cache: &Cache<V>,
     ) -> Result<()> {
         self.read_news()?;
-        self.is_envoy = self.journal.lead();
         let heard = self.hear_hosts(cache);
-        let leads = self.is_envoy && self.hosts().is_none_or(Fleet::leads);
+        let leads = match (self.rollout.epoch(), &self.fleet) {
+            (None, _) => self.journal.lead(),
+            (Some(_), Some(hosts)) => hosts.leads(),
+            // Without an L3 it cannot know what the other hosts do.
+            (Some(_), None) => false,
+        };
         if std::mem::replace(&mut self.leads, leads) != leads && self.splits_instances() {
             // Who leads is on the new side first.
             self.is_in_force = false;
@@ -236,7 +243,8 @@ impl Drive {
             self.rollout.status().stage,
             Stage::Waiting | Stage::Running | Stage::Paused | Stage::Complete
         );
-        if !(is_back && is_live && self.is_envoy) {
+        let is_envoy = self.fleet.as_ref().is_some_and(Fleet::is_envoy);
+        if !(is_back && is_live && (self.leads || is_envoy)) {
             return Ok(());
         }
         let now = self.now();
@@ -269,7 +277,7 @@ impl Drive {
             }
             return Ok(Vec::new());
         }
-        if self.is_envoy && is_falling && !hosts.is_heard() {
+        if hosts.is_envoy() && is_falling && !hosts.is_heard() {
             // Who goes down by steps waits for nobody.
             return Ok(self.rollout.tick(now, evidence));
         }
@@ -368,6 +376,12 @@ impl Drive {
         }
         cache.retier(tiering)
     }
+}
+
+/// A share of several hosts rises when L3 has accepted it, and who asks does not know where that is.
+pub(super) fn others_take_part() -> Error {
+    let why = "other hosts take part in it: ask their Redis; a store takes a rollback alone";
+    Error::new(ErrorKind::Config, format!("rollout: {why}"))
 }
 
 /// What decisions do to the share.

@@ -7,7 +7,7 @@
 //! ```
 //! What holds in L3 is said in `tier::rollout`: one state, which only a later one replaces; a rollback
 //! beats all of its start. Each host has its word and its journal as if it were alone, and one process
-//! of it, its **envoy** (who has the lock of the journal), sees to it that they say the same as L3:
+//! of it, its **envoy** (who has the lock of a file beside it), sees to it that they say the same as L3:
 //!
 //! - It looks there every [`POLL`]. Decisions that are new it writes into the journal, and their share
 //!   into the word. So `history` of any host has the decisions of all.
@@ -29,7 +29,9 @@
 
 use std::{
     collections::HashSet,
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -55,12 +57,18 @@ const POLL: Duration = Duration::from_millis(200);
 /// against the waits of plans.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 
+/// The file that the envoy of a host locks, in the folder of its store.
+const ENVOY: &str = "rollout.envoy";
+
 /// How many decisions are put back where L3 lost them: as many as it keeps.
 const TAIL: usize = 1000;
 
 /// What the envoy of a host knows of the others.
 pub(super) struct Fleet {
     shared: Arc<Shared>,
+    /// Locked by the envoy while it lives.
+    envoy: File,
+    is_envoy: bool,
     /// Decisions that are in the journal.
     seen: HashSet<u64>,
     /// This host has a rollback that L3 may not know.
@@ -83,7 +91,6 @@ struct Shared {
 /// What the guard and the courier hand each other.
 #[derive(Default)]
 struct Mail {
-    is_envoy: bool,
     is_called: bool,
     // To L3.
     join: Option<Arc<RolloutNext>>,
@@ -132,7 +139,9 @@ fn hash_of(decision: &Decision) -> u64 {
 }
 
 impl Fleet {
-    pub(super) fn new(remote: Arc<dyn RemoteTier>, instance: &str) -> Self {
+    /// # Errors
+    /// What the system says of the file in the folder of the store by which a host has one envoy.
+    pub(super) fn new(remote: Arc<dyn RemoteTier>, instance: &str, folder: &Path) -> Result<Self> {
         let shared = Shared {
             remote,
             owner: format!("{instance} {:016x}", random::random()),
@@ -140,14 +149,16 @@ impl Fleet {
             mail: Mutex::default(),
             wake: Condvar::new(),
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
+            envoy: File::create(folder.join(ENVOY))?,
+            is_envoy: false,
             seen: HashSet::new(),
             has_unsent: false,
             proposed: None,
             is_threaded: false,
             has_thread: false,
-        }
+        })
     }
 
     /// The tier, for what an operator asks of it.
@@ -173,14 +184,15 @@ impl Fleet {
         self.seen.contains(&hash_of(decision))
     }
 
-    /// Says whether this process speaks for its host.
-    pub(super) fn set_envoy(&mut self, is_envoy: bool) {
-        let mut mail = self.shared.mail.lock();
-        if std::mem::replace(&mut mail.is_envoy, is_envoy) != is_envoy {
-            mail.known = None;
-        }
-        drop(mail);
-        if is_envoy && self.is_threaded && !self.has_thread {
+    /// True if this process speaks for its host.
+    pub(super) fn is_envoy(&self) -> bool {
+        self.is_envoy
+    }
+
+    /// Speaks for its host from now on, if nobody else does.
+    pub(super) fn become_envoy(&mut self) {
+        self.is_envoy = self.is_envoy || self.envoy.try_lock().is_ok();
+        if self.is_envoy && self.is_threaded && !self.has_thread {
             let shared = Arc::clone(&self.shared);
             let courier = thread::Builder::new().name("tierce-rollout".into());
             // Without a thread the next round tries again.
@@ -224,7 +236,7 @@ impl Fleet {
     /// True if this process leads the rollout of all hosts.
     pub(super) fn leads(&self) -> bool {
         let mail = self.shared.mail.lock();
-        mail.is_envoy && mail.leads_until.is_some_and(|until| Instant::now() < until)
+        mail.leads_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// True if L3 answered within the time of a lease.
@@ -352,9 +364,6 @@ impl Shared {
     /// Brings what there is to bring, and asks for news.
     fn exchange(&self) {
         let mut mail = self.mail.lock();
-        if !mail.is_envoy {
-            return;
-        }
         let (join, proposal, known) = (mail.join.clone(), mail.proposal.take(), mail.known);
         drop(mail);
         let looked = self.bring(join.as_deref(), proposal.as_ref()).and_then(|()| {

@@ -27,6 +27,10 @@ impl Fleet {
         match *self {}
     }
 
+    pub(super) fn is_envoy(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn is_heard(&self) -> bool {
         match *self {}
     }

@@ -88,8 +88,8 @@ impl Drive {
         cache: &Cache<V>,
     ) -> Result<()> {
         let Some(fleet) = &mut self.fleet else { return Ok(()) };
-        fleet.set_envoy(self.is_envoy);
-        if !self.is_envoy {
+        fleet.become_envoy();
+        if !fleet.is_envoy() {
             return Ok(());
         }
         fleet.exchange();
@@ -119,7 +119,9 @@ impl Drive {
     }
 
     fn tell_hosts(&mut self) -> Result<()> {
-        let Some(fleet) = self.fleet.as_mut().filter(|_| self.is_envoy) else { return Ok(()) };
+        let Some(fleet) = self.fleet.as_mut().filter(|fleet| fleet.is_envoy()) else {
+            return Ok(());
+        };
         fleet.join(&self.journal, || self.folder.as_deref().and_then(place::plan_text))
     }
 

@@ -111,11 +111,13 @@ impl Journal {
     }
 
     /// The highest number of a decision of this start that the hosts agreed on.
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The file.
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -145,7 +145,7 @@ impl Rollout {
     }
 
     /// The same as a start of all hosts.
-    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn of_epoch(mut self, epoch: u64) -> Self {
         self.epoch = Some(epoch);
         self

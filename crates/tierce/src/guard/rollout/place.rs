@@ -22,7 +22,7 @@ use std::{
 
 use super::{
     decision::{Command, Decision},
-    drive::moves,
+    drive::{moves, others_take_part},
     journal::Journal,
     machine::Rollout,
     operator::now,
@@ -161,13 +161,9 @@ impl StoreRollout {
         Ok(name.and_then(|name| word.share_of(&name)).map(Share::percent))
     }
 
-    /// A share of several hosts rises when L3 has accepted it, and we do not know where that is.
     fn refuse_if_hosts_share_it(&self) -> Result<()> {
         if self.journal.latest().is_some_and(|latest| latest.epoch.is_some()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "rollout: other hosts take part in it: ask their Redis; a store takes a rollback alone",
-            ));
+            return Err(others_take_part());
         }
         Ok(())
     }

@@ -53,6 +53,7 @@ mod reply;
 #[cfg(test)]
 mod reply_tests;
 mod request;
+#[cfg_attr(not(feature = "config"), allow(dead_code))]
 mod rollout;
 mod scripts;
 #[cfg_attr(not(feature = "tls"), path = "secure_absent.rs")]

@@ -87,6 +87,7 @@ pub(super) fn tags(prefix: &str) -> Vec<u8> {
 }
 
 /// The names of a rollout of all hosts, in a stripe: state, log, who leads.
+#[cfg_attr(not(feature = "config"), allow(dead_code))]
 pub(super) fn rollout(prefix: &str, stripe: usize) -> [Vec<u8>; 3] {
     let state = name(prefix, b'o', stripe);
     let [log, lead] = [&b":log"[..], b":lead"].map(|part| [&state[..], part].concat());
