@@ -201,6 +201,16 @@
 #define TIERCE_EVENT_BREAKER 17
 
 /**
+ * A caller removed all whose keys begin with some prefixes, which the text names.
+ */
+#define TIERCE_EVENT_REMOVE_PREFIXES 18
+
+/**
+ * A caller made all stale whose keys begin with some prefixes, which the text names.
+ */
+#define TIERCE_EVENT_EXPIRE_PREFIXES 19
+
+/**
  * A cache with the loader of its values. Opened by tierce_loading_open(), closed by
  * tierce_loading_close(). Not a pointer to anything, as tierce_t.
  */
@@ -1149,6 +1159,44 @@ tierce_status_t tierce_expire_tags(const tierce_t *cache,
                                    const void *const *tags,
                                    const size_t *tag_lens,
                                    size_t count);
+
+/**
+ * Removes all whose keys begin with one of these prefixes from all tiers, as tierce_delete() of
+ * each key would.
+ *
+ * Costs as much as one tierce_delete(), however many they are. What was looked for or loaded before
+ * is not served any more. The cache must have been opened with "invalidation.prefix_delimiter";
+ * each prefix ends in that, and has eight of them at most.
+ *
+ * \param cache        borrowed, not NULL.
+ * \param prefixes     borrowed for the call: `count` pointers to prefixes. NULL only when `count`
+ *                     is 0.
+ * \param prefix_lens  borrowed for the call: the bytes of each prefix. NULL only when `count` is 0.
+ * \param count        how many prefixes.
+ * \return TIERCE_OK whether there were such keys or not; TIERCE_E_CONFIG for a prefix that cannot be
+ *         removed so, and nothing is then; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_remove_prefixes(const tierce_t *cache,
+                                       const void *const *prefixes,
+                                       const size_t *prefix_lens,
+                                       size_t count);
+
+/**
+ * Makes all stale whose keys begin with one of these prefixes, as tierce_expire() of each key would;
+ * what has no stale window is gone. A window counts from the first look at the entry.
+ *
+ * \param cache        borrowed, not NULL.
+ * \param prefixes     borrowed for the call, as for tierce_remove_prefixes().
+ * \param prefix_lens  borrowed for the call, as there.
+ * \param count        how many prefixes.
+ * \return as tierce_remove_prefixes(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_expire_prefixes(const tierce_t *cache,
+                                       const void *const *prefixes,
+                                       const size_t *prefix_lens,
+                                       size_t count);
 
 /**
  * Looks `key` up in the tier that decides about it, for tierce_compare_and_set().

@@ -360,6 +360,19 @@ public:
     }
     Status expire_tag(std::string_view tag) const noexcept { return expire_tags(Tags<1>(tag)); }
 
+    /** Removes all whose keys begin so. See tierce_remove_prefixes(). */
+    Status remove_prefix(std::string_view prefix) const noexcept {
+        const void* const data = prefix.data();
+        const std::size_t size = prefix.size();
+        return tierce_remove_prefixes(handle(), &data, &size, 1);
+    }
+    /** Makes all stale whose keys begin so. See tierce_expire_prefixes(). */
+    Status expire_prefix(std::string_view prefix) const noexcept {
+        const void* const data = prefix.data();
+        const std::size_t size = prefix.size();
+        return tierce_expire_prefixes(handle(), &data, &size, 1);
+    }
+
     /** Looks the key up where it is decided about; a miss has a revision too. */
     Status get_versioned(std::string_view key, View& out, Revision& revision) const noexcept {
         tierce_revision_t* made = nullptr;

@@ -143,6 +143,9 @@ static void tags_and_revisions_have_owners() {
     CHECK(cache.touch("key", 60000) && cache.touch("nobody", 60000).is_miss());
     CHECK(cache.get("key", view) && cache.remove_tags(tags) && cache.get("key", view).is_miss());
 
+    CHECK(cache.remove_prefix("user/").code() == TIERCE_E_CONFIG);
+    CHECK(cache.expire_prefix("user/").code() == TIERCE_E_CONFIG);
+
     tierce::Revision revision;
     CHECK(cache.compare_and_set("key", revision, "1").code() == TIERCE_E_ARG);
     CHECK(cache.get_versioned("key", view, revision).is_miss());

@@ -118,6 +118,30 @@ static void loads_bear_the_tags_of_their_loader_and_of_the_call(void)
     CHECK_STATUS(tierce_close(cache), TIERCE_OK);
 }
 
+static void all_that_begins_with_a_prefix_is_removed_or_stale(void)
+{
+    static const void *const PREFIXES[] = {"user/7/", "user/"};
+    static const size_t PREFIX_LENS[] = {7, 5};
+    static const size_t short_lens[] = {6};
+    tierce_t *cache = open_text("tiering: L1\ndefault_ttl: 1m\nfreshness:\n  stale_if_error: 1m\n"
+                                "invalidation:\n  prefix_delimiter: '/'\n");
+    tierce_view_t view;
+    CHECK_STATUS(set(cache, "user/7/name", "value"), TIERCE_OK);
+    CHECK_STATUS(set(cache, "user/8/name", "value"), TIERCE_OK);
+    CHECK_STATUS(tierce_remove_prefixes(cache, PREFIXES, PREFIX_LENS, 1), TIERCE_OK);
+    CHECK(has(cache, "user/7/name", NULL) && has(cache, "user/8/name", "value"));
+    CHECK_STATUS(tierce_expire_prefixes(cache, PREFIXES, PREFIX_LENS, 2), TIERCE_OK);
+    CHECK_STATUS(get_stale(cache, "user/8/name", &view), TIERCE_OK);
+    CHECK(view_is(&view, "value") && view.flags == TIERCE_VIEW_STALE);
+    tierce_view_release(&view);
+    CHECK_STATUS(tierce_remove_prefixes(cache, PREFIXES, short_lens, 1), TIERCE_E_CONFIG);
+    CHECK(complains("must end in the prefix_delimiter '/'"));
+    CHECK_STATUS(tierce_remove_prefixes(cache, NULL, PREFIX_LENS, 1), TIERCE_E_ARG);
+    CHECK(complains("prefixes is NULL"));
+    CHECK_STATUS(tierce_close(cache), TIERCE_OK);
+    CHECK_STATUS(tierce_remove_prefixes(cache, PREFIXES, PREFIX_LENS, 1), TIERCE_E_CLOSED);
+}
+
 static void bad_tags_are_refused_by_name(void)
 {
     tierce_t *cache = open_text("tiering: L1");
@@ -577,6 +601,7 @@ int main(int argc, char **argv)
     what_bears_a_tag_is_removed_or_stale("tiering: L1");
     what_bears_a_tag_is_removed_or_stale(shared);
     loads_bear_the_tags_of_their_loader_and_of_the_call();
+    all_that_begins_with_a_prefix_is_removed_or_stale();
     bad_tags_are_refused_by_name();
     options_of_an_older_header_are_taken();
     a_call_is_kept_to_its_tiers(shared);

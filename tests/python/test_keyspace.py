@@ -219,3 +219,25 @@ def test_what_names_no_tiers_is_refused() -> None:
         cache.set("a", 1, tiers=bad)
     with pytest.raises(TypeError, match="unexpected keyword argument 'tiers'"):
         cache.set_if_absent("a", 1, tiers="L1")  # type: ignore[call-arg]
+
+
+def test_a_clearable_keyspace_is_cleared_with_those_below(make_shared: MakeShared) -> None:
+    for tiering in ("L1", "L1L2"):
+        cache = make_shared(tiering)
+        users = cache.keyspace("user/:id", clearable=True)
+        posts = cache.keyspace("user/:user/posts/:post", clearable=True)
+        plain = cache.keyspace("user/:id/plain/:x")
+        users.set(7, "Ada", tags=["people"])
+        posts.set(7, "hello", "world")
+        assert posts.get_or_load(7, "bye", lambda: "loaded") == "loaded"
+        plain.set(7, 1, "stays")
+        posts.clear()
+        assert posts.get(7, "hello") is None
+        assert posts.get(7, "bye") is None
+        assert users.get(7) == "Ada"
+        posts.set(7, "hello", "again")
+        users.clear()
+        assert (users.get(7), posts.get(7, "hello")) == (None, None)
+        assert plain.get(7, 1) == "stays"
+        with pytest.raises(tierce.ConfigError, match="clearable=True"):
+            plain.clear()

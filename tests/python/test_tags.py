@@ -190,3 +190,29 @@ def test_a_tag_is_removed_for_all_processes_of_the_host(
         print(file=other.stdin, flush=True)
         other.wait(30)
         assert cache.get("b") is None
+
+
+def test_all_whose_keys_begin_so_are_removed_or_stale(make_shared: MakeShared) -> None:
+    for tiering in ("L1", "L1L2"):
+        options = {"invalidation.prefix_delimiter": "/"}
+        cache = make_shared(tiering, ttl=60, stale_if_error=600, options=options)
+        for key in ("user/7/name", "user/7/posts/1", "user/8/name", "user"):
+            cache[key] = key
+        cache.remove_prefix("user/7/")
+        assert "user/7/name" not in cache
+        assert "user/7/posts/1" not in cache
+        assert cache["user/8/name"] == "user/8/name"
+        cache.expire_prefix(b"user/")
+        assert cache.get("user/8/name") is None
+        assert cache.get("user/8/name", allow_stale=True) == "user/8/name"
+        assert cache["user"] == "user"
+        assert cache.get_or_load("user/8/name", lambda: "new") == "new"
+        asyncio.run(_awaited(cache.aexpire_prefix("user/8/")))
+        assert cache.get("user/8/name", allow_stale=True) == "new"
+        asyncio.run(_awaited(cache.aremove_prefix("user/8/")))
+        assert cache.get("user/8/name", allow_stale=True) is None
+        for wrong, rule in (("user", "must end in the prefix_delimiter"), ("a/" * 9, "at most 8")):
+            with pytest.raises(tierce.ConfigError, match=rule):
+                cache.remove_prefix(wrong)
+    with pytest.raises(tierce.ConfigError, match="must be built with a prefix_delimiter"):
+        AnyCache().expire_prefix("user/")

@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod history;
+pub mod host;
 pub mod hosts;
 pub mod loads;
 pub mod moves;

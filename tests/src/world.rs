@@ -61,6 +61,7 @@ impl World {
             .write_timeout(RELAXED)
             .coherence(self.is_told);
         Cache::builder()
+            .prefix_delimiter(b'/')
             .tiering(tiering)
             .freshness(Freshness::new().ttl(HOUR).stale_if_error(HOUR))
             .memory(MemoryOptions::new().max_entries(1_000))

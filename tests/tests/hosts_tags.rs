@@ -6,87 +6,23 @@
 
 use std::{
     io,
-    sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use tierce::{
-    BreakerOptions, Bytes, Cache, Freshness, LoadOptions, Loaded, MemoryOptions, Origin,
-    ReadOptions, RedisOptions, SetOptions, StoreOptions, TierKind, Tiering,
+    Bytes, Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions, RedisOptions, SetOptions,
+    TierKind, Tiering,
 };
 use tierce_tests::{
-    history::History,
+    host::{BOUND, HEARTBEAT, Host, process, subscriptions},
     redis::Redis,
-    seed, store_folder,
     waiting::{is_near, wait_for_news, wait_until},
 };
 
-const HEARTBEAT: Duration = Duration::from_millis(200);
-const BOUND: Duration = Duration::from_millis(1000);
 const HOUR: Duration = Duration::from_secs(3600);
 const TIERINGS: [Tiering; 4] = [Tiering::L1L2L3, Tiering::L1L3, Tiering::L2L3, Tiering::L3];
-
-struct Host {
-    folder: tempfile::TempDir,
-    cache: Cache,
-}
-
-impl Host {
-    fn new(redis: &Redis, tiering: Tiering) -> Self {
-        Self::with(redis, tiering, |options| options)
-    }
-
-    fn with(
-        redis: &Redis,
-        tiering: Tiering,
-        more: impl FnOnce(RedisOptions) -> RedisOptions,
-    ) -> Self {
-        let folder = store_folder();
-        let cache = process(&folder, redis, tiering, more);
-        if tiering != Tiering::L3 {
-            wait_until("a subscription", || subscriptions(&cache) >= 1);
-        }
-        Self { folder, cache }
-    }
-
-    /// Another process of the host, as far as the store can tell.
-    fn another(&self, redis: &Redis, tiering: Tiering) -> Cache {
-        process(&self.folder, redis, tiering, |options| options)
-    }
-}
-
-fn process(
-    folder: &tempfile::TempDir,
-    redis: &Redis,
-    tiering: Tiering,
-    more: impl FnOnce(RedisOptions) -> RedisOptions,
-) -> Cache {
-    let options = RedisOptions::new()
-        .unix_path(redis.socket())
-        .read_timeout(Duration::from_secs(2))
-        .write_timeout(Duration::from_secs(2))
-        .heartbeat(HEARTBEAT)
-        .staleness_bound(BOUND);
-    let cache = Cache::builder()
-        .tiering(tiering)
-        .memory(MemoryOptions::new().max_entries(10_000))
-        .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
-        .redis(more(options))
-        .breaker(BreakerOptions::new().open_for(Duration::from_millis(200)))
-        .build()
-        .unwrap();
-    // The thread that listens begins with the first call.
-    cache.get("nothing");
-    cache
-}
-
-fn subscriptions(cache: &Cache) -> u64 {
-    cache.redis_statistics().map_or(0, |counted| counted.subscriptions)
-}
 
 fn text(value: Option<Bytes>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(&value).into_owned())
@@ -487,102 +423,4 @@ fn nobody_joins_a_load_from_before_a_removal_by_the_other_host() {
         assert_eq!(slow.join().unwrap().unwrap(), "old");
         assert!(joined.is_ok_and(|answer| answer.value == "new"));
     });
-}
-
-/// Two hosts at random, of which each removes the tags of its own keys, while the stream is cut and
-/// the server stands still.
-#[test]
-fn histories_of_tags_over_two_hosts_are_as_promised() {
-    const KEYS: usize = 24;
-    const LENGTH: Duration = Duration::from_secs(15);
-    let seed = seed();
-    println!("seed {seed}");
-    let redis = Redis::start();
-    for tiering in [Tiering::L1L2L3, Tiering::L1L3] {
-        let hasty = |options: RedisOptions| {
-            options
-                .read_timeout(Duration::from_millis(100))
-                .write_timeout(Duration::from_millis(100))
-        };
-        let hosts = [Host::with(&redis, tiering, hasty), Host::with(&redis, tiering, hasty)];
-        // What L3 did not take is told when it can be: the next stream may be two seconds away.
-        let history = History::new(KEYS, BOUND + Duration::from_secs(4));
-        let (over, reads) = (AtomicBool::new(false), AtomicU64::new(0));
-        thread::scope(|scope| {
-            for (number, host) in hosts.iter().enumerate() {
-                let (history, over, reads) = (&history, &over, &reads);
-                // Each key is changed by one thread of one host.
-                scope.spawn(move || {
-                    let mut random = fastrand::Rng::with_seed(seed ^ (number as u64) << 32);
-                    while !over.load(Ordering::Relaxed) {
-                        let key = random.usize(..KEYS / 2) * 2 + number;
-                        let version = history.next(key);
-                        let (name, tag) = (format!("{tiering} {key}"), format!("tag {key}"));
-                        match random.u32(..4) {
-                            0 => {
-                                let value = version.to_string().into();
-                                host.cache.set_with(&name, value, &tagged(&tag)).unwrap();
-                            }
-                            1 => host.cache.expire_tag(&tag).unwrap(),
-                            _ => host.cache.remove_tags([&tag, "common"]).unwrap(),
-                        }
-                        history.returned(key, version);
-                        thread::sleep(Duration::from_millis(random.u64(1..20)));
-                    }
-                });
-                for reader in 0..2 {
-                    scope.spawn(move || {
-                        let stream = seed ^ (number as u64 * 2 + reader + 7);
-                        let mut random = fastrand::Rng::with_seed(stream);
-                        while !over.load(Ordering::Relaxed) {
-                            let key = random.usize(..KEYS);
-                            let (name, tag) = (format!("{tiering} {key}"), format!("tag {key}"));
-                            let floor = history.floor(key, key % 2 == number);
-                            let load = |_: &[u8]| {
-                                let version = history.source(key);
-                                if random.u32(..8) == 0 {
-                                    thread::sleep(Duration::from_millis(random.u64(1..30)));
-                                }
-                                let value = Bytes::from(version.to_string());
-                                io::Result::Ok(Loaded::new(value).tags([&tag[..], "all"]))
-                            };
-                            let options = LoadOptions::new();
-                            let found = host.cache.get_or_load_with(&name, &options, load).unwrap();
-                            let version = text(Some(found.value)).unwrap().parse();
-                            let version = version.map_err(|_| "no number".to_owned());
-                            let tale = format!("{tiering}, host {number}, {:?}", found.origin);
-                            history.judge(key, floor, version, &tale);
-                            reads.fetch_add(1, Ordering::Relaxed);
-                        }
-                    });
-                }
-            }
-            let mut random = fastrand::Rng::with_seed(seed ^ 0xbad);
-            let end = Instant::now() + LENGTH;
-            while Instant::now() < end {
-                thread::sleep(Duration::from_millis(random.u64(100..1500)));
-                match random.u32(..4) {
-                    0 => _ = redis.cut_streams(),
-                    1 => {
-                        redis.signal(libc::SIGSTOP);
-                        thread::sleep(Duration::from_millis(random.u64(50..600)));
-                        redis.signal(libc::SIGCONT);
-                    }
-                    2 => {
-                        let name = "tierce:t:{00}";
-                        let _: u64 =
-                            redis::cmd("DEL").arg(name).query(&mut redis.client()).unwrap();
-                    }
-                    _ => {}
-                }
-            }
-            over.store(true, Ordering::Relaxed);
-        });
-        let (checked, wrong) = history.checked_and_wrong();
-        println!("{tiering}: {checked} reads, {wrong} wrong");
-        assert!(
-            checked > 1_000 && wrong == 0,
-            "{tiering}: {wrong} of {checked} wrong, seed {seed}"
-        );
-    }
 }

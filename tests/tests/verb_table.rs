@@ -8,6 +8,7 @@
 //! | expire | the old value, stale | the same |
 //! | remove_tag | as delete, of all that bears the tag | the same |
 //! | expire_tag | as expire, of all that bears the tag | the same; on another host it may be kept, stale |
+//! | remove_prefix, expire_prefix | as remove_tag and expire_tag, of all whose keys begin so | the same |
 //! | touch | the value that is there if it is fresh, with another end | the same |
 //! | the end of the time to live | the old value, stale until its window is over | is kept |
 
@@ -37,9 +38,14 @@ enum Seen {
 
 use Seen::{Fresh, Gone, Stale};
 
-fn seen(cache: &Cache) -> Seen {
-    let Some(answer) = cache.get_with("a", &ReadOptions::new().allow_stale(true)) else {
-        assert_eq!(cache.get("a"), None);
+/// The key that a verb changes. Only those of prefixes have to do with tags of prefixes.
+fn key_of(verb: &str) -> &'static str {
+    if verb.ends_with("_prefix") { "p/q/a" } else { "a" }
+}
+
+fn seen(cache: &Cache, key: &str) -> Seen {
+    let Some(answer) = cache.get_with(key, &ReadOptions::new().allow_stale(true)) else {
+        assert_eq!(cache.get(key), None);
         return Gone;
     };
     let value = match &answer.value[..] {
@@ -53,7 +59,7 @@ fn seen(cache: &Cache) -> Seen {
 
 type Verb = (&'static str, fn(&Cache), Seen);
 
-const VERBS: [Verb; 8] = [
+const VERBS: [Verb; 10] = [
     ("set", |cache| cache.set("a", Bytes::from_static(b"new")).unwrap(), Fresh("new")),
     ("delete", |cache| cache.delete("a").unwrap(), Gone),
     ("delete_many", |cache| cache.delete_many(&["b", "a"]).unwrap(), Gone),
@@ -61,27 +67,30 @@ const VERBS: [Verb; 8] = [
     ("expire", |cache| cache.expire("a").unwrap(), Stale("old")),
     ("remove_tag", |cache| cache.remove_tag("red").unwrap(), Gone),
     ("expire_tag", |cache| cache.expire_tag("red").unwrap(), Stale("old")),
+    ("remove_prefix", |cache| cache.remove_prefix("p/q/").unwrap(), Gone),
+    ("expire_prefix", |cache| cache.expire_prefix("p/").unwrap(), Stale("old")),
     ("touch", |cache| _ = cache.touch("a", 2 * HOUR).unwrap(), Fresh("old")),
 ];
 
-fn set_old(cache: &Cache) {
+fn set_old(cache: &Cache, key: &str) {
     let tags = SetOptions::new().tags(["red"]);
-    cache.set_with("a", Bytes::from_static(b"old"), &tags).unwrap();
+    cache.set_with(key, Bytes::from_static(b"old"), &tags).unwrap();
 }
 
 #[test]
 fn each_verb_means_the_same_here_and_in_each_tier_alone() {
     for tiering in Tiering::ALL {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::new();
             let cache = world.process(tiering);
-            set_old(&cache);
-            assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
+            set_old(&cache, key);
+            assert_eq!(seen(&cache, key), Fresh("old"), "{tiering}");
             act(&cache);
             for (tier, alone) in world.tiers_alone(tiering) {
-                assert_eq!(seen(&alone), left, "{verb} in {tiering}, {tier:?}");
+                assert_eq!(seen(&alone, key), left, "{verb} in {tiering}, {tier:?}");
             }
-            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+            assert_eq!(seen(&cache, key), left, "{verb} in {tiering}");
         }
     }
 }
@@ -90,13 +99,14 @@ fn each_verb_means_the_same_here_and_in_each_tier_alone() {
 fn each_verb_reaches_the_other_processes_of_the_host_before_it_returns() {
     for tiering in Tiering::ALL.into_iter().filter(|tiering| tiering.has(TierKind::Shared)) {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::new();
             let (cache, peer) = (world.process(tiering), world.process(tiering));
-            set_old(&cache);
-            assert_eq!(seen(&peer), Fresh("old"), "{tiering}");
+            set_old(&cache, key);
+            assert_eq!(seen(&peer, key), Fresh("old"), "{tiering}");
             act(&cache);
-            assert_eq!(seen(&peer), left, "{verb} in {tiering}");
-            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+            assert_eq!(seen(&peer, key), left, "{verb} in {tiering}");
+            assert_eq!(seen(&cache, key), left, "{verb} in {tiering}");
         }
     }
 }
@@ -105,13 +115,14 @@ fn each_verb_reaches_the_other_processes_of_the_host_before_it_returns() {
 fn each_verb_reaches_the_other_hosts() {
     for tiering in Tiering::ALL.into_iter().filter(|tiering| tiering.has(TierKind::Redis)) {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::of_hosts();
             let (cache, other) = (world.process(tiering), world.other_host(tiering));
-            set_old(&cache);
-            wait_until("it is copied", || seen(&other) == Fresh("old"));
+            set_old(&cache, key);
+            wait_until("it is copied", || seen(&other, key) == Fresh("old"));
             act(&cache);
-            wait_until("it is told", || seen(&other) == left);
-            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+            wait_until("it is told", || seen(&other, key) == left);
+            assert_eq!(seen(&cache, key), left, "{verb} in {tiering}");
         }
     }
 }
@@ -120,20 +131,21 @@ fn each_verb_reaches_the_other_hosts() {
 fn a_load_from_before_a_verb_is_for_its_callers_alone() {
     for tiering in Tiering::ALL {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::new();
             let cache = world.process(tiering);
-            set_old(&cache);
+            set_old(&cache, key);
             // The source, whatever is there.
             let options = LoadOptions::new().max_age(Duration::ZERO).tags(["red"]);
-            let loaded = cache.get_or_load_with("a", &options, |_| {
+            let loaded = cache.get_or_load_with(key, &options, |_| {
                 act(&cache);
                 io::Result::Ok(Bytes::from_static(b"loaded"))
             });
             assert_eq!(loaded.unwrap().value, "loaded", "{verb} in {tiering}");
             for (tier, alone) in world.tiers_alone(tiering) {
-                assert_eq!(seen(&alone), left, "{verb} in {tiering}, {tier:?}");
+                assert_eq!(seen(&alone, key), left, "{verb} in {tiering}, {tier:?}");
             }
-            assert_eq!(seen(&cache), left, "{verb} in {tiering}");
+            assert_eq!(seen(&cache, key), left, "{verb} in {tiering}");
         }
     }
 }
@@ -142,20 +154,21 @@ fn a_load_from_before_a_verb_is_for_its_callers_alone() {
 fn a_load_from_before_a_verb_of_another_process_is_for_its_callers_alone() {
     for tiering in Tiering::ALL.into_iter().filter(|tiering| *tiering != Tiering::L1) {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::of_hosts();
             let cache = world.process(tiering);
             // Without L2 each process is a host of its own.
             let peer = world.process(tiering);
-            set_old(&cache);
+            set_old(&cache, key);
             let options = LoadOptions::new().max_age(Duration::ZERO).tags(["red"]);
-            let loaded = cache.get_or_load_with("a", &options, |_| {
+            let loaded = cache.get_or_load_with(key, &options, |_| {
                 act(&peer);
                 io::Result::Ok(Bytes::from_static(b"loaded"))
             });
             assert_eq!(loaded.unwrap().value, "loaded", "{verb} in {tiering}");
             // What was loaded from before it is as stale as what it was to replace.
-            let is_left = |cache: &Cache| match seen(cache) {
-                Stale("loaded") => verb == "expire_tag",
+            let is_left = |cache: &Cache| match seen(cache, key) {
+                Stale("loaded") => verb.starts_with("expire_"),
                 seen => seen == left,
             };
             wait_until("it is told", || is_left(&cache));
@@ -168,11 +181,12 @@ fn a_load_from_before_a_verb_of_another_process_is_for_its_callers_alone() {
 fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
     for tiering in Tiering::ALL {
         for (verb, act, left) in VERBS {
+            let key = key_of(verb);
             let world = World::new();
             let cache = world.process(tiering);
-            set_old(&cache);
-            cache.expire("a").unwrap();
-            let answer = cache.get_or_load_with("a", &LoadOptions::new(), |_| {
+            set_old(&cache, key);
+            cache.expire(key).unwrap();
+            let answer = cache.get_or_load_with(key, &LoadOptions::new(), |_| {
                 act(&cache);
                 io::Result::<Bytes>::Err(io::Error::other("origin is down"))
             });
@@ -186,8 +200,10 @@ fn what_is_deleted_during_a_load_that_fails_is_served_to_nobody() {
             let left = if verb == "touch" { Stale("old") } else { left };
             // L3 alone is not asked again: what was set meanwhile is not seen, and nothing older.
             // But a change of tags is known here.
-            let is_unseen =
-                tiering == Tiering::L3 && left != Gone && verb != "expire_tag" && verb != "touch";
+            let is_unseen = tiering == Tiering::L3
+                && left != Gone
+                && !verb.starts_with("expire_")
+                && verb != "touch";
             assert_eq!(given, if is_unseen { Gone } else { left }, "{verb} in {tiering}");
         }
     }
@@ -198,14 +214,14 @@ fn a_load_takes_the_place_of_what_was_too_old_in_every_tier() {
     for tiering in Tiering::ALL {
         let world = World::new();
         let cache = world.process(tiering);
-        set_old(&cache);
+        set_old(&cache, "a");
         let options = LoadOptions::new().max_age(Duration::ZERO);
         let load = |_: &[u8]| io::Result::Ok(Bytes::from_static(b"loaded"));
         cache.get_or_load_with("a", &options, load).unwrap();
         for (tier, alone) in world.tiers_alone(tiering) {
-            assert_eq!(seen(&alone), Fresh("loaded"), "{tiering}, {tier:?}");
+            assert_eq!(seen(&alone, "a"), Fresh("loaded"), "{tiering}, {tier:?}");
         }
-        assert_eq!(seen(&cache), Fresh("loaded"), "{tiering}");
+        assert_eq!(seen(&cache, "a"), Fresh("loaded"), "{tiering}");
     }
 }
 
@@ -214,7 +230,7 @@ fn what_is_expired_is_loaded_anew_in_every_tier_and_kept_where_that_fails() {
     for tiering in Tiering::ALL {
         let world = World::new();
         let cache = world.process(tiering);
-        set_old(&cache);
+        set_old(&cache, "a");
         cache.expire("a").unwrap();
         let fail = |_: &[u8]| io::Result::<Bytes>::Err(io::Error::other("origin is down"));
         let answer = cache.get_or_load_with("a", &LoadOptions::new(), fail).unwrap();
@@ -222,9 +238,9 @@ fn what_is_expired_is_loaded_anew_in_every_tier_and_kept_where_that_fails() {
         let load = |_: &[u8]| io::Result::Ok(Bytes::from_static(b"loaded"));
         cache.get_or_load("a", load).unwrap();
         for (tier, alone) in world.tiers_alone(tiering) {
-            assert_eq!(seen(&alone), Fresh("loaded"), "{tiering}, {tier:?}");
+            assert_eq!(seen(&alone, "a"), Fresh("loaded"), "{tiering}, {tier:?}");
         }
-        assert_eq!(seen(&cache), Fresh("loaded"), "{tiering}");
+        assert_eq!(seen(&cache, "a"), Fresh("loaded"), "{tiering}");
     }
 }
 
@@ -245,20 +261,20 @@ fn watch_the_end(tiering: Tiering) {
     let mut caches: Vec<Cache> =
         world.tiers_alone(tiering).into_iter().map(|(_, alone)| alone).collect();
     // Connected before.
-    caches.iter().for_each(|cache| assert_eq!(seen(cache), Gone));
+    caches.iter().for_each(|cache| assert_eq!(seen(cache, "a"), Gone));
     let begin = Instant::now();
-    set_old(&cache);
+    set_old(&cache, "a");
     caches.push(cache);
-    let states: Vec<Seen> = caches.iter().map(seen).collect();
+    let states: Vec<Seen> = caches.iter().map(|cache| seen(cache, "a")).collect();
     if begin.elapsed() < ttl {
         assert_eq!(states, vec![Fresh("old"); caches.len()], "{tiering}");
     }
     for cache in &caches {
-        wait_within(ttl + window / 2, "it is stale", || seen(cache) == Stale("old"));
+        wait_within(ttl + window / 2, "it is stale", || seen(cache, "a") == Stale("old"));
     }
     assert!(begin.elapsed() > ttl - CLOCK_TICK, "{tiering}");
     for cache in &caches {
-        wait_until("it is gone", || seen(cache) == Gone);
+        wait_until("it is gone", || seen(cache, "a") == Gone);
     }
     assert!(begin.elapsed() > ttl + window - CLOCK_TICK, "{tiering}");
 }
@@ -272,11 +288,11 @@ fn eviction_from_l1_leaves_the_tiers_below_as_they_are() {
             .memory(MemoryOptions::new().max_entries(1).shards(1))
             .build()
             .unwrap();
-        set_old(&cache);
+        set_old(&cache, "a");
         cache.set("b", Bytes::from_static(b"new")).unwrap();
         cache.set("c", Bytes::from_static(b"new")).unwrap();
         assert!(cache.len() <= 1);
-        assert_eq!(seen(&cache), Fresh("old"), "{tiering}");
+        assert_eq!(seen(&cache, "a"), Fresh("old"), "{tiering}");
     }
 }
 

@@ -55,6 +55,10 @@ pub const TIERCE_EVENT_REMOVE_TAGS: u32 = 15;
 pub const TIERCE_EVENT_EXPIRE_TAGS: u32 = 16;
 /// The breaker before a tier changed its state, which is the reason.
 pub const TIERCE_EVENT_BREAKER: u32 = 17;
+/// A caller removed all whose keys begin with some prefixes, which the text names.
+pub const TIERCE_EVENT_REMOVE_PREFIXES: u32 = 18;
+/// A caller made all stale whose keys begin with some prefixes, which the text names.
+pub const TIERCE_EVENT_EXPIRE_PREFIXES: u32 = 19;
 
 /// Something that happened in a cache: borrowed for the call, as all that it points to. Later
 /// versions may add fields at the end.
@@ -212,6 +216,8 @@ fn with(event: &Event, run: impl FnOnce(*const tierce_event_t)) {
         }
         Event::Tags { is_removed: true, .. } => told.kind = TIERCE_EVENT_REMOVE_TAGS,
         Event::Tags { .. } => told.kind = TIERCE_EVENT_EXPIRE_TAGS,
+        Event::Prefixes { is_removed: true, .. } => told.kind = TIERCE_EVENT_REMOVE_PREFIXES,
+        Event::Prefixes { .. } => told.kind = TIERCE_EVENT_EXPIRE_PREFIXES,
         Event::Breaker { tier, state, .. } => {
             told.kind = TIERCE_EVENT_BREAKER;
             told.tier = number(*tier);

@@ -54,6 +54,8 @@ mod change;
 
 mod tags;
 
+mod prefixes;
+
 mod update;
 
 mod sink;
@@ -82,9 +84,10 @@ pub use change::{
 };
 pub use event::{
     TIERCE_EVENT_BREAKER, TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT,
-    TIERCE_EVENT_EVICT_SHARED, TIERCE_EVENT_EXPIRE, TIERCE_EVENT_EXPIRE_TAGS, TIERCE_EVENT_HIT,
-    TIERCE_EVENT_INVALIDATE, TIERCE_EVENT_INVALIDATE_MANY, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS,
-    TIERCE_EVENT_OTHER, TIERCE_EVENT_REMOVE_TAGS, TIERCE_EVENT_RETIER, TIERCE_EVENT_SET,
+    TIERCE_EVENT_EVICT_SHARED, TIERCE_EVENT_EXPIRE, TIERCE_EVENT_EXPIRE_PREFIXES,
+    TIERCE_EVENT_EXPIRE_TAGS, TIERCE_EVENT_HIT, TIERCE_EVENT_INVALIDATE,
+    TIERCE_EVENT_INVALIDATE_MANY, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS, TIERCE_EVENT_OTHER,
+    TIERCE_EVENT_REMOVE_PREFIXES, TIERCE_EVENT_REMOVE_TAGS, TIERCE_EVENT_RETIER, TIERCE_EVENT_SET,
     TIERCE_EVENT_STALE, TIERCE_EVENT_TOUCH, tierce_event_fn, tierce_event_t, tierce_events_dropped,
     tierce_on_event,
 };
@@ -102,6 +105,7 @@ pub use options::{
     TIERCE_SPAN_DEFAULT, TIERCE_SPAN_NONE, TIERCE_TTL_DEFAULT, TIERCE_TTL_FOREVER,
     TIERCE_TTL_KEEP_NOTHING, tierce_load_opts_t, tierce_read_opts_t, tierce_set_opts_t,
 };
+pub use prefixes::{tierce_expire_prefixes, tierce_remove_prefixes};
 pub use read::{tierce_get, tierce_get_copy, tierce_get_many, tierce_get_with};
 pub use report::{
     tierce_get_stats, tierce_get_tier_stats, tierce_health_json, tierce_metrics_text,

@@ -22,14 +22,30 @@ pub(crate) unsafe fn borrow<'a>(
     tag_lens: *const usize,
     count: usize,
 ) -> Result<Vec<&'a [u8]>, Failure> {
+    // SAFETY: passed on to the caller.
+    unsafe { borrow_named(tags, tag_lens, count, ["tags", "tag_lens", "tag"]) }
+}
+
+/// Borrows `count` texts, of which errors speak by these names: of the pointers, of the lengths, of
+/// one of them.
+///
+/// # Safety
+/// As [`borrow`].
+pub(crate) unsafe fn borrow_named<'a>(
+    texts: *const *const c_void,
+    lengths: *const usize,
+    count: usize,
+    [of_texts, of_lengths, of_one]: [&'static str; 3],
+) -> Result<Vec<&'a [u8]>, Failure> {
     // SAFETY: `count` pointers and `count` lengths: the caller's promise.
-    let (tags, lengths) =
-        unsafe { (slice::items(tags, count, "tags")?, slice::items(tag_lens, count, "tag_lens")?) };
-    let tags = tags.iter().zip(lengths).map(|(tag, length)| {
-        // SAFETY: `length` bytes at `tag`: the caller's promise.
-        unsafe { slice::bytes(*tag, *length, "tag") }
+    let (texts, lengths) = unsafe {
+        (slice::items(texts, count, of_texts)?, slice::items(lengths, count, of_lengths)?)
+    };
+    let texts = texts.iter().zip(lengths).map(|(text, length)| {
+        // SAFETY: `length` bytes at `text`: the caller's promise.
+        unsafe { slice::bytes(*text, *length, of_one) }
     });
-    tags.collect()
+    texts.collect()
 }
 
 /// Removes all that bears one of these tags from all tiers, as tierce_delete() of each key would.

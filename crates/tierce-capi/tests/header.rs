@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files with exported items, in the order of the header.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "version.rs",
     "status.rs",
     "failure.rs",
@@ -17,6 +17,7 @@ const FILES: [&str; 18] = [
     "options.rs",
     "change.rs",
     "tags.rs",
+    "prefixes.rs",
     "update.rs",
     "sink.rs",
     "load.rs",

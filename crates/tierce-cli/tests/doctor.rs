@@ -155,3 +155,20 @@ fn a_server_that_is_full_or_has_no_bound_is_told() {
     let (code, checks) = examine(&mut with_server(&server, &[]));
     assert_eq!((code, of(&checks, "redis.command.SET").0), (1, "fail"), "{checks:#?}");
 }
+
+#[test]
+fn a_node_of_a_cluster_that_the_settings_do_not_name_is_told() {
+    // A node of a cluster needs two ports; both are held until they are told apart.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, two) = (free(), free());
+    let [port, bus] = [&one, &two].map(|it| it.local_addr().unwrap().port().to_string());
+    drop((one, two));
+    let server =
+        Server::start_with(&["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus]);
+    let (code, checks) = examine(&mut with_server(&server, &[]));
+    let (verdict, said) = of(&checks, "redis.place");
+    assert_eq!((code, verdict), (1, "fail"), "{checks:#?}");
+    assert!(said.contains("set redis.cluster"), "{said}");
+    // It serves no slot.
+    assert!(of(&checks, "redis.command.SET").1.contains("CLUSTERDOWN"), "{checks:#?}");
+}

@@ -17,7 +17,8 @@ use crate::{call::call, error::exception, held::Parked};
 /// ----------
 /// kind : str
 ///     "hit", "stale" (answered by a stale value), "miss", "load" (a loader returned or failed),
-///     "set", "delete", "expire", "touch", "clear", "remove_tags", "expire_tags", "evict" (left
+///     "set", "delete", "expire", "touch", "clear", "remove_tags", "expire_tags",
+///     "remove_prefixes", "expire_prefixes", "evict" (left
 ///     L1 for room or age), "evict_shared" (some left L2), "invalidate" and "invalidate_many"
 ///     (another host changed it in L3), "breaker" (before a tier), "retier". There may be more in
 ///     later versions.
@@ -35,7 +36,8 @@ use crate::{call::call, error::exception, held::Parked};
 /// count : int or None
 ///     Of "evict_shared" how many entries left L2 since that was told last.
 /// tags : tuple of bytes or None
-///     Of "remove_tags" and "expire_tags" the tags.
+///     Of "remove_tags" and "expire_tags" the tags, of "remove_prefixes" and "expire_prefixes" the
+///     prefixes.
 /// tiering : tuple of str or None
 ///     Of "retier": the tiers before, and those from now on.
 /// details : str
@@ -106,6 +108,10 @@ impl PyEvent {
                 kind: if *is_removed { "remove_tags" } else { "expire_tags" },
                 ..Parts::default()
             },
+            Event::Prefixes { is_removed, .. } => Parts {
+                kind: if *is_removed { "remove_prefixes" } else { "expire_prefixes" },
+                ..Parts::default()
+            },
             Event::Breaker { tier, state, .. } => Parts {
                 kind: "breaker",
                 tier: Some(tier.short()),
@@ -167,7 +173,7 @@ impl PyEvent {
     #[getter]
     fn tags<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         match &self.event {
-            Event::Tags { tags, .. } => {
+            Event::Tags { tags, .. } | Event::Prefixes { prefixes: tags, .. } => {
                 PyTuple::new(py, tags.iter().map(|tag| PyBytes::new(py, tag))).map(Some)
             }
             _ => Ok(None),

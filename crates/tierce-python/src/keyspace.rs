@@ -42,6 +42,8 @@ pub(crate) struct PyKeyspace {
     tiers: Option<Tiering>,
     freshness: Freshness,
     refreshes_ahead: Option<bool>,
+    /// Of all its entries, where it is clearable: its own last.
+    tags: Vec<Box<[u8]>>,
 }
 
 /// What the arguments of a call say.
@@ -66,6 +68,7 @@ impl PyKeyspace {
         cache: Py<PyCache>,
         pattern: &str,
         label: Option<&str>,
+        is_clearable: bool,
         words: Words,
     ) -> PyResult<Self> {
         let pattern = pattern::parse(py, pattern)?;
@@ -82,10 +85,12 @@ impl PyKeyspace {
         let label = label.unwrap_or_else(|| pattern.text());
         let counters = cache.get().core().keyspace_counters(label);
         let counters = counters.map_err(|error| exception(py, &error))?;
+        let tags = if is_clearable { pattern.clear_tags() } else { Vec::new() };
         Ok(Self {
             cache,
             pattern,
             counters,
+            tags: tags.into_iter().map(Into::into).collect(),
             tiers: words.tiers,
             freshness: words.freshness,
             refreshes_ahead: words.refreshes_ahead,
@@ -156,6 +161,7 @@ impl PyKeyspace {
         words.refreshes_ahead = words.refreshes_ahead.or(self.refreshes_ahead);
         words.counters = Some(self.counters.clone());
         words.tiers = words.tiers.or(self.tiers);
+        words.tags.extend_from_slice(&self.tags);
         Ok(LoadSaid { name, load: more[0].clone(), words, default })
     }
 
@@ -272,6 +278,7 @@ impl PyKeyspace {
         let Said { name, mut more, words } = self.said(values, named, 1)?;
         let mut words = Words::read("set", Takes::Set, &self.freshness, words.as_ref())?;
         words.tiers = words.tiers.or(self.tiers);
+        words.tags.extend_from_slice(&self.tags);
         self.counters.changes(1);
         match more.pop() {
             Some(value) => self.cache.get().put(&name, value, &words.set_options()),
@@ -412,6 +419,38 @@ impl PyKeyspace {
         let LoadSaid { name, load, words, default } =
             self.load_said("aget_or_load", values, named)?;
         PyCache::awaited(self.cache.bind(values.py()), &name, words, &load, default)
+    }
+
+    /// Remove all of this keyspace, and of clearable ones whose patterns continue its own.
+    ///
+    /// It costs as much as one `delete`, whatever the number of keys. What was looked for or loaded
+    /// before is not served any more. What was put there otherwise stays: by the cache itself, or
+    /// by a keyspace that is not clearable.
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     The keyspace was made without `clearable=True`.
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> users = tierce.Cache().keyspace("user/:id", clearable=True)
+    /// >>> users.set(7, "Ada")
+    /// >>> users.clear()
+    /// >>> users.get(7, default="nobody")
+    /// 'nobody'
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(own) = self.tags.last() else {
+            let text = self.pattern.text();
+            let message =
+                format!("keyspace {text:?}: make it with clearable=True before values are set");
+            return Err(exception(py, &Error::new(ErrorKind::Config, message)));
+        };
+        self.counters.changes(1);
+        self.cache.get().remove_by_tag(py, own)
     }
 
     fn __repr__(&self) -> String {

@@ -1,7 +1,13 @@
 //! Faults told to the host's `tracing` subscriber: never more than one a second from one place.
 //!
+//! `span` has what of a call takes time.
+//!
 //! Without the feature `tracing` nothing is told; everything is counted either way. No subscriber
 //! is ever installed here.
+
+mod span;
+
+pub(crate) use span::Span;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -46,6 +46,7 @@ mod error;
 mod event;
 mod group_word;
 pub mod guard;
+mod hidden_tags;
 mod invalidation;
 #[cfg(any(feature = "shared", feature = "redis"))]
 mod key;

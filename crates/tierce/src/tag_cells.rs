@@ -22,8 +22,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The most tags of an entry.
+/// The most tags of an entry that callers name.
 pub(crate) const MAX_TAGS: usize = 128;
+
+/// The most that an entry bears: those, and the ones of its key's prefixes.
+#[cfg_attr(not(any(feature = "shared", feature = "redis")), allow(dead_code))]
+pub(crate) const MOST_TAGS: usize = MAX_TAGS + crate::hidden_tags::MAX_PREFIXES;
 
 /// Cells of the numbering in L3: as many as in the smallest one of a host, which they are cells of.
 pub(crate) const CELLS_BELOW: usize = 1 << 12;
@@ -103,7 +107,8 @@ pub(crate) fn joined(one: &[u32], other: &[u32]) -> Vec<u32> {
     sorted([one, other].concat())
 }
 
-fn sorted(mut hashes: Vec<u32>) -> Vec<u32> {
+/// Hashes in the order in which they are kept, each once.
+pub(crate) fn sorted(mut hashes: Vec<u32>) -> Vec<u32> {
     hashes.sort_unstable();
     hashes.dedup();
     hashes
@@ -112,13 +117,31 @@ fn sorted(mut hashes: Vec<u32>) -> Vec<u32> {
 /// The hash of a tag: the same in every process, on every host and in every version, and in builds
 /// without the hash that the tiers below use. FNV-1a, its bits mixed as MurmurHash3 ends.
 fn hash(tag: &[u8]) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in tag {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    TagHash::of(tag).end()
+}
+
+/// The hash of a tag whose bytes come one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct TagHash(u64);
+
+impl TagHash {
+    pub(crate) fn of(begin: &[u8]) -> Self {
+        let mut hash = Self(0xcbf2_9ce4_8422_2325);
+        begin.iter().for_each(|byte| hash.push(*byte));
+        hash
     }
-    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    (hash ^ hash >> 33) as u32
+
+    pub(crate) fn push(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    /// The hash, if these are all bytes.
+    pub(crate) fn end(self) -> u32 {
+        let mut hash = self.0;
+        hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        (hash ^ hash >> 33) as u32
+    }
 }
 
 /// A numbering, wherever its words lie.

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 11] = [
         "group_word",
         "shared_stamp",
         "tag_cells",
+        "hidden_tags",
         "tiering",
         "split",
         "sync",

@@ -17,10 +17,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one; `make test` installs it where it is missing.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with these options.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--unixsocket"]);
         command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path());
+        command.args(options);
         let child = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
         let server = Self { child, folder };
         for _ in 0..1000 {

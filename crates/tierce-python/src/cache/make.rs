@@ -71,6 +71,9 @@ impl PyCache {
     ///     The tiers that these calls look in and keep values in, such as "L1L2"; all by default.
     ///     The bound is one of the calls: the same key used on the cache itself is looked for in all
     ///     tiers.
+    /// clearable : bool
+    ///     Have what is set and loaded here bear hidden tags, by which `Keyspace.clear` removes all of
+    ///     it at once.
     /// ttl, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     In place of the cache's own; see the class.
     /// refresh_ahead, soft_timeout, hard_timeout, failure_backoff : optional
@@ -95,8 +98,8 @@ impl PyCache {
     /// >>> cache["user/7"]
     /// 'Ada'
     #[pyo3(
-        signature = (pattern, *, label=None, tiers=None, **freshness),
-        text_signature = "($self, pattern, *, label=None, tiers=None, ttl=None, no_ttl=None, \
+        signature = (pattern, *, label=None, tiers=None, clearable=false, **freshness),
+        text_signature = "($self, pattern, *, label=None, tiers=None, clearable=False, ttl=None, no_ttl=None, \
             ttl_jitter=None, stale_if_error=None, stale_while_revalidate=None, \
             negative_ttl=None, refresh_ahead=None, soft_timeout=None, \
             hard_timeout=None, failure_backoff=None)"
@@ -106,11 +109,12 @@ impl PyCache {
         pattern: &str,
         label: Option<&str>,
         tiers: Option<&Bound<'_, PyAny>>,
+        clearable: bool,
         freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyKeyspace> {
         let mut words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
         words.tiers = tiers.map(crate::words::tiers).transpose()?;
-        PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, label, words)
+        PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, label, clearable, words)
     }
 
     /// Make a function remember its results here: a decorator, with or without arguments.

@@ -115,4 +115,66 @@ impl PyCache {
         let names = tag_bytes(tags)?;
         self.change(tags.py(), || self.core.expire_tags(names))
     }
+
+    /// Remove all whose keys begin with `prefix` from all tiers, as `delete` of each key would.
+    ///
+    /// It costs as much as one `delete`, however many keys there are. What was looked for or loaded
+    /// before is not served any more. The cache must be made with a delimiter.
+    ///
+    /// Parameters
+    /// ----------
+    /// prefix : str or bytes
+    ///     Ends in the delimiter, and has eight of them at most.
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     The cache has no delimiter, or the prefix does not end in it or has too many.
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(options={"invalidation.prefix_delimiter": "/"})
+    /// >>> cache["user/7/name"] = "Ada"
+    /// >>> cache.remove_prefix("user/7/")
+    /// >>> "user/7/name" in cache
+    /// False
+    fn remove_prefix(&self, prefix: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = one_tag(prefix)?;
+        self.change(prefix.py(), || self.core.remove_prefix(name))
+    }
+
+    /// Make all stale whose keys begin with `prefix`, in all tiers, as `expire` of each key would.
+    ///
+    /// Parameters
+    /// ----------
+    /// prefix : str or bytes
+    ///     As for `remove_prefix`.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `remove_prefix`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache(ttl=60, options={"invalidation.prefix_delimiter": "/"})
+    /// >>> cache.set("user/7/name", "Ada", stale_if_error=60)
+    /// >>> cache.expire_prefix("user/")
+    /// >>> cache.get("user/7/name"), cache.get("user/7/name", allow_stale=True)
+    /// (None, 'Ada')
+    fn expire_prefix(&self, prefix: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = one_tag(prefix)?;
+        self.change(prefix.py(), || self.core.expire_prefix(name))
+    }
+}
+
+impl PyCache {
+    /// Removes what bears a tag that no caller names.
+    pub(crate) fn remove_by_tag(&self, py: Python<'_>, tag: &[u8]) -> PyResult<()> {
+        self.change(py, || self.core.remove_tag(tag))
+    }
 }

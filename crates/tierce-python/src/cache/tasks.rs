@@ -365,6 +365,68 @@ impl PyCache {
         slf.get().aside(slf, "expire_tags", PyTuple::new(tags.py(), [tags])?, None)
     }
 
+    /// As `remove_prefix`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// prefix : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have removed it.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `remove_prefix`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache(options={"invalidation.prefix_delimiter": "/"})
+    /// >>> cache["user/7/name"] = "Ada"
+    /// >>> asyncio.run(cache.aremove_prefix("user/"))
+    /// >>> "user/7/name" in cache
+    /// False
+    fn aremove_prefix<'py>(
+        slf: &Bound<'py, Self>,
+        prefix: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "remove_prefix", PyTuple::new(prefix.py(), [prefix])?, None)
+    }
+
+    /// As `expire_prefix`, for an asyncio task: with L3 in force, the event loop is not blocked.
+    ///
+    /// Parameters
+    /// ----------
+    /// prefix : str or bytes
+    ///
+    /// Returns
+    /// -------
+    /// coroutine
+    ///     To be awaited for nothing. A task that is cancelled meanwhile may have expired it.
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `remove_prefix`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import asyncio, tierce
+    /// >>> cache = tierce.Cache(options={"invalidation.prefix_delimiter": "/"})
+    /// >>> cache["user/7/name"] = "Ada"
+    /// >>> asyncio.run(cache.aexpire_prefix("user/"))
+    /// >>> "user/7/name" in cache
+    /// False
+    fn aexpire_prefix<'py>(
+        slf: &Bound<'py, Self>,
+        prefix: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().aside(slf, "expire_prefix", PyTuple::new(prefix.py(), [prefix])?, None)
+    }
+
     /// As `increment`, for an asyncio task: with L3 in force, the event loop is not blocked.
     ///
     /// Parameters

@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    event::Span,
     load::{
         Alarm, Alarms, Crew, Errand, Hold, Joined, Lead, LoadContext, Report, hold, took_too_long,
     },
@@ -455,7 +456,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.count(CacheCounter::Loads);
         // The loader's code runs while this is polled, and not before.
         let mut loading = pin!(async { load(context).await });
+        let span = Span::load(call.reason().as_str());
         let poll = |context: &mut Context<'_>| {
+            let _in = span.enter();
             let failure = self.on_panic(key, call, marks);
             let missing = OnPanic(|| self.count_miss(key));
             let at_work = lead.at_work();

@@ -52,6 +52,7 @@ pub struct Builder {
     breaker: BreakerOptions,
     freshness: Freshness,
     jitter_seed: Option<u64>,
+    prefix_delimiter: Option<u8>,
     pub(super) load_wait: Duration,
     pub(super) load_threads: usize,
     metrics_enabled: bool,
@@ -69,6 +70,7 @@ impl Builder {
             breaker: BreakerOptions::default(),
             freshness: Freshness::new(),
             jitter_seed: None,
+            prefix_delimiter: None,
             load_wait: DEFAULT_LOAD_WAIT,
             load_threads: DEFAULT_THREADS,
             metrics_enabled: true,
@@ -135,6 +137,22 @@ impl Builder {
     /// Sets where the draws of [`Freshness::ttl_jitter`] begin: for tests. Default: drawn.
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.jitter_seed = Some(seed);
+        self
+    }
+
+    /// Has entries bear tags of the prefixes of their keys, for
+    /// [`remove_prefix`](Cache::remove_prefix): a prefix ends in this byte, and the first eight of a key
+    /// can be named. Default: none, and no cost.
+    ///
+    /// That costs what tags cost: some 60 bytes for each entry whose key has the delimiter, a comparison
+    /// for each prefix with every hit, and with L3 a round trip more for each read and change there.
+    ///
+    /// All processes that share a store have the delimiter of the first one that names it, also those
+    /// built without; that one clears the store, as what is there bears no such tags. One that names
+    /// another is refused the store. Hosts that share an L3 must be built alike: from there a
+    /// cache with a delimiter takes nothing that was put there without.
+    pub fn prefix_delimiter(mut self, delimiter: u8) -> Self {
+        self.prefix_delimiter = Some(delimiter);
         self
     }
 
@@ -232,7 +250,7 @@ impl Builder {
         let lowers = Lowers {
             shared: Lower::new(
                 TierKind::Shared,
-                shared_opener(self.shared.clone(), &self.clock),
+                shared_opener(self.shared.clone(), &self.clock, self.prefix_delimiter),
                 self.shared.is_some(),
                 LEDGER_KEYS,
                 REST,
@@ -266,6 +284,7 @@ impl Builder {
             changes: SharedLock::new(()),
             stamps: StampTable::new(),
             tags: OwnTags::default(),
+            delimiter: self.prefix_delimiter,
             coherence,
             flights: Flights::new(),
             failures: Failures::new(&self.clock),
@@ -285,10 +304,15 @@ impl Builder {
 fn shared_opener(
     options: Option<tier::SharedOptions>,
     clock: &Clock,
+    delimiter: Option<u8>,
 ) -> Option<Opener<SharedTier>> {
     let options = options.or_else(tier::default_shared_options)?;
     let clock = clock.clone();
-    Some(Box::new(move || tier::open_shared(&options, clock.clone())))
+    Some(Box::new(move || {
+        let tier = tier::open_shared(&options, clock.clone())?;
+        delimiter.map_or(Ok(()), |delimiter| tier.name_delimiter(delimiter))?;
+        Ok(tier)
+    }))
 }
 
 fn redis_opener(options: Option<tier::RedisOptions>) -> Option<Opener<dyn RemoteTier>> {

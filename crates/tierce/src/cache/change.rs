@@ -285,10 +285,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// `number` is that of the change, for L3.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
         let marks = self.marks(plan, key);
+        draft.bear(key, &marks);
         if draft.tags().is_some() {
             self.tags.be_used();
         }
-        draft.bear(&marks);
         let mut made = None;
         if let Some(record) = &mut draft.record {
             record.change = number;

@@ -142,6 +142,14 @@ pub enum Event {
         /// True where it was removed.
         is_removed: bool,
     },
+    /// A caller removed all whose keys begin with one of these prefixes, or made it stale.
+    #[non_exhaustive]
+    Prefixes {
+        /// The prefixes.
+        prefixes: Arc<[Box<[u8]>]>,
+        /// True where it was removed.
+        is_removed: bool,
+    },
     /// The breaker before a tier changed its state.
     #[non_exhaustive]
     Breaker {

@@ -42,9 +42,9 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
             Event::EvictShared { for_room, expired } => format!("evict L2 {for_room} {expired}"),
             Event::Invalidate { key } => format!("invalidate {}", key.escape_ascii()),
             Event::InvalidateMany { is_all } => format!("invalidate many {is_all}"),
-            Event::Tags { tags, is_removed } => {
-                let names = tags.iter().map(|tag| tag.escape_ascii().to_string());
-                format!("tags {} {is_removed}", names.collect::<Vec<_>>().join(" "))
+            Event::Tags { tags, is_removed } => format!("tags {} {is_removed}", list(tags)),
+            Event::Prefixes { prefixes, is_removed } => {
+                format!("prefixes {} {is_removed}", list(prefixes))
             }
             Event::Breaker { tier, state } => {
                 format!("breaker {} {}", tier.short(), state.as_str())
@@ -57,9 +57,14 @@ fn told(cache: &Cache, events: &mpsc::Receiver<Event>) -> Vec<String> {
     }
 }
 
+fn list(names: &[Box<[u8]>]) -> String {
+    let names = names.iter().map(|name| name.escape_ascii().to_string());
+    names.collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn each_call_is_told_in_its_order() {
-    let cache = Cache::builder().build().unwrap();
+    let cache = Cache::builder().prefix_delimiter(b'/').build().unwrap();
     let events = heard(&cache);
     assert_eq!(cache.get("a"), None);
     cache.get_or_load("a", |_| io::Result::Ok(Bytes::from("1"))).unwrap();
@@ -72,6 +77,8 @@ fn each_call_is_told_in_its_order() {
     cache.expire("b").unwrap();
     cache.remove_tags(["red", "blue"]).unwrap();
     cache.expire_tag("green").unwrap();
+    cache.remove_prefixes(["a/", "b/"]).unwrap();
+    cache.expire_prefix("c/").unwrap();
     cache.clear().unwrap();
     let load = async |_| io::Result::Ok(Bytes::from("3"));
     block_on(cache.get_or_load_async("c", &LoadOptions::new(), load)).unwrap();
@@ -90,6 +97,8 @@ fn each_call_is_told_in_its_order() {
             "expire b",
             "tags red blue true",
             "tags green false",
+            "prefixes a/ b/ true",
+            "prefixes c/ false",
             "clear",
             "load c miss",
             "miss c",

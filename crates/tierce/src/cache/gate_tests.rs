@@ -61,6 +61,14 @@ fn a_call_that_is_shed_gets_a_stale_value_where_that_is_allowed() {
     cache.shed_to(0.0, Shedding::Stale).unwrap();
     assert_eq!(load(&cache, "a").unwrap(), "old");
     assert_eq!(load(&cache, "b").unwrap_err().kind(), ErrorKind::Busy, "there is none");
+    let of_task = |key: &'static str| {
+        let load = |_| async { std::io::Result::Ok(bytes("new")) };
+        let options = crate::LoadOptions::new();
+        let answer = cache.get_or_load_async(key, &options, load);
+        crate::load::testing::block_on(answer).map(|answer| answer.value)
+    };
+    assert_eq!(of_task("a").unwrap(), "old");
+    assert_eq!(of_task("b").unwrap_err().kind(), ErrorKind::Busy);
     let many = |keys: &[&str]| {
         cache.get_or_load_many(keys, |keys: &[&[u8]]| {
             std::io::Result::Ok(keys.iter().map(|_| Some(bytes("new"))).collect::<Vec<_>>())

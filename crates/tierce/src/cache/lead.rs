@@ -19,6 +19,7 @@ use crate::{
     Bytes,
     clock::Millis,
     error::{Error, ErrorKind, Result},
+    event::Span,
     load::{Lead, LoadContext, LoadReason},
     metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
@@ -332,6 +333,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { content, ttl, weight, validator, tags: named } = loaded;
         let has_tags = named.is_some();
         let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
+        tags::check(&tags)?;
         if !tags.is_empty() {
             self.tags.be_used();
         }
@@ -346,7 +348,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (Some(value.clone()), validator.unwrap_or(known))
             }
         };
-        tags::check(&tags)?;
+        tags::check_all(&tags)?;
         let life = self.life_of_loaded(call, value.is_some(), ttl);
         let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
         if !lead.begin_filing() {
@@ -375,7 +377,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let failure = self.on_panic(key, call, marks);
         let begin = Instant::now();
         let at_work = lead.at_work();
-        let loaded = load(&context);
+        let span = Span::load(call.reason().as_str());
+        let loaded = {
+            let _in = span.enter();
+            load(&context)
+        };
+        span.ended(loaded.as_ref().err());
         drop(at_work);
         std::mem::forget(failure);
         self.load_ended(key, call, marks, begin, loaded)
@@ -507,7 +514,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut draft: Draft<V>,
         marks: &Marks,
     ) -> Result<Option<V>> {
-        draft.bear(marks);
+        draft.bear(key, marks);
         let is_void = |tags| self.judge(tags) != Verdict::Current;
         if draft.tags().is_some_and(is_void) {
             self.metrics.count(CacheCounter::LoadsNotStored);
@@ -540,10 +547,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.end_change(plan, key, change);
                 return Ok(draft.value);
             }
-            Some(Fill::Adopted(theirs)) if self.is_taken(&theirs, trusts_tags) => {
+            Some(Fill::Adopted(theirs))
+                if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
+            {
                 if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
                     draft = Draft { over: draft.over, ..theirs };
-                    draft.bear(marks);
+                    draft.bear(key, marks);
                 }
             }
             Some(Fill::Adopted(_)) => {}

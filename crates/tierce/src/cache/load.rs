@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    event::Span,
     load::{Entered, Joined, Lead, LoadContext, LoadReason, Waited},
     metrics::{CacheCounter, Sampler, TierCounter},
     simulated,
@@ -289,13 +290,28 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         &self,
         plan: Plan,
         key: &[u8],
-        mut call: Call<'_, V>,
-        mut leads: impl Leads<V>,
+        call: Call<'_, V>,
+        leads: impl Leads<V>,
     ) -> Result<Answer<Option<V>>> {
         if let Some(answer) = self.stale_instead(plan, key, &call) {
             return Ok(answer);
         }
         self.begin_call(plan, key, &call)?;
+        let span = Span::get_or_load();
+        let _in = span.enter();
+        let answer = self.load_in(plan, key, call, leads);
+        span.ended(answer.as_ref().err());
+        answer
+    }
+
+    /// As [`load_on`](Self::load_on), once it is known that it is to be done.
+    fn load_in(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        mut call: Call<'_, V>,
+        mut leads: impl Leads<V>,
+    ) -> Result<Answer<Option<V>>> {
         loop {
             let lead = match self.enter(plan, key, &mut call)? {
                 Way::Found(found) => {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
-    event::FaultEvents,
+    event::{FaultEvents, Span},
     metrics::{ArmCounter, BreakerStats, Metrics, nanoseconds},
     resilience::{Breaker, BreakerOptions, BreakerState},
     sync::Mutex,
@@ -206,8 +206,13 @@ impl<T: Tier + ?Sized> Lower<T> {
         let tier = self.in_force(plan)?;
         let permit = self.breaker.allow()?;
         self.tell_breaker();
+        let span = Span::tier(self.kind);
         let begin = Instant::now();
-        let answer = ask(tier);
+        let answer = {
+            let _in = span.enter();
+            ask(tier)
+        };
+        span.ended(answer.as_ref().err());
         let meter = metrics.tier(self.kind);
         meter.latency.record(nanoseconds(begin.elapsed()));
         permit.finish(&answer);

@@ -27,6 +27,8 @@ pub(super) struct Marks {
     pub(super) known: Known,
     /// The same in L3, where it was asked.
     pub(super) below: Option<KnownBelow>,
+    /// By what the prefixes of keys end, of which what is found is to bear the tags.
+    pub(super) delimiter: Option<u8>,
     /// L3's word, once it was asked.
     pub(super) remote: Option<Token>,
 }
@@ -112,7 +114,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 (filed, Some(self.is_told(plan)))
             }
         };
-        Marks { local, filed, shared, told, taken_at, known, below: None, remote: None }
+        let delimiter = shared.and_then(|mark| mark.delimiter()).or(self.delimiter);
+        if delimiter.is_some() {
+            self.tags.be_used();
+        }
+        let (below, remote) = (None, None);
+        Marks { local, filed, shared, told, taken_at, known, below, delimiter, remote }
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `many.rs` | the same for many keys at once |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
+//! | `prefix.rs` | what is changed by what its key begins with |
 //! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
@@ -84,11 +85,14 @@ mod many;
 mod marks;
 mod near;
 mod plan;
+mod prefix;
 mod read;
 mod read_options;
 mod remote;
 mod report;
 mod retier;
+#[cfg(all(test, feature = "tracing"))]
+mod span_tests;
 mod split;
 mod survey;
 mod tags;
@@ -172,6 +176,8 @@ struct Inner<V> {
     changes: SharedLock,
     stamps: StampTable,
     tags: OwnTags,
+    /// By what the prefixes of keys end, as this cache was built.
+    delimiter: Option<u8>,
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,

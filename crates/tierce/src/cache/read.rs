@@ -23,11 +23,12 @@ use crate::{
     clock::Millis,
     codec::Format,
     error::{ErrorKind, Result},
+    hidden_tags,
     invalidation::{Filed, LocalMark},
     memory::Inserted,
     metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     simulated::{self, Fault},
-    tag_cells::Tags,
+    tag_cells::{self, Tags},
     tier::{Extras, Fill, Record},
     tiering::TierKind,
 };
@@ -375,8 +376,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         record: Option<Record>,
         marks: &Marks,
     ) -> Option<Found<V>> {
+        let record = record.filter(|record| marks.finds_all_tags(key, record));
         let mut draft = record.and_then(|record| self.decode(TierKind::Redis, record));
-        draft.iter_mut().for_each(|draft| draft.bear(marks));
+        draft.iter_mut().for_each(|draft| draft.bear(key, marks));
         let found = draft.as_ref().map(|draft| draft.found(TierKind::Redis));
         if found.as_ref().is_none_or(|found| !found.is_fresh()) {
             self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
@@ -539,7 +541,11 @@ impl<V> Draft<V> {
 
 impl<V> Draft<V> {
     /// Has it bear what was known of changes of tags when its value was looked for.
-    pub(super) fn bear(&mut self, marks: &Marks) {
+    /// Has it bear the tags of its key's prefixes too, where there are any.
+    pub(super) fn bear(&mut self, key: &[u8], marks: &Marks) {
+        if let Some(delimiter) = marks.delimiter {
+            self.add_tags(hidden_tags::of_key(key, delimiter));
+        }
         if let Some(extras) = &mut self.extras
             && extras.tags.is_some()
         {
@@ -550,6 +556,14 @@ impl<V> Draft<V> {
             if let Some(record) = &mut self.record {
                 record.extras = Some(Arc::clone(extras));
             }
+        }
+    }
+
+    fn add_tags(&mut self, hashes: Vec<u32>) {
+        if !hashes.is_empty() {
+            let extras = Arc::make_mut(self.extras.get_or_insert_default());
+            let tags = extras.tags.get_or_insert_default();
+            tags.hashes = tag_cells::joined(&tags.hashes, &hashes).into();
         }
     }
 

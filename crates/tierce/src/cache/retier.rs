@@ -10,12 +10,15 @@ use std::{thread, time::Duration};
 use super::{Event, Inner, change::closed};
 use crate::{
     error::Result,
+    event::Span,
     simulated::{self, Fault},
     tiering::{TierKind, Tiering},
 };
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn retier(&self, tiering: Tiering) -> Result<()> {
+        let span = Span::retier(self.plan.load().tiering().name(), tiering.name());
+        let _in = span.enter();
         // Opening may take long (a new store is allocated): before changes are held up.
         self.open_lowers(tiering)?;
         self.put_in_force(tiering, false)

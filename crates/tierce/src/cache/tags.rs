@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Cache, Event, Inner, change::closed, marks::Marks, plan::Plan};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells::{self, CellChange, MAX_TAGS, TagChange, Tags},
+    tag_cells::{self, CellChange, MAX_TAGS, MOST_TAGS, TagChange, Tags},
     tier::{Extras, Found, Record, RemoteTier},
     tiering::TierKind,
 };
@@ -91,7 +91,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
-    fn change_tags(&self, hashes: &[u32], change: TagChange) -> Result<()> {
+    pub(super) fn change_tags(&self, hashes: &[u32], change: TagChange) -> Result<()> {
         let _straddles_no_retier = self.changing();
         let plan = self.plan.load();
         if !plan.is_open() {
@@ -214,11 +214,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 }
 
-/// What is wrong with these tags.
+/// What is wrong with these tags, which callers name.
 pub(super) fn check(hashes: &[u32]) -> Result<()> {
-    let count = hashes.len();
-    if count > MAX_TAGS {
-        let message = format!("{count} tags: an entry has {MAX_TAGS} at most");
+    check_count(hashes.len(), MAX_TAGS)
+}
+
+/// The same of tags among which are those of a key's prefixes.
+pub(super) fn check_all(hashes: &[u32]) -> Result<()> {
+    check_count(hashes.len(), MOST_TAGS)
+}
+
+fn check_count(count: usize, most: usize) -> Result<()> {
+    if count > most {
+        let message = format!("{count} tags: an entry has {most} at most");
         return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(())

@@ -321,9 +321,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let record = record.ok_or_else(|| silent(kind))?;
+        let record = record.filter(|record| marks.finds_all_tags(key, record));
         let mut draft = record.and_then(|record| self.decode(kind, record));
         if let (Some(draft), TierKind::Redis) = (&mut draft, kind) {
-            draft.bear(&marks);
+            draft.bear(key, &marks);
         }
         let basis = match kind {
             TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
@@ -437,7 +438,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<bool> {
         // As any change: marks first.
         let marks = self.marks(plan, key);
-        draft.bear(&marks);
+        draft.bear(key, &marks);
         let Some(record) = &mut draft.record else { return Err(silent(TierKind::Redis)) };
         // L3 may hold something older than a change of the key that it does not know of.
         if !self.may_ask_remote(plan, key) {
@@ -478,7 +479,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut draft: Draft<V>,
         marks: &Marks,
     ) -> Result<bool> {
-        draft.bear(marks);
+        draft.bear(key, marks);
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
             return Err(silent(TierKind::Shared));
         };
@@ -511,7 +512,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if marks.shared().is_some() {
             return self.set_on_shared(plan, key, draft, marks);
         }
-        draft.bear(marks);
+        draft.bear(key, marks);
         // Beyond reach or out of the tiering; then they are told when they are back.
         let change = self.begin_change(plan, key);
         let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));

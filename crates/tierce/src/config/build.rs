@@ -30,6 +30,11 @@ impl Config {
             .load_threads(usize::try_from(self.load.threads).unwrap_or(usize::MAX))
             .freshness(self.freshness_options())
             .memory(self.memory_options());
+        let delimiter = self.invalidation.prefix_delimiter.as_deref();
+        let builder = match delimiter.map(str::as_bytes) {
+            Some([delimiter]) => builder.prefix_delimiter(*delimiter),
+            _ => builder,
+        };
         let builder = self.with_shared(builder)?;
         self.with_redis(builder)
     }

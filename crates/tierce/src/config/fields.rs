@@ -755,6 +755,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "invalidation.prefix_delimiter",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Text { most_bytes: 1 },
+        default: "none",
+        meaning: "what prefixes of keys end in that can be removed at once; none: nothing is kept for it",
+        read: take!(some Text, invalidation.prefix_delimiter),
+        write: put!(some Text, invalidation.prefix_delimiter),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "load.wait",
         names: &[],
         first_name_wins: false,

@@ -49,8 +49,8 @@ pub use fields::reference;
 pub use guard::Watching;
 pub use secret::Secret;
 pub use sections::{
-    DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, LoadSection, MemorySection, RedisSection,
-    SharedSection,
+    DEFAULT_MEMORY_BYTES, Environment, FreshnessSection, InvalidationSection, LoadSection,
+    MemorySection, RedisSection, SharedSection,
 };
 pub use watching::{
     AlertsSection, NotifySection, RolloutSection, ServeSection, SinkSection, SinkType,
@@ -163,6 +163,8 @@ pub struct Config {
     pub redis: RedisSection,
     /// `freshness.*`: how long entries are fresh, and when stale ones are served.
     pub freshness: FreshnessSection,
+    /// `invalidation.*`: what can be removed at once.
+    pub invalidation: InvalidationSection,
     /// `load.*`: loading on a miss.
     pub load: LoadSection,
     /// `alerts`, `monitoring` and `alerts_file`.
@@ -195,6 +197,7 @@ impl Default for Config {
             shared: SharedSection::default(),
             redis: RedisSection::default(),
             freshness: FreshnessSection::default(),
+            invalidation: InvalidationSection::default(),
             load: LoadSection::default(),
             alerts: AlertsSection::default(),
             notify: NotifySection::default(),

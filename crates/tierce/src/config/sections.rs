@@ -221,6 +221,14 @@ impl Default for RedisSection {
     }
 }
 
+/// What can be removed at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvalidationSection {
+    /// `invalidation.prefix_delimiter`: what prefixes of keys end in
+    /// ([`Builder::prefix_delimiter`](crate::Builder::prefix_delimiter)): one character of ASCII.
+    pub prefix_delimiter: Option<String>,
+}
+
 /// How long entries are fresh, and when stale ones are served; `default_ttl` belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FreshnessSection {

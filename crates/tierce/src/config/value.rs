@@ -160,6 +160,9 @@ impl Kind {
                 units::write_span(most)
             ),
             Self::Flag => units::FLAG_RULE.to_owned(),
+            Self::Text { most_bytes: 1 } => {
+                "must be one character of ASCII, and no control character".to_owned()
+            }
             Self::Text { most_bytes } => {
                 format!("must be 1 to {most_bytes} bytes of text without control characters")
             }

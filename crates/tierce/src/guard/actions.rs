@@ -12,7 +12,7 @@
 //! away is in force before it is written, so that a full disk keeps nobody from acting.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     fs::OpenOptions,
     io::Write as _,
     path::PathBuf,
@@ -192,15 +192,31 @@ impl Actions {
             Ok(()) => "done".to_owned(),
             Err(error) => error.to_string(),
         };
-        let [by, action, outcome] =
-            [by, &action.to_string(), &outcome].map(|text| text.escape_default().to_string());
-        let line = format!(
-            "{{\"at_ms\":{at},\"by\":\"{by}\",\"action\":\"{action}\",\"outcome\":\"{outcome}\"}}\n"
-        );
+        let [by, action, outcome] = [by, &action.to_string(), &outcome].map(json_text);
+        let line =
+            format!("{{\"at_ms\":{at},\"by\":{by},\"action\":{action},\"outcome\":{outcome}}}\n");
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         file.write_all(line.as_bytes())?;
         Ok(file.sync_data()?)
     }
+}
+
+/// A text as JSON has it.
+fn json_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(letter));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
 }
 
 impl Drop for Actions {
@@ -276,7 +292,7 @@ mod tests {
         let cache = Cache::builder().freshness(freshness).build().unwrap();
         (0..1000_u32).for_each(|key| cache.set(key.to_le_bytes(), Bytes::from("1")).unwrap());
         let guard = Guard::of(&cache).actions_journal(&path).build().unwrap();
-        guard.act("ada \"x\"", Contingency::Block).unwrap();
+        guard.act("Zoë's \"x\"\n", Contingency::Block).unwrap();
         guard.act("ada", Contingency::Refresh { per_second: 50 }).unwrap();
         let state = guard.contingency();
         assert!(state.gate.is_blocked && state.refreshed.is_some(), "{state:?}");
@@ -291,7 +307,11 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
-        assert!(lines[0].contains("\"by\":\"ada \\\"x\\\"\",\"action\":\"block\""), "{text}");
+        #[cfg(feature = "serde")]
+        {
+            let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+            assert_eq!((&line["by"], &line["action"]), (&"Zoë's \"x\"\n".into(), &"block".into()));
+        }
         assert!(lines[2].contains("\"by\":\"bob\",\"action\":\"lift\",\"outcome\":\"done\""));
         assert!(lines[3].contains("there is no connection"));
         // It is in force, and the error tells that nobody can read of it.

@@ -353,9 +353,11 @@ fn show<V: Clone + Send + Sync + 'static>(
     let answer = match request.path.as_str() {
         "/cache/health" | "/health" => health(&guard.cache().health(), request),
         "/cache/metrics" | "/metrics" => match guard.metrics_text() {
-            Some(body) if request.accept.contains("application/openmetrics-text") => {
-                Answer { status: 200, kind: OPENMETRICS, body: crate::to_openmetrics(&body) }
-            }
+            Some(body) if request.accept.contains("application/openmetrics-text") => Answer {
+                status: 200,
+                kind: OPENMETRICS,
+                body: crate::metrics::to_openmetrics(&body),
+            },
             Some(body) => {
                 Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
             }

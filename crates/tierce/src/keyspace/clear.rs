@@ -8,7 +8,7 @@
 use super::{KeyPattern, Keyspace};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells,
+    hidden_tags, tag_cells,
 };
 
 impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
@@ -17,7 +17,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// with L3 a round trip more for each change.
     #[must_use]
     pub fn clearable(mut self) -> Self {
-        self.tags = levels(&self.pattern).into();
+        self.tags = tag_cells::hashes(self.pattern.clear_tags()).into();
         self
     }
 
@@ -56,25 +56,19 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
             return Err(Error::new(ErrorKind::Config, message));
         }
         self.counters.changes(1);
-        self.cache.remove_tag(level(self.pattern.segments().count(), &self.pattern))
+        self.pattern.clear_tags().last().map_or(Ok(()), |own| self.cache.remove_tag(own))
     }
 }
 
-/// The hashes of the tags of a pattern and of those that it continues.
-fn levels(pattern: &KeyPattern) -> Vec<u32> {
-    let count = pattern.segments().count();
-    let ends = pattern.segments().enumerate().filter(|(_, segment)| segment.starts_with(':'));
-    let ends = ends.map(|(at, _)| at + 1).chain([count]);
-    tag_cells::hashes(ends.map(|segments| level(segments, pattern)))
-}
-
-/// The tag of a pattern's first segments: as no text of a caller begins.
-fn level(segments: usize, pattern: &KeyPattern) -> Vec<u8> {
-    let mut tag = b"\0keyspace".to_vec();
-    for segment in pattern.segments().take(segments) {
-        tag.push(b'/');
-        let is_place = segment.starts_with(':');
-        tag.extend_from_slice(if is_place { b":" } else { segment.as_bytes() });
+impl KeyPattern {
+    /// The tags of a clearable keyspace: of the patterns that this one continues, its own last. For
+    /// bindings.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clear_tags(&self) -> Vec<Vec<u8>> {
+        let count = self.segments().count();
+        let ends = self.segments().enumerate().filter(|(_, segment)| segment.starts_with(':'));
+        let ends = ends.map(|(at, _)| at + 1).filter(|end| *end < count).chain([count]);
+        ends.map(|end| hidden_tags::of_pattern(self.segments().take(end))).collect()
     }
-    tag
 }

@@ -10,8 +10,10 @@ use std::cell::Cell;
 pub(crate) const SAMPLE_RATE: u64 = 64;
 
 thread_local! {
-    /// Hits until the next sample, and the state of the generator.
-    static NEXT: Cell<(u32, u32)> = const { Cell::new((1, 0)) };
+    /// Hits until the next sample, that one counted.
+    static LEFT: Cell<u32> = const { Cell::new(1) };
+    /// The state of the generator.
+    static STATE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Says which hits to time.
@@ -27,29 +29,33 @@ impl Sampler {
         if cfg!(tierce_uncounted) {
             return false;
         }
-        NEXT.with(|next| {
-            let (left, state) = next.get();
-            if left > 1 {
-                next.set((left - 1, state));
+        LEFT.with(|left| {
+            // Counted down to 0, which costs a hit two instructions; never called at 0.
+            let rest = left.get().wrapping_sub(1);
+            left.set(rest);
+            if rest != 0 {
                 return false;
             }
-            next.set(draw(next, state));
+            left.set(STATE.with(draw));
             true
         })
     }
 }
 
+/// The distance to the next sample, at least 1.
 #[cold]
-fn draw(cell: &Cell<(u32, u32)>, state: u32) -> (u32, u32) {
+fn draw(cell: &Cell<u32>) -> u32 {
     // The cell's address differs between threads: a seed for free.
-    let mut state = if state == 0 { (std::ptr::from_ref(cell) as usize as u32) | 1 } else { state };
+    let seed = (std::ptr::from_ref(cell) as usize as u32) | 1;
+    let mut state = if cell.get() == 0 { seed } else { cell.get() };
     // Marsaglia: "Xorshift RNGs", Journal of Statistical Software 8(14), 2003.
     state ^= state << 13;
     state ^= state >> 17;
     state ^= state << 5;
+    cell.set(state);
     // 1 to 127, each as likely: 64 on average.
     let distance = (u64::from(state) * (2 * SAMPLE_RATE - 1)) >> 32;
-    (1 + distance as u32, state)
+    1 + distance as u32
 }
 
 #[cfg(test)]

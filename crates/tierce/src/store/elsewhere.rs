@@ -194,6 +194,18 @@ impl Store {
         match *self {}
     }
 
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        match self.0 {}
+    }
+
+    pub(crate) fn name_delimiter(&self, _delimiter: u8) -> crate::error::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn adopt_delimiter_of(&self, _old: &Self) {
+        match self.0 {}
+    }
+
     pub(crate) fn adopt_tags_of(&self, _old: &Self) {
         match self.0 {}
     }

@@ -50,6 +50,7 @@
 mod append;
 mod check;
 mod current;
+mod delimiter;
 mod diagnose;
 mod doubts;
 mod evict;

@@ -282,6 +282,7 @@ impl Inside {
     fn put_in_use(&self, old: &Store, next: Store) {
         next.adopt_doubts_of(old);
         next.adopt_tags_of(old);
+        next.adopt_delimiter_of(old);
         let (number, last) = {
             let view = self.view.look();
             (view.number.wrapping_add(1), view.shifted(old.clear_epoch()))

@@ -21,7 +21,9 @@ shared_struct! {
     StateHead, 256 {
         boot_id: [AtomicU64; 2],
         sequence: AtomicU32,
-        reserved_0: [AtomicU32; 11],
+        /// By what prefixes of keys end ([`super::delimiter`]).
+        delimiter: AtomicU32,
+        reserved_0: [AtomicU32; 10],
         clear_epoch: AtomicU32,
         /// Not 0 once another store has this one's name.
         superseded: AtomicU32,

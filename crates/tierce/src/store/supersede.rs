@@ -128,11 +128,13 @@ impl Store {
         new.adopt_doubts_of(self);
         new.adopt_stream_of(self);
         new.adopt_tags_of(self);
+        new.adopt_delimiter_of(self);
         new.adopt_rollout_of(self);
         self.supersede();
         // Again, for those that came before the mark.
         new.adopt_doubts_of(self);
         new.adopt_tags_of(self);
+        new.adopt_delimiter_of(self);
         new.adopt_rollout_of(self);
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::tag_cells::Tags;
 #[cfg(feature = "shared")]
-use crate::tag_cells::{Known, MAX_TAGS};
+use crate::tag_cells::{Known, MOST_TAGS};
 
 /// The longest validator. A longer one is not kept: the next refresh is not conditional.
 const MAX_VALIDATOR_BYTES: usize = 1024;
@@ -83,7 +83,7 @@ impl Extras {
         let counts = take(&mut rest, 8)?;
         let validator_bytes = usize::from(u16::from_ne_bytes([counts[0], counts[1]]));
         let count = usize::from(u16::from_ne_bytes([counts[2], counts[3]]));
-        if count > MAX_TAGS {
+        if count > MOST_TAGS {
             return Err(Unreadable);
         }
         let tags = if count > 0 {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_head_says_what_it_was_made_of_and_a_part_of_it_says_nothing() {
-        let hashes = (0..MAX_TAGS as u32).collect();
+        let hashes = (0..MOST_TAGS as u32).collect();
         let most = Tags { hashes, known: Known { place: 3, raises: 9 }, below: None };
         let one = Tags { hashes: [7].into(), ..most.clone() };
         for tags in [None, Some(one), Some(most)] {

@@ -51,6 +51,7 @@ pub(crate) struct SharedMark {
     /// The clear epoch as L1 keeps it.
     clear_epoch: u32,
     tag_raises: u64,
+    delimiter: Option<u8>,
 }
 
 impl SharedMark {
@@ -64,6 +65,11 @@ impl SharedMark {
     pub(crate) fn known(&self) -> Known {
         // None is the place of no store.
         Known { place: self.number.map_or(u32::MAX, place), raises: self.tag_raises }
+    }
+
+    /// By what the prefixes of keys end, of which what is found is to bear the tags.
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        self.delimiter
     }
 
     /// True where the mark says something of this store.
@@ -90,6 +96,20 @@ impl SharedTier {
         Ok(Self { store, clock })
     }
 
+    /// Has all processes of the host have this delimiter of prefixes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where they have another one.
+    pub(crate) fn name_delimiter(&self, delimiter: u8) -> Result<()> {
+        let named = self.store.change(|view| view.store().name_delimiter(delimiter));
+        named.map_err(|error| error.in_tier(TierKind::Shared))
+    }
+
+    /// The delimiter of prefixes that the processes of the host have.
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        self.store.current().store().delimiter()
+    }
+
     /// Takes the key's mark; to be done before looking for its value anywhere below L1.
     pub(crate) fn mark(&self, key: &[u8]) -> SharedMark {
         simulated::point();
@@ -98,7 +118,9 @@ impl SharedTier {
             let token = view.store().judged_token(hash, key);
             let clear_epoch = view.shifted(token.clear_epoch);
             let (number, tag_raises) = (Some(view.number()), view.store().tag_raises());
-            SharedMark { hash, token, number, clear_epoch, tag_raises }
+            // After the token: where a delimiter was named since, that is void.
+            let delimiter = view.store().delimiter();
+            SharedMark { hash, token, number, clear_epoch, tag_raises, delimiter }
         });
         if is_void {
             // No entry filed under a clear epoch that is over is ever current.

@@ -70,6 +70,10 @@ impl SharedMark {
         match *self {}
     }
 
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        match *self {}
+    }
+
     pub(crate) fn stamp(&self) -> SharedStamp {
         match *self {}
     }
@@ -82,6 +86,14 @@ pub(super) fn default_options() -> Option<SharedOptions> {
 impl SharedTier {
     pub(crate) fn open(options: &SharedOptions, _clock: Clock) -> Result<Self> {
         match *options {}
+    }
+
+    pub(crate) fn name_delimiter(&self, _: u8) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        match *self {}
     }
 
     pub(crate) fn mark(&self, _key: &[u8]) -> SharedMark {

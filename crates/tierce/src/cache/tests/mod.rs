@@ -8,6 +8,7 @@ mod load_many;
 mod loading;
 mod loads;
 mod overtaken;
+mod prefix;
 mod races;
 mod reach;
 mod retiering;

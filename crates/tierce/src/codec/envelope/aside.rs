@@ -14,7 +14,7 @@
 use bytes::Bytes;
 
 /// The most tags of an entry.
-pub(crate) const MAX_TAGS: usize = 128;
+pub(crate) const MAX_TAGS: usize = crate::tag_cells::MOST_TAGS;
 
 /// The longest validator.
 pub(crate) const MAX_VALIDATOR_BYTES: usize = 1024;

@@ -50,3 +50,24 @@ fn freshness_that_cannot_be_is_refused_with_both_keys() {
         assert!(keys.iter().all(|key| message.contains(key)), "{message}");
     }
 }
+
+#[test]
+fn a_delimiter_of_prefixes_reaches_the_cache() {
+    let config = Config::from_text("invalidation: {prefix_delimiter: '/'}").unwrap();
+    let cache = config.builder().unwrap().build().unwrap();
+    cache.set("a/b", "1".into()).unwrap();
+    cache.remove_prefix("a/").unwrap();
+    assert_eq!(cache.get("a/b"), None);
+    let variables = [("CACHE_INVALIDATION_PREFIX_DELIMITER", ":")];
+    let config = Config::from_env_vars(variables).unwrap();
+    assert_eq!(config.invalidation.prefix_delimiter.as_deref(), Some(":"));
+    for wrong in ["'::'", "''", "'é'"] {
+        let text = format!("invalidation: {{prefix_delimiter: {wrong}}}");
+        let message = Config::from_text(&text).unwrap_err().to_string();
+        let rule = "one character of ASCII";
+        assert!(
+            message.contains("invalidation.prefix_delimiter") && message.contains(rule),
+            "{message}"
+        );
+    }
+}

@@ -81,6 +81,7 @@ fn sample(key: &str) -> &'static str {
         "redis.port" => "6380",
         "shared.lock_wait" | "shared.load_lease" => "0ms",
         "load.threads" => "8",
+        "invalidation.prefix_delimiter" => ":",
         "alerts_file" | "rollout.plan" | "rollout.journal" => "/etc/tierce.yaml",
         "notify.repeat" => "30m",
         "notify.per_minute" => "7",

@@ -73,6 +73,10 @@ fn what_is_true_takes_the_place_of_what_was() {
     let told = queue.take(now, MOST_WAITING);
     assert_eq!(names(&told), ["B", "A"]);
     assert_eq!(told[1].status, NoticeStatus::Resolved);
+    queue.put(firing("C"));
+    queue.put(notice("C", NoticeStatus::Resolved));
+    let told = queue.take(now, MOST_WAITING);
+    assert_eq!((names(&told), told[0].status), (vec!["C"], NoticeStatus::Resolved));
 }
 
 #[test]

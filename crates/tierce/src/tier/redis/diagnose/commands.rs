@@ -114,10 +114,17 @@ pub(super) async fn examine(asked: &mut Asked, out: &mut Vec<Diagnosis>) {
             }));
         } else if matches!(
             error.cause(),
-            Some(RedisRefusal::OutOfMemory | RedisRefusal::ReadOnly | RedisRefusal::CannotPersist)
+            Some(
+                RedisRefusal::OutOfMemory
+                    | RedisRefusal::ReadOnly
+                    | RedisRefusal::CannotPersist
+                    | RedisRefusal::Cluster
+                    | RedisRefusal::Down
+            )
         ) {
             refused += 1;
-            let remedy = "have the server take writes (maxmemory, replica-of, its disk)";
+            let remedy =
+                "have the server take writes (maxmemory, replica-of, its disk, its cluster)";
             out.push(Diagnosis::unfit(COMMAND, said(&error), remedy).of(words));
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::{Cmd, Value};
 
-use super::{Asked, PINGS, said};
+use super::{Asked, PINGS, PLACE, said};
 use crate::{diagnosis::Diagnosis, error::Result, tier::redis::names};
 
 const VERSION: &str = "redis.version";
@@ -42,6 +42,7 @@ pub(super) async fn examine(asked: &mut Asked, out: &mut Vec<Diagnosis>) {
     match info(asked).await {
         Ok(info) => {
             out.push(version(&info));
+            out.extend(mode(&info, asked.settings().place.is_cluster()));
             out.push(memory(&info));
             out.extend(evictions(&info));
             let table = setting(asked, "tracking-table-max-keys").await;
@@ -107,6 +108,24 @@ fn version(info: &Info) -> Diagnosis {
             "use Redis 6 or later, or Valkey",
         ),
         _ => Diagnosis::fit(VERSION, found),
+    }
+}
+
+/// What is wrong with what the server is, where it is not what the settings say.
+fn mode(info: &Info, is_cluster: bool) -> Option<Diagnosis> {
+    match info.field("redis_mode").or(info.field("server_mode"))? {
+        "cluster" if !is_cluster => Some(Diagnosis::unfit(
+            PLACE,
+            "the server is a node of a cluster, which the settings do not say: it refuses what other \
+             nodes have",
+            "set redis.cluster and redis.nodes",
+        )),
+        "sentinel" => Some(Diagnosis::unfit(
+            PLACE,
+            "the server is a sentinel, which holds no values",
+            "set redis.sentinels and redis.sentinel_master instead",
+        )),
+        _ => None,
     }
 }
 
