@@ -26,6 +26,10 @@ mod envelope;
 mod error {
     pub(crate) use tierce::{Error, ErrorKind, Result};
 }
+/// As that of the crate, for the same reason.
+mod tag_cells {
+    pub(crate) const MOST_TAGS: usize = 136;
+}
 mod guest;
 mod model;
 mod reply;

@@ -368,6 +368,31 @@ fn processes_without_an_l3_follow_those_of_their_host_and_take_back_for_all() {
 }
 
 #[test]
+fn a_process_without_an_l3_takes_no_step_by_itself() {
+    let redis = Redis::start();
+    let rollout = RedisRollout::open(options(&redis)).unwrap();
+    let folder = store_folder();
+    let store = folder.path().join("store");
+    let options = StoreOptions::new(&store).max_bytes(16 << 20);
+    let plain = Cache::builder().tiering(Tiering::L1).shared(options).build().unwrap();
+    let guard = Guard::of(&plain).rollout_of_store("plain").build().unwrap();
+    guard.round().unwrap();
+    let Host { folder: _folder, cache, guard: hosts } = Host::on(folder, &redis);
+    let quick = PLAN.replace("L1L2L3", "L1L2").replace("wait: 1h", "wait: 2s");
+    rollout.start("ada", &quick).unwrap();
+    hosts.round().unwrap();
+    hosts.round().unwrap();
+    drop((hosts, cache));
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        guard.round().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(StoreRollout::open(store).unwrap().percent().unwrap(), Some(25.0));
+    assert!(plain.is_split());
+}
+
+#[test]
 fn a_server_that_hangs_holds_up_no_rollback() {
     let redis = Redis::start();
     let rollout = RedisRollout::open(options(&redis)).unwrap();

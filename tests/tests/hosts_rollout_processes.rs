@@ -29,11 +29,11 @@ use tierce_tests::{
 const MOVER: &str = env!("CARGO_BIN_EXE_mover");
 const HOSTS: usize = 2;
 /// Processes of one host.
-const PROCESSES: usize = 3;
+const PROCESSES: usize = 4;
 const ALL: usize = HOSTS * PROCESSES;
 
 /// Operations that the processes are asked for in a second, together.
-const RATE: u64 = 12_000;
+const RATE: u64 = 24_000;
 
 /// How often the rollout goes up and is taken back.
 const ROUNDS: usize = 5;

@@ -240,3 +240,55 @@ pub struct HostsStatus {
     /// True if L3 answered lately.
     pub is_reachable: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(epoch: Option<u64>, kind: DecisionKind, stage: Stage, percent: f64) -> Decision {
+        Decision {
+            at_ms: 0,
+            kind,
+            rule: None,
+            value: None,
+            by: String::new(),
+            stage,
+            phase: None,
+            step: 0,
+            percent,
+            green_ms: 0,
+            phase_ms: 0,
+            epoch,
+            number: None,
+        }
+    }
+
+    #[test]
+    fn within_a_start_nothing_follows_a_rollback_and_what_is_of_an_earlier_one_follows_nothing() {
+        let started = |epoch| decision(epoch, DecisionKind::Started, Stage::Waiting, 0.0);
+        let step = |epoch| decision(epoch, DecisionKind::Step, Stage::Running, 25.0);
+        let falls =
+            |percent| decision(Some(1), DecisionKind::RollbackStep, Stage::RollingBack, percent);
+        let back = |epoch| decision(epoch, DecisionKind::RolledBack, Stage::RolledBack, 0.0);
+        for (next, latest, follows) in [
+            (step(Some(1)), started(Some(1)), true),
+            (back(Some(1)), step(Some(1)), true),
+            (falls(10.0), falls(20.0), true),
+            (falls(20.0), falls(10.0), false),
+            (step(Some(1)), falls(20.0), false),
+            // Late news of the same start, and of an earlier one.
+            (started(Some(1)), back(Some(1)), false),
+            (step(Some(1)), back(Some(1)), false),
+            (back(Some(1)), step(Some(2)), false),
+            (started(Some(2)), back(Some(1)), true),
+            (step(Some(2)), back(Some(1)), true),
+            // A host alone, before and after the first start of all.
+            (started(None), back(None), true),
+            (step(None), back(None), false),
+            (started(Some(1)), step(None), true),
+            (started(None), back(Some(1)), false),
+        ] {
+            assert_eq!(next.follows(&latest), follows, "{next:?} after {latest:?}");
+        }
+    }
+}

@@ -32,6 +32,7 @@ type Loss = Option<&'static str>;
 pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static str, Cmd, Loss)> {
     let tags = Some("tags do not work in L3");
     let expire = Some("`expire` removes from L3 instead of making stale");
+    let rollout = Some("rollouts are those of each host");
     let touch = Some("another time to live is not told to L3");
     let mut commands = Vec::new();
     let mut add = |words: &'static str, arguments: &[&[u8]], loss: Loss| {
@@ -59,6 +60,12 @@ pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static
     add("HSET", &[name, b"a", b"1"], tags);
     add("HMGET", &[name, b"a"], tags);
     add("HGETALL", &[name], tags);
+    add("HGET", &[name, b"a"], rollout);
+    add("UNLINK", &[name], None);
+    add("RPUSH", &[name, b"1"], rollout);
+    add("LRANGE", &[name, b"0", b"-1"], rollout);
+    add("LTRIM", &[name, b"0", b"-1"], rollout);
+    // Once more, of what is there now.
     add("UNLINK", &[name], None);
     add("SCRIPT LOAD", &[b"return 1"], Some("scripts are sent whole each time"));
     add("EVAL", &[b"return 1", b"0"], None);
