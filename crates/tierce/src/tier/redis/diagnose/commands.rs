@@ -33,6 +33,7 @@ pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static
     let tags = Some("tags do not work in L3");
     let expire = Some("`expire` removes from L3 instead of making stale");
     let touch = Some("another time to live is not told to L3");
+    let rollout = Some("a rollout over several hosts does not work");
     let mut commands = Vec::new();
     let mut add = |words: &'static str, arguments: &[&[u8]], loss: Loss| {
         let mut command = Cmd::new();
@@ -59,7 +60,11 @@ pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static
     add("HSET", &[name, b"a", b"1"], tags);
     add("HMGET", &[name, b"a"], tags);
     add("HGETALL", &[name], tags);
+    add("HGET", &[name, b"a"], rollout);
     add("UNLINK", &[name], None);
+    add("RPUSH", &[name, b"1"], rollout);
+    add("LRANGE", &[name, b"0", b"0"], rollout);
+    add("LTRIM", &[name, b"1", b"0"], rollout);
     add("SCRIPT LOAD", &[b"return 1"], Some("scripts are sent whole each time"));
     add("EVAL", &[b"return 1", b"0"], None);
     // Of no script: the server looks for it after it looked at the rights.
