@@ -136,8 +136,9 @@ fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     assert_eq!((code, of(&checks, "redis.names").0), (1, "fail"), "{checks:#?}");
     assert!(of(&checks, "redis.names").1.contains("~tierce:*"));
     // The rights that the documentation names are enough for all of it.
-    let (code, checks) =
-        user("~tierce:* &* +@connection +@string +@hash +@keyspace +@scripting +info +time +scan");
+    let (code, checks) = user(
+        "~tierce:* &* +@connection +@string +@hash +@list +@keyspace +@scripting +info +time +scan",
+    );
     assert_eq!((code, of(&checks, "redis.commands").0), (0, "ok"), "{checks:#?}");
 }
 
