@@ -99,6 +99,7 @@ impl DelimiterWord {
     }
 
     /// The delimiter.
+    #[cfg_attr(not(feature = "shared"), allow(dead_code))]
     #[inline]
     pub(crate) fn delimiter(self) -> Option<u8> {
         (self.0 != 0).then_some(self.0 as u8)
