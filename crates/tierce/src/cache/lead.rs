@@ -495,7 +495,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.lowers.shared.in_force(plan)?.turns(key, patience)
     }
 
-    fn turn<'a>(&self, turns: Option<&'a Turns>, call: &Call<'_, V>) -> Result<Turn<'a>> {
+    /// Waits for the turn, or for as long as the caller waits.
+    pub(super) fn turn<'a>(
+        &self,
+        turns: Option<&'a Turns>,
+        call: &Call<'_, V>,
+    ) -> Result<Turn<'a>> {
         let Some(turns) = turns else { return Ok(Turn::Alone) };
         let waited = turns.has_waited();
         let turn = turns.ask(|| call.options.check.as_deref().map_or(Ok(()), |check| check()));

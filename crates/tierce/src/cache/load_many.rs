@@ -1,15 +1,16 @@
 //! `get_or_load_many`: many keys, and one call of the loader for all of them that are missing (in a
 //! cache that is split between two tierings one for each side).
 //!
-//! Each key has its marks, its flight and its turn on this host, as in a load of its own. A call
-//! first lands all the flights that it leads, and waits for those of others only then: so two calls
-//! that lead each other's keys do not wait for each other in a circle. It does not wait for other
-//! processes: what one of them is loading is loaded here too, and who is first decides the value.
+//! Each key has its marks, its flight and its turn on this host, as in a load of its own. What another
+//! process of the host is loading is left to it at first. A call lands all that it loads itself, and
+//! waits for others only then, for other processes before other callers of this one: so two calls
+//! that lead each other's keys do not wait for each other in a circle. What those did not bring, a
+//! second call of the loader does.
+//!
+//! It takes no part in the single flight of several hosts (`redis.load_lease`): what another host is
+//! loading is loaded here too, and who is first decides the value.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    time::Duration,
-};
+use std::collections::{HashMap, hash_map::Entry};
 
 use super::{
     Answer, Inner, LoadOptions, Loaded, Origin,
@@ -26,7 +27,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Entered, Joined, Lead},
     metrics::{CacheCounter, nanoseconds},
-    tiering::TierKind,
+    tier::Turns,
 };
 
 /// What loads many keys.
@@ -36,11 +37,23 @@ type LoadMany<'a, V> = dyn FnMut(&[&[u8]]) -> Result<Vec<Loaded<V>>> + 'a;
 type Answers<V> = Vec<Option<Result<Answer<Option<V>>>>>;
 
 /// A key whose flight this call leads.
-struct Leading<'a, V> {
+struct OneLed<'a, V> {
     index: usize,
     call: Call<'a, V>,
     lead: Lead<Landing<V>>,
+}
+
+/// One that is loaded now.
+struct Leading<'a, V> {
+    of: OneLed<'a, V>,
     marks: Marks,
+}
+
+/// Whether what another process of the host is loading is left to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Elsewhere {
+    Left,
+    LoadedToo,
 }
 
 /// A key that another call loads.
@@ -132,13 +145,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             match self.flights.enter(keys[index], marks.began(), |began| self.may_join(began)) {
                 Ok(Entered::Lead(lead)) => {
                     let lead = lead.limited(self.longest_load(&call.rules));
-                    led.push((index, call, lead));
+                    led.push(OneLed { index, call, lead });
                 }
                 Ok(Entered::Join(joined)) => awaited.push(Awaited { index, call, joined }),
                 Err(error) => answers[index] = Some(Err(error)),
             }
         }
-        self.lead_many(plan, keys, led, load, answers);
+        let left = self.lead_many(plan, keys, led, Elsewhere::Left, load, answers);
+        let left = self.wait_for_host(plan, keys, left, answers);
+        self.lead_many(plan, keys, left, Elsewhere::LoadedToo, load, answers);
         let mut again = Vec::new();
         for Awaited { index, mut call, joined } in awaited {
             match self.wait(keys[index], &mut call, &joined, Origin::Joined) {
@@ -151,28 +166,61 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         again
     }
 
-    fn lead_many(
+    /// Waits until the other processes of the host have loaded these keys, or for as long as its caller
+    /// waits for others. No lease is held meanwhile.
+    fn wait_for_host<'a>(
         &self,
         plan: Plan,
         keys: &[&[u8]],
-        led: Vec<(usize, Call<'_, V>, Lead<Landing<V>>)>,
+        left: Vec<OneLed<'a, V>>,
+        answers: &mut Answers<V>,
+    ) -> Vec<OneLed<'a, V>> {
+        // All together wait for as long as one.
+        let turns: Vec<_> =
+            left.iter().map(|it| self.turns(plan, keys[it.index], &it.call)).collect();
+        let waited = left.into_iter().zip(turns).filter_map(|(it, turns)| {
+            let turn = self.turn(turns.as_ref(), &it.call).map(drop);
+            match turn {
+                Ok(()) => Some(it),
+                Err(error) => {
+                    let OneLed { index, call, lead } = it;
+                    answers[index] = Some(self.land(keys[index], &call, lead, Err(error)));
+                    None
+                }
+            }
+        });
+        waited.collect()
+    }
+
+    /// Loads what is in no tier, and lands it. Returns what other processes are loading, where that is
+    /// left to them.
+    fn lead_many<'a>(
+        &self,
+        plan: Plan,
+        keys: &[&[u8]],
+        mut led: Vec<OneLed<'a, V>>,
+        elsewhere: Elsewhere,
         load: &mut LoadMany<'_, V>,
         answers: &mut Answers<V>,
-    ) {
-        let turns: Vec<_> = led
-            .iter()
-            .map(|(index, ..)| {
-                let shared = self.lowers.shared.in_force(plan)?;
-                if !plan.reaches(TierKind::Shared) {
-                    return None;
-                }
-                shared.turns(keys[*index], Duration::ZERO)
-            })
-            .collect();
+    ) -> Vec<OneLed<'a, V>> {
+        let turns: Vec<_> =
+            led.iter().map(|it| self.turns(plan, keys[it.index], &it.call)).collect();
         // Held until all is kept: other processes wait for these loads.
-        let _leases: Vec<_> = turns.iter().flatten().map(|turns| turns.ask(|| Ok(()))).collect();
-        let mut missing: Vec<Leading<'_, V>> = Vec::with_capacity(led.len());
-        for (index, mut call, lead) in led {
+        let mut leases = Vec::with_capacity(led.len());
+        let mut left = Vec::new();
+        let mut mine = Vec::with_capacity(led.len());
+        for (it, turns) in led.drain(..).zip(&turns) {
+            let turn = turns.as_ref().map(Turns::take);
+            let has_stale = it.call.while_revalidated().is_some();
+            if elsewhere == Elsewhere::Left && !has_stale && matches!(turn, Some(None)) {
+                left.push(it);
+            } else {
+                leases.extend(turn.flatten());
+                mine.push(it);
+            }
+        }
+        let mut missing: Vec<Leading<'_, V>> = Vec::with_capacity(mine.len());
+        for OneLed { index, mut call, lead } in mine {
             let key = keys[index];
             let mut marks = self.marks(plan, key);
             let found = self
@@ -184,13 +232,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             };
             match known {
                 Some(known) => answers[index] = Some(self.land(key, &call, lead, known)),
-                None => missing.push(Leading { index, call, lead, marks }),
+                None => missing.push(Leading { of: OneLed { index, call, lead }, marks }),
             }
         }
         if missing.is_empty() {
-            return;
+            return left;
         }
-        let names: Vec<&[u8]> = missing.iter().map(|it| keys[it.index]).collect();
+        let names: Vec<&[u8]> = missing.iter().map(|it| keys[it.of.index]).collect();
         let began = self.begins();
         self.metrics.count(CacheCounter::Loads);
         let loaded = load(&names);
@@ -203,7 +251,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Ok(loaded) => loaded.into_iter().map(Ok).collect(),
             Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
         };
-        for (Leading { index, call, lead, marks }, loaded) in missing.into_iter().zip(loaded) {
+        for (Leading { of, marks }, loaded) in missing.into_iter().zip(loaded) {
+            let OneLed { index, call, lead } = of;
             let key = keys[index];
             let led = match loaded {
                 Ok(loaded) => {
@@ -217,6 +266,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             };
             answers[index] = Some(self.land(key, &call, lead, led));
         }
+        left
     }
 }
 

@@ -201,6 +201,19 @@ impl Turns {
         })
     }
 
+    /// Takes a turn without waiting; `None` where another has the lease.
+    pub(crate) fn take(&self) -> Option<Turn<'_>> {
+        let store = &*self.store;
+        if store.parked.is_parked(&store.clock) {
+            return Some(Turn::Alone);
+        }
+        match store.take_lease(self.hash) {
+            Taken::Mine(lease) => Some(Turn::Mine(lease)),
+            Taken::None => Some(Turn::Alone),
+            Taken::Theirs(_) => None,
+        }
+    }
+
     /// True if the call waited for the load of another.
     pub(crate) fn has_waited(&self) -> bool {
         self.waited.get()

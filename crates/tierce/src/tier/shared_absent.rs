@@ -53,6 +53,10 @@ impl Turns {
         match *self {}
     }
 
+    pub(crate) fn take(&self) -> Option<Turn<'_>> {
+        match *self {}
+    }
+
     pub(crate) fn has_waited(&self) -> bool {
         match *self {}
     }

@@ -210,3 +210,77 @@ fn a_failure_of_many_is_remembered_for_each() {
     assert!(remembered.unwrap_err().to_string().contains("not called again"));
     assert_eq!(loaded.unwrap().value, Some(bytes("c")));
 }
+
+#[test]
+fn what_another_process_is_loading_is_left_to_it() {
+    for is_well in [true, false] {
+        let host = Host::new();
+        let (one, other) = (host.cache(Tiering::L1L2), host.cache(Tiering::L1L2));
+        let (begun, begins) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let asked = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            let one = &one;
+            let first = scope.spawn(move || {
+                one.get_or_load_many(&["a", "b", "c"], |keys| {
+                    begun.send(()).unwrap();
+                    ends.recv().unwrap();
+                    if is_well { echo(keys) } else { refused(keys) }
+                })
+            });
+            begins.recv().unwrap();
+            let second = scope.spawn(|| {
+                other.get_or_load_many(&["b", "c", "d"], |keys| {
+                    let names = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned());
+                    asked.lock().unwrap().push(names.collect::<Vec<_>>());
+                    echo(keys)
+                })
+            });
+            // Its own it loads at once, and others see them before it has the rest.
+            until("it has loaded its own", || one.get("d").is_some());
+            end.send(()).unwrap();
+            assert_eq!(first.join().unwrap().is_ok(), is_well);
+            let values = ["b", "c", "d"].map(|text| Some(bytes(text)));
+            assert_eq!(second.join().unwrap().unwrap(), values);
+        });
+        let asked = asked.into_inner().unwrap();
+        let expected: &[&[&str]] = if is_well { &[&["d"]] } else { &[&["d"], &["b", "c"]] };
+        assert_eq!(asked, expected);
+        assert!(other.stats().load_waits > 0);
+    }
+}
+
+#[test]
+fn two_processes_that_wait_for_each_other_s_keys_both_end() {
+    let host = Host::new();
+    let caches = [host.cache(Tiering::L1L2), host.cache(Tiering::L1L2)];
+    let barrier = std::sync::Barrier::new(2);
+    let loads = AtomicUsize::new(0);
+    let keys: Vec<String> = (0..200).map(|number| format!("k{number}")).collect();
+    thread::scope(|scope| {
+        for (number, cache) in caches.iter().enumerate() {
+            let (keys, barrier, loads) = (&keys, &barrier, &loads);
+            scope.spawn(move || {
+                let mut keys = keys.clone();
+                if number == 1 {
+                    keys.reverse();
+                }
+                barrier.wait();
+                let found = cache.get_or_load_many(&keys, |missing| {
+                    loads.fetch_add(missing.len(), Ordering::Relaxed);
+                    echo(missing)
+                });
+                assert!(
+                    found
+                        .unwrap()
+                        .iter()
+                        .zip(&keys)
+                        .all(|(found, key)| { found.as_deref() == Some(key.as_bytes()) })
+                );
+            });
+        }
+    });
+    // A set of four leases may be taken: then a key is loaded without.
+    let loads = loads.into_inner();
+    assert!((200..400).contains(&loads), "{loads}");
+}
