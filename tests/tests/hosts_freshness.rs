@@ -94,3 +94,49 @@ fn an_answer_of_another_hosts_value_tells_its_age() {
         assert!(again.age.unwrap() >= age && again.origin != answer.origin, "{again:?}");
     }
 }
+
+#[test]
+fn what_is_no_older_than_was_asked_for_was_the_truth_then_however_late_changes_are_told() {
+    for tiering in [Tiering::L1L2L3, Tiering::L1L3, Tiering::L2L3] {
+        let redis = Redis::start();
+        let deaf = || {
+            let folder = store_folder();
+            // Never told of the changes of others: as with a stream that is cut for ever.
+            let options = RedisOptions::new().unix_path(redis.socket()).coherence(false);
+            let options = options.read_timeout(Duration::from_secs(5));
+            let cache = Cache::builder()
+                .tiering(tiering)
+                .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
+                .redis(options)
+                .build()
+                .unwrap();
+            (folder, cache)
+        };
+        let ((_one, one), (_other, other)) = (deaf(), deaf());
+        for round in 0..5 {
+            let (old, new) = (format!("old {round}"), format!("new {round}"));
+            let key = format!("key {round}");
+            one.set_with(&key, old.into(), &SetOptions::new().ttl(HOUR)).unwrap();
+            assert!(other.get(&key).is_some());
+            std::thread::sleep(Duration::from_millis(20));
+            one.set_with(&key, new.clone().into(), &SetOptions::new().ttl(HOUR)).unwrap();
+            let changed = std::time::Instant::now();
+            assert_ne!(
+                other.get(&key),
+                Some(Bytes::from(new.clone())),
+                "{tiering}: it is not told"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            // No longer ago than the change: by the clock of neither host.
+            let options = ReadOptions::new().max_age(changed.elapsed());
+            let load = LoadOptions::new().max_age(changed.elapsed());
+            if let Some(answer) = other.get_with(&key, &options) {
+                assert_eq!(answer.value, new, "{tiering}: {answer:?}");
+            }
+            let loaded =
+                other.get_or_load_with(&key, &load, |_| io::Result::Ok(Bytes::from("source")));
+            let loaded = loaded.unwrap();
+            assert!(loaded.value == new || loaded.value == "source", "{tiering}: {loaded:?}");
+        }
+    }
+}

@@ -136,3 +136,23 @@ impl<V> From<Option<V>> for Loaded<V> {
         value.map_or_else(Self::absent, Self::new)
     }
 }
+
+impl<V> Loaded<V> {
+    /// The value, where there is one that was loaded.
+    pub(crate) fn value(&self) -> Option<&V> {
+        match &self.content {
+            Content::Value(value) => Some(value),
+            Content::Absent | Content::NotModified => None,
+        }
+    }
+
+    /// The same with a time to live of `most` at most where it names one, and of `exactly` where that is
+    /// said.
+    pub(crate) fn capped(mut self, most: Option<Duration>, exactly: Option<Duration>) -> Self {
+        if let Some(most) = most {
+            self.ttl = self.ttl.map(|ttl| ttl.min(most));
+        }
+        self.ttl = exactly.or(self.ttl);
+        self
+    }
+}

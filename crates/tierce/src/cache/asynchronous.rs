@@ -377,16 +377,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.load_async(key, call, lead, &marks, load).await;
         let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
         match self.draft(call, lead, began, loaded)? {
-            Drafted::Nothing(value) => Ok(Led::Loaded(value, began.at)),
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(began.at))),
             Drafted::Draft(draft) if !plan.reaches(TierKind::Redis) => {
-                Ok(Led::Loaded(self.keep(plan, key, draft, &marks)?, began.at))
+                let own = call.own(&draft);
+                Ok(call.agreed(own, self.keep(plan, key, draft, &marks, began.at)?, began.at))
             }
             Drafted::Draft(draft) => {
                 let inner = self.me.upgrade().ok_or_else(closed)?;
                 let key = Box::<[u8]>::from(key);
-                let keep = move || inner.keep(plan, &key, draft, &marks);
+                let own = call.own(&draft);
+                let keep = move || inner.keep(plan, &key, draft, &marks, began.at);
                 let kept = self.tasks.errands.run_or_here(keep).await;
-                Ok(Led::Loaded(kept.unwrap_or_else(|| Err(closed()))?, began.at))
+                Ok(call.agreed(own, kept.unwrap_or_else(|| Err(closed()))?, began.at))
             }
         }
     }

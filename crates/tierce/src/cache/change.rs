@@ -81,6 +81,12 @@ impl SetOptions {
         self
     }
 
+    /// These options, with other freshness.
+    pub(crate) fn map_freshness(mut self, map: impl FnOnce(Freshness) -> Freshness) -> Self {
+        self.freshness = map(self.freshness);
+        self
+    }
+
     /// These options, and these tags besides their own.
     pub(crate) fn and_tags(mut self, tags: &[u32]) -> Self {
         if !tags.is_empty() {

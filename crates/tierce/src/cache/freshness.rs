@@ -237,6 +237,14 @@ impl Freshness {
         self.ttl == Some(Some(Duration::ZERO))
     }
 
+    /// These options where nothing lives longer than `most`, over those that hold else.
+    pub(super) fn capped(mut self, most: Duration, rules: &Rules) -> Self {
+        let ttl = self.ttl.unwrap_or(rules.ttl);
+        self.ttl = Some(Some(ttl.map_or(most, |ttl| ttl.min(most))));
+        self.negative_ttl = Some(self.negative_ttl.unwrap_or(rules.negative_ttl).min(most));
+        self
+    }
+
     /// These options, and `others` for what they do not say.
     pub(super) fn or(self, others: &Self) -> Self {
         let Self {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{
     Answer, Event, Inner, Loaded, Origin,
     answer::Content,
+    bulkhead::Bulkhead,
     change::needs_bytes,
     fleet::FleetLease,
     freshness::{Life, Rules},
@@ -36,8 +37,9 @@ const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
 pub(super) enum Led<V> {
     /// A tier has by now what the call may be given.
     Found(Found<V>),
-    /// The loader's answer, and when it began.
-    Loaded(Option<V>, Instant),
+    /// The loader's answer, or what the tiers agree on in its stead, and when it was made, or its load
+    /// began, if that is known.
+    Loaded(Option<V>, Option<Instant>),
     /// Another process loads, and until then this serves.
     Stale(Found<V>),
 }
@@ -98,9 +100,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Ok(found.into_answer())
             }
             Ok(Led::Loaded(value, made)) => {
-                lead.land(Ok(Landing::Done { value: value.clone(), made: Some(made) }));
+                lead.land(Ok(Landing::Done { value: value.clone(), made }));
                 self.count_miss(key);
-                let age = Some(simulated::since(made));
+                let age = made.map(simulated::since);
                 Ok(Answer { value, origin: Origin::Loaded, is_stale: false, age })
             }
             Ok(Led::Stale(found)) => {
@@ -129,7 +131,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 let made = found.age.and_then(|age| simulated::now().checked_sub(age));
                 Ok(Landing::Done { value: found.value, made })
             }
-            Ok(Led::Loaded(value, made)) => Ok(Landing::Done { value, made: Some(made) }),
+            Ok(Led::Loaded(value, made)) => Ok(Landing::Done { value, made }),
             Ok(Led::Stale(_)) => Ok(Landing::Elsewhere),
             Err(error) => Err(error),
         };
@@ -193,6 +195,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Approached::Ready(marks, turn, lease) => (marks, turn, lease),
         };
         let _leading = lease.as_ref().map(FleetLease::lead);
+        let _berth = call.options.bulkhead.as_deref().map(Bulkhead::enter).transpose()?;
         let began = self.begins();
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
         let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
@@ -316,8 +319,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Led<V>> {
         let made = began.at;
         match self.draft(call, lead, began, loaded)? {
-            Drafted::Nothing(value) => Ok(Led::Loaded(value, made)),
-            Drafted::Draft(draft) => Ok(Led::Loaded(self.keep(plan, key, draft, marks)?, made)),
+            Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(made))),
+            Drafted::Draft(draft) => {
+                let own = call.own(&draft);
+                Ok(call.agreed(own, self.keep(plan, key, draft, marks, made)?, made))
+            }
         }
     }
 
@@ -357,7 +363,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         // What the call found too old must not outlive what it loaded in its stead.
-        let over = (call.reason() != LoadReason::Miss).then_some(began.coarse);
+        let is_any_too_old = call.reason() != LoadReason::Miss || call.max_age.is_some();
+        let over = is_any_too_old.then_some(began.coarse);
         let extras = tags::extras(validator, tags);
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
         Ok(Drafted::Draft(draft))
@@ -518,12 +525,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         mut draft: Draft<V>,
         marks: &Marks,
-    ) -> Result<Option<V>> {
+        made: Instant,
+    ) -> Result<Agreed<V>> {
         draft.bear(key, marks);
+        let mut made = Some(made);
         let is_void = |tags| self.judge(tags) != Verdict::Current;
         if draft.tags().is_some_and(is_void) {
             self.metrics.count(CacheCounter::LoadsNotStored);
-            return Ok(draft.value);
+            return Ok(Agreed { value: draft.value, made });
         }
         if !needs_bytes(plan) {
             let value = draft.value.clone();
@@ -531,7 +540,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !self.file(plan, key, draft, marks) {
                 self.metrics.count(CacheCounter::LoadsNotStored);
             }
-            return Ok(value);
+            return Ok(Agreed { value, made });
         }
         let change = self.begin_change(plan, key);
         let record = match self.record(&draft) {
@@ -550,13 +559,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Refused) => {
                 self.metrics.count(CacheCounter::LoadsNotStored);
                 self.end_change(plan, key, change);
-                return Ok(draft.value);
+                return Ok(Agreed { value: draft.value, made });
             }
             Some(Fill::Adopted(theirs))
                 if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
             {
                 if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
                     draft = Draft { over: draft.over, ..theirs };
+                    made = made_at(draft.age);
                     draft.bear(key, marks);
                 }
             }
@@ -584,11 +594,44 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if kept.refused {
             self.metrics.count(CacheCounter::LoadsNotStored);
         }
-        Ok(kept.value)
+        if let Some(age) = kept.adopted {
+            made = made_at(age);
+        }
+        Ok(Agreed { value: kept.value, made })
     }
 }
 
+/// What the tiers agree on once a load was kept: what it loaded, or what another one put there first.
+pub(super) struct Agreed<V> {
+    value: Option<V>,
+    /// When it was made, or its load began, if that is known.
+    made: Option<Instant>,
+}
+
+/// When something of this age was made.
+fn made_at(age: Option<Duration>) -> Option<Instant> {
+    simulated::now().checked_sub(age?)
+}
+
 impl<V: Clone> Call<'_, V> {
+    /// What was loaded, where what the tiers agree on may be too old for the call.
+    pub(super) fn own(&self, draft: &Draft<V>) -> Option<Option<V>> {
+        self.max_age.map(|_| draft.value.clone())
+    }
+
+    /// What a call is given: what the tiers agree on, unless that is too old for it.
+    pub(super) fn agreed(
+        &self,
+        own: Option<Option<V>>,
+        agreed: Agreed<V>,
+        began: Instant,
+    ) -> Led<V> {
+        match own {
+            Some(own) if !self.accepts_made(agreed.made) => Led::Loaded(own, Some(began)),
+            _ => Led::Loaded(agreed.value, agreed.made),
+        }
+    }
+
     /// Why it loads.
     pub(super) fn reason(&self) -> LoadReason {
         self.reason.unwrap_or(match &self.best {

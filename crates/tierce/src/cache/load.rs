@@ -187,7 +187,7 @@ impl<'a, V: Clone> Call<'a, V> {
     }
 
     /// True if a flight that landed with something made at that time answers the call.
-    fn accepts_made(&self, made: Option<Instant>) -> bool {
+    pub(super) fn accepts_made(&self, made: Option<Instant>) -> bool {
         let Some(max_age) = self.max_age else { return true };
         made.and_then(|made| made.checked_add(max_age)).is_some_and(|until| until >= self.began)
     }
@@ -488,7 +488,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Result<Answer<Option<V>>> {
         let is_failed_load = matches!(
             error.kind(),
-            ErrorKind::Loader | ErrorKind::LoaderPanicked | ErrorKind::Timeout
+            ErrorKind::Loader | ErrorKind::LoaderPanicked | ErrorKind::Timeout | ErrorKind::Busy
         );
         let fail = |error| {
             self.count_miss(key);

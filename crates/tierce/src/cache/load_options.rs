@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Freshness, plan::Reach};
+use super::{Bulkhead, Freshness, plan::Reach};
 use crate::{error::Result, tag_cells, tiering::Tiering};
 
 /// Options of one `get_or_load`. Fields that are not set take the cache's defaults.
@@ -14,6 +14,8 @@ pub struct LoadOptions {
     pub(super) check: Option<Arc<WaitCheck>>,
     pub(super) tags: Vec<u32>,
     tiers: Option<Tiering>,
+    /// Those that may run at once with this load.
+    pub(super) bulkhead: Option<Arc<Bulkhead>>,
 }
 
 pub(super) type WaitCheck = dyn Fn() -> Result<()> + Send + Sync;
@@ -51,6 +53,18 @@ impl LoadOptions {
     /// These options, and `tiers` if they name none.
     pub(crate) fn or_tiers(mut self, tiers: Option<Tiering>) -> Self {
         self.tiers = self.tiers.or(tiers);
+        self
+    }
+
+    /// These options, with other freshness.
+    pub(crate) fn map_freshness(mut self, map: impl FnOnce(Freshness) -> Freshness) -> Self {
+        self.freshness = map(self.freshness);
+        self
+    }
+
+    /// These options for a load that is one of those.
+    pub(crate) fn within(mut self, bulkhead: Option<Arc<Bulkhead>>) -> Self {
+        self.bulkhead = bulkhead;
         self
     }
 

@@ -11,10 +11,11 @@ use super::{
     change::needs_bytes,
     marks::Marks,
     plan::{Plan, Reach},
-    read::{Found, is_young},
+    read::{Found, aged, is_young},
 };
 use crate::{
     metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    simulated,
     tiering::TierKind,
 };
 
@@ -209,6 +210,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let names: Vec<&[u8]> = asked.iter().map(|it| keys[it.index]).collect();
         let keeps = plan.reaches(TierKind::Memory) || plan.reaches(TierKind::Shared);
         let trusts_tags = self.trusts_tags(plan);
+        let begin = simulated::now();
         let found = self
             .lowers
             .redis
@@ -218,6 +220,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         for it in asked {
             let record = found.next().flatten();
             let record = record.filter(|record| self.is_taken(record, trusts_tags));
+            let record = record.map(|record| aged(record, begin));
             let found = self.bring_up(plan, keys[it.index], record, &it.marks);
             self.settle_sought(keys[it.index], it, found, may_serve, answers);
         }

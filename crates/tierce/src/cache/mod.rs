@@ -27,6 +27,7 @@
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
 //! | `asynchronous.rs` | the same and more for tasks |
 //! | `events.rs` | what happens, told to listeners |
+//! | `bulkhead.rs` | how many loads of one kind run at once |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
 //! | `gate.rs` | who is turned away, and what an operator may do to all entries and connections |
@@ -63,6 +64,7 @@ mod advice;
 mod answer;
 mod asynchronous;
 mod builder;
+mod bulkhead;
 mod change;
 #[cfg(feature = "redis")]
 mod coherence;
@@ -104,6 +106,7 @@ mod update;
 pub use advice::Advice;
 pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
+pub(crate) use bulkhead::Bulkhead;
 pub use change::SetOptions;
 pub use events::Event;
 pub use freshness::Freshness;
@@ -253,6 +256,16 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     pub fn get_many_entries<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Option<Answer<V>>> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         self.inner.get_many(&keys, &ReadOptions::default())
+    }
+
+    /// What a value weighs, as its codec says.
+    pub(crate) fn weight_of(&self, value: &V) -> usize {
+        self.inner.codec.weight(value)
+    }
+
+    /// These options where nothing lives longer than `most`.
+    pub(crate) fn capped(&self, freshness: Freshness, most: Duration) -> Freshness {
+        freshness.capped(most, &self.inner.rules)
     }
 
     /// As [`get_many`](Self::get_many), with options.

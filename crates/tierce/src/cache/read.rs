@@ -84,6 +84,8 @@ pub(super) struct Draft<V> {
 
 /// What became of a value that was fetched or loaded.
 pub(super) struct Kept<V> {
+    /// How old the value is, if it is L2's own that was adopted.
+    pub(super) adopted: Option<Option<Duration>>,
     /// The value that the tiers agree on.
     pub(super) value: Option<V>,
     /// True if L2 took it.
@@ -359,11 +361,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &mut Marks,
     ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
+        let begin = simulated::now();
         let found = self.read_remote(plan, key);
         let record = found.and_then(|found| {
             marks.remote = found.token;
             marks.below = found.tags;
-            found.record
+            found.record.map(|record| aged(record, begin))
         });
         self.bring_up(plan, key, record, marks)
     }
@@ -391,6 +394,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         }
         found.value = kept.value;
+        found.age = kept.adopted.unwrap_or(found.age);
         Some(found)
     }
 
@@ -405,7 +409,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let late = simulated::is_planted(Fault::BackfillWithNewMark).then(|| self.marks(plan, key));
         let marks = late.as_ref().unwrap_or(marks);
         let mut filed = marks.filed;
-        let mut draft = draft;
+        let (mut draft, mut adopted) = (draft, None);
         draft.life = self.life_above(plan, draft.life, marks);
         let now = self.clock.coarse();
         let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
@@ -425,6 +429,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Refused) => {
                 let value = draft.value;
                 return Kept {
+                    adopted: None,
                     value,
                     shared: false,
                     replaced: false,
@@ -435,6 +440,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // L2's own value is what all processes of the host agree on.
             Some(Fill::Adopted(theirs)) => {
                 if let Some(theirs) = self.decode(TierKind::Shared, theirs) {
+                    adopted = Some(theirs.age);
                     draft = Draft { over: draft.over, weight: draft.weight, ..theirs };
                 }
                 // What is not for us to read, ours replaces in this process at least.
@@ -444,7 +450,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let value = draft.value.clone();
         let memory = self.file_under(plan, key, draft, marks.local, filed);
-        Kept { value, shared: stored, replaced, memory, refused: false }
+        Kept { adopted, value, shared: stored, replaced, memory, refused: false }
     }
 
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
@@ -529,6 +535,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             ..Record::new(bytes, format, draft.life.ttl)
         })
     }
+}
+
+/// A record of L3 that was asked for at that time: it may be older than it was there by as long as the
+/// answer took.
+pub(super) fn aged(record: Record, asked: Instant) -> Record {
+    Record { age: record.age.map(|age| age.saturating_add(simulated::since(asked))), ..record }
 }
 
 impl<V> Draft<V> {

@@ -6,6 +6,7 @@
 //! | `parts.rs` | what may stand in its places |
 //! | `counters.rs` | what is counted by label |
 //! | `clear.rs` | how all of one is removed |
+//! | `limits.rs` | what one may take of what all share |
 //! | `mod.rs` | the calls |
 //!
 //! A keyspace is a view: its entries lie in the tiers of its cache beside all others, under the
@@ -13,6 +14,7 @@
 
 mod clear;
 mod counters;
+mod limits;
 mod parts;
 mod pattern;
 
@@ -20,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+use self::limits::Limits;
 pub use self::{
     counters::KeyspaceCounters,
     parts::{KeyPart, KeyParts},
@@ -54,6 +57,7 @@ pub struct Keyspace<V = Bytes, const N: usize = 1> {
     tiers: Option<Tiering>,
     /// Of all its entries, where it is clearable.
     tags: Arc<[u32]>,
+    limits: Limits,
     counters: KeyspaceCounters,
 }
 
@@ -68,7 +72,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         let pattern = KeyPattern::with_places(pattern, N)?;
         let counters = self.keyspace_counters(pattern.text())?;
         let (freshness, tiers, tags) = (Freshness::new(), None, Arc::default());
-        Ok(Keyspace { cache: self.clone(), pattern, freshness, tiers, tags, counters })
+        let (cache, limits) = (self.clone(), Limits::default());
+        Ok(Keyspace { cache, pattern, freshness, tiers, tags, limits, counters })
     }
 }
 
@@ -170,8 +175,10 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// # Errors
     /// As there.
     pub fn set_with(&self, values: impl KeyParts<N>, value: V, options: &SetOptions) -> Result<()> {
+        self.check_value(&value)?;
         self.counters.changes(1);
         let options = options.clone().or(&self.freshness).or_tiers(self.tiers).and_tags(&self.tags);
+        let options = options.map_freshness(|freshness| self.bounded(freshness));
         self.cache.set_with(self.key(values), value, &options)
     }
 
@@ -190,7 +197,7 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
     /// As there.
     pub fn touch(&self, values: impl KeyParts<N>, ttl: Duration) -> Result<bool> {
         self.counters.changes(1);
-        self.cache.touch(self.key(values), ttl)
+        self.cache.touch(self.key(values), self.bounded_ttl(ttl))
     }
 
     /// As [`Cache::get_or_load`].
@@ -222,9 +229,10 @@ impl<V: Clone + Send + Sync + 'static, const N: usize> Keyspace<V, N> {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let options = options.clone().or(&self.freshness).or_tiers(self.tiers).and_tags(&self.tags);
+        let options = self.bounded_load(options);
         let answer = self.cache.get_or_load_with(self.key(values), &options, |key| {
             self.counters.loads(1);
-            load(key)
+            load(key).map(|loaded| self.bounded_value(loaded.into()))
         });
         let is_hit = answer.as_ref().is_ok_and(|answer| matches!(answer.origin, Origin::Tier(_)));
         self.counters.read(is_hit);
@@ -245,6 +253,7 @@ impl<V, const N: usize> Clone for Keyspace<V, N> {
             freshness: self.freshness.clone(),
             tiers: self.tiers,
             tags: Arc::clone(&self.tags),
+            limits: self.limits.clone(),
             counters: self.counters.clone(),
         }
     }

@@ -134,3 +134,82 @@ fn a_keyspace_that_is_not_clearable_says_so() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("user/:id"), "{error}");
 }
+
+#[test]
+fn a_value_above_the_bound_of_its_keyspace_is_refused_or_kept_nowhere() {
+    let (cache, _) = cache();
+    let users = cache.keyspace::<1>("user/:id").unwrap().max_value_bytes(3).unwrap();
+    users.set(7, Bytes::from("Ada")).unwrap();
+    let error = users.set(8, Bytes::from("Grace")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let message = error.to_string();
+    assert!(message.contains("value of 5 bytes") && message.contains("max_value_bytes is 3"));
+    let load = |_: &[u8]| io::Result::Ok(Loaded::new(Bytes::from("Grace")).ttl(Duration::MAX));
+    assert_eq!(users.get_or_load(8, load).unwrap(), "Grace");
+    assert_eq!((users.get(8), users.get(7).as_deref()), (None, Some(&b"Ada"[..])));
+}
+
+#[test]
+fn nothing_of_a_keyspace_lives_longer_than_its_bound() {
+    let (cache, time) = cache();
+    let users = cache.keyspace::<1>("user/:id").unwrap().freshness(ttl(60)).unwrap();
+    let users = users.max_ttl(Duration::from_secs(5)).unwrap();
+    let hour = Duration::from_secs(3600);
+    users.set(1, Bytes::from("by the keyspace")).unwrap();
+    users.set_with(2, Bytes::from("by the call"), &SetOptions::new().ttl(hour)).unwrap();
+    users.set_with(3, Bytes::from("for ever"), &SetOptions::new().no_ttl()).unwrap();
+    users.set(4, Bytes::from("touched")).unwrap();
+    assert!(users.touch(4, hour).unwrap());
+    let load = |_: &[u8]| io::Result::Ok(Loaded::new(Bytes::from("by the loader")).ttl(hour));
+    users.get_or_load(5, load).unwrap();
+    users.get_or_load(6, |_| io::Result::Ok(Bytes::from("by nobody"))).unwrap();
+    let short = SetOptions::new().ttl(Duration::from_secs(2));
+    users.set_with(7, Bytes::from("shorter"), &short).unwrap();
+    time.advance(Duration::from_secs(4));
+    assert!((1..7).all(|id| users.get(id).is_some()) && users.get(7).is_none());
+    time.advance(Duration::from_secs(2));
+    assert!((1..7).all(|id| users.get(id).is_none()));
+}
+
+#[test]
+fn who_comes_beyond_the_loads_of_a_keyspace_gets_what_is_stale_or_is_told_so_at_once() {
+    let (cache, time) = cache();
+    let life = ttl(10).stale_if_error(Duration::from_secs(60));
+    let users = cache.keyspace::<1>("user/:id").unwrap().freshness(life).unwrap();
+    let users = users.max_loads(1).unwrap();
+    let load = |_: &[u8]| io::Result::Ok(Bytes::from("new"));
+    users.set(8, Bytes::from("old")).unwrap();
+    time.advance(Duration::from_secs(20));
+    let first = users.get_or_load(7, |_| {
+        // By a clone too; and the cache itself has no bound.
+        let error = users.clone().get_or_load(9, load).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("max_loads is 1"), "{error}");
+        let stale = users.get_or_load_with(8, &LoadOptions::new(), load).unwrap();
+        assert!(stale.is_stale && stale.value == "old");
+        assert_eq!(cache.get_or_load("other", load).unwrap(), "new");
+        io::Result::Ok(Bytes::from("first"))
+    });
+    assert_eq!(first.unwrap(), "first");
+    // One that fails gives its place back, also by a panic.
+    users.get_or_load(9, |_| io::Result::<Bytes>::Err(io::Error::other("down"))).unwrap_err();
+    let panics = || users.get_or_load(9, |_| -> io::Result<Bytes> { panic!("of the loader") });
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).unwrap_err();
+    assert_eq!(users.get_or_load(9, load).unwrap(), "new");
+}
+
+#[test]
+fn bounds_of_zero_are_refused_by_name() {
+    let (cache, _) = cache();
+    let users = || cache.keyspace::<1>("user/:id").unwrap();
+    for (what, refused) in [
+        ("max_value_bytes", users().max_value_bytes(0)),
+        ("max_ttl", users().max_ttl(Duration::ZERO)),
+        ("max_loads", users().max_loads(0)),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let message = error.to_string();
+        assert!(message.contains(&format!("\"user/:id\": {what} = 0")), "{message}");
+    }
+}

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "shared")]
 
+mod ages;
 mod freshness;
 mod load_many;
 mod loading;
