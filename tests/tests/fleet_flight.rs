@@ -162,8 +162,9 @@ fn nobody_waits_for_a_server_that_is_gone() {
     let mut hosts = Hosts::start(1, LONG_LEASE, "succeeds", 2_000, false);
     hosts.go(0);
     _ = hosts.leader(0);
-    hosts.redis.kill();
+    // Before it: the others notice while we wait for its end.
     let killed = now();
+    hosts.redis.kill();
     // Each process for itself: nobody can tell them of another.
     let loads = hosts.end(0, ALL, 0);
     assert!((HOSTS * PROCESSES..=ALL).contains(&loads), "{loads} loads");

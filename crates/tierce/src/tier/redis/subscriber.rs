@@ -201,7 +201,6 @@ impl Listening {
                 None => End::Relieved,
                 Some(Ok(begun)) => {
                     failures = 0;
-                    count(&self.common.counters.subscriptions);
                     self.serve(begun, now).await
                 }
                 Some(Err(end)) => end,
@@ -316,6 +315,8 @@ impl Listening {
                 listener.changed(post, &key, None);
             }
         }
+        // From here on what was missed is dealt with.
+        count(&self.common.counters.subscriptions);
         let heartbeat = self.common.settings.heartbeat;
         let mut next_look = Instant::now() + self.look_pause();
         let mut next_heartbeat = Instant::now() + heartbeat;
