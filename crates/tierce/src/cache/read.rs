@@ -540,7 +540,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 /// A record of L3 that was asked for at that time: it may be older than it was there by as long as the
 /// answer took.
 pub(super) fn aged(record: Record, asked: Instant) -> Record {
-    Record { age: record.age.map(|age| age.saturating_add(simulated::since(asked))), ..record }
+    // In whole milliseconds, as copies have it: no copy of it is to look younger.
+    let whole = |age: Duration| {
+        Duration::from_millis(u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    };
+    let age = record.age.map(|age| whole(age.saturating_add(simulated::since(asked))));
+    Record { age, ..record }
 }
 
 impl<V> Draft<V> {
