@@ -187,6 +187,8 @@ def test_control_c_reaches_a_thread_that_loads() -> None:
     out = run_python(
         """
         import os, signal, threading, time, tierce
+        # Where tests run in the background it is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         cache = tierce.Cache()
         def load():
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -205,6 +207,8 @@ def test_control_c_reaches_a_thread_that_waits() -> None:
     out = run_python(
         """
         import os, signal, threading, time, tierce
+        # Where tests run in the background it is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         cache = tierce.Cache()
         began, go_on = threading.Event(), threading.Event()
         def load():
