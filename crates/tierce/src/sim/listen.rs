@@ -181,6 +181,13 @@ impl Listening<'_> {
         }
         self.rest(arrives, post)?;
         simulated::point();
+        // What was on its way when the connection was cut never arrives, as what was told does not: an
+        // answer that came without what was told before it would be no answer.
+        let is_cut = !lock(&self.world.server).is_answered(self.number);
+        if is_cut {
+            self.rest(begin + patience, post)?;
+            return Err(End::Lost);
+        }
         Ok(answer)
     }
 
