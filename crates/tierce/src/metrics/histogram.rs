@@ -87,6 +87,8 @@ pub(crate) struct Histogram {
     between: [AtomicU64; THRESHOLDS.len() + 1],
     sum: AtomicU64,
     max: AtomicU64,
+    /// How many values were recorded, each once.
+    timed: AtomicU64,
 }
 
 impl Default for Histogram {
@@ -96,6 +98,7 @@ impl Default for Histogram {
             between: [const { AtomicU64::new(0) }; THRESHOLDS.len() + 1],
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            timed: AtomicU64::new(0),
         }
     }
 }
@@ -109,6 +112,7 @@ impl Histogram {
 
     /// Records one value `count` times: a sample that stands for so many.
     pub(crate) fn record_many(&self, nanoseconds: u64, count: u64) {
+        self.timed.fetch_add(1, Ordering::Relaxed);
         let value = nanoseconds.min(MAX_NANOSECONDS);
         let octave = octave_of(value);
         let bucket = (value >> shift_of(octave)) as usize % SUB_BUCKETS;
@@ -130,6 +134,11 @@ impl Histogram {
         // A fork in the midst would leave the child to wait for whoever makes it.
         let _whole = sync::section();
         self.octaves[octave].get_or_init(|| Box::new([const { AtomicU64::new(0) }; SUB_BUCKETS]))
+    }
+
+    /// How many values there are of which each was measured, whatever it stands for.
+    pub(super) fn timed(&self) -> u64 {
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// The values so far. Values that are recorded meanwhile may be in or not.

@@ -5,7 +5,6 @@
 
 use super::{
     SideStats,
-    sampler::SAMPLE_RATE,
     snapshot::{LatencySummary, Stats, TierStats},
     text::{Label, Text},
 };
@@ -42,9 +41,9 @@ impl Page<'_> {
         self.text.head("tierce_build_info", "gauge", "Version of the library that runs.");
         self.text.sample("tierce_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         let help = "Share of reads of a tier whose duration is measured.";
-        self.each_tier("tierce_latency_sample_ratio", "gauge", help, |kind| {
-            let memory = kind.kind == TierKind::Memory;
-            Some(if memory { 1.0 / SAMPLE_RATE as f64 } else { 1.0 })
+        self.each_tier("tierce_latency_sample_ratio", "gauge", help, |tier| {
+            let count = tier.latency.count;
+            Some(if count == 0 { 1.0 } else { tier.timed as f64 / count as f64 })
         });
     }
 
@@ -353,7 +352,7 @@ mod tests {
         metrics.hit(TierKind::Memory);
         metrics.miss();
         metrics.count(CacheCounter::LoadFailures);
-        metrics.tier(TierKind::Memory).latency.record_many(300, SAMPLE_RATE);
+        metrics.tier(TierKind::Memory).latency.record_many(300, 64);
         metrics.tier(TierKind::Redis).error(ErrorKind::Timeout);
         metrics.tier(TierKind::Redis).add(TierCounter::BytesOut, 12);
         metrics.count(CacheCounter::FailedReads);
