@@ -4,7 +4,7 @@
 use std::{sync::Barrier, thread};
 
 use super::*;
-use crate::sync::testing::{apart, forked, is_refused};
+use crate::sync::testing::{apart, fork, is_refused};
 
 fn count(seat: &Seat, times: u64) {
     for _ in 0..times {
@@ -107,7 +107,7 @@ fn a_forked_child_counts_on_from_what_all_threads_had_counted() {
             });
             counted.wait();
             count_down(1_000, Instant::now());
-            forked(|| {
+            let is_well = fork(|| {
                 let inherited = seat.sum();
                 let is_hurried = is_due();
                 // The record of the thread that is not here.
@@ -115,8 +115,9 @@ fn a_forked_child_counts_on_from_what_all_threads_had_counted() {
                 count(&seat, 1);
                 inherited == 110 && is_hurried && seat.sum() == 1_111
             });
-            assert!(!is_due(), "the parent's goes on");
             forking.wait();
+            assert!(is_well, "the child failed");
+            assert!(!is_due(), "the parent's goes on");
         });
         assert_eq!(seat.sum(), 110, "not the child's");
     });
