@@ -601,6 +601,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "redis.write",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Write,
+        default: "through",
+        meaning: "which values reach L3: what is set and what is loaded, or what is loaded alone",
+        read: take!(Write, redis.write),
+        write: put!(Write, redis.write),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.load_lease",
         names: &[],
         first_name_wins: false,

@@ -19,7 +19,7 @@ use crate::{
     guard::Objectives,
     policy::PolicyKind,
     split::Share,
-    tier::OnLoss,
+    tier::{OnLoss, WritePolicy},
     tiering::Tiering,
 };
 
@@ -38,6 +38,7 @@ pub(super) enum Value {
     Environment(Environment),
     Policy(PolicyKind),
     OnLoss(OnLoss),
+    Write(WritePolicy),
     Compression(Compression),
     Share(Share),
 }
@@ -58,6 +59,7 @@ impl fmt::Display for Value {
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
             Self::OnLoss(what) => out.write_str(what.as_str()),
+            Self::Write(policy) => out.write_str(policy.as_str()),
             Self::Share(share) => write!(out, "{share}"),
             Self::Compression(kind) => out.write_str(kind.as_str()),
         }
@@ -102,6 +104,7 @@ pub(super) enum Kind {
     Environment,
     Policy,
     OnLoss,
+    Write,
     Compression,
     /// A share of all.
     Share,
@@ -182,6 +185,7 @@ impl Kind {
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
+            Self::Write => "must be through or around".to_owned(),
             Self::Compression => "must be none, lz4 or zstd".to_owned(),
             Self::Share => units::PERCENT_RULE.to_owned(),
             Self::Address => "must be host:port, such as 127.0.0.1:9464 or [::1]:9464".to_owned(),
@@ -215,6 +219,7 @@ impl Kind {
             Self::Environment => Value::Environment(Environment::parse(text)?),
             Self::Policy => Value::Policy(PolicyKind::parse(text)?),
             Self::OnLoss => Value::OnLoss(OnLoss::parse(text)?),
+            Self::Write => Value::Write(WritePolicy::parse(text)?),
             Self::Compression => Value::Compression(Compression::parse(text)?),
         };
         self.allows(&value).then_some(value)
@@ -259,6 +264,7 @@ impl Kind {
             | (Self::Environment, Value::Environment(_))
             | (Self::Policy, Value::Policy(_))
             | (Self::OnLoss, Value::OnLoss(_))
+            | (Self::Write, Value::Write(_))
             | (Self::Compression, Value::Compression(_))
             | (Self::Share, Value::Share(_)) => true,
             _ => false,

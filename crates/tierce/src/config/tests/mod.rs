@@ -68,6 +68,7 @@ fn sample(key: &str) -> &'static str {
         "redis.heartbeat" => "1s",
         "redis.staleness_bound" => "20s",
         "redis.on_loss" => "serve",
+        "redis.write" => "around",
         "redis.load_lease" => "3s",
         "redis.host" => "cache",
         "redis.username" | "redis.password" => "orders-user",
