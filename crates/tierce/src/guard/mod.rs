@@ -12,9 +12,9 @@
 //! | `actions` | what an operator does when things go wrong |
 //! | `advice` | what the numbers show to be unwise |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
-//!
 //! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
+//! | `post`, `retry` | how those who send do it, and when again |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
 //!
 //! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
@@ -28,6 +28,10 @@ mod health;
 mod hold;
 mod keeper;
 mod measure;
+#[cfg(feature = "webhooks")]
+mod post;
+#[cfg(feature = "webhooks")]
+mod retry;
 pub mod rollout;
 #[cfg(feature = "serve")]
 mod serve;
