@@ -5,12 +5,13 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `families` | what takes all of this as metrics, whatever becomes of them |
 //! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
-//! | `prometheus` | the text format, with `text` for its lines; `openmetrics` the newer one |
+//! | `prometheus` | which metrics there are; `text` is their format, `openmetrics` the newer one |
 //! | `windows` | what was counted in the last second to hour, with `delta` of histograms |
 //! | `window_stats` | [`WindowStats`]: a window as users see it |
 //! | `process` | processor time, memory, threads and files of the process |
@@ -22,6 +23,7 @@
 mod arms;
 mod counter;
 mod delta;
+mod families;
 mod heavy;
 mod histogram;
 mod keyspaces;
@@ -31,6 +33,8 @@ mod prometheus;
 mod sampler;
 mod snapshot;
 mod survey;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
@@ -38,6 +42,7 @@ pub(crate) mod windows;
 pub use arms::SideStats;
 pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
+pub(crate) use families::Families;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
 pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
