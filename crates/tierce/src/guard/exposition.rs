@@ -17,6 +17,10 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
         let of_cache = self.cache().metrics_text()?;
         let mut text = Text::default();
         write_guard(&mut text, self.cache().service(), self.alerts(), self.sinks());
+        #[cfg(feature = "otel")]
+        if let Some(stats) = self.otlp() {
+            stats.write(&mut text, self.cache().service());
+        }
         Some(of_cache + &text.finish() + &process_to_prometheus())
     }
 }

@@ -56,13 +56,15 @@ pub(crate) use survey::Survey;
 pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
+#[cfg(feature = "otel")]
+pub(crate) use {families::Label, process::write_process, prometheus::write_stats};
 
 use std::{
     sync::{
         OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -207,6 +209,8 @@ pub(crate) struct Metrics {
     pub(crate) load_latency: Histogram,
     /// How long reads that went below L1 took, from the call to its return.
     pub(crate) operation_latency: Histogram,
+    /// When counting began.
+    begun: SystemTime,
     /// What came when; nothing until somebody asks for it.
     windows: OnceLock<Box<Mutex<Windows>>>,
     /// The two sides, from the first split on.
@@ -230,6 +234,7 @@ impl Metrics {
             keyspaces: Keyspaces::default(),
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
+            begun: SystemTime::now(),
             windows: OnceLock::new(),
             arms: OnceLock::new(),
             clock,
@@ -239,6 +244,12 @@ impl Metrics {
     /// The time by which windows go.
     pub(crate) fn now(&self) -> Millis {
         self.clock.coarse()
+    }
+
+    /// When counting began, by the clock on the wall.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))]
+    pub(crate) fn begun(&self) -> SystemTime {
+        self.begun
     }
 
     /// The clock that windows go by.
