@@ -23,6 +23,13 @@ use tierce_tests::{
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 
+/// L3 of a server that may take its time: a busy machine is no fault here.
+fn relaxed(redis: &Redis) -> RedisOptions {
+    let time = Duration::from_secs(10);
+    let options = RedisOptions::new().unix_path(redis.socket());
+    options.connect_timeout(time).read_timeout(time).write_timeout(time)
+}
+
 #[test]
 fn all_metrics_arrive_with_their_names_units_values_and_temporality() {
     let receiver = Receiver::start();
@@ -33,7 +40,7 @@ fn all_metrics_arrive_with_their_names_units_values_and_temporality() {
         .tiering(Tiering::L1L2L3)
         .memory(MemoryOptions::new().max_entries(30))
         .shared(StoreOptions::new(folder.path().join("s")).max_bytes(4 << 20))
-        .redis(RedisOptions::new().unix_path(redis.socket()))
+        .redis(relaxed(&redis))
         .build()
         .unwrap();
     let alerts = "alerts: [{name: Cold, condition: hit_rate < 90%, severity: warning}]";
@@ -214,9 +221,10 @@ fn a_receiver_that_asks_for_time_gets_it_and_one_that_refuses_is_not_asked_again
     assert!(at[1] - at[0] >= 2.0, "{at:?}: as it asked");
     // A refusal is final for its message: the next comes with its period, not at once.
     assert!(at[2] - at[1] >= 0.2, "{at:?}");
+    wait_until("both refusals are counted", || guard.otlp().unwrap().refused >= 2);
     let stats = guard.otlp().unwrap();
     assert_eq!((stats.failed, stats.taken), (1, 0), "{stats:?}");
-    assert!(stats.refused >= 2 && stats.last_error.as_deref() == Some("status 400"), "{stats:?}");
+    assert_eq!(stats.last_error.as_deref(), Some("status 400"));
 
     receiver.behave("rejected=3&say=no+room");
     wait_until("a part is refused", || guard.otlp().unwrap().rejected > 0);
@@ -243,11 +251,7 @@ fn traced(options: OtlpOptions, work: impl FnOnce()) -> tierce::guard::otlp::Otl
 fn spans_arrive_with_parent_duration_kind_and_status_and_those_of_others_do_not() {
     let receiver = Receiver::start();
     let redis = Redis::start();
-    let cache = Cache::builder()
-        .tiering(Tiering::L1L3)
-        .redis(RedisOptions::new().unix_path(redis.socket()))
-        .build()
-        .unwrap();
+    let cache = Cache::builder().tiering(Tiering::L1L3).redis(relaxed(&redis)).build().unwrap();
     let took = Duration::from_millis(30);
     let traces = traced(receiver.options().service_name("shop"), || {
         let theirs = tracing::info_span!("theirs").entered();
