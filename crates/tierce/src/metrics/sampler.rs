@@ -61,7 +61,8 @@ impl Countdown {
         // From a half of it to half as much again.
         let distance = (mean / 2).max(1) + STATE.with(|state| below(state, mean));
         tally::count_down(distance as u32 - 1, begin);
-        hits
+        // At least for itself, where a thread that ends has no tally any more.
+        hits.max(1)
     }
 }
 
