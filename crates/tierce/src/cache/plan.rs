@@ -76,6 +76,11 @@ impl Reach {
         Self(Self::of(tiers).0 | if matches!(side, Side::Old) { OLD } else { NEW })
     }
 
+    /// What is within both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The side that the call fell on, if the cache is split.
     #[inline]
     pub(crate) const fn side(self) -> Option<Side> {

@@ -30,7 +30,7 @@ use crate::{
     simulated::{self, Fault},
     sync::tally,
     tag_cells::{self, Tags},
-    tier::{Extras, Fill, Record},
+    tier::{Around, Extras, Fill, Record},
     tiering::TierKind,
 };
 
@@ -78,6 +78,7 @@ pub(super) struct Found<V> {
 }
 
 /// A value on its way into the tiers.
+#[derive(Clone)]
 pub(super) struct Draft<V> {
     /// `None`: there is no value.
     pub(super) value: Option<V>,
@@ -649,6 +650,15 @@ impl<V> Draft<V> {
             if let Some(record) = &mut self.record {
                 record.extras = Some(Arc::clone(extras));
             }
+        }
+    }
+
+    /// Has it bear the number of the change of which L3 has a word in its stead.
+    pub(super) fn stands_for(&mut self, change: u64) {
+        let around = Around { change, stale: self.life.stale };
+        Arc::make_mut(self.extras.get_or_insert_default()).around = Some(around);
+        if let Some(record) = &mut self.record {
+            record.extras.clone_from(&self.extras);
         }
     }
 

@@ -38,8 +38,15 @@ impl<V: Clone + Send + Sync + 'static> Watching<V> {
 impl Config {
     /// Whether anything is set that [`Guard::from_config`] starts.
     pub fn asks_for_guard(&self) -> bool {
-        const KEYS: [&str; 6] =
-            ["alerts", "notify.", "serve.", "slo.", "rollout.", "traffic_split."];
+        const KEYS: [&str; 7] = [
+            "alerts",
+            "notify.",
+            "serve.",
+            "monitoring.otlp.",
+            "slo.",
+            "rollout.",
+            "traffic_split.",
+        ];
         self.show().iter().any(|shown| {
             let is_guard = |key: &str| shown.key.starts_with(key);
             shown.source != Source::Default && KEYS.iter().any(|key| is_guard(key))
@@ -49,8 +56,8 @@ impl Config {
 
 impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// Starts what a configuration says of this cache beside its tiers: the split of `traffic_split`,
-    /// `alerts`, `notify`, `slo`, `rollout` and the listener of `serve`. Without any of them it
-    /// starts a guard that keeps windows.
+    /// `alerts`, `notify`, `slo`, `rollout`, the listener of `serve`, and what `monitoring.otlp` sends.
+    /// Without any of them it starts a guard that keeps windows.
     ///
     /// ```
     /// use tierce::{Config, guard::Guard};
@@ -78,6 +85,14 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             builder = builder.objectives(objectives);
         }
         builder = config.with_rollout(builder)?;
+        if config.otlp.is_on() {
+            #[cfg(feature = "otel")]
+            {
+                builder = builder.otlp(config.otlp_options()?);
+            }
+            #[cfg(not(feature = "otel"))]
+            return Err(lacks("monitoring.otlp", "otel"));
+        }
         if let Some(share) = config.traffic_split.new_system {
             let split = Split::new(config.traffic_split.old_tiering, config.tiering);
             cache.split(&split.name(&config.service).share(share))?;
@@ -174,6 +189,33 @@ impl Config {
             environment => plan.for_environment(environment.name()),
         };
         Ok(builder.rollout(plan, journal, instance))
+    }
+
+    /// What `monitoring.otlp` says, over the variables of OpenTelemetry: for traces, which a layer of the
+    /// host's subscriber sends ([`OtlpOptions::traces`](crate::guard::otlp::OtlpOptions::traces)).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for headers that are no list of pairs.
+    #[cfg(feature = "otel")]
+    pub fn otlp_options(&self) -> Result<crate::guard::otlp::OtlpOptions> {
+        let section = &self.otlp;
+        let mut options = crate::guard::otlp::OtlpOptions::new();
+        if let Some(endpoint) = &section.endpoint {
+            options = options.endpoint(endpoint);
+        }
+        if let Some(headers) = &section.headers {
+            options = options.headers(headers.expose())?;
+        }
+        if let Some(period) = section.period {
+            options = options.period(period);
+        }
+        if let Some(timeout) = section.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(path) = &section.ca_file {
+            options = options.ca_file(path);
+        }
+        Ok(options)
     }
 
     #[cfg(feature = "serve")]

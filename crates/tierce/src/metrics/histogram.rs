@@ -31,8 +31,9 @@ const MAX_NANOSECONDS: u64 = 3_600_000_000_000;
 pub(super) const OCTAVES: usize = octave_of(MAX_NANOSECONDS) + 1;
 
 /// Limits at which values are counted exactly, in nanoseconds: powers of two times 250 ns for the
-/// memory tier, then every threshold that objectives and alerts name, then coarse ones.
-pub(super) const THRESHOLDS: [u64; 24] = [
+/// memory tier, then every threshold that objectives and alerts name, and those that OpenTelemetry has
+/// for calls of a database.
+pub(super) const THRESHOLDS: [u64; 25] = [
     250,
     500,
     1_000,
@@ -54,6 +55,7 @@ pub(super) const THRESHOLDS: [u64; 24] = [
     150_000_000,
     200_000_000,
     464_000_000,
+    500_000_000,
     1_000_000_000,
     5_000_000_000,
     10_000_000_000,

@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `families` | what takes all of this as metrics, whatever becomes of them |
 //! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
 //! | `notice` | what a hit of L1 has to do beside being counted |
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
-//! | `prometheus` | the text format, with `text` for its lines; `openmetrics` the newer one |
+//! | `prometheus` | which metrics there are; `text` is their format, `openmetrics` the newer one |
 //! | `windows` | what was counted in the last second to hour, with `delta` of histograms |
 //! | `window_stats` | [`WindowStats`]: a window as users see it |
 //! | `process` | processor time, memory, threads and files of the process |
@@ -23,6 +24,7 @@
 mod arms;
 mod counter;
 mod delta;
+mod families;
 mod heavy;
 mod histogram;
 mod keyspaces;
@@ -33,6 +35,8 @@ mod prometheus;
 mod sampler;
 mod snapshot;
 mod survey;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
@@ -40,6 +44,7 @@ pub(crate) mod windows;
 pub use arms::SideStats;
 pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
+pub(crate) use families::Families;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
 pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
@@ -54,13 +59,15 @@ pub(crate) use survey::Survey;
 pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
+#[cfg(feature = "otel")]
+pub(crate) use {families::Label, process::write_process, prometheus::write_stats};
 
 use std::{
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -208,6 +215,8 @@ pub(crate) struct Metrics {
     pub(crate) load_latency: Histogram,
     /// How long reads that went below L1 took, from the call to its return.
     pub(crate) operation_latency: Histogram,
+    /// When counting began.
+    begun: SystemTime,
     /// What came when; nothing until somebody asks for it.
     windows: OnceLock<Box<Mutex<Windows>>>,
     /// The two sides, from the first split on.
@@ -237,6 +246,7 @@ impl Metrics {
             keyspaces: Keyspaces::default(),
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
+            begun: SystemTime::now(),
             windows: OnceLock::new(),
             arms: OnceLock::new(),
             clock,
@@ -246,6 +256,12 @@ impl Metrics {
     /// The time by which windows go.
     pub(crate) fn now(&self) -> Millis {
         self.clock.coarse()
+    }
+
+    /// When counting began, by the clock on the wall.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))]
+    pub(crate) fn begun(&self) -> SystemTime {
+        self.begun
     }
 
     /// The clock that windows go by.
