@@ -16,6 +16,8 @@
 //! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
+//! | `steering` | what is asked of the rollout that it takes part in |
+//! | `documents` | what it knows as JSON: the pages of `serve`, and what other languages get |
 //!
 //! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
 
@@ -23,6 +25,8 @@ mod actions;
 mod advice;
 pub mod alert;
 mod condition;
+#[cfg(feature = "serde")]
+mod documents;
 mod exposition;
 mod health;
 mod hold;
@@ -32,6 +36,8 @@ pub mod rollout;
 #[cfg(feature = "serve")]
 mod serve;
 mod slo;
+#[cfg(feature = "serde")]
+mod steering;
 mod window;
 #[cfg(feature = "config")]
 mod yaml;
