@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 # The header and the tests of the C crate name one build of the library.
 CARGO ?= cargo
 
-.PHONY: help demo test lint test-rust test-c test-python wheel header \
+.PHONY: help demo test lint test-rust test-valkey test-c test-python wheel header \
 	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-origin bench-python simulate fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
@@ -35,6 +35,10 @@ test-rust: ## Rust tests, documentation examples included
 	$(CARGO) test --quiet -p tierce --all-features
 	$(CARGO) test --quiet -p tierce-capi -p tierce-cli -p tierce-trace -p tierce-tests -p tierce-fuzz
 	$(CARGO) test --quiet -p tierce --no-default-features --lib
+
+test-valkey: ## The tests of L3 on Valkey in the place of Redis, which is had from Debian (minutes)
+	scripts/valkey.sh $(CARGO) test --quiet -p tierce --all-features --lib
+	scripts/valkey.sh $(CARGO) test --quiet -p tierce-tests --no-fail-fast
 
 test-c: ## The C program and the header, by gcc and clang
 	tests/c/run.sh

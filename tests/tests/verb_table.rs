@@ -329,8 +329,9 @@ fn what_is_touched_ends_in_every_tier_and_on_every_host_when_it_was_told_to() {
                 assert!(cache.touch("shorter", Duration::from_millis(500)).unwrap(), "{tiering}");
                 assert!(!cache.touch("nothing", HOUR).unwrap(), "{tiering}");
                 let begin = Instant::now();
-                for cache in all {
-                    wait_within(Duration::from_secs(3), "it ends", || !is_fresh(cache, "shorter"));
+                for (number, cache) in all.into_iter().enumerate() {
+                    let what = format!("its end in {tiering}, {number}");
+                    wait_until(&what, || !is_fresh(cache, "shorter"));
                 }
                 thread::sleep(Duration::from_millis(2_500).saturating_sub(begin.elapsed()));
                 for (number, cache) in all.into_iter().enumerate() {

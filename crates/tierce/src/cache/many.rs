@@ -153,7 +153,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let now = self.clock.coarse();
         let (mut values, mut hits) = (0, 0);
         self.memory.get_many_with(keys, |index, near| {
-            if self.is_live(plan, near) {
+            if let Some(now) = self.look_at(plan, near, now) {
                 let found = near.found(now);
                 if !may_serve(&found) {
                     others[index] = Some(found);

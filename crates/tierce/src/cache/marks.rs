@@ -48,6 +48,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.is_current(plan, near.filed) && near.tags().is_none_or(|tags| self.spares(near, tags))
     }
 
+    /// At what time an entry of L1 is to be looked at that may be served: `now`, which was taken before,
+    /// unless what a change of its tags made stale at this very look would seem fresh by it.
+    #[inline]
+    pub(super) fn look_at(&self, plan: Plan, near: &Near<V>, now: Millis) -> Option<Millis> {
+        let is_live = self.is_live(plan, near);
+        is_live.then(|| if near.tags().is_some() { self.clock.coarse() } else { now })
+    }
+
     #[inline(never)]
     fn spares(&self, near: &Near<V>, tags: &Tags) -> bool {
         match self.judge(tags) {

@@ -301,7 +301,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return None;
         }
         let now = self.clock.coarse();
-        let found = |near: &Near<V>| self.is_live(plan, near).then(|| near.found(now));
+        let found = |near: &Near<V>| Some(near.found(self.look_at(plan, near, now)?));
         self.memory.get_with(key, found).flatten()
     }
 
@@ -485,8 +485,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 };
             // A load that ends after the cache was closed must not fill what was emptied.
             let open = self.plan.load().is_open();
-            open && !void
-                && current.is_none_or(|near| !self.is_live(plan, near) || near.gives_way(now, over))
+            let gives_way = |near: &Near<V>| {
+                self.look_at(plan, near, now).is_none_or(|now| near.gives_way(now, over))
+            };
+            open && !void && current.is_none_or(gives_way)
         });
         inserted == Inserted::Stored
     }

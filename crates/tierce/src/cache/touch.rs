@@ -170,7 +170,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let now = self.clock.coarse();
         let look = |near: &Near<V>| {
-            let (touched, ttl) = near.touched(fresh, now).filter(|_| self.is_live(plan, near))?;
+            // Judged first: its tags may just have been made stale.
+            let (touched, ttl) = near.touched(fresh, self.look_at(plan, near, now)?)?;
             Some(Seen { near: touched, ttl, filed: near.filed, made_at: near.made_at() })
         };
         self.memory.get_with(key, look).flatten()

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -190,6 +190,49 @@ fn what_is_expired_by_tag_is_stale_from_the_first_look_at_it() {
         cache.expire_tag("red").unwrap();
         assert_eq!(cache.get_or_load("a", |_| loaded("4")).unwrap(), bytes("4"), "{tiering}");
         assert_eq!(cache.get("a"), Some(bytes("4")), "{tiering}");
+    }
+}
+
+#[test]
+fn what_is_expired_by_tag_is_not_fresh_to_a_look_that_began_before_it_is_judged() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = windowed(&host, tiering);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // A tick of the clock between any two steps of a look.
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    host.time.advance(Duration::from_millis(1));
+                }
+            });
+            let allow_stale = ReadOptions::new().allow_stale(true);
+            let mut fresh = 0;
+            for round in 0..1_000 {
+                cache.set_with("a", bytes("1"), &red()).unwrap();
+                cache.expire_tag("red").unwrap();
+                let answer = match round % 2 {
+                    0 => cache.get_with("a", &allow_stale),
+                    _ => cache.get_many_entries(&["a"]).pop().flatten(),
+                };
+                fresh += u32::from(answer.is_some_and(|answer| !answer.is_stale));
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(fresh, 0, "{tiering}");
+        });
+    }
+}
+
+#[test]
+fn what_is_expired_by_tag_is_not_made_fresh_by_a_touch() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = windowed(&host, tiering);
+        cache.set_with("a", bytes("1"), &red()).unwrap();
+        cache.expire_tag("red").unwrap();
+        assert!(!cache.touch("a", secs(60)).unwrap(), "{tiering}");
+        assert_eq!(cache.get("a"), None, "{tiering}");
+        assert_eq!(stale(&cache), Some(bytes("1")), "{tiering}");
     }
 }
 

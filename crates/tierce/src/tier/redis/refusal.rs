@@ -74,8 +74,8 @@ impl RedisRefusal {
         }
     }
 
-    /// Reads the first word of an error reply, and the text where servers up to version 6 hide
-    /// the word of a command that failed inside a script.
+    /// Reads the first word of an error reply, and the text where Redis up to version 6, and Valkey,
+    /// hide the word of a command that failed inside a script.
     fn of(code: &str, text: &str) -> Self {
         match code {
             "OOM" => Self::OutOfMemory,
@@ -90,6 +90,7 @@ impl RedisRefusal {
             "NOSCRIPT" => Self::NoScript,
             "WRONGTYPE" => Self::WrongType,
             "ERR" if text.contains("user executing the script can't") => Self::Permission,
+            "ERR" if text.contains("ACL failure in script") => Self::Permission,
             "ERR" if text.contains("-OOM ") => Self::OutOfMemory,
             "ERR" if text.contains("-READONLY ") => Self::ReadOnly,
             "ERR" if text.contains("-MISCONF ") => Self::CannotPersist,
@@ -153,6 +154,7 @@ mod tests {
             ("NOAUTH", "", RedisRefusal::Credentials, ErrorKind::Auth),
             ("NOPERM", "", RedisRefusal::Permission, ErrorKind::Denied),
             ("ERR", "in script: -OOM command", RedisRefusal::OutOfMemory, ErrorKind::Full),
+            ("ERR", "ACL failure in script: User", RedisRefusal::Permission, ErrorKind::Denied),
             ("ERR", "unknown command", RedisRefusal::Other, ErrorKind::Io),
             ("SOMETHING", "", RedisRefusal::Other, ErrorKind::Io),
         ] {
