@@ -343,7 +343,8 @@ def test_a_forked_child_has_no_guard_and_not_its_listener() -> None:
                 status = 0
             finally:
                 os._exit(status)
-        os.read(ready, 1)
+        os.close(says_ready)
+        assert os.read(ready, 1) == b"x", "the child gave up"
         assert socket.create_connection(("127.0.0.1", port), 10)
         guard.close()
         import time
