@@ -24,7 +24,7 @@ test: ## Sets up, then runs every check and test
 lint: ## Formatting and lints, as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	for features in '' msgpack redis shared shared,redis redis,lz4 webhooks sim; do \
+	for features in '' msgpack redis shared shared,redis redis,lz4 webhooks otel sim; do \
 		$(CARGO) clippy -p tierce --no-default-features --features "$$features" --quiet -- -D warnings || exit; \
 	done
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -p tierce --features full --no-deps --quiet

@@ -6,7 +6,7 @@
 #   scripts/metrics-cost.sh [PERCENT]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-most=${1:-10.0}
+most=${1:-2.0}
 
 instructions() { # program, tiering, reads
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$1" "$3" "$2" 2>&1 |

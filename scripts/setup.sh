@@ -5,6 +5,7 @@
 #   scripts/setup.sh build    what `make demo` needs: a C compiler, redis-server
 #   scripts/setup.sh test     that, clang, g++, valgrind, Prometheus and its
 #                            Alertmanager, curl, jq, openssl, and .venv with the Python tools
+#                            and the messages of OpenTelemetry
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-test}

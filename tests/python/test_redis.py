@@ -76,6 +76,22 @@ def test_values_go_through_redis_and_come_back(server: Server) -> None:
     second.close()
 
 
+def test_what_is_set_goes_around_redis_and_what_is_loaded_does_not(server: Server) -> None:
+    options = {**PATIENT, "redis.write": "around"}
+    cache = tierce.Cache[Any](tiering="L1L3", redis=server.url, options=options)
+    other = tierce.Cache[Any](tiering="L3", redis=server.url, options=PATIENT)
+    assert cache.get_or_load("key", lambda: "loaded") == "loaded"
+    assert other["key"] == "loaded"
+    cache["key"] = "set"
+    assert "key" not in other
+    cache.set("key", "everywhere", tiers="L1L3")
+    assert other["key"] == "everywhere"
+    with pytest.raises(tierce.ConfigError, match="must be through or around"):
+        tierce.Cache[Any](tiering="L1L3", options={"redis.write": "behind"})
+    cache.close()
+    other.close()
+
+
 def ask(server: Server, *words: bytes) -> bytes:
     """One command by hand, answered in one packet."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:

@@ -22,7 +22,14 @@ impl Program {
     /// # Panics
     /// If it is not installed or does not get ready.
     pub fn start(program: &str, arguments: &[&str], ready: &str) -> Self {
-        let port = free_port();
+        Self::start_at(free_port(), program, arguments, ready)
+    }
+
+    /// The same at this port.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_at(port: u16, program: &str, arguments: &[&str], ready: &str) -> Self {
         let arguments: Vec<String> =
             arguments.iter().map(|argument| argument.replace("PORT", &port.to_string())).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

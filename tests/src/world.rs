@@ -8,6 +8,7 @@ use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 use tierce::{
     Builder, Cache, Freshness, MemoryOptions, RedisOptions, StoreOptions, TierKind, Tiering,
+    WritePolicy,
 };
 
 use crate::{redis::Redis, store_folder};
@@ -25,6 +26,8 @@ pub struct World {
     /// Whether hosts are told of each other's changes: then copies from before the first word of the
     /// server may be void at any moment.
     is_told: bool,
+    /// Which values reach the Redis.
+    writes: WritePolicy,
     here: TempDir,
     elsewhere: TempDir,
 }
@@ -45,7 +48,13 @@ impl World {
     /// If the server cannot be started.
     pub fn of_hosts() -> Self {
         let (here, elsewhere) = (store_folder(), store_folder());
-        Self { redis: Redis::start(), is_told: true, here, elsewhere }
+        let writes = WritePolicy::Through;
+        Self { redis: Redis::start(), is_told: true, writes, here, elsewhere }
+    }
+
+    /// The same hosts, which set around the Redis.
+    pub fn around(self) -> Self {
+        Self { writes: WritePolicy::Around, ..self }
     }
 
     /// What a process of this host is made from.
@@ -59,7 +68,8 @@ impl World {
             .connect_timeout(RELAXED)
             .read_timeout(RELAXED)
             .write_timeout(RELAXED)
-            .coherence(self.is_told);
+            .coherence(self.is_told)
+            .write(self.writes);
         Cache::builder()
             .prefix_delimiter(b'/')
             .tiering(tiering)

@@ -112,6 +112,34 @@ fn each_verb_reaches_the_other_processes_of_the_host_before_it_returns() {
 }
 
 #[test]
+fn each_verb_means_the_same_where_sets_go_around_l3_which_has_nothing_older() {
+    for tiering in Tiering::ALL {
+        for (verb, act, left) in VERBS {
+            let key = key_of(verb);
+            let world = World::new().around();
+            let (cache, peer) = (world.process(tiering), world.process(tiering));
+            // What is loaded goes there.
+            let options = LoadOptions::new().tags(["red"]);
+            let load = |_: &[u8]| io::Result::Ok(Bytes::from_static(b"old"));
+            cache.get_or_load_with(key, &options, load).unwrap();
+            for (tier, alone) in world.tiers_alone(tiering) {
+                assert_eq!(seen(&alone, key), Fresh("old"), "{verb} in {tiering}, {tier:?}");
+            }
+            act(&cache);
+            assert_eq!(seen(&cache, key), left, "{verb} in {tiering}");
+            if tiering.has(TierKind::Shared) {
+                assert_eq!(seen(&peer, key), left, "{verb} in {tiering}, beside");
+            }
+            for (tier, alone) in world.tiers_alone(tiering) {
+                let goes_around = verb == "set" && tier == TierKind::Redis;
+                let left = if goes_around && tiering != Tiering::L3 { Gone } else { left };
+                assert_eq!(seen(&alone, key), left, "{verb} in {tiering}, {tier:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn each_verb_reaches_the_other_hosts() {
     for tiering in Tiering::ALL.into_iter().filter(|tiering| tiering.has(TierKind::Redis)) {
         for (verb, act, left) in VERBS {

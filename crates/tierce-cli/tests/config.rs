@@ -57,6 +57,28 @@ fn show_prints_no_secret() {
 }
 
 #[test]
+fn show_prints_what_is_sent_and_where_but_no_headers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.yaml");
+    fs::write(&path, "monitoring:\n  otlp:\n    endpoint: http://collector:4318\n").unwrap();
+    let mut command = tierce(["config", "show", "--file"]);
+    command.arg(&path).envs([
+        ("CACHE_MONITORING_OTLP_HEADERS", "api-key=hunter2"),
+        ("CACHE_MONITORING_OTLP_PERIOD", "15s"),
+    ]);
+    let table = succeed(&mut command);
+    assert!(!table.contains("hunter2"));
+    let cells = |name: &str| row(&table, &format!("monitoring.otlp.{name}"))[1..].join(" ");
+    assert_eq!(cells("enabled"), "true default");
+    assert_eq!(cells("endpoint"), format!("http://collector:4318 file {}:3", path.display()));
+    assert_eq!(cells("headers"), "*** env CACHE_MONITORING_OTLP_HEADERS");
+    assert_eq!(cells("period"), "15s env CACHE_MONITORING_OTLP_PERIOD");
+    assert_eq!(cells("timeout"), "automatic default");
+    let message = fail(command.env("CACHE_MONITORING_OTLP_ENDPOINT", "collector:4317"), 1);
+    holds(&message, &["monitoring.otlp.endpoint = \"collector:4317\"", "http://host:4318"]);
+}
+
+#[test]
 fn check_tells_the_key_the_value_the_place_and_the_rule() {
     holds(&succeed(&mut tierce(["config", "check"])), &["legal", "0 keys given"]);
     for (name, value, parts) in [

@@ -27,7 +27,7 @@ use crate::{
     metrics::Metrics,
     resilience::BreakerOptions,
     sync::SharedLock,
-    tier::{self, RemoteTier, SharedTier},
+    tier::{self, RemoteTier, SharedTier, WritePolicy},
     tiering::{TierKind, Tiering},
 };
 
@@ -229,6 +229,7 @@ impl Builder {
     ) -> Result<Cache<V>> {
         self.freshness.check_alone()?;
         let (rules, coherence) = (self.rules(), self.coherence());
+        let writes = self.redis.as_ref().map_or(WritePolicy::Through, |it| it.how_written());
         let fleet_lease = self.redis.as_ref().map_or(Duration::ZERO, |options| options.lease());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
@@ -285,6 +286,7 @@ impl Builder {
             stamps: StampTable::new(),
             tags: OwnTags::default(),
             delimiter: self.prefix_delimiter,
+            writes,
             coherence,
             flights: Flights::new(),
             failures: Failures::new(&self.clock),

@@ -28,13 +28,18 @@ use crate::{
     invalidation::Filed,
     memory::Inserted,
     metrics::{CacheCounter, TierCounter},
+    random,
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
     sync::SharedGuard,
     tag_cells,
-    tier::{Changed, Extras, Record},
+    tier::{Changed, Extras, Record, WritePolicy},
     tiering::{TierKind, Tiering},
 };
+
+/// How often a set around L3 is made that others come in between of: news of one change come at once,
+/// and who meets more of them is one of many that set the key.
+const TRIES_AROUND: u32 = 3;
 
 /// Options of one `set`. Fields that are not set take the cache's defaults.
 #[derive(Clone, Debug, Default)]
@@ -177,14 +182,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.may_set()?;
         let reach = self.reach_of(key, options.reach());
+        let is_around = self.goes_around(reach, options);
+        let reach = if is_around { reach.and(Reach::of(Tiering::L1L2)) } else { reach };
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras: options.extras(), ..draft };
         let (_straddles_no_retier, plan) = self.changing_to(&mut draft, reach)?;
         self.listen(plan);
-        let change = self.begin_change(plan, key);
-        self.put(plan, key, draft, Self::number_of(change));
-        self.end_change(plan, key, change);
+        if is_around && plan.has(TierKind::Redis) {
+            self.put_around(plan, key, &draft);
+        } else {
+            let change = self.begin_change(plan, key);
+            self.put(plan, key, draft, Self::number_of(change));
+            self.end_change(plan, key, change);
+        }
         self.overtake(key);
         self.metrics.count(CacheCounter::Sets);
         self.events.tell(|| Event::Set { key: key.into() });
@@ -288,8 +299,37 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Ok(())
     }
 
-    /// `number` is that of the change, for L3.
-    fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) {
+    /// Whether a set that goes this far and names no tiers, or does, leaves out L3: where that is
+    /// written around, and another tier within reach may have the value.
+    fn goes_around(&self, reach: Reach, options: &SetOptions) -> bool {
+        let plan = self.plan.load().within(reach);
+        let is_kept = plan.reaches(TierKind::Memory) || plan.reaches(TierKind::Shared);
+        self.writes == WritePolicy::Around && !options.names_tiers() && is_kept
+    }
+
+    /// Puts a value into the tiers above L3, which has a word of it. Again where another change came in
+    /// between, or news of one, that of a load just before the set say: nobody has the value then.
+    fn put_around(&self, plan: Plan, key: &[u8], draft: &Draft<V>) {
+        for _ in 0..TRIES_AROUND {
+            let change = self.begin_change(plan, key);
+            let number = match Self::number_of(change) {
+                // L3 would draw one, and nobody here would know it.
+                0 => random::random().max(1),
+                number => number,
+            };
+            let mut draft = draft.clone();
+            draft.stands_for(number);
+            let is_kept = self.put(plan, key, draft, number);
+            self.end_change(plan, key, change);
+            if is_kept {
+                break;
+            }
+        }
+    }
+
+    /// `number` is that of the change, for L3. False where another change of the key came in between,
+    /// and what the tiers above L3 had was dropped.
+    fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) -> bool {
         let marks = self.marks(plan, key);
         draft.bear(key, &marks);
         if draft.tags().is_some() {
@@ -319,7 +359,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Ok(())
             });
         }
-        self.put_above(plan, key, draft, &marks, made);
+        self.put_above(plan, key, draft, &marks, made)
     }
 
     /// Removes from L3 what is set beyond its reach, or notes that it may have something older.
@@ -358,7 +398,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Puts into L2 and L1 what L3 was given, or was to be given, after the marks were taken.
-    /// `made` is the stamp that L3 gave the change.
+    /// `made` is the stamp that L3 gave the change. False as for [`put`](Self::put).
     pub(super) fn put_above(
         &self,
         plan: Plan,
@@ -366,7 +406,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         draft: Draft<V>,
         marks: &Marks,
         made: Option<u64>,
-    ) {
+    ) -> bool {
         let over_remote = plan.has(TierKind::Redis);
         let life = self.life_above(plan, draft.life, marks);
         let record = draft.record.as_ref().filter(|_| plan.reaches(TierKind::Shared));
@@ -391,20 +431,23 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 Some(marks.filed_private(plan))
             }
         };
-        match near {
+        let is_alone = match near {
             Some(filed) => {
-                self.file_changed(plan, key, Draft { life, ..draft }, filed, marks, over_remote);
+                self.file_changed(plan, key, Draft { life, ..draft }, filed, marks, over_remote)
             }
-            None => self.drop_near(key),
-        }
+            None => {
+                self.drop_near(key);
+                false
+            }
+        };
         self.made(plan, key, made);
+        is_alone
     }
 
-    /// Files in L1 what a change gave the tiers below, or removes what L1 has. Returns whether it
-    /// was filed.
+    /// Files in L1 what a change gave the tiers below, or removes what L1 has.
     ///
     /// With `alone`, what no store judges is kept only if no other change of the key came since the
-    /// marks were taken.
+    /// marks were taken: false where one did.
     pub(super) fn file_changed(
         &self,
         plan: Plan,
@@ -416,7 +459,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> bool {
         if !plan.reaches(TierKind::Memory) {
             self.drop_near(key);
-            return false;
+            return true;
         }
         let (near, ttl) = self.near(draft, filed, self.clock.coarse());
         let private = matches!(filed, Filed::Private { .. });
@@ -431,7 +474,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if inserted != Inserted::Stored {
             self.drop_near(key);
         }
-        inserted == Inserted::Stored
+        inserted != Inserted::Declined
     }
 
     /// Has nobody join a load of the key from before a change of it, nor hear of one that failed.

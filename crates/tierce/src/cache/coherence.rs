@@ -348,12 +348,13 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         *self.coherence.lost.lock() = Some((post, why.clone()));
     }
 
-    fn may_be_own(&self, post: Post, key: &[u8]) -> bool {
-        self.with_stream_of(post, |stream| stream.may_be_own(key)) == Some(true)
+    fn own_change(&self, post: Post, key: &[u8]) -> Option<u64> {
+        self.with_stream_of(post, |stream| stream.own_change(key)).flatten()
     }
 
-    fn is_under_way(&self, post: Post, key: &[u8], present: Option<u64>) -> bool {
-        self.with_stream_of(post, |stream| stream.is_under_way(key, present)) == Some(true)
+    fn is_under_way(&self, post: Post, key: &[u8], before: u64, present: Option<u64>) -> bool {
+        let look = |stream: Stream<'_>| stream.is_under_way(key, before, present);
+        self.with_stream_of(post, look) == Some(true)
     }
 
     fn changed(&self, post: Post, key: &[u8], present: Option<u64>) {

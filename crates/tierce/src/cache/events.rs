@@ -277,10 +277,12 @@ impl Events {
         }
     }
 
-    /// Tells events from now on where there are listeners or a survey.
-    pub(super) fn hear(&self) {
+    /// Tells events from now on where there are listeners or a survey; true if so.
+    fn hear(&self) -> bool {
         let shared = &self.shared;
-        self.set_heard(shared.has_listeners.load(Ordering::Relaxed) || shared.survey.is_on());
+        let is_heard = shared.has_listeners.load(Ordering::Relaxed) || shared.survey.is_on();
+        self.set_heard(is_heard);
+        is_heard
     }
 
     fn set_heard(&self, is_heard: bool) {
@@ -296,7 +298,6 @@ impl Events {
         self.shared.has_listeners.store(true, Ordering::Relaxed);
         drop(state);
         drop(before);
-        self.hear();
     }
 
     /// Tells no more, and waits for nobody.
@@ -440,6 +441,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
                 self.inner.events.evictions.since(&shared.evictions());
             }
             self.inner.events.add(Arc::new(listener));
+            self.inner.hear();
         }
     }
 
@@ -450,6 +452,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Tells events from now on where there are listeners or a survey.
+    pub(super) fn hear(&self) {
+        self.metrics.notice.set_heard(self.events.hear());
+    }
+
     /// Tells of what left L2; to be called where it was changed.
     #[inline]
     pub(super) fn tell_evictions(&self) {

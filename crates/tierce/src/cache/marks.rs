@@ -43,7 +43,7 @@ pub(super) struct Judge {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// True while an entry of L1 may be served, fresh or stale. One that a change of its tags made
     /// stale is so from the first look on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_live(&self, plan: Plan, near: &Near<V>) -> bool {
         self.is_current(plan, near.filed) && near.tags().is_none_or(|tags| self.spares(near, tags))
     }
@@ -84,21 +84,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// True while what was filed under this mark may be served.
-    #[inline]
+    // The look at the store stands apart, so that this one is short enough to be part of each read.
+    #[inline(always)]
     pub(super) fn is_current(&self, plan: Plan, filed: Filed) -> bool {
-        let shared = &self.lowers.shared;
         match filed {
             Filed::Private { era, word } => {
                 era == plan.era()
                     && self.coherence.is_current(word)
-                    && shared.in_force(plan).is_none()
+                    && !(plan.has(TierKind::Shared) && self.lowers.shared.opened().is_some())
             }
-            Filed::Shared(stamp) => {
-                // Out of the store this process follows other hosts for what is private alone.
-                let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering());
-                is_judged && shared.opened().is_some_and(|tier| tier.is_current(stamp))
-            }
+            Filed::Shared(stamp) => self.is_current_in_store(plan, stamp),
         }
+    }
+
+    #[inline(never)]
+    fn is_current_in_store(&self, plan: Plan, stamp: SharedStamp) -> bool {
+        // Out of the store this process follows other hosts for what is private alone.
+        let is_judged = plan.has(TierKind::Shared) || !self.follows(plan.tiering());
+        is_judged && self.lowers.shared.opened().is_some_and(|tier| tier.is_current(stamp))
     }
 
     /// True unless this process knows of a change of the key since.

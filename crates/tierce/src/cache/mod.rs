@@ -57,6 +57,7 @@ use crate::{
     memory::MemoryCache,
     metrics::Metrics,
     sync::SharedLock,
+    tier::WritePolicy,
     tiering::Tiering,
 };
 
@@ -181,6 +182,8 @@ struct Inner<V> {
     tags: OwnTags,
     /// By what the prefixes of keys end, as this cache was built.
     delimiter: Option<u8>,
+    /// Which values reach L3.
+    writes: WritePolicy,
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,

@@ -76,6 +76,11 @@ impl Reach {
         Self(Self::of(tiers).0 | if matches!(side, Side::Old) { OLD } else { NEW })
     }
 
+    /// What is within both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The side that the call fell on, if the cache is split.
     #[inline]
     pub(crate) const fn side(self) -> Option<Side> {
@@ -120,6 +125,14 @@ impl Plan {
     #[inline]
     pub(crate) const fn is_special(self) -> bool {
         self.0 & (SPLIT | GATED) != 0
+    }
+
+    /// True if the call may look in L1, and need not ask which plan is its own: one comparison.
+    #[inline]
+    pub(crate) const fn is_plain(self) -> bool {
+        let (l1, barred) =
+            (1 << TierKind::Memory as u8, 1 << (BARRED_AT + TierKind::Memory as u32));
+        self.0 & (SPLIT | GATED | OPEN | l1 | barred) == OPEN | l1
     }
 
     /// True for a call that neither loads nor waits for a load.
@@ -231,5 +244,19 @@ mod tests {
         assert_eq!(reached, [(true, true), (true, false), (false, false)]);
         assert!(plan.reaches_below() && !near.reaches_below());
         assert!(!near.within(Reach::of(Tiering::L2)).reaches(TierKind::Memory), "nothing is left");
+    }
+
+    #[test]
+    fn a_plain_plan_is_one_that_reaches_l1_and_is_not_special() {
+        for (tiering, is_split) in Tiering::ALL.into_iter().zip([false, true].into_iter().cycle()) {
+            for is_gated in [false, true] {
+                let open = PlanWord::new(tiering).load().with(tiering, 7, is_split).gated(is_gated);
+                for plan in [open, open.closed(), open.within(Reach::of(Tiering::L2L3))] {
+                    let is_plain = plan.reaches(TierKind::Memory) && !plan.is_special();
+                    assert_eq!(plan.is_plain(), is_plain);
+                }
+            }
+        }
+        assert!(PlanWord::new(Tiering::L1L2).load().is_plain());
     }
 }

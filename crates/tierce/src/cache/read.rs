@@ -26,10 +26,11 @@ use crate::{
     hidden_tags,
     invalidation::{Filed, LocalMark},
     memory::Inserted,
-    metrics::{CacheCounter, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
+    metrics::{CacheCounter, Countdown, SAMPLE_RATE, Sampler, TierCounter, nanoseconds},
     simulated::{self, Fault},
+    sync::tally,
     tag_cells::{self, Tags},
-    tier::{Extras, Fill, Record},
+    tier::{Around, Extras, Fill, Record},
     tiering::TierKind,
 };
 
@@ -45,6 +46,17 @@ pub(super) enum Glance<V> {
     Other,
     /// Nothing that is current.
     Nothing,
+}
+
+/// What the short way of a look at L1 leaves to be done where it finds no fresh value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// All of it: it did not lead on, or a hit is to be timed.
+    Everything,
+    /// To look closer at an entry that is stale, or says that there is no value.
+    Other,
+    /// To look elsewhere.
+    Elsewhere,
 }
 
 /// What one tier has of a key.
@@ -66,6 +78,7 @@ pub(super) struct Found<V> {
 }
 
 /// A value on its way into the tiers.
+#[derive(Clone)]
 pub(super) struct Draft<V> {
     /// `None`: there is no value.
     pub(super) value: Option<V>,
@@ -128,12 +141,23 @@ pub(super) fn is_young(age: Option<Duration>, max_age: Option<Duration>) -> bool
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    #[inline]
     pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let plan = self.plan.load();
+        let rest = match self.glance_short(plan, key) {
+            Ok(value) => return Some(value),
+            Err(rest) => rest,
+        };
+        self.get_after(plan, key, rest)
+    }
+
+    /// Goes on after the short way.
+    #[inline(never)]
+    fn get_after(&self, plan: Plan, key: &[u8], rest: Rest) -> Option<V> {
         if plan.is_special() {
             return self.get_on_its_side(key);
         }
-        match self.find_near(plan, key) {
+        match self.find_after(plan, key, rest) {
             Glance::Value(value) => Some(value),
             Glance::Other => self.read_on(plan, key, true, &ReadOptions::default())?.value,
             Glance::Nothing => self.read_on(plan, key, false, &ReadOptions::default())?.value,
@@ -224,75 +248,126 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.miss();
     }
 
-    /// Counts a read that L1 answered by a fresh value.
-    #[inline]
-    fn count_near(&self, key: &[u8]) {
-        self.events.tell(|| Event::Hit { key: key.into(), tier: TierKind::Memory });
-        self.metrics.hit(TierKind::Memory);
-    }
-
     /// Asks L1 alone for a fresh value. An entry that is something else is for the caller to look
     /// at and to count.
     #[inline]
     pub(super) fn find_near(&self, plan: Plan, key: &[u8]) -> Glance<V> {
-        let begin = Sampler::tick().then(Instant::now);
-        let glance = self.glance(plan, key);
-        match &glance {
-            Glance::Value(_) => {
-                self.count_near(key);
-                self.timed_near(plan, begin);
-            }
-            Glance::Other => {}
-            Glance::Nothing => {
-                if plan.reaches(TierKind::Memory) {
-                    self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
+        match self.glance_short(plan, key) {
+            Ok(value) => Glance::Value(value),
+            Err(rest) => self.find_after(plan, key, rest),
+        }
+    }
+
+    /// Goes on after the short way.
+    fn find_after(&self, plan: Plan, key: &[u8], rest: Rest) -> Glance<V> {
+        let glance = self.glance_after(plan, key, rest);
+        if matches!(glance, Glance::Nothing) && plan.reaches(TierKind::Memory) {
+            self.metrics.tier(TierKind::Memory).count(TierCounter::Misses);
+        }
+        glance
+    }
+
+    /// Records how long a hit of L1 took that is no plain one, if it is one of those that are timed.
+    #[inline]
+    pub(super) fn timed_near(&self, plan: Plan, begin: Option<Instant>) {
+        if let Some(begin) = begin {
+            self.record_near(plan, begin.elapsed(), SAMPLE_RATE);
+        }
+    }
+
+    /// Records how long a hit of L1 took that stands for `hits`.
+    fn record_near(&self, plan: Plan, took: Duration, hits: u64) {
+        self.listen(plan);
+        let took = nanoseconds(took);
+        self.metrics.tier(TierKind::Memory).latency.record_many(took, hits);
+        if let Some(arm) = self.metrics.arm(plan.reach().side()) {
+            arm.latency.record_many(took, hits);
+        }
+    }
+
+    pub(super) fn get_near(&self, key: &[u8]) -> Option<V> {
+        let plan = self.plan.load();
+        let value = match self.glance_short(plan, key) {
+            Ok(value) => value,
+            Err(rest) => return self.get_near_after(plan, key, rest),
+        };
+        self.listen(plan);
+        Some(value)
+    }
+
+    #[inline(never)]
+    fn get_near_after(&self, plan: Plan, key: &[u8], rest: Rest) -> Option<V> {
+        let plan = self.route_near(plan, key);
+        let Glance::Value(value) = self.glance_after(plan, key, rest) else { return None };
+        self.listen(plan);
+        self.near_ended(plan);
+        Some(value)
+    }
+
+    /// What L1 has that is unexpired, current and fresh, by a way that is short and mostly leads to
+    /// the end. Counts a value, and nothing else.
+    #[inline(always)]
+    fn glance_short(&self, plan: Plan, key: &[u8]) -> Result<V, Rest> {
+        if !plan.is_plain() {
+            return Err(Rest::Everything);
+        }
+        // Counted after the look: what there may be to do beside must not be done with its pin.
+        match self.memory.get_counted(key, |near| self.look(plan, near)) {
+            Ok(Some((Glance::Value(value), own))) => {
+                if !self.metrics.plain_hit(own) {
+                    self.noticed_near(key);
                 }
+                Ok(value)
+            }
+            Ok(Some((Glance::Other, _))) => Err(Rest::Other),
+            Ok(Some((Glance::Nothing, _)) | None) => Err(Rest::Elsewhere),
+            Err(_) => Err(Rest::Everything),
+        }
+    }
+
+    /// What L1 has that is unexpired and current, after the short way. Counts as that does.
+    #[inline(never)]
+    fn glance_after(&self, plan: Plan, key: &[u8], rest: Rest) -> Glance<V> {
+        match rest {
+            Rest::Everything if plan.reaches(TierKind::Memory) => {}
+            Rest::Everything | Rest::Elsewhere => return Glance::Nothing,
+            Rest::Other => return Glance::Other,
+        }
+        let begin = Countdown::begin();
+        let look = |near: &Near<V>| self.look(plan, near);
+        let glance = self.memory.get_on(key, look).unwrap_or(Glance::Nothing);
+        if matches!(glance, Glance::Value(_)) {
+            let timed = begin.map(|begin| (begin, begin.elapsed()));
+            if !tally::own().is_some_and(|own| self.metrics.plain_hit(own)) {
+                self.noticed_near(key);
+            }
+            if let Some((begin, took)) = timed {
+                self.record_near(plan, took, Countdown::end(begin));
             }
         }
         glance
     }
 
-    /// Records how long a hit of L1 took, if it is one of those that are timed.
-    #[inline]
-    pub(super) fn timed_near(&self, plan: Plan, begin: Option<Instant>) {
-        if let Some(begin) = begin {
-            self.listen(plan);
-            let latency = &self.metrics.tier(TierKind::Memory).latency;
-            let took = nanoseconds(begin.elapsed());
-            latency.record_many(took, SAMPLE_RATE);
-            if let Some(arm) = self.metrics.arm(plan.reach().side()) {
-                arm.latency.record_many(took, SAMPLE_RATE);
-            }
-        }
-    }
-
-    pub(super) fn get_near(&self, key: &[u8]) -> Option<V> {
-        let plan = self.route_near(self.plan.load(), key);
-        let Glance::Value(value) = self.glance(plan, key) else { return None };
-        self.listen(plan);
-        self.count_near(key);
-        self.near_ended(plan);
-        Some(value)
-    }
-
-    /// What L1 has that is unexpired and current. Counts nothing.
-    #[inline]
-    fn glance(&self, plan: Plan, key: &[u8]) -> Glance<V> {
-        if !plan.reaches(TierKind::Memory) {
+    /// What an entry of L1 is. Counts nothing.
+    #[inline(always)]
+    fn look(&self, plan: Plan, near: &Near<V>) -> Glance<V> {
+        if !self.is_live(plan, near) {
             return Glance::Nothing;
         }
-        let seen = self.memory.get_with(key, |near| {
-            if !self.is_live(plan, near) {
-                return Glance::Nothing;
+        match &near.value {
+            Some(value) if near.is_fresh(|until| self.clock.is_past(until)) => {
+                Glance::Value(value.clone())
             }
-            match &near.value {
-                Some(value) if near.is_fresh(|until| self.clock.is_past(until)) => {
-                    Glance::Value(value.clone())
-                }
-                _ => Glance::Other,
-            }
-        });
-        seen.unwrap_or(Glance::Nothing)
+            _ => Glance::Other,
+        }
+    }
+
+    /// Counts a hit that has more to do than that.
+    #[cold]
+    #[inline(never)]
+    fn noticed_near(&self, key: &[u8]) {
+        self.metrics.plain_hit_noticed();
+        self.events.tell(|| Event::Hit { key: key.into(), tier: TierKind::Memory });
     }
 
     /// The L1 entry, fresh or stale, if it is current. Counts nothing.
@@ -575,6 +650,15 @@ impl<V> Draft<V> {
             if let Some(record) = &mut self.record {
                 record.extras = Some(Arc::clone(extras));
             }
+        }
+    }
+
+    /// Has it bear the number of the change of which L3 has a word in its stead.
+    pub(super) fn stands_for(&mut self, change: u64) {
+        let around = Around { change, stale: self.life.stale };
+        Arc::make_mut(self.extras.get_or_insert_default()).around = Some(around);
+        if let Some(record) = &mut self.record {
+            record.extras.clone_from(&self.extras);
         }
     }
 

@@ -100,6 +100,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         Some(self.inner.metrics.clock().clone()).filter(crate::clock::Clock::is_manual)
     }
 
+    /// When it began to count.
+    #[cfg(feature = "otel")]
+    pub(crate) fn begun(&self) -> std::time::SystemTime {
+        self.inner.metrics.begun()
+    }
+
     /// The name given to the builder.
     pub(crate) fn service(&self) -> &str {
         &self.inner.service

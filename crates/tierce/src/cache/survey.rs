@@ -72,14 +72,14 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
         if inner.plan.load().is_open() {
             let survey = Survey::new(inner.clock.coarse(), inner.stats());
             inner.events.shared.survey.set(Some((Arc::new(survey), inner.clock.clone())));
-            inner.events.hear();
+            inner.hear();
         }
     }
 
     /// Ends the survey; what it saw is gone.
     pub fn end_survey(&self) {
         self.inner.events.shared.survey.set(None);
-        self.inner.events.hear();
+        self.inner.hear();
     }
 
     /// What the survey under way has seen; `None` where there is none.

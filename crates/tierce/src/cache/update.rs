@@ -10,6 +10,10 @@
 //! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
 //! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
 //!
+//! What was set around L3 (`WritePolicy::Around`) L3 does not have, and yet it decides: the word that it
+//! has instead bears the number of the change, and so does what this host has. Where the two are the
+//! same that is what is there; a host that has no such copy finds nothing.
+//!
 //! Where L1 decides above an L2 that is in force, and only beyond the reach of the call, it is L2's
 //! stamp that is compared, under its lock: the entry of L1 is judged by it.
 //!
@@ -317,6 +321,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 let found = self.read_remote(plan, key);
                 // Also of a record that is no value.
                 seen = found.as_ref().and_then(|found| found.token).map_or(0, |token| token.seen);
+                if let Some(word) = found.as_ref().filter(|found| found.record.is_none())
+                    && let Some(found) = self.set_around(plan, key, &marks, seen, word.word_ttl)
+                {
+                    let basis = Basis::Remote(Some(seen));
+                    return Ok(Sight {
+                        version: self.version(key, reach, basis, found.extras),
+                        value: found.value,
+                        fresh_left: found.fresh_left,
+                    });
+                }
                 found.map(|found| found.record)
             }
         };
@@ -336,6 +350,30 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
         let value = draft.and_then(|draft| draft.value);
         Ok(Sight { value, fresh_left, version })
+    }
+
+    /// What the tiers above L3 have of the value for which the word of this change stands there, which
+    /// ends in so long.
+    fn set_around(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        marks: &Marks,
+        change: u64,
+        ttl: Option<Duration>,
+    ) -> Option<Found<V>> {
+        let around = |found: &Found<V>| {
+            let around = found.extras.as_deref()?.around?;
+            (change != 0 && around.change == change && found.is_fresh()).then_some(around)
+        };
+        let near = self.look_near(plan, key).filter(|found| around(found).is_some());
+        let shared = || self.look_shared(plan, key, marks);
+        let mut found = near.or_else(shared)?;
+        let around = around(&found)?;
+        // A copy may have been given a shorter life than the value has.
+        let left = ttl.map(|ttl| ttl.saturating_sub(around.stale));
+        found.fresh_left = found.fresh_left.zip(left).map(|(copy, value)| copy.max(value));
+        Some(found)
     }
 
     fn version(
@@ -420,7 +458,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// False where a change of its tags, by any host, came to what a version is of.
     fn spares_remote(&self, plan: Plan, tags: Option<&Tags>) -> Result<bool> {
-        let Some(tags) = tags else { return Ok(true) };
+        // What was set around L3 is judged by what this host was told.
+        let Some(tags) = tags.filter(|tags| tags.below.is_some()) else { return Ok(true) };
         let kind = TierKind::Redis;
         if !self.trusts_tags(plan) {
             return Err(silent(kind));
@@ -451,7 +490,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let outcome = match written {
             Some(Written::Done(made)) => {
                 self.count_bytes_in(plan, record);
-                self.put_above(plan, key, draft, &marks, made);
+                _ = self.put_above(plan, key, draft, &marks, made);
                 Ok(true)
             }
             Some(Written::Otherwise) => Ok(false),
@@ -495,7 +534,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 self.count_bytes_in(plan, record);
             }
             let filed = Filed::Shared(SharedStamp { stamp, ..mark.stamp() });
-            self.file_changed(plan, key, draft, filed, marks, false);
+            _ = self.file_changed(plan, key, draft, filed, marks, false);
             self.made(plan, key, made);
         }
         self.end_change(plan, key, change);

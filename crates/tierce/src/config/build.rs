@@ -141,6 +141,7 @@ impl Config {
             .heartbeat(section.heartbeat)
             .staleness_bound(section.staleness_bound)
             .on_loss(section.on_loss)
+            .write(section.write)
             .load_lease(section.load_lease)
             .compression(section.compression)
             .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));

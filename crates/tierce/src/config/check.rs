@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_certificate(config)?;
     check_user(config)?;
     check_serve(config)?;
+    check_otlp(config)?;
     check_split(config)?;
     check_rollout(config)
 }
@@ -40,6 +41,25 @@ fn check_serve(config: &Config) -> Result<()> {
     if config.serve.token.is_some() && config.serve.address.is_none() {
         let rule = "without an address nobody can bear the token";
         return Err(conflict(config, "serve.token", "serve.address", rule));
+    }
+    Ok(())
+}
+
+fn check_otlp(config: &Config) -> Result<()> {
+    let (on, endpoint) = ("monitoring.otlp.enabled", "monitoring.otlp.endpoint");
+    if config.otlp.is_on() {
+        if config.metrics_enabled == Some(false) {
+            let key = if is_given(config, on) { on } else { endpoint };
+            let rule = "metrics that are switched off are not sent";
+            return Err(conflict(config, key, "metrics_enabled", rule));
+        }
+        return Ok(());
+    }
+    for name in ["headers", "period", "timeout", "ca_file"] {
+        let key = format!("monitoring.otlp.{name}");
+        if is_given(config, &key) && config.otlp.enabled.is_none() {
+            return Err(conflict(config, &key, on, "without it, or an endpoint, nothing is sent"));
+        }
     }
     Ok(())
 }

@@ -49,6 +49,10 @@ const MOST_LEASE: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 /// An alert that goes on for a week and is told once is forgotten.
 const MOST_REPEAT: Duration = Duration::from_secs(7 * 86_400);
+/// As the options of OTLP have them.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
+const LONGEST_POST: Duration = Duration::from_secs(300);
 /// As the options of L3 have them.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -601,6 +605,17 @@ pub(super) static FIELDS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "redis.write",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Write,
+        default: "through",
+        meaning: "which values reach L3: what is set and what is loaded, or what is loaded alone",
+        read: take!(Write, redis.write),
+        write: put!(Write, redis.write),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.load_lease",
         names: &[],
         first_name_wins: false,
@@ -852,6 +867,72 @@ pub(super) static FIELDS: &[Field] = &[
         read: take!(some Secret, serve.token),
         write: put!(some Secret, serve.token),
         unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "monitoring.otlp.enabled",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Flag,
+        default: "whether there is an endpoint",
+        meaning: "send metrics to a receiver of OpenTelemetry",
+        read: take!(some Flag, otlp.enabled),
+        write: put!(some Flag, otlp.enabled),
+        unset: |config| config.otlp.is_on().to_string(),
+    },
+    Field {
+        key: "monitoring.otlp.endpoint",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Endpoint,
+        default: "`OTEL_EXPORTER_OTLP_ENDPOINT`, else http://localhost:4318",
+        meaning: "where it takes OTLP over HTTP; `/v1/metrics` is put behind it",
+        read: take!(some Text, otlp.endpoint),
+        write: put!(some Text, otlp.endpoint),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "monitoring.otlp.headers",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Pairs,
+        default: "`OTEL_EXPORTER_OTLP_HEADERS`",
+        meaning: "what goes along with each message, such as a token",
+        read: take!(some Secret, otlp.headers),
+        write: put!(some Secret, otlp.headers),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "monitoring.otlp.period",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: SHORTEST_PERIOD, most: LONGEST_PERIOD },
+        default: "`OTEL_METRIC_EXPORT_INTERVAL`, else 1m",
+        meaning: "from one message to the next",
+        read: take!(some Span, otlp.period),
+        write: put!(some Span, otlp.period),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "monitoring.otlp.timeout",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MILLISECOND, most: LONGEST_POST },
+        default: "`OTEL_EXPORTER_OTLP_TIMEOUT`, else 10s",
+        meaning: "how long a message may take in all",
+        read: take!(some Span, otlp.timeout),
+        write: put!(some Span, otlp.timeout),
+        unset: |_| "automatic".to_owned(),
+    },
+    Field {
+        key: "monitoring.otlp.ca_file",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Path,
+        default: "`OTEL_EXPORTER_OTLP_CERTIFICATE`, else Mozilla's roots",
+        meaning: "PEM file of the only certificates that are trusted",
+        read: take!(some Path, otlp.ca_file),
+        write: put!(some Path, otlp.ca_file),
+        unset: |_| "automatic".to_owned(),
     },
     Field {
         key: "slo.objectives",

@@ -99,10 +99,11 @@ impl Config {
 
 /// True for the name of a key or a list that is of the guard.
 fn is_of_guard(key: &str) -> bool {
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 9] = [
         "actions_journal",
         "alerts",
         "automatic_rollback",
+        "monitoring.otlp.",
         "notify.",
         "serve.",
         "slo.",
@@ -114,8 +115,8 @@ fn is_of_guard(key: &str) -> bool {
 
 impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// Starts what a configuration says of this cache beside its tiers: the split of `traffic_split`,
-    /// `alerts`, `notify`, `slo`, `rollout` and the listener of `serve`. Without any of them it
-    /// starts a guard that keeps windows.
+    /// `alerts`, `notify`, `slo`, `rollout`, the listener of `serve`, and what `monitoring.otlp` sends.
+    /// Without any of them it starts a guard that keeps windows.
     ///
     /// ```
     /// use tierce::{Config, guard::Guard};
@@ -157,7 +158,16 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
         if let Some(path) = &config.actions_journal {
             builder = builder.actions_journal(path);
         }
-        builder = add(config.with_rollout(builder)?);
+        builder = config.with_rollout(builder)?;
+        if config.otlp.is_on() {
+            #[cfg(feature = "otel")]
+            {
+                builder = builder.otlp(config.otlp_options()?);
+            }
+            #[cfg(not(feature = "otel"))]
+            return Err(lacks("monitoring.otlp", "otel"));
+        }
+        builder = add(builder);
         if let Some(share) = config.traffic_split.new_system {
             let split = Split::new(config.traffic_split.old_tiering, config.tiering);
             cache.split(&split.name(&config.service).share(share))?;
@@ -261,6 +271,33 @@ impl Config {
             }
         }
         Ok(builder.rollout(plan, journal, instance))
+    }
+
+    /// What `monitoring.otlp` says, over the variables of OpenTelemetry: for traces, which a layer of the
+    /// host's subscriber sends ([`OtlpOptions::traces`](crate::guard::otlp::OtlpOptions::traces)).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for headers that are no list of pairs.
+    #[cfg(feature = "otel")]
+    pub fn otlp_options(&self) -> Result<crate::guard::otlp::OtlpOptions> {
+        let section = &self.otlp;
+        let mut options = crate::guard::otlp::OtlpOptions::new();
+        if let Some(endpoint) = &section.endpoint {
+            options = options.endpoint(endpoint);
+        }
+        if let Some(headers) = &section.headers {
+            options = options.headers(headers.expose())?;
+        }
+        if let Some(period) = section.period {
+            options = options.period(period);
+        }
+        if let Some(timeout) = section.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(path) = &section.ca_file {
+            options = options.ca_file(path);
+        }
+        Ok(options)
     }
 
     #[cfg(feature = "serve")]

@@ -53,7 +53,7 @@ pub use sections::{
     MemorySection, RedisSection, SharedSection,
 };
 pub use watching::{
-    AlertsSection, NotifySection, RolloutSection, ServeSection, SinkSection, SinkType,
+    AlertsSection, NotifySection, OtlpSection, RolloutSection, ServeSection, SinkSection, SinkType,
     TrafficSplitSection,
 };
 
@@ -64,7 +64,7 @@ use crate::{
         fields::{FIELDS, Field},
         names::{nearest, unknown},
         value::Value,
-        watching::{BLOCKS, LISTS},
+        watching::{BLOCKS, LISTS, NOT_OF_BLOCK},
     },
     error::{Error, ErrorKind, Result},
     tiering::Tiering,
@@ -175,6 +175,8 @@ pub struct Config {
     pub notify: NotifySection,
     /// `serve.*`: the listener.
     pub serve: ServeSection,
+    /// `monitoring.otlp.*`: what is sent to a receiver of OpenTelemetry.
+    pub otlp: OtlpSection,
     /// `slo.objectives`: the name of a table of objectives; by `environment` when `None`.
     pub slo: Option<String>,
     /// `rollout.*` and `automatic_rollback`.
@@ -205,6 +207,7 @@ impl Default for Config {
             alerts: AlertsSection::default(),
             notify: NotifySection::default(),
             serve: ServeSection::default(),
+            otlp: OtlpSection::default(),
             slo: None,
             rollout: RolloutSection::default(),
             traffic_split: TrafficSplitSection::default(),
@@ -484,7 +487,11 @@ impl Config {
         source: &dyn Fn(Option<u64>) -> Source,
     ) -> Result<()> {
         let lies_in = |path: &str, block: &str| {
-            path.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            let is_below = |rest: &str| rest.is_empty() || rest.starts_with('.');
+            let rest = path.strip_prefix(block).filter(|rest| is_below(rest));
+            let (outer, name) = NOT_OF_BLOCK;
+            let own = rest.and_then(|rest| rest.strip_prefix('.')?.strip_prefix(name));
+            rest.is_some() && !(block == outer && own.is_some_and(is_below))
         };
         let line_of = |block: &str| {
             entries.iter().find(|entry| lies_in(&entry.path, block)).map(|entry| entry.line)
@@ -499,6 +506,9 @@ impl Config {
             let mut blocks = serde_json::Map::new();
             for key in [BLOCKS[0], BLOCKS[1]] {
                 if let Some(block) = whole.get_mut(key) {
+                    if let Some(names) = block.as_object_mut().filter(|_| key == NOT_OF_BLOCK.0) {
+                        names.remove(NOT_OF_BLOCK.1);
+                    }
                     blocks.insert(key.to_owned(), block.take());
                 }
             }

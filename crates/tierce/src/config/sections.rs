@@ -5,7 +5,12 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{codec::Compression, config::secret::Secret, policy::PolicyKind, tier::OnLoss};
+use crate::{
+    codec::Compression,
+    config::secret::Secret,
+    policy::PolicyKind,
+    tier::{OnLoss, WritePolicy},
+};
 
 /// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
 pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
@@ -172,6 +177,8 @@ pub struct RedisSection {
     pub staleness_bound: Duration,
     /// `redis.on_loss`: what becomes of copies when the stream of changes is lost.
     pub on_loss: OnLoss,
+    /// `redis.write`: which values reach L3.
+    pub write: WritePolicy,
     /// `redis.load_lease`: longest wait for another host that loads the key and is gone; zero is off.
     pub load_lease: Duration,
     /// `redis.compression`: how values are made smaller.
@@ -212,6 +219,7 @@ impl Default for RedisSection {
             heartbeat: Duration::from_secs(2),
             staleness_bound: Duration::from_secs(5),
             on_loss: OnLoss::Miss,
+            write: WritePolicy::Through,
             load_lease: Duration::ZERO,
             compression: Compression::None,
             compress_above: 1 << 10,

@@ -16,10 +16,10 @@ use crate::{
         secret::{self, Secret, UrlParts},
         units,
     },
-    guard::Objectives,
+    guard::{Objectives, are_pairs},
     policy::PolicyKind,
     split::Share,
-    tier::OnLoss,
+    tier::{OnLoss, WritePolicy},
     tiering::Tiering,
 };
 
@@ -38,6 +38,7 @@ pub(super) enum Value {
     Environment(Environment),
     Policy(PolicyKind),
     OnLoss(OnLoss),
+    Write(WritePolicy),
     Compression(Compression),
     Share(Share),
 }
@@ -58,6 +59,7 @@ impl fmt::Display for Value {
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
             Self::OnLoss(what) => out.write_str(what.as_str()),
+            Self::Write(policy) => out.write_str(policy.as_str()),
             Self::Share(share) => write!(out, "{share}"),
             Self::Compression(kind) => out.write_str(kind.as_str()),
         }
@@ -102,11 +104,16 @@ pub(super) enum Kind {
     Environment,
     Policy,
     OnLoss,
+    Write,
     Compression,
     /// A share of all.
     Share,
     /// Host and port.
     Address,
+    /// A place that is reached over HTTP.
+    Endpoint,
+    /// A list of names and values, which may be secret.
+    Pairs,
     /// The name of a table of objectives.
     Objectives,
     /// Keys of 64 hex digits, apart by commas or blanks, up to so many.
@@ -118,7 +125,7 @@ pub(super) enum Kind {
 impl Kind {
     /// True where output must not show the text.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Url | Self::Keys { .. })
+        matches!(self, Self::Secret | Self::Url | Self::Keys { .. } | Self::Pairs)
     }
 
     /// True where a file must write the value as text: a bare 007 would lose its zeros.
@@ -130,6 +137,8 @@ impl Kind {
                 | Self::Prefix { .. }
                 | Self::Path
                 | Self::Address
+                | Self::Endpoint
+                | Self::Pairs
                 | Self::Objectives
                 | Self::Secret
                 | Self::Url
@@ -182,9 +191,16 @@ impl Kind {
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
+            Self::Write => "must be through or around".to_owned(),
             Self::Compression => "must be none, lz4 or zstd".to_owned(),
             Self::Share => units::PERCENT_RULE.to_owned(),
             Self::Address => "must be host:port, such as 127.0.0.1:9464 or [::1]:9464".to_owned(),
+            Self::Endpoint => {
+                "must be such as http://host:4318 or https://host, without a user".to_owned()
+            }
+            Self::Pairs => {
+                "must be pairs such as name=value, apart by commas, values as in URLs".to_owned()
+            }
             Self::Objectives => {
                 format!("must be one of {}", Objectives::names().collect::<Vec<_>>().join(", "))
             }
@@ -205,16 +221,19 @@ impl Kind {
             Self::Text { .. } | Self::Name { .. } | Self::Prefix { .. } => {
                 Value::Text(text.to_owned())
             }
-            Self::Address | Self::Objectives => Value::Text(text.trim().to_owned()),
+            Self::Address | Self::Endpoint | Self::Objectives => {
+                Value::Text(text.trim().to_owned())
+            }
             Self::Share => Value::Share(Share::of(units::parse_percent(text).ok()?)?),
             Self::Path => Value::Path(PathBuf::from(text)),
             Self::Secret => Value::Secret(Secret::new(text)),
-            Self::Keys { .. } => Value::Secret(Secret::new(text.trim())),
+            Self::Keys { .. } | Self::Pairs => Value::Secret(Secret::new(text.trim())),
             Self::Url => Value::Url(Secret::new(text.trim())),
             Self::Tiering => Value::Tiering(text.parse().ok()?),
             Self::Environment => Value::Environment(Environment::parse(text)?),
             Self::Policy => Value::Policy(PolicyKind::parse(text)?),
             Self::OnLoss => Value::OnLoss(OnLoss::parse(text)?),
+            Self::Write => Value::Write(WritePolicy::parse(text)?),
             Self::Compression => Value::Compression(Compression::parse(text)?),
         };
         self.allows(&value).then_some(value)
@@ -243,6 +262,8 @@ impl Kind {
                 (1..=most_bytes).contains(&text.len()) && text.bytes().all(legal)
             }
             (Self::Address, Value::Text(text)) => is_address(text),
+            (Self::Endpoint, Value::Text(text)) => is_endpoint(text),
+            (Self::Pairs, Value::Secret(pairs)) => are_pairs(pairs.expose()),
             (Self::Objectives, Value::Text(text)) => Objectives::named(text).is_some(),
             (Self::Path, Value::Path(path)) => is_absolute_path(path),
             (Self::Secret, Value::Secret(secret)) => !secret.expose().is_empty(),
@@ -259,6 +280,7 @@ impl Kind {
             | (Self::Environment, Value::Environment(_))
             | (Self::Policy, Value::Policy(_))
             | (Self::OnLoss, Value::OnLoss(_))
+            | (Self::Write, Value::Write(_))
             | (Self::Compression, Value::Compression(_))
             | (Self::Share, Value::Share(_)) => true,
             _ => false,
@@ -275,6 +297,14 @@ fn is_address(text: &str) -> bool {
         None => !host.is_empty() && host.chars().all(legal),
     };
     is_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
+/// True for a scheme of HTTP and a place, which no user may stand before: he may have a password.
+fn is_endpoint(text: &str) -> bool {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let place = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains('@');
+    is_plain && place.is_some_and(|place| !place.is_empty() && !place.starts_with(':'))
 }
 
 /// True for an absolute path that a system call can take and a line of output can show.
@@ -320,6 +350,20 @@ mod tests {
         assert!(
             ["", "run/a", "~/a", "/a\nb"].iter().all(|wrong| Kind::Path.parse(wrong).is_none())
         );
+    }
+
+    #[test]
+    fn endpoints_have_a_scheme_of_http_and_no_user() {
+        for text in ["http://localhost:4318", " https://[::1]:4318/otlp ", "http://a"] {
+            assert!(Kind::Endpoint.parse(text).is_some(), "{text}");
+        }
+        for text in
+            ["", "localhost:4318", "grpc://a", "http://", "http://:1", "http://u:p@a", "http://a b"]
+        {
+            assert!(Kind::Endpoint.parse(text).is_none(), "{text}");
+        }
+        assert!(Kind::Pairs.parse("a=1,b=two%20words").is_some() && Kind::Pairs.is_secret());
+        assert!(["", ",", "a", "=1", "a=%"].iter().all(|text| Kind::Pairs.parse(text).is_none()));
     }
 
     #[test]

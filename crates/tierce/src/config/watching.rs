@@ -42,8 +42,11 @@ pub(super) const LISTS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// The blocks that are read whole.
+/// The blocks that are read whole, but for what has keys of its own in them.
 pub(super) const BLOCKS: [&str; 4] = ["alerts", "monitoring", "notify.sinks", "automatic_rollback"];
+
+/// What has keys of its own in one of them: the name of the block, and its name there.
+pub(super) const NOT_OF_BLOCK: (&str, &str) = ("monitoring", "otlp");
 
 /// Alerts that a guard judges.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -150,6 +153,31 @@ pub struct ServeSection {
     pub address: Option<String>,
     /// `serve.token`: what requests that change state must bear.
     pub token: Option<Secret>,
+}
+
+/// What is sent to a receiver of OpenTelemetry. What is not set is as the variables of OpenTelemetry
+/// say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtlpSection {
+    /// `monitoring.otlp.enabled`: whether metrics are sent; where `None`, whether there is an endpoint.
+    pub enabled: Option<bool>,
+    /// `monitoring.otlp.endpoint`.
+    pub endpoint: Option<String>,
+    /// `monitoring.otlp.headers`: `name=value,...`.
+    pub headers: Option<Secret>,
+    /// `monitoring.otlp.period`: from one message to the next.
+    pub period: Option<Duration>,
+    /// `monitoring.otlp.timeout`: how long a message may take.
+    pub timeout: Option<Duration>,
+    /// `monitoring.otlp.ca_file`.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl OtlpSection {
+    /// Whether metrics are sent.
+    pub fn is_on(&self) -> bool {
+        self.enabled.unwrap_or(self.endpoint.is_some())
+    }
 }
 
 /// A rollout that this process takes part in.

@@ -24,6 +24,13 @@ use super::{
     hold::HoldState,
     slo::{Objectives, SloReport},
 };
+#[cfg(feature = "otel")]
+use super::{
+    exposition::write_guard,
+    otlp::{OtlpOptions, OtlpStats, Pusher},
+};
+#[cfg(feature = "otel")]
+use crate::metrics::{Families, write_stats};
 use crate::{
     cache::Cache,
     clock::Millis,
@@ -51,6 +58,8 @@ pub struct GuardBuilder<V> {
     actions_journal: Option<std::path::PathBuf>,
     #[cfg(feature = "serde")]
     rollout: Option<Source>,
+    #[cfg(feature = "otel")]
+    otlp: Option<OtlpOptions>,
 }
 
 impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
@@ -109,12 +118,28 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
         self
     }
 
+    /// Sets that the metrics are sent to a receiver of OpenTelemetry while the guard lives, by a thread
+    /// of its own, whether or not [`Cache::metrics_text`] answers. Only a guard that is
+    /// [started](Self::start) sends.
+    #[cfg(feature = "otel")]
+    pub fn otlp(mut self, options: OtlpOptions) -> Self {
+        self.otlp = Some(options);
+        self
+    }
+
     /// Makes the guard and a thread that looks once a second, until the guard is dropped.
     ///
     /// # Errors
     /// As [`build`](Self::build), or what the system says of another thread.
     pub fn start(self) -> Result<Guard<V>> {
-        let guard = self.build()?;
+        #[cfg(feature = "otel")]
+        let otlp = self.otlp.clone();
+        #[allow(unused_mut)]
+        let mut guard = self.build()?;
+        #[cfg(feature = "otel")]
+        if let Some(options) = otlp {
+            guard.send_by(options)?;
+        }
         #[cfg(feature = "serde")]
         guard.core.with_state(|_, state| {
             state.drive.iter_mut().for_each(Drive::use_thread);
@@ -130,8 +155,10 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a plan that cannot be carried out or is not that of the journal, or
-    /// what the system says of the journal.
+    /// options that break a rule, or what the system says of the journal.
     pub fn build(self) -> Result<Guard<V>> {
+        #[cfg(feature = "otel")]
+        self.otlp.as_ref().map_or(Ok(()), OtlpOptions::check)?;
         #[cfg(feature = "serde")]
         let drive = self.rollout.map(|source| source.drive(&self.cache)).transpose()?;
         let state = State {
@@ -149,7 +176,12 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
             view: Mutex::new(Shown::of(&state)),
             state: Mutex::new(Some(state)),
         };
-        Ok(Guard { core: Arc::new(core), stop: Arc::new(Stop::default()) })
+        Ok(Guard {
+            #[cfg(feature = "otel")]
+            otlp: None,
+            core: Arc::new(core),
+            stop: Arc::new(Stop::default()),
+        })
     }
 }
 
@@ -176,6 +208,9 @@ impl Source {
 
 /// Watches a cache: see [`Guard::of`].
 pub struct Guard<V: Clone + Send + Sync + 'static> {
+    /// Before the core, which it asks a last time when it is dropped.
+    #[cfg(feature = "otel")]
+    otlp: Option<Pusher>,
     pub(super) core: Arc<Core<V>>,
     stop: Arc<Stop>,
 }
@@ -270,6 +305,8 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             actions_journal: None,
             #[cfg(feature = "serde")]
             rollout: None,
+            #[cfg(feature = "otel")]
+            otlp: None,
         }
     }
 
@@ -299,6 +336,38 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// What the sinks did that carry their notices by threads, as of the latest round.
     pub fn sinks(&self) -> Vec<SinkStats> {
         self.core.view.lock().sinks.clone()
+    }
+
+    /// What became of the messages of metrics to a receiver of OpenTelemetry; `None` where none are sent.
+    #[cfg(feature = "otel")]
+    pub fn otlp(&self) -> Option<OtlpStats> {
+        self.otlp.as_ref().map(Pusher::stats)
+    }
+
+    /// Sends the metrics to the receiver of OpenTelemetry now, and waits for that at most so long. False
+    /// where they were not taken, or none are sent.
+    ///
+    /// Dropping the guard sends them a last time too, but nobody waits for that: call it before a
+    /// process ends.
+    #[cfg(feature = "otel")]
+    pub fn flush_otlp(&self, patience: Duration) -> bool {
+        self.otlp.as_ref().is_some_and(|pusher| pusher.flush(patience))
+    }
+
+    /// Begins to send metrics.
+    #[cfg(feature = "otel")]
+    fn send_by(&mut self, options: OtlpOptions) -> Result<()> {
+        let core = Arc::downgrade(&self.core);
+        let gather = move |out: &mut dyn Families| {
+            let Some(core) = core.upgrade() else { return false };
+            let (cache, shown) = (&core.cache, core.view.lock().clone());
+            write_stats(out, &[(cache.service(), &cache.stats())]);
+            write_guard(out, cache.service(), shown.alerts, shown.sinks);
+            true
+        };
+        let cache = &self.core.cache;
+        self.otlp = options.push(cache.service(), cache.begun(), Box::new(gather))?;
+        Ok(())
     }
 
     /// How the cache meets its objectives; `None` where there are none.

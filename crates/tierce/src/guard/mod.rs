@@ -12,9 +12,10 @@
 //! | `actions` | what an operator does when things go wrong |
 //! | `advice` | what the numbers show to be unwise |
 //! | `slo` | objectives by environment, budgets, and how fast they are spent |
-//!
 //! | `exposition` | what it adds to the metrics |
 //! | `serve` | health, metrics and the guard over HTTP |
+//! | `otlp` | metrics and traces sent to a receiver of OpenTelemetry |
+//! | `post`, `retry`, `pairs` | what those share who send: the sending, when again, and lists of the environment |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
 //! | `steering` | what is asked of the rollout that it takes part in |
 //! | `documents` | what it knows as JSON: the pages of `serve`, and what other languages get |
@@ -32,6 +33,14 @@ mod health;
 mod hold;
 mod keeper;
 mod measure;
+#[cfg(feature = "otel")]
+pub mod otlp;
+#[cfg(any(feature = "config", feature = "otel"))]
+mod pairs;
+#[cfg(any(feature = "webhooks", feature = "otel"))]
+mod post;
+#[cfg(any(feature = "webhooks", feature = "otel"))]
+mod retry;
 pub mod rollout;
 #[cfg(feature = "serve")]
 mod serve;
@@ -51,6 +60,8 @@ pub use health::{Dependency, DependencyStats, Health, HealthStatus, TierMetrics}
 pub use hold::HoldState;
 pub use keeper::{Guard, GuardBuilder};
 pub use measure::{Measure, View};
+#[cfg(feature = "config")]
+pub(crate) use pairs::are_pairs;
 #[cfg(feature = "serve")]
 pub use serve::{ServeOptions, Served};
 pub use slo::{BurnRate, BurnSeverity, Objective, Objectives, SloLine, SloReport};

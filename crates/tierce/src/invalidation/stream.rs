@@ -403,18 +403,21 @@ impl<'a> Stream<'a> {
         );
     }
 
-    /// True if a change of this key may be one of this host, so that L3 should be asked.
-    pub(crate) fn may_be_own(&self, key: &[u8]) -> bool {
+    /// The latest change of this key by this host, if a change may be one of its own, so that L3 should
+    /// be asked.
+    pub(crate) fn own_change(&self, key: &[u8]) -> Option<u64> {
         let hash = key::hash(key);
         let own = self.slot(hash).load(Ordering::Acquire);
-        own != 0 && own & KEY == hash & KEY
+        (own != 0 && own & KEY == hash & KEY).then_some(own & !DONE)
     }
 
     /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there,
-    /// and is not done with above.
-    pub(crate) fn is_under_way(&self, key: &[u8], in_l3: Option<u64>) -> bool {
+    /// and is not done with above; or if this host has changed the key since its own change was
+    /// `before`, so that L3 may have another record by now.
+    pub(crate) fn is_under_way(&self, key: &[u8], before: u64, in_l3: Option<u64>) -> bool {
         let own = self.slot(key::hash(key)).load(Ordering::Acquire);
-        own != 0 && in_l3 == Some(own)
+        let is_newer = self.own_change(key).is_some_and(|own| own != before);
+        is_newer && in_l3 != Some(own & !DONE) || own != 0 && in_l3 == Some(own)
     }
 
     /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there
@@ -568,16 +571,17 @@ mod tests {
     fn only_the_latest_change_that_is_done_and_lies_in_l3_is_an_own_one() {
         let own = OwnStream::new();
         let stream = own.stream();
-        assert!(!stream.may_be_own(b"a") && !stream.is_own(b"a", Some(0)));
+        assert!(stream.own_change(b"a").is_none() && !stream.is_own(b"a", Some(0)));
         let change = stream.begin_change(b"a");
         let number = Some(change.number());
-        assert!(stream.may_be_own(b"a") && !stream.is_own(b"a", number), "not done");
-        assert!(stream.is_under_way(b"a", number) && !stream.is_under_way(b"a", None));
+        let under_way = |in_l3| stream.is_under_way(b"a", change.number(), in_l3);
+        assert!(stream.own_change(b"a") == number && !stream.is_own(b"a", number), "not done");
+        assert!(under_way(number) && !under_way(None));
         stream.end_change(b"a", change);
-        assert!(stream.is_own(b"a", number) && !stream.is_under_way(b"a", number));
-        assert!(!stream.is_own(b"b", number) || !stream.may_be_own(b"b"));
+        assert!(stream.is_own(b"a", number) && !under_way(number));
+        assert!(!stream.is_own(b"b", number) || stream.own_change(b"b").is_none());
         // Removed, or changed by another host: the slot is of no use any more.
-        assert!(!stream.is_own(b"a", None) && !stream.may_be_own(b"a"));
+        assert!(!stream.is_own(b"a", None) && stream.own_change(b"a").is_none());
         assert!(!stream.is_own(b"a", number));
 
         let (older, newer) = (stream.begin_change(b"a"), stream.begin_change(b"a"));
@@ -586,6 +590,20 @@ mod tests {
         assert!(!stream.is_own(b"a", Some(older.number())));
         stream.end_change(b"a", newer);
         assert!(stream.is_own(b"a", Some(newer.number())));
+    }
+
+    #[test]
+    fn a_look_into_l3_from_before_another_own_change_decides_nothing() {
+        let own = OwnStream::new();
+        let stream = own.stream();
+        let (older, newer) = (stream.begin_change(b"a"), stream.begin_change(b"a"));
+        stream.end_change(b"a", newer);
+        let is_looked_at_again =
+            |before: Change, in_l3| stream.is_under_way(b"a", before.number(), in_l3);
+        assert!(is_looked_at_again(older, Some(older.number())));
+        assert!(is_looked_at_again(older, None));
+        assert!(!is_looked_at_again(older, Some(newer.number())), "that is the latest");
+        assert!(!is_looked_at_again(newer, Some(older.number())), "there is none since");
     }
 
     #[test]
@@ -619,9 +637,10 @@ mod tests {
         let stream = own.stream();
         let change = stream.begin_change(b"k");
         let in_l3 = Some(change.number());
-        assert!(stream.may_be_own(b"k") && stream.is_under_way(b"k", in_l3));
+        let under_way = || stream.is_under_way(b"k", change.number(), in_l3);
+        assert!(stream.own_change(b"k").is_some() && under_way());
         stream.abandon_change(b"k", change);
-        assert!(!stream.may_be_own(b"k") && !stream.is_under_way(b"k", in_l3));
+        assert!(stream.own_change(b"k").is_none() && !under_way());
         assert!(!stream.is_own(b"k", in_l3));
         // One that came later to the slot stays.
         let later = stream.begin_change(b"k");

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     clock::{Millis, Span},
     policy::{MOST_READS, Slot},
-    sync::epoch::{self, Pin},
+    sync::{
+        epoch::{self, Brief, Pin},
+        tally::Own,
+    },
 };
 
 /// In [`MemoryCache::near`]: which deadlines are near depends on the time.
@@ -69,6 +72,30 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         let eq = move |other: &K| other.borrow() == key;
         self.read::<false, _>(self.hash(key), eq, |_| ()).is_some()
     }
+
+    /// As [`get_with`](Self::get_with) for who counts reads, the short way alone: with the tally of
+    /// this thread; `Err` with `f`, which was not called, where that way does not lead on, or the
+    /// countdown of this thread is over. Then [`get_on`](Self::get_on) reads.
+    #[inline(always)]
+    pub(crate) fn get_counted<Q, R, F>(&self, key: &Q, f: F) -> Result<Option<(R, Own)>, F>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(&V) -> R,
+    {
+        let eq = move |other: &K| other.borrow() == key;
+        self.read_short::<true, R, F>(self.hash(key), eq, epoch::counted_brief, f)
+    }
+
+    /// As [`get_with`](Self::get_with), the whole way at once.
+    #[inline]
+    pub(crate) fn get_on<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.read_on::<true, R>(self.hash(key), move |other| other.borrow() == key, f)
+    }
 }
 
 impl<K, V, S> MemoryCache<K, V, S> {
@@ -85,9 +112,6 @@ impl<K, V, S> MemoryCache<K, V, S> {
         self.read::<true, R>(hash, eq, f)
     }
 
-    /// The short way: the key is in its home bucket, or nowhere. Everything else is
-    /// [`read_on`](Self::read_on)'s, which begins anew: so few values live here at a time that
-    /// all of them stay in registers.
     #[inline]
     fn read<const HIT: bool, R>(
         &self,
@@ -95,13 +119,30 @@ impl<K, V, S> MemoryCache<K, V, S> {
         eq: impl Fn(&K) -> bool + Copy,
         f: impl FnOnce(&V) -> R,
     ) -> Option<R> {
+        match self.read_short::<HIT, R, _>(hash, eq, epoch::brief, f) {
+            Ok(found) => found.map(|(found, _)| found),
+            Err(f) => self.read_on::<HIT, R>(hash, eq, f),
+        }
+    }
+
+    /// The short way: the key is in its home bucket, or nowhere. Everything else is
+    /// [`read_on`](Self::read_on)'s, which begins anew: so few values live here at a time that
+    /// all of them stay in registers. `f` comes back where it was not called.
+    #[inline(always)]
+    fn read_short<const HIT: bool, R, F: FnOnce(&V) -> R>(
+        &self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool + Copy,
+        pin: impl FnOnce() -> Option<Brief>,
+        f: F,
+    ) -> Result<Option<(R, Own)>, F> {
         // First, for it may be a call: few values have to outlive it.
         let near = match Span(self.near.load(Ordering::Relaxed)) {
             ASK_THE_CLOCK => self.clock.near(),
             near => near,
         };
         let spread = self.spread(hash);
-        let Some(pin) = epoch::brief() else { return self.read_on::<HIT, R>(hash, eq, f) };
+        let Some(pin) = pin() else { return Err(f) };
         // SAFETY: a root names a table that is freed only when no pin is left that could have
         // seen it, and the pin above is held through the search.
         let table = unsafe { &*self.root(spread) };
@@ -115,13 +156,10 @@ impl<K, V, S> MemoryCache<K, V, S> {
                     count_read(place);
                 }
                 // SAFETY: found with the pin, which is still held.
-                Some(f(unsafe { place.value() }))
+                Ok(Some((f(unsafe { place.value() }), pin.own())))
             }
-            Home::Absent => None,
-            _ => {
-                drop(pin);
-                self.read_on::<HIT, R>(hash, eq, f)
-            }
+            Home::Absent => Ok(None),
+            _ => Err(f),
         }
     }
 

@@ -31,8 +31,9 @@ const MAX_NANOSECONDS: u64 = 3_600_000_000_000;
 pub(super) const OCTAVES: usize = octave_of(MAX_NANOSECONDS) + 1;
 
 /// Limits at which values are counted exactly, in nanoseconds: powers of two times 250 ns for the
-/// memory tier, then every threshold that objectives and alerts name, then coarse ones.
-pub(super) const THRESHOLDS: [u64; 24] = [
+/// memory tier, then every threshold that objectives and alerts name, and those that OpenTelemetry has
+/// for calls of a database.
+pub(super) const THRESHOLDS: [u64; 25] = [
     250,
     500,
     1_000,
@@ -54,6 +55,7 @@ pub(super) const THRESHOLDS: [u64; 24] = [
     150_000_000,
     200_000_000,
     464_000_000,
+    500_000_000,
     1_000_000_000,
     5_000_000_000,
     10_000_000_000,
@@ -87,6 +89,8 @@ pub(crate) struct Histogram {
     between: [AtomicU64; THRESHOLDS.len() + 1],
     sum: AtomicU64,
     max: AtomicU64,
+    /// How many values were recorded, each once.
+    timed: AtomicU64,
 }
 
 impl Default for Histogram {
@@ -96,6 +100,7 @@ impl Default for Histogram {
             between: [const { AtomicU64::new(0) }; THRESHOLDS.len() + 1],
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            timed: AtomicU64::new(0),
         }
     }
 }
@@ -109,6 +114,7 @@ impl Histogram {
 
     /// Records one value `count` times: a sample that stands for so many.
     pub(crate) fn record_many(&self, nanoseconds: u64, count: u64) {
+        self.timed.fetch_add(1, Ordering::Relaxed);
         let value = nanoseconds.min(MAX_NANOSECONDS);
         let octave = octave_of(value);
         let bucket = (value >> shift_of(octave)) as usize % SUB_BUCKETS;
@@ -130,6 +136,11 @@ impl Histogram {
         // A fork in the midst would leave the child to wait for whoever makes it.
         let _whole = sync::section();
         self.octaves[octave].get_or_init(|| Box::new([const { AtomicU64::new(0) }; SUB_BUCKETS]))
+    }
+
+    /// How many values there are of which each was measured, whatever it stands for.
+    pub(super) fn timed(&self) -> u64 {
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// The values so far. Values that are recorded meanwhile may be in or not.

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `arms` | the same for each side of a cache that is split |
 //! | `counter` | counters striped over threads: the hot ones |
+//! | `families` | what takes all of this as metrics, whatever becomes of them |
 //! | `heavy`, `survey` | the heaviest beginnings of keys, and how long entries are of use, while somebody wants to know |
 //! | `histogram` | latencies, with quantiles below 1 % of error and exact counts at thresholds |
 //! | `keyspaces` | counters by label of a keyspace |
+//! | `notice` | what a hit of L1 has to do beside being counted |
 //! | `sampler` | which hits of L1 are timed |
 //! | `snapshot` | [`Stats`] and its parts |
-//! | `prometheus` | the text format, with `text` for its lines; `openmetrics` the newer one |
+//! | `prometheus` | which metrics there are; `text` is their format, `openmetrics` the newer one |
 //! | `windows` | what was counted in the last second to hour, with `delta` of histograms |
 //! | `window_stats` | [`WindowStats`]: a window as users see it |
 //! | `process` | processor time, memory, threads and files of the process |
@@ -22,15 +24,19 @@
 mod arms;
 mod counter;
 mod delta;
+mod families;
 mod heavy;
 mod histogram;
 mod keyspaces;
+mod notice;
 mod openmetrics;
 mod process;
 mod prometheus;
 mod sampler;
 mod snapshot;
 mod survey;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod text;
 mod window_stats;
 pub(crate) mod windows;
@@ -38,33 +44,40 @@ pub(crate) mod windows;
 pub use arms::SideStats;
 pub(crate) use arms::{Arm, ArmCounter};
 pub(crate) use counter::Counters;
+pub(crate) use families::Families;
 pub(crate) use histogram::Histogram;
 pub use keyspaces::KeyspaceStats;
 pub(crate) use keyspaces::{KeyspaceCounter, KeyspaceMetrics, Keyspaces};
+use notice::Notice;
 pub use openmetrics::to_openmetrics;
 pub(crate) use process::Process;
 pub use process::process_to_prometheus;
 pub use prometheus::to_prometheus;
-pub(crate) use sampler::{SAMPLE_RATE, Sampler};
+pub(crate) use sampler::{Countdown, SAMPLE_RATE, Sampler};
 pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
 pub(crate) use survey::Survey;
 pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
 use windows::{Counts, Event, Reading, State, Windows};
+#[cfg(feature = "otel")]
+pub(crate) use {families::Label, process::write_process, prometheus::write_stats};
 
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
     clock::{Clock, Millis},
     error::ErrorKind,
     split::Side,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        tally::{self, Own, Seat},
+    },
     tiering::TierKind,
 };
 
@@ -108,8 +121,10 @@ const TIER_COUNTERS: usize = TierCounter::BytesOut as usize + 1;
 #[derive(Debug, Default)]
 pub(crate) struct TierMetrics {
     counters: Counters<TIER_COUNTERS>,
+    /// Where each thread counts plain hits of L1 by itself.
+    seat: Option<Seat>,
     errors: [AtomicU64; ERROR_KINDS.len()],
-    /// How long reads took. Those of L1 are sampled; see [`Sampler`].
+    /// How long reads took. Those of L1 are sampled; see [`Countdown`] and [`Sampler`].
     pub(crate) latency: Histogram,
 }
 
@@ -126,12 +141,12 @@ impl TierMetrics {
         self.counters.add(counter as usize, count);
     }
 
-    fn hits(&self) -> u64 {
-        self.counters.sum(TierCounter::Hits as usize)
-    }
-
-    fn stale(&self) -> u64 {
-        self.counters.sum(TierCounter::Stale as usize)
+    fn sum(&self, counter: TierCounter) -> u64 {
+        let own = match (counter, &self.seat) {
+            (TierCounter::Hits, Some(seat)) => seat.sum(),
+            _ => 0,
+        };
+        self.counters.sum(counter as usize).wrapping_add(own)
     }
 
     /// Counts an error by its kind.
@@ -143,7 +158,7 @@ impl TierMetrics {
 
     /// The numbers now. Evictions, usage and trouble are the tier's own to tell, and left empty.
     pub(crate) fn snapshot(&self, kind: TierKind) -> TierStats {
-        let sum = |counter: TierCounter| self.counters.sum(counter as usize);
+        let sum = |counter: TierCounter| self.sum(counter);
         let errors = ERROR_KINDS.iter().zip(&self.errors);
         TierStats {
             hits: sum(TierCounter::Hits),
@@ -156,6 +171,7 @@ impl TierMetrics {
                 .map(|(kind, count)| (kind.as_str(), count.load(Ordering::Relaxed)))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
+            timed: self.latency.timed(),
             latency: self.latency.snapshot().summary(),
             ..TierStats::new(kind)
         }
@@ -188,20 +204,19 @@ pub(crate) enum CacheCounter {
 /// How many [`CacheCounter`]s there are.
 const CACHE_COUNTERS: usize = CacheCounter::Deletes as usize + 1;
 
-/// "No tier" in `last_hit_tier`.
-const NO_TIER: u8 = u8::MAX;
-
 /// What one cache does.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     tiers: [TierMetrics; 3],
     counters: Counters<CACHE_COUNTERS>,
-    last_hit_tier: AtomicU8,
+    pub(crate) notice: Notice,
     pub(crate) keyspaces: Keyspaces,
     /// How long loaders ran.
     pub(crate) load_latency: Histogram,
     /// How long reads that went below L1 took, from the call to its return.
     pub(crate) operation_latency: Histogram,
+    /// When counting began.
+    begun: SystemTime,
     /// What came when; nothing until somebody asks for it.
     windows: OnceLock<Box<Mutex<Windows>>>,
     /// The two sides, from the first split on.
@@ -218,13 +233,20 @@ impl Default for Metrics {
 impl Metrics {
     /// No counts yet; windows go by this clock.
     pub(crate) fn new(clock: Clock) -> Self {
+        Self::seated(clock, Seat::take())
+    }
+
+    fn seated(clock: Clock, seat: Option<Seat>) -> Self {
+        let notice = Notice::new(seat.as_ref());
+        let memory = TierMetrics { seat, ..TierMetrics::default() };
         Self {
-            tiers: Default::default(),
+            tiers: [memory, TierMetrics::default(), TierMetrics::default()],
             counters: Counters::default(),
-            last_hit_tier: AtomicU8::new(NO_TIER),
+            notice,
             keyspaces: Keyspaces::default(),
             load_latency: Histogram::default(),
             operation_latency: Histogram::default(),
+            begun: SystemTime::now(),
             windows: OnceLock::new(),
             arms: OnceLock::new(),
             clock,
@@ -234,6 +256,12 @@ impl Metrics {
     /// The time by which windows go.
     pub(crate) fn now(&self) -> Millis {
         self.clock.coarse()
+    }
+
+    /// When counting began, by the clock on the wall.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))]
+    pub(crate) fn begun(&self) -> SystemTime {
+        self.begun
     }
 
     /// The clock that windows go by.
@@ -261,7 +289,7 @@ impl Metrics {
     fn reading(&self, state: State, evictions: u64) -> Reading {
         let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
         let tiers = |counter: TierCounter| {
-            let sums = self.tiers.iter().map(|tier| tier.counters.sum(counter as usize));
+            let sums = self.tiers.iter().map(|tier| tier.sum(counter));
             sums.fold(0, u64::saturating_add)
         };
         let errors = |tier: &TierMetrics, kind: Option<ErrorKind>| {
@@ -278,9 +306,7 @@ impl Metrics {
             .saturating_add(sum(CacheCounter::Misses));
         let below = &self.tiers[TierKind::Shared.index()..];
         let asked = [TierCounter::Hits, TierCounter::Misses];
-        let asked = asked
-            .iter()
-            .flat_map(|counter| below.iter().map(|tier| tier.counters.sum(*counter as usize)));
+        let asked = asked.iter().flat_map(|counter| below.iter().map(|tier| tier.sum(*counter)));
         let process = Process::now();
         let mut latency = self.tier(TierKind::Memory).latency.snapshot();
         latency.merge(&self.operation_latency.snapshot());
@@ -338,8 +364,8 @@ impl Metrics {
         self.counters.add(counter as usize, count);
     }
 
-    /// Counts a request that this tier answered: one counter, since it is on the path of every
-    /// L1 hit. Hits and requests of the cache are sums made by [`snapshot`](Self::snapshot).
+    /// Counts a request that this tier answered: one counter. Hits and requests of the cache are
+    /// sums made by [`snapshot`](Self::snapshot).
     #[inline]
     pub(crate) fn hit(&self, kind: TierKind) {
         self.hits(kind, 1);
@@ -348,13 +374,25 @@ impl Metrics {
     /// As [`hit`](Self::hit), for so many requests at once.
     #[inline]
     pub(crate) fn hits(&self, kind: TierKind, count: u64) {
-        if cfg!(tierce_uncounted) {
-            return;
+        if !cfg!(tierce_uncounted) {
+            self.tier(kind).add(TierCounter::Hits, count);
         }
-        self.tier(kind).add(TierCounter::Hits, count);
-        // The line stays shared among cores while the answer stays the same.
-        if self.last_hit_tier.load(Ordering::Relaxed) != kind as u8 {
-            self.last_hit_tier.store(kind as u8, Ordering::Relaxed);
+        self.notice.hit(kind);
+    }
+
+    /// Counts a plain hit of L1 in the tally of the thread; false where that is not all there is to do,
+    /// and [`plain_hit_noticed`](Self::plain_hit_noticed) does all of it.
+    #[inline(always)]
+    pub(crate) fn plain_hit(&self, own: Own) -> bool {
+        let seat = self.notice.seat();
+        if cfg!(tierce_uncounted) { (seat as usize) < tally::SEATS } else { own.count(seat) }
+    }
+
+    /// Counts a plain hit of L1 together with all threads.
+    pub(crate) fn plain_hit_noticed(&self) {
+        self.hit(TierKind::Memory);
+        if let Some(own) = tally::own() {
+            own.pass();
         }
     }
 
@@ -363,17 +401,12 @@ impl Metrics {
         self.counters.add(CacheCounter::Misses as usize, 1);
     }
 
-    /// The tier of the latest hit.
-    pub(crate) fn last_hit_tier(&self) -> Option<TierKind> {
-        TierKind::ALL.get(usize::from(self.last_hit_tier.load(Ordering::Relaxed))).copied()
-    }
-
     /// The numbers now, of the cache and of these tiers.
     pub(crate) fn snapshot(&self, tiers: impl IntoIterator<Item = TierKind>) -> Stats {
         let sum = |counter: CacheCounter| self.counters.sum(counter as usize);
         // Over all tiers, also those that left the tiering: requests do not become fewer.
-        let hits = self.tiers.iter().map(TierMetrics::hits).sum::<u64>();
-        let stale_served = self.tiers.iter().map(TierMetrics::stale).sum::<u64>();
+        let hits = self.tiers.iter().map(|tier| tier.sum(TierCounter::Hits)).sum::<u64>();
+        let stale_served = self.tiers.iter().map(|tier| tier.sum(TierCounter::Stale)).sum::<u64>();
         let misses = sum(CacheCounter::Misses);
         let below = self.operation_latency.snapshot();
         let mut all = self.tier(TierKind::Memory).latency.snapshot();
@@ -391,7 +424,7 @@ impl Metrics {
             sets: sum(CacheCounter::Sets),
             deletes: sum(CacheCounter::Deletes),
             stale_served,
-            last_hit_tier: self.last_hit_tier(),
+            last_hit_tier: self.notice.latest(),
             keyspaces: self.keyspaces.snapshot(),
             sides: self.sides(),
             tiers: tiers.into_iter().map(|kind| self.tier(kind).snapshot(kind)).collect(),
@@ -429,7 +462,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_what_was_counted() {
         let metrics = Metrics::default();
-        assert_eq!(metrics.last_hit_tier(), None);
+        assert_eq!(metrics.notice.latest(), None);
         metrics.hit(TierKind::Memory);
         metrics.hit(TierKind::Redis);
         metrics.miss();

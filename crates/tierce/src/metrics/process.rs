@@ -1,6 +1,6 @@
 //! What the system tells of this process: processor time, memory, threads and open files.
 
-use super::text::Text;
+use super::{families::Families, text::Text};
 
 /// Processor time and memory of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +54,17 @@ fn kilobytes(status: &str, name: &str) -> Option<u64> {
 ///
 /// For a page that nobody else writes such metrics to: each name may stand there once.
 pub fn process_to_prometheus() -> String {
+    let mut text = Text::default();
+    write_process(&mut text);
+    text.finish()
+}
+
+/// The same as families of metrics.
+pub(crate) fn write_process(out: &mut dyn Families) {
     #[cfg(target_os = "linux")]
-    return Files::read().text();
+    Files::read().write(out);
     #[cfg(not(target_os = "linux"))]
-    String::new()
+    let _ = out;
 }
 
 /// What the files of the system say.
@@ -87,7 +94,7 @@ impl Files {
         }
     }
 
-    fn text(&self) -> String {
+    fn write(&self, out: &mut dyn Families) {
         let metrics = [
             (
                 "process_cpu_seconds_total",
@@ -132,14 +139,12 @@ impl Files {
                 value(&self.limits, "Max open files"),
             ),
         ];
-        let mut text = Text::default();
         for (name, kind, help, value) in metrics {
             if let Some(value) = value {
-                text.head(name, kind, help);
-                text.sample(name, &[], value);
+                out.head(name, kind, help);
+                out.sample(&[], value);
             }
         }
-        text.finish()
     }
 
     /// The boot of the system, and the hundredths of a second to the start in field 22 of `stat`.
@@ -183,7 +188,11 @@ mod tests {
             system: "cpu 1 2 3\nbtime 1700000000\n".into(),
             open_files: Some(9),
         };
-        let text = files.text();
+        let text = |files: &Files| {
+            let mut text = Text::default();
+            files.write(&mut text);
+            text.finish()
+        };
         for line in [
             "process_cpu_seconds_total 1.5",
             "process_start_time_seconds 1700000077.5",
@@ -193,9 +202,10 @@ mod tests {
             "process_open_fds 9",
             "process_max_fds 1024",
         ] {
+            let text = text(&files);
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }
-        assert_eq!(Files::default().text(), "");
+        assert_eq!(text(&Files::default()), "");
     }
 
     #[cfg(target_os = "linux")]

@@ -5,9 +5,9 @@
 
 use super::{
     SideStats,
-    sampler::SAMPLE_RATE,
-    snapshot::{LatencySummary, Stats, TierStats},
-    text::{Label, Text},
+    families::Families,
+    snapshot::{Stats, TierStats},
+    text::Text,
 };
 use crate::tiering::TierKind;
 
@@ -21,7 +21,14 @@ use crate::tiering::TierKind;
 /// ```
 pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>) -> String {
     let caches: Vec<_> = caches.into_iter().collect();
-    let mut page = Page { text: Text::default(), caches: &caches };
+    let mut text = Text::default();
+    write_stats(&mut text, &caches);
+    text.finish()
+}
+
+/// Writes the statistics of caches as families of metrics.
+pub(crate) fn write_stats(out: &mut dyn Families, caches: &[(&str, &Stats)]) {
+    let mut page = Page { text: out, caches };
     page.build();
     page.requests();
     page.entries();
@@ -29,22 +36,21 @@ pub fn to_prometheus<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Stats)>)
     page.keyspaces();
     page.latencies();
     page.sides();
-    page.text.finish()
 }
 
 struct Page<'a> {
-    text: Text,
+    text: &'a mut dyn Families,
     caches: &'a [(&'a str, &'a Stats)],
 }
 
 impl Page<'_> {
     fn build(&mut self) {
         self.text.head("tierce_build_info", "gauge", "Version of the library that runs.");
-        self.text.sample("tierce_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        self.text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         let help = "Share of reads of a tier whose duration is measured.";
-        self.each_tier("tierce_latency_sample_ratio", "gauge", help, |kind| {
-            let memory = kind.kind == TierKind::Memory;
-            Some(if memory { 1.0 / SAMPLE_RATE as f64 } else { 1.0 })
+        self.each_tier("tierce_latency_sample_ratio", "gauge", help, |tier| {
+            let count = tier.latency.count;
+            Some(if count == 0 { 1.0 } else { tier.timed as f64 / count as f64 })
         });
     }
 
@@ -56,11 +62,11 @@ impl Page<'_> {
                 for (result, count) in [("hit", tier.hits), ("stale", tier.stale)] {
                     let labels =
                         [("cache", *cache), ("tier", tier.kind.short()), ("result", result)];
-                    self.text.sample(name, &labels, count as f64);
+                    self.text.sample(&labels, count as f64);
                 }
             }
             let labels = [("cache", *cache), ("tier", "none"), ("result", "miss")];
-            self.text.sample(name, &labels, stats.misses as f64);
+            self.text.sample(&labels, stats.misses as f64);
         }
         let name = "tierce_operations_total";
         self.text.head(name, "counter", "Operations by kind.");
@@ -72,7 +78,7 @@ impl Page<'_> {
                 ("delete", stats.deletes),
             ];
             for (op, count) in counts {
-                self.text.sample(name, &[("cache", cache), ("op", op)], count as f64);
+                self.text.sample(&[("cache", cache), ("op", op)], count as f64);
             }
         }
         let name = "tierce_operation_errors_total";
@@ -80,7 +86,7 @@ impl Page<'_> {
         for (cache, stats) in self.caches {
             for (op, count) in [("get", stats.failed_reads), ("load", stats.load_failures)] {
                 let labels = [("cache", *cache), ("op", op), ("error", "loader")];
-                self.text.sample(name, &labels, count as f64);
+                self.text.sample(&labels, count as f64);
             }
         }
         self.each_cache(
@@ -99,9 +105,7 @@ impl Page<'_> {
         self.each_cache("tierce_loads_not_stored_total", help, |stats| stats.loads_not_stored);
         let name = "tierce_tier_reads_total";
         self.text.head(name, "counter", "Reads of a tier by whether it had the key.");
-        self.by_tier(|tier| {
-            vec![(name, "result", "hit", tier.hits), (name, "result", "miss", tier.misses)]
-        });
+        self.by_tier(|tier| vec![("result", "hit", tier.hits), ("result", "miss", tier.misses)]);
     }
 
     fn entries(&mut self) {
@@ -110,12 +114,12 @@ impl Page<'_> {
         self.by_tier(|tier| {
             let evictions = tier.evictions;
             vec![
-                (name, "cause", "size", evictions.size),
-                (name, "cause", "bytes", evictions.bytes),
-                (name, "cause", "expired", evictions.expired),
-                (name, "cause", "replaced", evictions.replaced),
-                (name, "cause", "removed", evictions.removed),
-                (name, "cause", "refused", evictions.refused),
+                ("cause", "size", evictions.size),
+                ("cause", "bytes", evictions.bytes),
+                ("cause", "expired", evictions.expired),
+                ("cause", "replaced", evictions.replaced),
+                ("cause", "removed", evictions.removed),
+                ("cause", "refused", evictions.refused),
             ]
         });
         let name = "tierce_backfills_total";
@@ -123,13 +127,13 @@ impl Page<'_> {
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 let labels = [("cache", *cache), ("to", tier.kind.short())];
-                self.text.sample(name, &labels, tier.backfills as f64);
+                self.text.sample(&labels, tier.backfills as f64);
             }
         }
         let name = "tierce_tier_errors_total";
         self.text.head(name, "counter", "Failures of a tier, by kind.");
         self.by_tier(|tier| {
-            tier.errors.iter().map(|(kind, count)| (name, "kind", *kind, *count)).collect()
+            tier.errors.iter().map(|(kind, count)| ("kind", *kind, *count)).collect()
         });
         let help = "1 while the tier answers, else 0.";
         self.each_tier("tierce_tier_available", "gauge", help, |tier| {
@@ -161,7 +165,7 @@ impl Page<'_> {
             let bytes = [("read", tier.bytes_out), ("write", tier.bytes_in)];
             let is_below = tier.kind != TierKind::Memory;
             let bytes = bytes.iter().filter(|_| is_below);
-            bytes.map(|(direction, count)| (name, "direction", *direction, *count)).collect()
+            bytes.map(|(direction, count)| ("direction", *direction, *count)).collect()
         });
         let name = "tierce_network_bytes_total";
         self.text.head(name, "counter", "Bytes of values received from and sent to a peer.");
@@ -169,7 +173,7 @@ impl Page<'_> {
             if let Some(redis) = stats.tier(TierKind::Redis) {
                 for (direction, count) in [("in", redis.bytes_out), ("out", redis.bytes_in)] {
                     let labels = [("cache", *cache), ("peer", "redis"), ("direction", direction)];
-                    self.text.sample(name, &labels, count as f64);
+                    self.text.sample(&labels, count as f64);
                 }
             }
         }
@@ -183,7 +187,7 @@ impl Page<'_> {
             let Some(breaker) = &tier.breaker else { return Vec::new() };
             let states = ["closed", "open", "half_open"];
             let is_in = |state: &str| u64::from(breaker.state == state);
-            states.into_iter().map(|state| (name, "state", state, is_in(state))).collect()
+            states.into_iter().map(|state| ("state", state, is_in(state))).collect()
         });
         let help = "Calls of a tier that were not made, as its breaker was not closed.";
         self.each_tier("tierce_breaker_rejections_total", "counter", help, |tier| {
@@ -201,19 +205,19 @@ impl Page<'_> {
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 let labels = [("cache", *cache), ("tier", tier.kind.short())];
-                self.histogram(name, &labels, &tier.latency);
+                self.text.histogram(&labels, &tier.latency);
             }
         }
         let name = "tierce_operation_duration_seconds";
         self.text.head(name, "histogram", "Duration of reads that went below the memory tier.");
         for (cache, stats) in self.caches {
             let labels = [("cache", *cache), ("op", "get")];
-            self.histogram(name, &labels, &stats.operation_latency);
+            self.text.histogram(&labels, &stats.operation_latency);
         }
         let name = "tierce_load_duration_seconds";
         self.text.head(name, "histogram", "Duration of loads.");
         for (cache, stats) in self.caches {
-            self.histogram(name, &[("cache", cache)], &stats.load_latency);
+            self.text.histogram(&[("cache", cache)], &stats.load_latency);
         }
     }
 
@@ -234,7 +238,7 @@ impl Page<'_> {
                 ] {
                     let labels =
                         [("cache", *cache), ("keyspace", &keyspace.label), ("result", result)];
-                    self.text.sample(name, &labels, count as f64);
+                    self.text.sample(&labels, count as f64);
                 }
             }
         }
@@ -259,7 +263,7 @@ impl Page<'_> {
             for (cache, stats) in self.caches {
                 for side in &stats.sides {
                     let labels = [("cache", *cache), ("side", side.side)];
-                    self.text.sample(&name, &labels, count(side) as f64);
+                    self.text.sample(&labels, count(side) as f64);
                 }
             }
         }
@@ -267,7 +271,7 @@ impl Page<'_> {
         self.text.head(name, "histogram", "Duration of reads of one side of a split cache.");
         for (cache, stats) in self.caches {
             for side in &stats.sides {
-                self.histogram(name, &[("cache", cache), ("side", side.side)], &side.latency);
+                self.text.histogram(&[("cache", cache), ("side", side.side)], &side.latency);
             }
         }
     }
@@ -275,14 +279,14 @@ impl Page<'_> {
     fn each_cache(&mut self, name: &str, help: &str, value: impl Fn(&Stats) -> u64) {
         self.text.head(name, "counter", help);
         for (cache, stats) in self.caches {
-            self.text.sample(name, &[("cache", cache)], value(stats) as f64);
+            self.text.sample(&[("cache", cache)], value(stats) as f64);
         }
     }
 
     fn each_tier(
         &mut self,
         name: &str,
-        kind: &str,
+        kind: &'static str,
         help: &str,
         value: impl Fn(&TierStats) -> Option<f64>,
     ) {
@@ -290,44 +294,22 @@ impl Page<'_> {
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
                 if let Some(value) = value(tier) {
-                    self.text.sample(name, &[("cache", cache), ("tier", tier.kind.short())], value);
+                    self.text.sample(&[("cache", cache), ("tier", tier.kind.short())], value);
                 }
             }
         }
     }
 
-    /// Samples of all tiers with one more label: name, label, its value, count.
-    fn by_tier<'t>(
-        &mut self,
-        samples: impl Fn(&TierStats) -> Vec<(&'t str, &'t str, &'t str, u64)>,
-    ) {
+    /// Samples of all tiers with one more label: label, its value, count.
+    fn by_tier(&mut self, samples: impl Fn(&TierStats) -> Vec<(&'static str, &'static str, u64)>) {
         for (cache, stats) in self.caches {
             for tier in &stats.tiers {
-                for (name, label, value, count) in samples(tier) {
+                for (label, value, count) in samples(tier) {
                     let labels = [("cache", *cache), ("tier", tier.kind.short()), (label, value)];
-                    self.text.sample(name, &labels, count as f64);
+                    self.text.sample(&labels, count as f64);
                 }
             }
         }
-    }
-
-    fn histogram(&mut self, name: &str, labels: &[Label<'_>], latency: &LatencySummary) {
-        let bucket = format!("{name}_bucket");
-        let mut labels = labels.to_vec();
-        labels.push(("le", ""));
-        let last = labels.len() - 1;
-        for threshold in &latency.thresholds {
-            let limit = threshold.limit.as_secs_f64().to_string();
-            // A local vector, so that the label does not outlive its text.
-            let mut labels = labels.clone();
-            labels[last].1 = &limit;
-            self.text.sample(&bucket, &labels, threshold.count as f64);
-        }
-        labels[last].1 = "+Inf";
-        self.text.sample(&bucket, &labels, latency.count as f64);
-        labels.pop();
-        self.text.sample(&format!("{name}_sum"), &labels, latency.sum.as_secs_f64());
-        self.text.sample(&format!("{name}_count"), &labels, latency.count as f64);
     }
 }
 
@@ -339,39 +321,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        error::ErrorKind,
-        metrics::{
-            ArmCounter, BreakerStats, CacheCounter, KeyspaceCounter, Metrics, TierCounter,
-            process_to_prometheus,
-        },
-        split::Side,
-    };
-
-    fn stats() -> Stats {
-        let metrics = Metrics::default();
-        metrics.hit(TierKind::Memory);
-        metrics.miss();
-        metrics.count(CacheCounter::LoadFailures);
-        metrics.tier(TierKind::Memory).latency.record_many(300, SAMPLE_RATE);
-        metrics.tier(TierKind::Redis).error(ErrorKind::Timeout);
-        metrics.tier(TierKind::Redis).add(TierCounter::BytesOut, 12);
-        metrics.count(CacheCounter::FailedReads);
-        metrics.add(CacheCounter::Sets, 5);
-        metrics.add(CacheCounter::Deletes, 2);
-        let users = metrics.keyspaces.label("user/:id", 1).unwrap();
-        users.add(KeyspaceCounter::Hits, 3);
-        metrics.count_sides();
-        let new = metrics.arm(Some(Side::New)).unwrap();
-        new.add(ArmCounter::Requests, 5);
-        new.latency.record(1_000_000);
-        let mut stats = metrics.snapshot(TierKind::ALL);
-        stats.tiers[0].max_entries = Some(10_000);
-        stats.tiers[2].trouble = Some("no route".into());
-        stats.tiers[2].breaker = Some(BreakerStats::new("open", 1, 7));
-        stats.tiers[2].distrusted_keys = 3;
-        stats
-    }
+    use crate::metrics::{process_to_prometheus, testing::full_stats as stats};
 
     #[test]
     fn samples_bear_the_numbers_and_escaped_labels() {

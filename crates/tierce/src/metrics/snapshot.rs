@@ -12,7 +12,8 @@ use crate::{memory::MemoryStatistics, tiering::TierKind};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LatencySummary {
-    /// How many there were. Hits of L1 are sampled, 1 in 64, and each sample counts as 64.
+    /// How many there were. Hits of L1 are sampled, one in 512 of a thread that has many and all of one
+    /// that has few, and each sample counts as the hits of its thread since the one before.
     pub count: u64,
     /// Half took at most this long.
     #[cfg_attr(feature = "serde", serde(rename = "p50_ns", serialize_with = "nanos"))]
@@ -140,6 +141,9 @@ pub struct TierStats {
     pub breaker: Option<BreakerStats>,
     /// Keys that it is not asked for, since changes of them did not reach it; "all" counts as one.
     pub distrusted_keys: u64,
+    /// How many of its reads were timed. All but those of L1, where a hit that was timed stands for
+    /// others in `latency`.
+    pub timed: u64,
     /// How long its reads took.
     pub latency: LatencySummary,
 }
@@ -163,6 +167,7 @@ impl TierStats {
             trouble: None,
             breaker: None,
             distrusted_keys: 0,
+            timed: 0,
             latency: LatencySummary::default(),
         }
     }

@@ -297,10 +297,15 @@ impl Listening<'_> {
         keys.extend(again.iter().map(|(key, _)| key.clone()));
         keys.sort_unstable();
         keys.dedup();
-        let (own, foreign): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|key| listener.may_be_own(post, key));
-        for key in foreign {
-            listener.changed(post, &key, None);
+        let (mut own, mut changes) = (Vec::new(), Vec::new());
+        for key in keys {
+            match listener.own_change(post, &key) {
+                Some(change) => {
+                    own.push(key);
+                    changes.push(change);
+                }
+                None => listener.changed(post, &key, None),
+            }
         }
         drop(listener);
         if are_tags_changed {
@@ -313,8 +318,8 @@ impl Listening<'_> {
             own.iter().map(|key| server.present(key, now)).collect()
         })?;
         let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-        for (key, present) in own.into_iter().zip(present) {
-            if now < late(&key) && listener.is_under_way(post, &key, present) {
+        for ((key, before), present) in own.into_iter().zip(changes).zip(present) {
+            if now < late(&key) && listener.is_under_way(post, &key, before, present) {
                 let last = late(&key);
                 self.under_way.push((key, last));
             } else {

@@ -214,7 +214,7 @@ impl RemoteTier for SimulatedRemote {
         let token = Token { seen, ..token };
         simulated::point();
         let record = record.map_or(Ok(None), |record| self.judged(record))?;
-        Ok(Found { record, token: Some(token), tags: None })
+        Ok(Found { record, token: Some(token), tags: None, word_ttl: None })
     }
 
     fn read_many(&self, keys: &[&[u8]], _keeps: bool) -> Result<Vec<Option<Record>>> {

@@ -72,6 +72,7 @@ use crossbeam_utils::CachePadded;
 use super::{
     barrier,
     shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Cell, Ordering},
+    tally::Tally,
 };
 
 /// In what a record says: its thread is pinned at the epoch, which is the rest.
@@ -115,29 +116,32 @@ pub(super) struct Domain {
 
 /// What one thread says about itself. Passed on to another when its thread ends.
 ///
-/// A line of its own (two, where processors fetch them in pairs), for it is stored at every pin.
-#[repr(align(128))]
+/// Lines of its own (in pairs, as some processors fetch them), for it is stored at every pin. In
+/// this order, so that the first counts lie with what a pin touches.
+#[repr(C, align(128))]
 pub(super) struct Record {
     /// The epoch that its thread found last, and whether it is [`PINNED`] at it. Stored by the
     /// owner alone, as all but `taken` are.
     said: AtomicU64,
+    /// The next older record. Set before the record is published, then left alone.
+    next: *mut Record,
+    /// Pins beyond the first, and [`ENDING`]. A count of all pins would make each pin wait for
+    /// the one before it to be written.
+    more_pins: Cell<u32>,
+    /// Sections beyond the first, likewise.
+    more_sections: Cell<u32>,
     /// Is its thread in a section that a fork waits for (`fork.rs`)?
     inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
     /// Is its thread counted in [`Domain::live`]?
     reads: Cell<bool>,
-    /// Pins beyond the first, and [`ENDING`]. A count of all pins would make each pin wait for
-    /// the one before it to be written.
-    more_pins: Cell<u32>,
-    /// Sections beyond the first, likewise.
-    more_sections: Cell<u32>,
-    /// The next older record. Set before the record is published, then left alone.
-    next: *mut Record,
+    /// What its thread counts (`tally.rs`). Stays as it is when the record passes to another.
+    pub(super) tally: Tally,
 }
 
 // SAFETY: all fields but these are atomics.
-// 1. The cells are touched by the thread that took the record, and `taken` passes them on: stored
+// 1. The cells, those of the tally too, are touched by the thread that took the record, and `taken` passes them on: stored
 //    with Release after the last touch, taken with Acquire before the first.
 // 2. `next` is only read once the record is published, which happens after it is set.
 unsafe impl Sync for Record {}
@@ -168,6 +172,7 @@ impl Domain {
             more_pins: Cell::new(0),
             more_sections: Cell::new(0),
             next: ptr::null_mut(),
+            tally: Tally::new(),
         }));
         let mut newest = self.records.load(Ordering::Relaxed);
         loop {
@@ -291,6 +296,7 @@ impl Domain {
     pub(super) fn forget_others(&self, mine: *const Record) {
         let mut live = 0;
         for record in self.records() {
+            record.tally.hurry();
             if ptr::eq(record, mine) {
                 live += usize::from(record.reads.get());
                 continue;

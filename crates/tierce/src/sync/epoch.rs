@@ -24,6 +24,7 @@ pub(crate) use super::domain::Epoch;
 use super::{
     barrier,
     domain::Record,
+    tally::Own,
     threads::{self, DOMAIN},
 };
 
@@ -33,6 +34,9 @@ thread_local! {
     static READER: Cell<*const Record> = const { Cell::new(ptr::null()) };
     /// The same, where [`brief`] may be used.
     static BRIEF: Cell<*const Record> = const { Cell::new(ptr::null()) };
+    /// The same, for as long as the countdown of its tally (`tally.rs`) is not over. So who counts
+    /// its reads learns that it is by a look that it has to make anyway.
+    static COUNTED: Cell<*const Record> = const { Cell::new(ptr::null()) };
 }
 
 /// While it lives, nothing that was reachable when it was made is freed.
@@ -65,6 +69,7 @@ fn pin_first() -> Pin {
     READER.set(record);
     if barrier::is_asymmetric() && !record.is_ending() {
         BRIEF.set(record);
+        shorten(record);
     }
     pin_with(record)
 }
@@ -81,12 +86,33 @@ pub(crate) struct Brief(*const Record);
 #[inline(always)]
 pub(crate) fn brief() -> Option<Brief> {
     // SAFETY: as in `pin`.
-    let record = unsafe { BRIEF.get().as_ref() }?;
+    brief_with(unsafe { BRIEF.get().as_ref() }?)
+}
+
+/// [`brief`] for a read that is counted ([`Own::count`]): `None` also where the countdown of this
+/// thread is over.
+#[inline(always)]
+pub(crate) fn counted_brief() -> Option<Brief> {
+    // SAFETY: as in `pin`.
+    brief_with(unsafe { COUNTED.get().as_ref() }?)
+}
+
+#[inline(always)]
+fn brief_with(record: &'static Record) -> Option<Brief> {
     if record.is_pinned() {
         return None;
     }
     DOMAIN.pin_only(record);
     Some(Brief(record))
+}
+
+impl Brief {
+    /// What this thread counts, also after the pin.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> Own {
+        // SAFETY: as in `pin`.
+        Own::new(unsafe { &*self.0 })
+    }
 }
 
 impl Drop for Brief {
@@ -117,6 +143,19 @@ pub(super) fn forget() {
 /// This thread ends.
 pub(super) fn end_brief() {
     BRIEF.set(ptr::null());
+    COUNTED.set(ptr::null());
+}
+
+/// The countdown of this thread is over: its next read that is counted goes the longer way.
+#[cold]
+#[inline(never)]
+pub(super) fn lengthen() {
+    COUNTED.set(ptr::null());
+}
+
+/// This thread, whose record it is, has begun a countdown, or pins for the first time.
+pub(super) fn shorten(record: &Record) {
+    COUNTED.set(if record.tally.is_due() { ptr::null() } else { BRIEF.get() });
 }
 
 /// The stamp for what this thread has just unlinked. Costs a load, or a fence where the kernel

@@ -9,6 +9,7 @@
 //! | `epoch.rs` | reads without a lock: [`epoch::pin`], and when what was unlinked may be freed |
 //! | `domain.rs` | the protocol under `epoch.rs`, and why it is right |
 //! | `threads.rs` | where each thread says what it is at |
+//! | `tally.rs` | what each thread counts by itself |
 //! | `barrier.rs` | the two halves of the fence that makes saying it cheap |
 //! | `futex.rs` | sleeping |
 //! | `shim.rs` | what `domain.rs` takes from `std`, and a model from its checker |
@@ -25,6 +26,7 @@ mod futex;
 mod kept_back;
 mod lock;
 mod shim;
+pub(crate) mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
 mod threads;

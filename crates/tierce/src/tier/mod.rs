@@ -50,7 +50,7 @@ pub(crate) use self::redis::{RedisOptions, RedisStatistics};
 ))]
 pub(crate) use self::rollout::{RolloutMark, RolloutNext, RolloutState};
 pub(crate) use self::{
-    extras::Extras,
+    extras::{Around, Extras},
     ledger::Ledger,
     rollout::{RolloutAsk, RolloutNews},
     shared::{Changed, SharedDoubt, SharedMark, SharedOptions, SharedTier, Turn, Turns},
@@ -117,6 +117,8 @@ pub(crate) struct Found {
     pub token: Option<Token>,
     /// Up to which change of tags it is, where that was asked.
     pub tags: Option<KnownBelow>,
+    /// What remains of a record that is no value; `None` where it has no end, or there is none.
+    pub word_ttl: Option<Duration>,
 }
 
 /// What became of a fill.
@@ -327,13 +329,14 @@ pub(crate) trait ChangeListener: Send + Sync {
     /// No more changes are told, or some were not, for a reason that is no wish of the listener.
     fn ends(&self, post: Post, why: &Error);
 
-    /// True if a change of `key` may be one of those who keep the copies: then its present record
-    /// is looked at before they are told of the change.
-    fn may_be_own(&self, post: Post, key: &[u8]) -> bool;
+    /// The latest change of `key` by those who keep the copies, if a change may be one of theirs: then
+    /// the present record is looked at before they are told of the change.
+    fn own_change(&self, post: Post, key: &[u8]) -> Option<u64>;
 
     /// True if the record of change `present` is one of those who keep the copies, who are not done
-    /// with it: then they are told of the change a little later.
-    fn is_under_way(&self, post: Post, key: &[u8], present: Option<u64>) -> bool;
+    /// with it, or if another change of theirs than `before` came while it was looked for: then they
+    /// are told of the change a little later.
+    fn is_under_way(&self, post: Post, key: &[u8], before: u64, present: Option<u64>) -> bool;
 
     /// `key` was changed. `present` is the [`change`](Record::change) of the record that the tier
     /// has of it by now; `None` for none, or where it was not looked at.
@@ -419,6 +422,37 @@ impl OnLoss {
     #[cfg(feature = "config")]
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Miss, Self::Serve].into_iter().find(|what| what.as_str() == name)
+    }
+}
+
+/// Which values reach L3, for calls that name no tiers of their own.
+///
+/// Whatever it says, each change is told to L3 before the call returns, so that nothing older is read
+/// there, and other hosts are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WritePolicy {
+    /// What is set and what is loaded. The default.
+    #[default]
+    Through,
+    /// What is loaded. A value that is set stays in the tiers above, and other hosts load theirs. Where
+    /// L3 is the only tier in force, what is set goes there all the same.
+    Around,
+}
+
+impl WritePolicy {
+    /// `through` or `around`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Through => "through",
+            Self::Around => "around",
+        }
+    }
+
+    /// The one of this name.
+    #[cfg(feature = "config")]
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Through, Self::Around].into_iter().find(|policy| policy.as_str() == name)
     }
 }
 

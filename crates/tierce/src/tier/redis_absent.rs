@@ -26,6 +26,10 @@ impl RedisOptions {
         match *self {}
     }
 
+    pub(crate) fn how_written(&self) -> super::WritePolicy {
+        match *self {}
+    }
+
     pub(crate) fn ledger_bound(&self) -> usize {
         match *self {}
     }

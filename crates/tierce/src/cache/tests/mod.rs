@@ -4,6 +4,7 @@
 #![cfg(feature = "shared")]
 
 mod ages;
+mod counts;
 mod freshness;
 mod load_many;
 mod loading;

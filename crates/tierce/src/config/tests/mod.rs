@@ -68,6 +68,7 @@ fn sample(key: &str) -> &'static str {
         "redis.heartbeat" => "1s",
         "redis.staleness_bound" => "20s",
         "redis.on_loss" => "serve",
+        "redis.write" => "around",
         "redis.load_lease" => "3s",
         "redis.host" => "cache",
         "redis.username" | "redis.password" => "orders-user",
@@ -88,6 +89,11 @@ fn sample(key: &str) -> &'static str {
         "notify.repeat" => "30m",
         "notify.per_minute" => "7",
         "serve.address" => "127.0.0.1:9999",
+        "monitoring.otlp.enabled" => "true",
+        "monitoring.otlp.endpoint" => "https://collector:4318",
+        "monitoring.otlp.headers" => "api-key=abc",
+        "monitoring.otlp.period" => "90s",
+        "monitoring.otlp.ca_file" => "/etc/tierce.pem",
         "slo.objectives" => "phase-2",
         "rollout.instance" => "web-1",
         "rollout.of_store" => "true",
@@ -140,6 +146,12 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
                 &[("freshness.failure_backoff", "CACHE_FRESHNESS_FAILURE_BACKOFF", "1s")]
             }
             "serve.token" => &[("serve.address", "CACHE_SERVE_ADDRESS", "localhost:0")],
+            "monitoring.otlp.headers"
+            | "monitoring.otlp.period"
+            | "monitoring.otlp.timeout"
+            | "monitoring.otlp.ca_file" => {
+                &[("monitoring.otlp.enabled", "CACHE_MONITORING_OTLP_ENABLED", "true")]
+            }
             "rollout.plan" => &[journal, instance],
             "rollout.journal" => &[plan, instance],
             "rollout.of_store" => &[instance],

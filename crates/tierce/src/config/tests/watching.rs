@@ -86,6 +86,46 @@ fn lists_are_read_from_every_syntax_with_their_line() {
 }
 
 #[test]
+fn what_is_sent_stands_beside_the_limits_of_monitoring() {
+    let block = format!(
+        "monitoring:
+  latency_threshold: 10ms
+  otlp:
+    endpoint: http://127.0.0.1:1/otlp
+    headers: 'api-key={SECRET}'
+    period: 15s
+"
+    );
+    let config = Config::from_text(&block).unwrap();
+    assert_eq!(config.alerts.rules.len(), 1);
+    assert!(config.otlp.is_on() && config.asks_for_guard());
+    assert_eq!(config.otlp.period, Some(Duration::from_secs(15)));
+    let endpoint = config.get("monitoring.otlp.endpoint").unwrap();
+    assert_eq!(endpoint.value, "http://127.0.0.1:1/otlp");
+    assert_eq!(endpoint.source.to_string(), "text:4");
+    assert_eq!(config.get("monitoring.otlp.enabled").unwrap().value, "true");
+    assert_eq!(config.get("monitoring.otlp.timeout").unwrap().value, "automatic");
+    let shown = format!("{config:?}{:?}", config.show());
+    assert!(!shown.contains(SECRET), "{shown}");
+    let alone = Config::from_text("monitoring: {otlp: {enabled: true}}").unwrap();
+    assert!(alone.otlp.is_on() && alone.alerts.rules.is_empty());
+    let off = "monitoring: {otlp: {enabled: false, endpoint: 'http://a', period: 5s}}";
+    assert!(!Config::from_text(off).unwrap().otlp.is_on());
+    #[cfg(feature = "otel")]
+    {
+        let (_, watching) = watch(&block).unwrap();
+        assert_eq!(watching.guard().otlp().unwrap().taken, 0);
+        let (_, watching) = watch(off).unwrap();
+        assert_eq!(watching.guard().otlp(), None);
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        let error = watch(&block).err().unwrap();
+        holds(&error.to_string(), &["monitoring.otlp", "feature \"otel\""]);
+    }
+}
+
+#[test]
 fn a_wrong_list_is_refused_with_its_place_and_rule() {
     for (text, parts) in [
         ("alerts: 5", &["text:", "invalid type"][..]),
@@ -120,6 +160,18 @@ fn a_wrong_list_is_refused_with_its_place_and_rule() {
         ("serve: {address: localhost}", &["serve.address = \"localhost\"", "host:port"]),
         ("serve: {address: 'localhost:99999'}", &["host:port"]),
         ("serve: {token: abc}", &["serve.token", "serve.address"]),
+        (
+            "monitoring: {otlp: {endpoint: 'collector:4317'}}",
+            &["monitoring.otlp.endpoint = \"collector:4317\"", "http://host:4318"],
+        ),
+        ("monitoring: {otlp: {endpoint: 'http://me:pw@a'}}", &["without a user"]),
+        ("monitoring: {otlp: {headers: 'a=1'}}", &["monitoring.otlp.headers", "endpoint"]),
+        ("monitoring: {otlp: {enabled: true, period: 5}}", &["monitoring.otlp.period = \"5\""]),
+        ("monitoring: {otlp: {endpoints: x}}", &["monitoring.otlp.endpoints", "endpoint"]),
+        (
+            "metrics_enabled: false\nmonitoring: {otlp: {enabled: true}}",
+            &["monitoring.otlp.enabled", "metrics_enabled = false", "switched off"],
+        ),
         ("slo: {objectives: mine}", &["slo.objectives = \"mine\"", "staging", "phase-4"]),
         ("rollout: {plan: /p}", &["rollout.plan", "rollout.journal"]),
         ("rollout: {plan: /p, journal: /j}", &["rollout.plan", "rollout.instance"]),

@@ -28,18 +28,12 @@ use std::{
 
 use super::{Notice, NoticeStatus, SinkStats};
 use crate::{
-    random::jittered,
+    guard::retry::Retry,
     sync::{self, Condvar, Mutex},
 };
 
 /// Alerts of one cache: more at once are one fact.
 pub(super) const MOST_WAITING: usize = 64;
-/// The first distance to another attempt; doubles with each failure, each less up to its half.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest such distance: a place that is back is noticed within a minute.
-const LATEST_RETRY: Duration = Duration::from_secs(60);
-/// The longest that a place may ask for: more is a mistake of it.
-const LONGEST_ASKED: Duration = Duration::from_secs(900);
 /// How long the thread stays without anything to do.
 const IDLE: Duration = Duration::from_secs(10);
 /// The name of the thread.
@@ -67,8 +61,7 @@ struct Queue {
     /// After how long it must be said again.
     refresh: Option<Duration>,
     refresh_at: Option<Instant>,
-    failures: u32,
-    retry_at: Option<Instant>,
+    retry: Retry,
     stats: SinkStats,
 }
 
@@ -86,7 +79,7 @@ impl Queue {
     fn due(&self, now: Instant) -> Option<Instant> {
         let due = if self.waiting.is_empty() { self.refresh_at? } else { now };
         // No earlier than the place can be expected to be back.
-        Some(self.retry_at.map_or(due, |retry| retry.max(due)).max(now))
+        Some(self.retry.at().map_or(due, |retry| retry.max(due)).max(now))
     }
 
     /// Takes up to so many notices to send.
@@ -120,11 +113,7 @@ impl Queue {
             Outcome::Failed(why, asked) => {
                 self.stats.failed += 1;
                 self.stats.last_error = Some(why);
-                let distance = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
-                self.failures = self.failures.saturating_add(1);
-                let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
-                let distance = jittered(distance.min(LATEST_RETRY)).max(asked);
-                self.retry_at = Some(now + distance);
+                self.retry.failed(now, asked);
                 for notice in notices.into_iter().rev() {
                     // What came in the meantime is newer, and is not dropped for it.
                     let is_old = self.waiting.iter().any(|newer| newer.alert == notice.alert);
@@ -142,7 +131,7 @@ impl Queue {
     }
 
     fn settle(&mut self, now: Instant, taken: Vec<Notice>) {
-        (self.failures, self.retry_at) = (0, None);
+        self.retry.settled();
         let Some(refresh) = self.refresh else { return };
         for notice in taken {
             self.standing.retain(|known| known.alert != notice.alert);

@@ -18,23 +18,22 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
-use ureq::{
-    Agent,
-    http::Uri,
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
-};
+use ureq::Agent;
 
 use super::{
     AlertSink, Notice, SinkStats,
     courier::{Courier, MOST_WAITING, Outcome},
     payload,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    guard::post::{self, asked, place, told},
+};
 
 /// Where PagerDuty takes events, but for accounts of its European region.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -189,10 +188,11 @@ impl WebhookOptions {
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.refresh) {
             return refuse(&format!("refresh = {:?}: must be from 1s to 1h", self.refresh));
         }
-        let agent = agent(&self, &place)?;
         let form = self.form;
-        let refresh = (form == Form::Alertmanager).then_some(self.refresh);
         let sink = format!("{name} {place}");
+        // One message now and then: a connection that is kept would have been closed meanwhile.
+        let agent = post::agent(&format!("sink {sink}"), self.timeout, self.ca_file.as_deref(), 0)?;
+        let refresh = (form == Form::Alertmanager).then_some(self.refresh);
         let send = Box::new(move |notices: &[Notice]| self.post(&agent, notices));
         let courier = Courier::new(sink, form.at_once(), refresh, send);
         Ok(WebhookSink { courier })
@@ -244,66 +244,6 @@ impl AlertSink for WebhookSink {
     }
 }
 
-/// Host and port of an address, which is all of it that may be shown.
-fn place(url: &str) -> std::result::Result<String, String> {
-    let rule = "must be such as http://host:port/path or https://host/path".to_owned();
-    // The parser's own words might repeat what is secret.
-    let Ok(uri) = url.parse::<Uri>() else { return Err(rule) };
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(rule);
-    };
-    if authority.as_str().contains('@') {
-        return Err("must not hold a user or a password: use a token".to_owned());
-    }
-    if authority.host().is_empty() {
-        return Err(rule);
-    }
-    Ok(authority.as_str().to_owned())
-}
-
-fn agent(options: &WebhookOptions, place: &str) -> Result<Agent> {
-    let roots = match &options.ca_file {
-        None => RootCerts::WebPki,
-        Some(path) => RootCerts::new_with_certs(&certificates(path, options.form, place)?),
-    };
-    let config = Agent::config_builder()
-        .timeout_global(Some(options.timeout))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        // One message now and then: a connection that is kept would have been closed meanwhile.
-        .max_idle_connections(0)
-        .proxy(None)
-        .user_agent(concat!("tierce/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build();
-    Ok(config.new_agent())
-}
-
-fn certificates(
-    path: &Path,
-    form: Form,
-    place: &str,
-) -> Result<Vec<ureq::tls::Certificate<'static>>> {
-    let refuse = |cause: Option<std::io::Error>| {
-        let rule = "must be a PEM file of certificates";
-        let message = format!("sink {} {place}: ca_file = {}: {rule}", form.name(), path.display());
-        let error = Error::new(ErrorKind::Config, message);
-        match cause {
-            Some(cause) => error.caused_by(cause),
-            None => error,
-        }
-    };
-    let text = std::fs::read(path).map_err(|error| refuse(Some(error)))?;
-    let found: Vec<_> = parse_pem(&text)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate.to_owned()),
-            _ => None,
-        })
-        .collect();
-    if found.is_empty() { Err(refuse(None)) } else { Ok(found) }
-}
-
 fn send(agent: &Agent, url: &str, token: Option<&str>, body: &Value) -> Outcome {
     let mut request = agent.post(url).header("Content-Type", "application/json");
     if let Some(token) = token {
@@ -314,30 +254,10 @@ fn send(agent: &Agent, url: &str, token: Option<&str>, body: &Value) -> Outcome 
         Err(error) => return Outcome::Failed(told(&error), None),
     };
     let status = answer.status().as_u16();
-    let asked = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match status {
         200..=299 => Outcome::Taken,
-        408 | 425 | 429 | 500..=599 => Outcome::Failed(format!("status {status}"), asked),
+        408 | 425 | 429 | 500..=599 => Outcome::Failed(format!("status {status}"), asked(&answer)),
         _ => Outcome::Refused(format!("status {status}")),
-    }
-}
-
-/// What went wrong, without the address.
-fn told(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(what) => format!("timeout: {what}"),
-        // So rustls tells of its own refusals.
-        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
-            format!("TLS: {cause}")
-        }
-        ureq::Error::Io(cause) => format!("network: {cause}"),
-        ureq::Error::HostNotFound => "network: the host is not found".to_owned(),
-        ureq::Error::ConnectionFailed => "network: no connection".to_owned(),
-        ureq::Error::Rustls(cause) => format!("TLS: {cause}"),
-        ureq::Error::Tls(cause) => format!("TLS: {cause}"),
-        ureq::Error::Protocol(_) => "the answer is not HTTP".to_owned(),
-        _ => "the message cannot be sent".to_owned(),
     }
 }
 

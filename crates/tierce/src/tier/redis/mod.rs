@@ -371,7 +371,7 @@ impl RemoteTier for RedisTier {
     fn read(&self, key: &[u8]) -> Result<Found> {
         let call = self.read_call()?;
         let Some(Stored { data, pttl, stamp, epoch, .. }) = self.stored(&call, key)? else {
-            return Ok(Found { record: None, token: None, tags: None });
+            return Ok(Found { record: None, token: None, tags: None, word_ttl: None });
         };
         let found = match data {
             Some(stored) => self.open(stored, key, pttl),
@@ -389,12 +389,14 @@ impl RemoteTier for RedisTier {
             })
             .map(|(_, record)| record);
         let seen = record.as_ref().map_or(0, |record| record.change);
+        let word = record.as_ref().filter(|record| record.format == Format::Oversized);
+        let word_ttl = word.and_then(|word| word.ttl);
         let mut record = record.filter(|record| record.format != Format::Oversized);
         // After the record: what was changed until the read began is seen.
         let tags = self.judge_records(&call, iter::once(&mut record))?;
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
         let token = stamp.zip(epoch).map(|(stamp, epoch)| Token { words: [stamp, epoch], seen });
-        Ok(Found { record, token, tags })
+        Ok(Found { record, token, tags, word_ttl })
     }
 
     fn read_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {

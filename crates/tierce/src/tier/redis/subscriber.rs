@@ -446,10 +446,15 @@ impl Listening {
         keys.extend(again.iter().map(|(key, _)| &key[..]));
         keys.sort_unstable();
         keys.dedup();
-        let (own, foreign): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|key| listener.may_be_own(post, key));
-        for key in foreign {
-            listener.changed(post, key, None);
+        let (mut own, mut changes) = (Vec::new(), Vec::new());
+        for key in keys {
+            match listener.own_change(post, key) {
+                Some(change) => {
+                    own.push(key);
+                    changes.push(change);
+                }
+                None => listener.changed(post, key, None),
+            }
         }
         drop(listener);
         if are_tags_changed {
@@ -461,8 +466,8 @@ impl Listening {
         let limit = self.common.settings.heartbeat / 2;
         let present = streams.look(prefix, &own, limit).await.map_err(End::Lost)?;
         let Some(listener) = self.listener.upgrade() else { return Err(End::Stopped) };
-        for (key, present) in own.into_iter().zip(present) {
-            if now < late(key) && listener.is_under_way(post, key, present) {
+        for ((key, before), present) in own.into_iter().zip(changes).zip(present) {
+            if now < late(key) && listener.is_under_way(post, key, before, present) {
                 self.under_way.push((key.to_vec(), late(key)));
             } else {
                 listener.changed(post, key, present);

@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use super::{super::Severity, *};
+use crate::guard::retry::LONGEST_ASKED;
 
 fn notice(alert: &str, status: NoticeStatus) -> Notice {
     Notice {

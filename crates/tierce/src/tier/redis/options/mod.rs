@@ -23,7 +23,7 @@ pub(super) use self::{
 };
 use crate::{
     codec::Compression,
-    tier::{Coherence, OnLoss},
+    tier::{Coherence, OnLoss, WritePolicy},
 };
 
 const COHERENCE: Coherence = Coherence {
@@ -74,6 +74,7 @@ pub struct RedisOptions {
     compression: Compression,
     compress_above: usize,
     load_lease: Duration,
+    write: WritePolicy,
     seal_key: Option<String>,
     older_seal_keys: Option<String>,
     ledger_keys: usize,
@@ -109,6 +110,7 @@ impl Default for RedisOptions {
             compression: Compression::None,
             compress_above: COMPRESS_ABOVE,
             load_lease: Duration::ZERO,
+            write: WritePolicy::Through,
             seal_key: None,
             older_seal_keys: None,
             ledger_keys: 65_536,
@@ -425,6 +427,29 @@ impl RedisOptions {
         self.load_lease
     }
 
+    /// Sets which values reach the server. Default: [`WritePolicy::Through`], all of them.
+    ///
+    /// [`WritePolicy::Around`] is for values that are set more often than other hosts read them: those
+    /// are not sent. In the stead of each the server has a word of some 100 bytes, by which other hosts
+    /// are told. What loads bring goes there as ever, so who sets a value writes it to the source
+    /// of the loads first.
+    ///
+    /// A call or a keyspace that names its tiers ([`SetOptions::tiers`](crate::SetOptions::tiers)) goes
+    /// by those instead. Changes that depend on what is there
+    /// ([`Cache::update`](crate::Cache::update) and its like) are decided by the server and go there: a
+    /// value that was set around it is found by the host that set it. With tags it is judged by what
+    /// that host was told of them.
+    #[must_use]
+    pub fn write(mut self, policy: WritePolicy) -> Self {
+        self.write = policy;
+        self
+    }
+
+    /// What [`write`](Self::write) set.
+    pub(crate) fn how_written(&self) -> WritePolicy {
+        self.write
+    }
+
     /// How the cache follows other hosts.
     pub(crate) fn how_coherent(&self) -> Coherence {
         self.coherence
@@ -476,6 +501,7 @@ impl fmt::Debug for RedisOptions {
             .field("ledger_keys", &self.ledger_keys)
             .field("coherence", &self.coherence)
             .field("load_lease", &self.load_lease)
+            .field("write", &self.write)
             .finish()
     }
 }

@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Fresh for an hour, then stale for a minute.
 fn lasting(value: impl Into<Bytes>) -> Record {
-    let extras = Extras { validator: Bytes::from_static(b"\"etag\""), tags: None };
+    let extras = Extras { validator: Bytes::from_static(b"\"etag\""), ..Extras::default() };
     Record {
         ttl: Some(HOUR + MINUTE),
         stale: MINUTE,
