@@ -211,6 +211,38 @@
 #define TIERCE_EVENT_EXPIRE_PREFIXES 19
 
 /**
+ * Another share of calls passes than before, or none (tierce_guard_shed(), tierce_guard_block()), in
+ * the words of the text.
+ */
+#define TIERCE_EVENT_GATE 20
+
+/**
+ * The connections to a tier were dropped, to be made anew.
+ */
+#define TIERCE_EVENT_RESET 21
+
+/**
+ * Every tier of the tiering answers.
+ */
+#define TIERCE_HEALTHY 0
+
+/**
+ * A tier does not answer; the others serve.
+ */
+#define TIERCE_DEGRADED 1
+
+/**
+ * Nothing can be served.
+ */
+#define TIERCE_UNHEALTHY 2
+
+/**
+ * A guard of a cache. Opened by tierce_guard_open(), closed by tierce_guard_close(). Not a pointer to
+ * anything.
+ */
+typedef struct tierce_guard_t tierce_guard_t;
+
+/**
  * A cache with the loader of its values. Opened by tierce_loading_open(), closed by
  * tierce_loading_close(). Not a pointer to anything, as tierce_t.
  */
@@ -677,11 +709,13 @@ typedef struct {
 } tierce_tier_stats_t;
 
 /**
- * Is told that an alert fires or is over. Called on a thread of the cache with no lock held; may
- * call any function of this library but tierce_alerts_start() and tierce_alerts_stop(). Must
- * return: no longjmp() and no C++ exception may leave it.
+ * Is told that an alert fires or is over. Called on a thread of the library that is there for these
+ * calls alone, one after another, with no lock held. Nobody waits for it: it may take its time, and
+ * may call any function of this library, asking the guard that tells it for a rollback included. What
+ * waits for its turn is told as it is by then. Must return: no longjmp() and no C++ exception may
+ * leave it.
  *
- * \param user    as given to tierce_alerts_start().
+ * \param user    as given to tierce_alerts_start() or tierce_guard_open().
  * \param notice  borrowed for the call, ended by a NUL: JSON with `alert`, `status` ("firing" or
  *                "resolved"), `severity`, `condition`, `value` and `cache`.
  */
@@ -923,7 +957,8 @@ tierce_status_t tierce_open_file(const char *path, tierce_t **out);
 tierce_status_t tierce_open_env(tierce_t **out);
 
 /**
- * Closes a cache: gives back its threads, connections and memory. Views stay valid.
+ * Closes a cache: ends its guards, and gives back its threads, connections and memory. Views stay
+ * valid.
  *
  * Calls of other threads that are under way end, and may find the cache empty or closed; the last
  * of them frees it. May be called by a loader of this cache. A call after it is
@@ -1612,7 +1647,7 @@ tierce_status_t tierce_health_json(const tierce_t *cache, tierce_view_t *out);
  * \param cache  borrowed, not NULL.
  * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
  *               every other answer. A NUL, which `len` does not count, ends the text.
- * \return TIERCE_OK; TIERCE_MISS where metrics are switched off (`metrics_enabled`);
+ * \return TIERCE_OK; TIERCE_MISS where metrics are not shown (`metrics_enabled`);
  *         TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
  * \since 0.1
  */
@@ -1644,7 +1679,8 @@ tierce_status_t tierce_slo_json(const tierce_t *cache,
 
 /**
  * Begins to judge alerts once a second, on a thread of the cache, until tierce_alerts_stop() or
- * tierce_close(). Those that were judged before are stopped.
+ * tierce_close(). Those that were judged before are stopped. tierce_guard_open() does this and all
+ * else that a configuration says.
  *
  * \param cache   borrowed, not NULL.
  * \param text    borrowed for the call: YAML in UTF-8, a list `alerts` of `name`, `condition`
@@ -1688,6 +1724,352 @@ tierce_status_t tierce_alerts_json(const tierce_t *cache, tierce_view_t *out);
  * \since 0.1
  */
 tierce_status_t tierce_alerts_stop(const tierce_t *cache);
+
+/**
+ * Tells how a cache is: the `status` of tierce_health_json(), as a number. Looks at what is known
+ * already and asks no tier.
+ *
+ * \param cache  borrowed, not NULL.
+ * \param out    receives TIERCE_HEALTHY, TIERCE_DEGRADED or TIERCE_UNHEALTHY on TIERCE_OK.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_health(const tierce_t *cache, uint32_t *out);
+
+/**
+ * Starts all that the configuration of a cache says beside its tiers: `alerts`, `notify`, `slo`,
+ * `serve`, `rollout`, `automatic_rollback`, `traffic_split` and `actions_journal`. A thread looks once a second until
+ * tierce_guard_close() or tierce_close().
+ *
+ * A forked child has no guard, and no listener either: open one there.
+ *
+ * \param cache   borrowed, not NULL.
+ * \param text    borrowed for the call: YAML, TOML or JSON in UTF-8, of these keys and `environment`, that
+ *                is read over the settings with which the cache was opened; no NUL at its end is needed.
+ *                NULL only when `len` is 0, which leaves those as they are.
+ * \param len     bytes of `text`.
+ * \param notify  is told of alerts beside the sinks of `notify`; NULL for nobody more.
+ * \param user    handed to `notify`, not looked at.
+ * \param let_go  called with `user` once `notify` will not be called any more; NULL for nothing.
+ *                Also called where this function answers anything but TIERCE_OK.
+ * \param out     receives a handle on TIERCE_OK; give it to tierce_guard_close().
+ * \return TIERCE_OK; TIERCE_E_CONFIG for an unknown key, a bad value or a bad plan, which the message
+ *         names; TIERCE_E_IO or TIERCE_E_DENIED where a file cannot be read, the address not be
+ *         listened at, or there is no thread to be had; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_open(const tierce_t *cache,
+                                  const char *text,
+                                  size_t len,
+                                  tierce_notice_fn notify,
+                                  void *user,
+                                  tierce_drop_fn let_go,
+                                  tierce_guard_t **out);
+
+/**
+ * Ends a guard and its listener. What `notify` of tierce_guard_open() is being told ends first, and
+ * nobody waits for it: `let_go` says when it is over. Shares, tiers and what
+ * tierce_guard_shed() and tierce_guard_block() did stay as they are.
+ *
+ * \param guard  taken; NULL is fine.
+ * \return TIERCE_OK, TIERCE_E_ARG. Threads: any, once; also from `notify`.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_close(tierce_guard_t *guard);
+
+/**
+ * Makes a report in JSON of how the cache met the objectives of the configuration, as
+ * tierce_slo_json().
+ *
+ * \param guard      borrowed, not NULL.
+ * \param window_ms  how many milliseconds are judged, from a second to an hour.
+ * \param out        receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                   every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_MISS where there are no objectives; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_slo_json(const tierce_guard_t *guard,
+                                      int64_t window_ms,
+                                      tierce_view_t *out);
+
+/**
+ * Makes a document in JSON of the alerts, as of the latest look: `alerts`, each with `name`,
+ * `condition`, `severity`, `duration_s` and `state`, and `sinks`, what became of their notices.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_alerts_json(const tierce_guard_t *guard, tierce_view_t *out);
+
+/**
+ * Makes the statistics in the text format of Prometheus, as tierce_metrics_text(), with those of
+ * alerts and of the process.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_MISS where metrics are not shown (`metrics_enabled`);
+ *         TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_metrics_text(const tierce_guard_t *guard, tierce_view_t *out);
+
+/**
+ * Answers over HTTP from now on, in place of where the guard did before: health, metrics, objectives,
+ * alerts, rollout and actions.
+ *
+ * \param guard     borrowed, not NULL.
+ * \param address   borrowed for the call, ended by a NUL: host and port, port 0 for a free one; NULL
+ *                  for "127.0.0.1:9464".
+ * \param token     borrowed for the call, ended by a NUL: what requests that change state must bear;
+ *                  NULL refuses them all.
+ * \param out_port  receives the port on TIERCE_OK; NULL is fine.
+ * \return TIERCE_OK; TIERCE_E_IO or TIERCE_E_DENIED where the address cannot be listened at;
+ *         TIERCE_E_CONFIG for an empty token; TIERCE_E_CLOSED; TIERCE_E_ARG. The guard listens where it
+ *         did before on any but the first. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_serve(const tierce_guard_t *guard,
+                                   const char *address,
+                                   const char *token,
+                                   uint16_t *out_port);
+
+/**
+ * Tells at which port a guard listens.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives the port on TIERCE_OK.
+ * \return TIERCE_OK; TIERCE_MISS where it listens nowhere; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_port(const tierce_guard_t *guard,
+                                  uint16_t *out);
+
+/**
+ * Ends what tierce_guard_serve() or the configuration began; nothing to end is fine.
+ *
+ * \param guard  borrowed, not NULL.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_serve_stop(const tierce_guard_t *guard);
+
+/**
+ * Begins a rollout: with the plan that the guard was given (`rollout.plan`) or that its store had
+ * before, or with another one.
+ *
+ * With another plan it begins in all processes of the host that take part in the rollouts of the store
+ * (`rollout.of_store`), or, with L3, on all hosts. The decision is written down when this returns; the
+ * first step is taken by the next look of who leads, within a second, if what it requires holds.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param by     borrowed for the call, ended by a NUL, not NULL: who asks, for the journal.
+ * \param plan   borrowed for the call: YAML in UTF-8; no NUL at its end is needed. NULL only when
+ *               `len` is 0, for the plan that there is.
+ * \param len    bytes of `plan`.
+ * \return TIERCE_OK; TIERCE_E_CONFIG for a plan that cannot be carried out, while a rollout is under
+ *         way, and where there is none to take part in; TIERCE_E_IO and the like for the journal;
+ *         TIERCE_E_NETWORK and the like for L3; TIERCE_E_UNSUPPORTED in a forked child;
+ *         TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_rollout_start(const tierce_guard_t *guard,
+                                     const char *by,
+                                     const char *plan,
+                                     size_t len);
+
+/**
+ * Asks for something else of the rollout. The decision is written down, and in force in this process,
+ * when this returns; a rollback is in force even where it cannot be written.
+ *
+ * \param guard    borrowed, not NULL.
+ * \param by       borrowed for the call, ended by a NUL, not NULL: who asks, for the journal.
+ * \param command  borrowed for the call, ended by a NUL, not NULL: "advance" to the next step if its
+ *                 gate is passed, "force" it, "pause", "resume", "rollback" at once,
+ *                 "gradual_rollback" by the steps of the plan, or "start".
+ * \return TIERCE_OK; TIERCE_E_CONFIG for another word, for what cannot be done now, and where there is
+ *         no rollout; TIERCE_E_IO, TIERCE_E_NETWORK and the like for the journal and L3;
+ *         TIERCE_E_UNSUPPORTED in a forked child; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any, also
+ *         from `notify` of tierce_guard_open().
+ * \since 0.1
+ */
+tierce_status_t tierce_rollout_ask(const tierce_guard_t *guard,
+                                   const char *by,
+                                   const char *command);
+
+/**
+ * Tells a rollout a number or a truth (1 or 0) that only the outside knows: what its plan calls
+ * `input.NAME`.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param input  borrowed for the call, ended by a NUL, not NULL: the name.
+ * \param value  a number.
+ * \return TIERCE_OK; TIERCE_E_CONFIG for what is no number, and where there is no rollout;
+ *         TIERCE_E_UNSUPPORTED in a forked child; TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_rollout_push(const tierce_guard_t *guard, const char *input, double value);
+
+/**
+ * Makes a document in JSON of where the rollout is, as of the latest look: `plan`, `stage`, `phase`,
+ * `step`, `percent`, `baseline`, `target`, `green_ms` of `needed_ms`, and `red`, why the gate is shut;
+ * while keys are split also `sides`, and with other hosts `hosts`.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_MISS where there is no rollout; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_rollout_json(const tierce_guard_t *guard,
+                                    tierce_view_t *out);
+
+/**
+ * Makes a list in JSON of every decision of the rollout, the oldest first: `at_ms`, `kind`, `rule`,
+ * `value`, `by`, `stage`, `phase`, `step` and `percent` of each. Reads the journal.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK; TIERCE_E_CONFIG where there is no rollout; TIERCE_E_CORRUPT, TIERCE_E_IO and the
+ *         like for the journal; TIERCE_E_UNSUPPORTED in a forked child; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_rollout_history_json(const tierce_guard_t *guard,
+                                            tierce_view_t *out);
+
+/**
+ * Lets a share of calls pass. The others are answered by L1, by a stale value there, or by an error:
+ * nothing is asked below L1 and nothing loaded. Changes are never shed. In force with the next call
+ * of any thread of this process, until tierce_guard_lift().
+ *
+ * \param guard    borrowed, not NULL.
+ * \param by       borrowed for the call, ended by a NUL, not NULL: who asks, for the journal of
+ *                 actions (`actions_journal`).
+ * \param percent  how many of 100 calls pass: 0 to 100.
+ * \param answer   borrowed for the call, ended by a NUL: what the others get, "stale" or "error"
+ *                 (TIERCE_E_BUSY); NULL for "stale".
+ * \return TIERCE_OK; TIERCE_E_CONFIG for another word; TIERCE_E_IO and the like where the journal
+ *         cannot be written: then it is in force all the same; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_shed(const tierce_guard_t *guard,
+                                  const char *by,
+                                  double percent,
+                                  const char *answer);
+
+/**
+ * Serves nothing and takes no new value, until tierce_guard_lift(): reads find nothing, loads and sets
+ * are TIERCE_E_DENIED. Removals are made.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param by     as for tierce_guard_shed().
+ * \return as tierce_guard_shed(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_block(const tierce_guard_t *guard,
+                                   const char *by);
+
+/**
+ * Makes all that L1 of this process has stale, in all tiers, on a thread of the library; another
+ * refresh takes the place of one that is under way. It has begun when this returns.
+ *
+ * \param guard       borrowed, not NULL.
+ * \param by          as for tierce_guard_shed().
+ * \param per_second  keys a second; 0 for 100.
+ * \return as tierce_guard_shed(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_refresh(const tierce_guard_t *guard,
+                                     const char *by,
+                                     uint32_t per_second);
+
+/**
+ * Drops the connections to L3 and has them made anew. Calls that wait on them are misses there.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param by     as for tierce_guard_shed().
+ * \return as tierce_guard_shed(); TIERCE_E_UNSUPPORTED where there is no connection. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_reset(const tierce_guard_t *guard, const char *by);
+
+/**
+ * Ends what tierce_guard_shed(), tierce_guard_block() and tierce_guard_refresh() began.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param by     as for tierce_guard_shed().
+ * \return as tierce_guard_shed(). Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_lift(const tierce_guard_t *guard, const char *by);
+
+/**
+ * Makes a document in JSON of what is in force of these actions: `gate` with `passes` (the share, 0 to
+ * 1), `shedding`, `is_blocked` and `turned_away`, and `refreshed`, keys of the refresh under way, or
+ * null.
+ *
+ * \param guard  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_guard_actions_json(const tierce_guard_t *guard,
+                                          tierce_view_t *out);
+
+/**
+ * Makes a document in JSON of what the numbers of a cache show to be unwise: `advice`, a list of `code`
+ * and `message`, and `survey`, what the survey under way has seen, or null.
+ *
+ * \param cache  borrowed, not NULL.
+ * \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *               every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_advise_json(const tierce_t *cache,
+                                   tierce_view_t *out);
+
+/**
+ * Begins to observe which keys are asked for and how long entries of L1 are of use, for
+ * tierce_advise_json(); a survey that is under way begins anew. A read costs some tens of nanoseconds
+ * more until tierce_survey_end().
+ *
+ * \param cache  borrowed, not NULL.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_survey_begin(const tierce_t *cache);
+
+/**
+ * Ends the survey, and what it saw is gone; nothing to end is fine.
+ *
+ * \param cache  borrowed, not NULL.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_survey_end(const tierce_t *cache);
+
+/**
+ * Makes a document in JSON of the counts and latencies of the last time. What is known of a window
+ * begins with the first look at one, by this function or a guard.
+ *
+ * \param cache      borrowed, not NULL.
+ * \param window_ms  how many milliseconds, from a second to an hour.
+ * \param out        receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
+ *                   every other answer. A NUL, which `len` does not count, ends the text.
+ * \return TIERCE_OK, TIERCE_E_CLOSED, TIERCE_E_ARG. Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_window_json(const tierce_t *cache, int64_t window_ms, tierce_view_t *out);
 
 /**
  * Puts other tiers in force, under load.

@@ -439,6 +439,8 @@ public:
 
     Status retier(const char* tiering) const noexcept { return tierce_retier(handle(), tiering); }
     Status health(View& out) const noexcept { return tierce_health_json(handle(), out.reset()); }
+    /** TIERCE_HEALTHY, TIERCE_DEGRADED or TIERCE_UNHEALTHY. */
+    Status health_status(std::uint32_t& out) const noexcept { return tierce_health(handle(), &out); }
     Status stats(View& out) const noexcept { return tierce_stats_json(handle(), out.reset()); }
     Status metrics(View& out) const noexcept { return tierce_metrics_text(handle(), out.reset()); }
     /** How objectives are met; nullptr for those of the environment. See tierce_slo_json(). */
@@ -466,6 +468,14 @@ public:
     }
     Status alerts(View& out) const noexcept { return tierce_alerts_json(handle(), out.reset()); }
     Status stop_alerts() const noexcept { return tierce_alerts_stop(handle()); }
+    /** What the numbers show to be unwise. See tierce_advise_json(). */
+    Status advise(View& out) const noexcept { return tierce_advise_json(handle(), out.reset()); }
+    Status begin_survey() const noexcept { return tierce_survey_begin(handle()); }
+    Status end_survey() const noexcept { return tierce_survey_end(handle()); }
+    /** Counts and latencies of the last time. See tierce_window_json(). */
+    Status window(std::int64_t window_ms, View& out) const noexcept {
+        return tierce_window_json(handle(), window_ms, out.reset());
+    }
 
 private:
     struct Close {
@@ -535,6 +545,115 @@ private:
     };
 
     std::unique_ptr<tierce_loading_t, Close> loading_;
+};
+
+/**
+ * What judges a cache, tells of it, drives its rollout and answers over HTTP; ended with the object.
+ * Movable, not copyable; every call from any thread.
+ *
+ * A name says who asks, for the journals. Reports are JSON; see the functions of tierce.h.
+ */
+class Guard {
+public:
+    Guard() noexcept = default;
+
+    /** Starts what the settings of the cache say, and `text` over them. See tierce_guard_open(). */
+    static Status open(const Cache& cache, std::string_view text, Guard& out) noexcept {
+        tierce_guard_t* guard = nullptr;
+        const Status status = tierce_guard_open(cache.handle(), text.data(), text.size(), nullptr,
+                                                nullptr, nullptr, &guard);
+        return out.take(status, guard);
+    }
+    /**
+     * The same, and tells `notify(std::string_view json)` of alerts, by a thread that is there for that
+     * alone: it may ask this guard for anything. What it throws is dropped.
+     */
+    template <class Notify>
+    static Status open(const Cache& cache, std::string_view text, Notify&& notify,
+                       Guard& out) noexcept {
+        using Kept = std::decay_t<Notify>;
+        Kept* kept = detail::keep(std::forward<Notify>(notify));
+        if (kept == nullptr) return TIERCE_E_NOMEM;
+        const tierce_notice_fn call = [](void* user, const char* notice) noexcept {
+            detail::caught([&] { (*static_cast<Kept*>(user))(std::string_view(notice)); });
+        };
+        tierce_guard_t* guard = nullptr;
+        const Status status = tierce_guard_open(cache.handle(), text.data(), text.size(), call, kept,
+                                                &detail::let_go<Kept>, &guard);
+        return out.take(status, guard);
+    }
+
+    /** The handle, for calls of tierce.h; still this object's. */
+    tierce_guard_t* handle() const noexcept { return guard_.get(); }
+    explicit operator bool() const noexcept { return guard_ != nullptr; }
+    void close() noexcept { guard_.reset(); }
+
+    Status slo(std::int64_t window_ms, View& out) const noexcept {
+        return tierce_guard_slo_json(handle(), window_ms, out.reset());
+    }
+    Status alerts(View& out) const noexcept {
+        return tierce_guard_alerts_json(handle(), out.reset());
+    }
+    Status metrics(View& out) const noexcept {
+        return tierce_guard_metrics_text(handle(), out.reset());
+    }
+
+    /** Answers over HTTP; nullptr for the default address, and for no token. */
+    Status serve(const char* address, const char* token, std::uint16_t& port) const noexcept {
+        return tierce_guard_serve(handle(), address, token, &port);
+    }
+    Status port(std::uint16_t& out) const noexcept { return tierce_guard_port(handle(), &out); }
+    Status stop_serving() const noexcept { return tierce_guard_serve_stop(handle()); }
+
+    /** Begins with the plan that there is, or with another one. See tierce_rollout_start(). */
+    Status start(const char* by, std::string_view plan = {}) const noexcept {
+        return tierce_rollout_start(handle(), by, plan.data(), plan.size());
+    }
+    Status advance(const char* by) const noexcept { return ask(by, "advance"); }
+    Status force(const char* by) const noexcept { return ask(by, "force"); }
+    Status pause(const char* by) const noexcept { return ask(by, "pause"); }
+    Status resume(const char* by) const noexcept { return ask(by, "resume"); }
+    /** Takes the rollout back, at once or by the steps of its plan. Always obeyed. */
+    Status rollback(const char* by, bool gradual = false) const noexcept {
+        return ask(by, gradual ? "gradual_rollback" : "rollback");
+    }
+    /** Tells the rollout what its plan calls `input.NAME`. */
+    Status push(const char* input, double value) const noexcept {
+        return tierce_rollout_push(handle(), input, value);
+    }
+    Status rollout(View& out) const noexcept { return tierce_rollout_json(handle(), out.reset()); }
+    Status history(View& out) const noexcept {
+        return tierce_rollout_history_json(handle(), out.reset());
+    }
+
+    /** Lets so many of 100 calls pass; the others get "stale" or "error". */
+    Status shed(const char* by, double percent, const char* answer = nullptr) const noexcept {
+        return tierce_guard_shed(handle(), by, percent, answer);
+    }
+    Status block(const char* by) const noexcept { return tierce_guard_block(handle(), by); }
+    Status refresh(const char* by, std::uint32_t per_second = 0) const noexcept {
+        return tierce_guard_refresh(handle(), by, per_second);
+    }
+    Status reset(const char* by) const noexcept { return tierce_guard_reset(handle(), by); }
+    Status lift(const char* by) const noexcept { return tierce_guard_lift(handle(), by); }
+    Status actions(View& out) const noexcept {
+        return tierce_guard_actions_json(handle(), out.reset());
+    }
+
+private:
+    struct Close {
+        void operator()(tierce_guard_t* guard) const noexcept { tierce_guard_close(guard); }
+    };
+
+    Status take(Status status, tierce_guard_t* guard) noexcept {
+        if (status) guard_.reset(guard);
+        return status;
+    }
+    Status ask(const char* by, const char* command) const noexcept {
+        return tierce_rollout_ask(handle(), by, command);
+    }
+
+    std::unique_ptr<tierce_guard_t, Close> guard_;
 };
 
 } // namespace tierce

@@ -218,6 +218,59 @@ static void listeners_and_alerts_are_kept_as_long_as_they_are_told() {
     CHECK(sets.use_count() == 1);
 }
 
+static void a_guard_is_an_object_whose_callback_may_use_it() {
+    tierce::Cache cache = open();
+    std::uint32_t health = 9;
+    CHECK(cache.health_status(health) && health == TIERCE_HEALTHY);
+    tierce::Guard guard;
+    tierce::View view;
+    CHECK(guard.rollout(view).code() == TIERCE_E_ARG && !guard);
+    CHECK(tierce::Guard::open(cache, "alerts: 7", guard).code() == TIERCE_E_CONFIG && !guard);
+    const auto told = std::make_shared<std::atomic<int>>(0);
+    const std::string_view text =
+        "alerts: [{name: misses, condition: miss_rate > 50%, severity: warning}]";
+    const auto alarm = [told, &guard](std::string_view notice) {
+        CHECK(notice.find("misses") != std::string_view::npos);
+        if (*told == 0) {
+            CHECK(guard.rollback("cpp").code() == TIERCE_E_CONFIG);
+            CHECK(guard.shed("cpp", 50, "error"));
+        }
+        ++*told;
+        throw std::runtime_error("nobody hears of it");
+    };
+    CHECK(tierce::Guard::open(cache, text, alarm, guard) && guard);
+    for (int i = 0; i < 30000 && told->load() == 0; ++i) {
+        CHECK(cache.get("nobody", view).is_miss());
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    CHECK(told->load() > 0 && guard.actions(view));
+    CHECK(view.text().find("\"passes\":0.5") != std::string_view::npos);
+    CHECK(guard.lift("cpp") && guard.block("cpp") && guard.lift("cpp") && guard.refresh("cpp"));
+    CHECK(guard.reset("cpp").code() == TIERCE_E_UNSUPPORTED);
+    CHECK(guard.rollout(view).is_miss() && guard.history(view).code() == TIERCE_E_CONFIG);
+    CHECK(guard.start("cpp").code() == TIERCE_E_CONFIG);
+    CHECK(guard.start("cpp", "plan: p").code() == TIERCE_E_CONFIG);
+    CHECK(guard.advance("cpp").is_error() && guard.force("cpp").is_error());
+    CHECK(guard.pause("cpp").is_error() && guard.resume("cpp").is_error());
+    CHECK(guard.push("approval", 1).code() == TIERCE_E_CONFIG);
+    std::uint16_t port = 0, same = 0;
+    CHECK(guard.serve("127.0.0.1:0", nullptr, port) && guard.port(same) && port == same);
+    CHECK(guard.stop_serving() && guard.port(same).is_miss());
+    CHECK(guard.slo(60000, view).is_miss() && guard.alerts(view) && guard.metrics(view));
+    CHECK(cache.begin_survey() && cache.advise(view) && cache.end_survey());
+    CHECK(cache.window(60000, view) && view.text().front() == '{');
+    tierce::Guard moved = std::move(guard);
+    CHECK(moved.alerts(view) && !guard);
+    cache.close();
+    CHECK(moved.alerts(view).code() == TIERCE_E_CLOSED);
+    moved.close();
+    for (int i = 0; i < 30000 && told.use_count() > 2; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    // This one and that of the lambda above.
+    CHECK(told.use_count() == 2);
+}
+
 int main() {
     views_and_caches_own_what_they_hold();
     a_lambda_loads_in_each_of_its_forms();
@@ -227,5 +280,6 @@ int main() {
     tags_and_revisions_have_owners();
     a_loading_keeps_its_lambda_and_tells_it_what_there_is();
     listeners_and_alerts_are_kept_as_long_as_they_are_told();
+    a_guard_is_an_object_whose_callback_may_use_it();
     return 0;
 }

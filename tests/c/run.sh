@@ -67,13 +67,14 @@ compile() { # compiler, source, shared|static, further flags...
 for compiler in gcc clang; do
     if ! have $compiler; then skip "C by $compiler" $compiler; continue; fi
     for kind in shared static; do
-        for source in cache freshness verbs threads interop; do
+        for source in cache freshness verbs guard threads interop; do
             step "$compiler $kind: $source.c compiles" \
                 compile $compiler "$here/$source.c" $kind -std=c99 -O1 -g
         done
         step "$compiler $kind: cache" run "$work/cache.$compiler.$kind"
         step "$compiler $kind: freshness" run "$work/freshness.$compiler.$kind"
         step "$compiler $kind: verbs" run "$work/verbs.$compiler.$kind"
+        step "$compiler $kind: guard" run "$work/guard.$compiler.$kind"
         step "$compiler $kind: threads" run "$work/threads.$compiler.$kind"
         interop() { # Writes, reads, deletes and misses, each in a process of its own.
             local program=$work/interop.$compiler.$kind store

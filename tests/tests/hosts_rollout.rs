@@ -193,7 +193,7 @@ fn a_rollback_of_one_host_is_in_force_there_at_once_and_on_the_other_when_it_loo
 #[test]
 fn what_one_host_sees_takes_it_back_on_all() {
     let (_redis, rollout, one, other) = under_way();
-    other.guard.push("incidents", 1.0);
+    other.guard.push("incidents", 1.0).unwrap();
     round(&[&other, &one]);
     for host in [&one, &other] {
         assert_eq!(host.stands_at(), (Stage::RolledBack, 0.0));

@@ -60,6 +60,12 @@ pub const TIERCE_EVENT_REMOVE_PREFIXES: u32 = 18;
 /// A caller made all stale whose keys begin with some prefixes, which the text names.
 pub const TIERCE_EVENT_EXPIRE_PREFIXES: u32 = 19;
 
+/// Another share of calls passes than before, or none (tierce_guard_shed(), tierce_guard_block()), in
+/// the words of the text.
+pub const TIERCE_EVENT_GATE: u32 = 20;
+/// The connections to a tier were dropped, to be made anew.
+pub const TIERCE_EVENT_RESET: u32 = 21;
+
 /// Something that happened in a cache: borrowed for the call, as all that it points to. Later
 /// versions may add fields at the end.
 #[repr(C)]
@@ -227,6 +233,11 @@ fn with(event: &Event, run: impl FnOnce(*const tierce_event_t)) {
                 BreakerState::HalfOpen => c"half_open",
             }
             .as_ptr();
+        }
+        Event::Gate { .. } => told.kind = TIERCE_EVENT_GATE,
+        Event::Reset { tier, .. } => {
+            told.kind = TIERCE_EVENT_RESET;
+            told.tier = number(*tier);
         }
         _ => {}
     }

@@ -26,7 +26,7 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
-use tierce::{Bytes, Cache, guard};
+use tierce::{Bytes, Cache, config::Config, guard};
 
 use crate::{
     failure::Failure,
@@ -55,6 +55,8 @@ struct Slot {
 pub(crate) struct Open {
     generation: usize,
     pub(crate) cache: Cache<Bytes>,
+    /// The settings that it was opened with.
+    config: Config,
     /// What judges its alerts. Not a mutex: a fork finds nothing held.
     watch: ArcSwapOption<guard::Guard<Bytes>>,
 }
@@ -75,7 +77,7 @@ static TABLE: [Slot; SLOTS] =
 static VACANT: Mutex<Vacant> = Mutex::new(Vacant { again: Vec::new(), fresh: 0 });
 
 /// Gives a cache its handle.
-pub(crate) fn open(cache: Cache<Bytes>) -> Result<*mut tierce_t, Failure> {
+pub(crate) fn open(cache: Cache<Bytes>, config: Config) -> Result<*mut tierce_t, Failure> {
     let mut vacant = VACANT.lock();
     let index = match vacant.again.pop() {
         Some(index) => index,
@@ -93,7 +95,8 @@ pub(crate) fn open(cache: Cache<Bytes>) -> Result<*mut tierce_t, Failure> {
     let slot = &TABLE[usize::from(index)];
     let generation = slot.newest.load(Ordering::Relaxed) + 1;
     slot.newest.store(generation, Ordering::Release);
-    slot.open.store(Some(Arc::new(Open { generation, cache, watch: ArcSwapOption::empty() })));
+    let watch = ArcSwapOption::empty();
+    slot.open.store(Some(Arc::new(Open { generation, cache, config, watch })));
     Ok(ptr::without_provenance_mut(number(usize::from(index), generation)))
 }
 
@@ -142,6 +145,11 @@ impl InUse {
     fn open(&self) -> &Open {
         // `find` makes an `InUse` of `Some` only.
         self.0.as_ref().expect("a cache in use was found")
+    }
+
+    /// The settings that it was opened with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.open().config
     }
 
     /// Has alerts judged by this from now on, or not at all.
@@ -212,12 +220,12 @@ mod tests {
 
     #[test]
     fn a_closed_handle_stays_closed_when_its_slot_is_used_again() {
-        let first = open(cache()).unwrap();
+        let first = open(cache(), Config::default()).unwrap();
         find(first).unwrap().set("key", Bytes::from("1")).unwrap();
         drop(close(first).unwrap());
         // Other tests open caches too: until the slot comes up again.
         let same_slot = || {
-            let again = open(cache()).unwrap();
+            let again = open(cache(), Config::default()).unwrap();
             if parse(again).unwrap().0 == parse(first).unwrap().0 {
                 return Some(again);
             }
@@ -234,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_was_never_a_handle_is_refused() {
-        let handle = open(cache()).unwrap();
+        let handle = open(cache(), Config::default()).unwrap();
         let (index, generation) = parse(handle).unwrap();
         let local = 0_u64;
         let made_up = [
@@ -259,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_cache_closed_during_a_call_lives_until_its_end() {
-        let handle = open(cache()).unwrap();
+        let handle = open(cache(), Config::default()).unwrap();
         let in_use = find(handle).unwrap();
         let closed = close(handle).unwrap();
         let weak = Arc::downgrade(&closed);
@@ -273,7 +281,7 @@ mod tests {
     #[test]
     fn one_of_many_threads_closes_and_the_others_are_told() {
         for _ in 0..200 {
-            let handle = open(cache()).unwrap().addr();
+            let handle = open(cache(), Config::default()).unwrap().addr();
             let closes = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..3)
                     .map(|_| {

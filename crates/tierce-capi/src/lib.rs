@@ -27,6 +27,9 @@
 //! | `event.rs` | what listeners are told |
 //! | `report.rs` | statistics, health, metrics |
 //! | `watch.rs` | objectives and alerts |
+//! | `watching.rs` | guards: what a configuration says beside the tiers, and the listener |
+//! | `rollout.rs` | the rollout that a guard takes part in |
+//! | `actions.rs` | what an operator does when things go wrong, and what the numbers advise |
 //! | `operate.rs` | the tiers of a running cache |
 //! | `guard.rs`, `handle.rs`, `registry.rs`, `slice.rs`, `user.rs` | panics, handles, pointers |
 #![deny(unsafe_code)]
@@ -72,6 +75,12 @@ mod report;
 
 mod watch;
 
+mod watching;
+
+mod rollout;
+
+mod actions;
+
 mod operate;
 
 mod guard;
@@ -79,17 +88,22 @@ mod handle;
 mod registry;
 mod slice;
 
+pub use actions::{
+    tierce_advise_json, tierce_guard_actions_json, tierce_guard_block, tierce_guard_lift,
+    tierce_guard_refresh, tierce_guard_reset, tierce_guard_shed, tierce_survey_begin,
+    tierce_survey_end, tierce_window_json,
+};
 pub use change::{
     tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set, tierce_touch,
 };
 pub use event::{
     TIERCE_EVENT_BREAKER, TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT,
     TIERCE_EVENT_EVICT_SHARED, TIERCE_EVENT_EXPIRE, TIERCE_EVENT_EXPIRE_PREFIXES,
-    TIERCE_EVENT_EXPIRE_TAGS, TIERCE_EVENT_HIT, TIERCE_EVENT_INVALIDATE,
+    TIERCE_EVENT_EXPIRE_TAGS, TIERCE_EVENT_GATE, TIERCE_EVENT_HIT, TIERCE_EVENT_INVALIDATE,
     TIERCE_EVENT_INVALIDATE_MANY, TIERCE_EVENT_LOAD, TIERCE_EVENT_MISS, TIERCE_EVENT_OTHER,
-    TIERCE_EVENT_REMOVE_PREFIXES, TIERCE_EVENT_REMOVE_TAGS, TIERCE_EVENT_RETIER, TIERCE_EVENT_SET,
-    TIERCE_EVENT_STALE, TIERCE_EVENT_TOUCH, tierce_event_fn, tierce_event_t, tierce_events_dropped,
-    tierce_on_event,
+    TIERCE_EVENT_REMOVE_PREFIXES, TIERCE_EVENT_REMOVE_TAGS, TIERCE_EVENT_RESET,
+    TIERCE_EVENT_RETIER, TIERCE_EVENT_SET, TIERCE_EVENT_STALE, TIERCE_EVENT_TOUCH, tierce_event_fn,
+    tierce_event_t, tierce_events_dropped, tierce_on_event,
 };
 pub use failure::{
     tierce_error_copy, tierce_last_error, tierce_last_loader_code, tierce_status_name,
@@ -110,6 +124,10 @@ pub use read::{tierce_get, tierce_get_copy, tierce_get_many, tierce_get_with};
 pub use report::{
     tierce_get_stats, tierce_get_tier_stats, tierce_health_json, tierce_metrics_text,
     tierce_stats_json, tierce_stats_t, tierce_tier_stats_t,
+};
+pub use rollout::{
+    tierce_rollout_ask, tierce_rollout_history_json, tierce_rollout_json, tierce_rollout_push,
+    tierce_rollout_start,
 };
 pub use sink::{
     tierce_sink_absent, tierce_sink_not_modified, tierce_sink_reserve, tierce_sink_t,
@@ -136,4 +154,10 @@ pub use view::{
 };
 pub use watch::{
     tierce_alerts_json, tierce_alerts_start, tierce_alerts_stop, tierce_notice_fn, tierce_slo_json,
+};
+pub use watching::{
+    TIERCE_DEGRADED, TIERCE_HEALTHY, TIERCE_UNHEALTHY, tierce_guard_alerts_json,
+    tierce_guard_close, tierce_guard_metrics_text, tierce_guard_open, tierce_guard_port,
+    tierce_guard_serve, tierce_guard_serve_stop, tierce_guard_slo_json, tierce_guard_t,
+    tierce_health,
 };

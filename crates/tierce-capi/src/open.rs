@@ -13,7 +13,8 @@ use crate::{
     failure::Failure,
     guard::{guard, tell_panics_to_the_caller},
     handle, slice,
-    status::{TIERCE_E_CONFIG, TIERCE_OK, tierce_status_t},
+    status::{TIERCE_OK, tierce_status_t},
+    watching,
 };
 
 /// A cache. Opened by one of the tierce_open functions, closed by tierce_close().
@@ -45,11 +46,7 @@ pub unsafe extern "C" fn tierce_open(
 ) -> tierce_status_t {
     open(out, || {
         // SAFETY: `len` bytes at `text`, by the words of the header.
-        let text = unsafe { slice::bytes(text.cast::<c_void>(), len, "text") }?;
-        let text = str::from_utf8(text).map_err(|error| {
-            let message = format!("text: byte {} is not UTF-8", error.valid_up_to());
-            Failure::new(TIERCE_E_CONFIG, message)
-        })?;
+        let text = unsafe { slice::utf8(text.cast::<c_void>(), len, "text") }?;
         if text.trim().is_empty() { Ok(Config::default()) } else { Ok(Config::from_text(text)?) }
     })
 }
@@ -93,13 +90,15 @@ fn open(
         tell_panics_to_the_caller();
         // SAFETY: a place for a handle, by the words of the header of all who pass it here.
         let out = unsafe { slice::out(out, "out") }?;
-        let cache = settings()?.builder()?.build()?;
-        out.write(handle::open(cache)?);
+        let config = settings()?;
+        let cache = config.builder()?.build()?;
+        out.write(handle::open(cache, config)?);
         Ok(TIERCE_OK)
     })
 }
 
-/// Closes a cache: gives back its threads, connections and memory. Views stay valid.
+/// Closes a cache: ends its guards, and gives back its threads, connections and memory. Views stay
+/// valid.
 ///
 /// Calls of other threads that are under way end, and may find the cache empty or closed; the last
 /// of them frees it. May be called by a loader of this cache. A call after it is
@@ -114,6 +113,7 @@ pub extern "C" fn tierce_close(cache: *mut tierce_t) -> tierce_status_t {
         if !cache.is_null() {
             let open = handle::close(cache)?;
             open.stop_watching();
+            watching::end_those_of(cache);
             open.cache.close();
         }
         Ok(TIERCE_OK)

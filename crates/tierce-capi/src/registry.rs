@@ -63,6 +63,11 @@ impl<H, T> Registry<H, T> {
         }
     }
 
+    /// All that there are.
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
+        self.things.load().values().map(Arc::clone).collect()
+    }
+
     /// Takes a thing out: from now on its handle is none. Calls that found it go on with it.
     pub(crate) fn take(&self, handle: *const H) -> Result<Arc<T>, Failure> {
         let thing = self.find(handle)?;
@@ -95,6 +100,7 @@ mod tests {
         static THINGS: Registry<u8, &str> = Registry::new("thing", 0b0001);
         let (one, other) = (THINGS.put("one"), THINGS.put("other"));
         assert_eq!((*THINGS.find(one).unwrap(), *THINGS.find(other).unwrap()), ("one", "other"));
+        assert_eq!(THINGS.all().len(), 2);
         assert_eq!(*THINGS.take(one).unwrap(), "one");
         for handle in [one, ptr::null_mut(), ptr::without_provenance_mut(8)] {
             assert_eq!(THINGS.find(handle).unwrap_err().status, TIERCE_E_ARG);

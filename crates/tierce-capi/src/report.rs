@@ -198,7 +198,7 @@ pub unsafe extern "C" fn tierce_stats_json(
     out: *mut tierce_view_t,
 ) -> tierce_status_t {
     // SAFETY: a place for a view, by the words of the header.
-    unsafe { text(cache, out, |cache| Some(cache.stats().to_json())) }
+    unsafe { text(cache, out, |cache| Ok(Some(cache.stats().to_json()))) }
 }
 
 /// Makes the health document in JSON: `service`, `status`, `tierMetrics` and `dependencies`, which
@@ -215,7 +215,7 @@ pub unsafe extern "C" fn tierce_health_json(
     out: *mut tierce_view_t,
 ) -> tierce_status_t {
     // SAFETY: a place for a view, by the words of the header.
-    unsafe { text(cache, out, |cache| Some(cache.health().to_json())) }
+    unsafe { text(cache, out, |cache| Ok(Some(cache.health().to_json()))) }
 }
 
 /// Makes the statistics in the text format of Prometheus.
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn tierce_health_json(
 /// \param cache  borrowed, not NULL.
 /// \param out    receives a view on TIERCE_OK, give it to tierce_view_release(); zeroed on
 ///               every other answer. A NUL, which `len` does not count, ends the text.
-/// \return TIERCE_OK; TIERCE_MISS where metrics are switched off (`metrics_enabled`);
+/// \return TIERCE_OK; TIERCE_MISS where metrics are not shown (`metrics_enabled`);
 ///         TIERCE_E_CLOSED; TIERCE_E_ARG. Threads: any.
 /// \since 0.1
 #[unsafe(no_mangle)]
@@ -232,7 +232,7 @@ pub unsafe extern "C" fn tierce_metrics_text(
     out: *mut tierce_view_t,
 ) -> tierce_status_t {
     // SAFETY: a place for a view, by the words of the header.
-    unsafe { text(cache, out, |cache| cache.metrics_text()) }
+    unsafe { text(cache, out, |cache| Ok(cache.metrics_text())) }
 }
 
 /// Puts a text of the cache into a view, with a NUL behind it for C; a text that there is not is
@@ -240,15 +240,15 @@ pub unsafe extern "C" fn tierce_metrics_text(
 ///
 /// # Safety
 /// As [`view::place`] for `out`.
-unsafe fn text(
+pub(crate) unsafe fn text(
     cache: *const tierce_t,
     out: *mut tierce_view_t,
-    make: impl FnOnce(&InUse) -> Option<String>,
+    make: impl FnOnce(&InUse) -> Result<Option<String>, Failure>,
 ) -> tierce_status_t {
     guard(|| {
         // SAFETY: the caller's promise is the same.
         let out = unsafe { view::place(out) }?;
-        let Some(text) = make(&handle::find(cache)?) else {
+        let Some(text) = make(&handle::find(cache)?)? else {
             return Ok(TIERCE_MISS);
         };
         put_text(out, text);

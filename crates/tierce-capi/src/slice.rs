@@ -11,7 +11,10 @@ use std::{
     slice,
 };
 
-use crate::{failure::Failure, status::TIERCE_E_VERSION};
+use crate::{
+    failure::Failure,
+    status::{TIERCE_E_CONFIG, TIERCE_E_VERSION},
+};
 
 /// A struct of the caller that says it is larger than this is not filled in at all: its first
 /// field is no size.
@@ -120,6 +123,23 @@ fn check(data: *const c_void, len: usize, name: &str) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Borrows `len` bytes of a document at `text`, which must be UTF-8; NULL is fine where `len` is 0.
+///
+/// # Safety
+/// As [`bytes`].
+pub(crate) unsafe fn utf8<'a>(
+    text: *const c_void,
+    len: usize,
+    name: &str,
+) -> Result<&'a str, Failure> {
+    // SAFETY: the caller's promise is the same.
+    let text = unsafe { bytes(text, len, name) }?;
+    str::from_utf8(text).map_err(|error| {
+        let message = format!("{name}: byte {} is not UTF-8", error.valid_up_to());
+        Failure::new(TIERCE_E_CONFIG, message)
+    })
 }
 
 /// Borrows a text that ends with a NUL.

@@ -1,15 +1,12 @@
 //! How a cache judges itself: objectives and alerts.
 #![allow(unsafe_code)] // Exported names; the call of the caller's function.
 
-use std::{
-    ffi::{CString, c_char, c_void},
-    time::Duration,
-};
+use std::ffi::{CString, c_char, c_void};
 
 use serde_json::json;
 use tierce::guard::{
     Alerts, Guard, Objectives,
-    alert::{Notice, Notifier},
+    alert::{CallbackSink, Notice},
 };
 
 use crate::{
@@ -22,13 +19,16 @@ use crate::{
     status::{TIERCE_E_CONFIG, TIERCE_MISS, TIERCE_OK, tierce_status_t},
     user::{User, tierce_drop_fn},
     view::{self, tierce_view_t},
+    watching,
 };
 
-/// Is told that an alert fires or is over. Called on a thread of the cache with no lock held; may
-/// call any function of this library but tierce_alerts_start() and tierce_alerts_stop(). Must
-/// return: no longjmp() and no C++ exception may leave it.
+/// Is told that an alert fires or is over. Called on a thread of the library that is there for these
+/// calls alone, one after another, with no lock held. Nobody waits for it: it may take its time, and
+/// may call any function of this library, asking the guard that tells it for a rollback included. What
+/// waits for its turn is told as it is by then. Must return: no longjmp() and no C++ exception may
+/// leave it.
 ///
-/// \param user    as given to tierce_alerts_start().
+/// \param user    as given to tierce_alerts_start() or tierce_guard_open().
 /// \param notice  borrowed for the call, ended by a NUL: JSON with `alert`, `status` ("firing" or
 ///                "resolved"), `severity`, `condition`, `value` and `cache`.
 pub type tierce_notice_fn =
@@ -61,10 +61,7 @@ pub unsafe extern "C" fn tierce_slo_json(
     guard(|| {
         // SAFETY: a place for a view, by the words of the header.
         let out = unsafe { view::place(out) }?;
-        let window = u64::try_from(window_ms).ok().filter(|millis| *millis > 0);
-        let window = Duration::from_millis(window.ok_or_else(|| {
-            Failure::argument(format!("window_ms = {window_ms}: must be above zero"))
-        })?);
+        let window = watching::window(window_ms)?;
         let cache = handle::find(cache)?;
         let report = if objectives.is_null() {
             cache.slo(window)?
@@ -83,7 +80,8 @@ pub unsafe extern "C" fn tierce_slo_json(
 }
 
 /// Begins to judge alerts once a second, on a thread of the cache, until tierce_alerts_stop() or
-/// tierce_close(). Those that were judged before are stopped.
+/// tierce_close(). Those that were judged before are stopped. tierce_guard_open() does this and all
+/// else that a configuration says.
 ///
 /// \param cache   borrowed, not NULL.
 /// \param text    borrowed for the call: YAML in UTF-8, a list `alerts` of `name`, `condition`
@@ -110,24 +108,14 @@ pub unsafe extern "C" fn tierce_alerts_start(
     let user = User::new(user, let_go);
     guard(|| {
         // SAFETY: `len` bytes at `text`, by the words of the header.
-        let text = unsafe { slice::bytes(text.cast::<c_void>(), len, "text") }?;
-        let text = str::from_utf8(text).map_err(|error| {
-            let message = format!("text: byte {} is not UTF-8", error.valid_up_to());
-            Failure::new(TIERCE_E_CONFIG, message)
-        })?;
+        let text = unsafe { slice::utf8(text.cast::<c_void>(), len, "text") }?;
         let alerts = Alerts::from_yaml(text)?;
         let cache = handle::find(cache)?;
-        let mut notifier = Notifier::new(cache.health().service);
+        let mut builder = Guard::of(&cache).alerts(alerts);
         if let Some(notify) = notify {
-            notifier = notifier.sink(move |notice: &Notice| {
-                let user = &user;
-                let text = CString::new(notice_json(notice).to_string()).unwrap_or_default();
-                // SAFETY: a function of this type, which takes what it is given as the header
-                // says; the text lives until it has returned.
-                unsafe { notify(user.get(), text.as_ptr()) }
-            });
+            builder = builder.sink(sink(notify, user));
         }
-        let started = Guard::of(&cache).alerts(alerts).notifier(notifier).start()?;
+        let started = builder.start()?;
         cache.watch(Some(started));
         Ok(TIERCE_OK)
     })
@@ -175,6 +163,20 @@ pub extern "C" fn tierce_alerts_stop(cache: *const tierce_t) -> tierce_status_t 
     guard(|| {
         handle::find(cache)?.watch(None);
         Ok(TIERCE_OK)
+    })
+}
+
+/// Tells a function of the caller of alerts.
+pub(crate) fn sink(
+    notify: unsafe extern "C-unwind" fn(user: *mut c_void, notice: *const c_char),
+    user: User,
+) -> CallbackSink {
+    CallbackSink::new(move |notice| {
+        let user = &user;
+        let text = CString::new(notice_json(notice).to_string()).unwrap_or_default();
+        // SAFETY: a function of this type, which takes what it is given as the header says; the text
+        // lives until it has returned.
+        unsafe { notify(user.get(), text.as_ptr()) }
     })
 }
 

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files with exported items, in the order of the header.
-const FILES: [&str; 19] = [
+const FILES: [&str; 22] = [
     "version.rs",
     "status.rs",
     "failure.rs",
@@ -26,6 +26,9 @@ const FILES: [&str; 19] = [
     "event.rs",
     "report.rs",
     "watch.rs",
+    "watching.rs",
+    "rollout.rs",
+    "actions.rs",
     "operate.rs",
 ];
 

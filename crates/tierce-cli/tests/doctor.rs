@@ -135,6 +135,19 @@ fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     let (code, checks) = user("~tierce:l:* ~tierce:k:* +@all");
     assert_eq!((code, of(&checks, "redis.names").0), (1, "fail"), "{checks:#?}");
     assert!(of(&checks, "redis.names").1.contains("~tierce:*"));
+    // All names but those by which hosts agree on a rollout.
+    let all_but_one =
+        "~tierce:k:* ~tierce:s:* ~tierce:e:* ~tierce:n:* ~tierce:r:* ~tierce:t:* ~tierce:l:* +@all";
+    let (code, checks) = user(all_but_one);
+    assert_eq!((code, of(&checks, "redis.names").0), (0, "ok"), "{checks:#?}");
+    let (verdict, said) = of(&checks, "redis.rollout_names");
+    assert_eq!(verdict, "warn", "{checks:#?}");
+    assert!(
+        said.contains("rollouts are those of each host") && said.contains("~tierce:o:*"),
+        "{said}"
+    );
+    let (code, checks) = user(&format!("{all_but_one} ~tierce:o:*"));
+    assert_eq!((code, of(&checks, "redis.rollout_names").0), (0, "ok"), "{checks:#?}");
     // The rights that the documentation names are enough for all of it.
     let (code, checks) = user(
         "~tierce:* &* +@connection +@string +@hash +@list +@keyspace +@scripting +info +time +scan",

@@ -223,7 +223,7 @@ fn both_sides_of_a_running_rollout_are_shown() {
     }
     fail(&mut tierce(["rollout", "history", "--address", &address]), 1);
     // The journal has who, when, by which rule and which value.
-    guard.push("incidents", 1.0);
+    guard.push("incidents", 1.0).unwrap();
     guard.round().unwrap();
     let mut command = tierce(["rollout", "history", "--journal"]);
     let history = succeed(command.arg(&journal));

@@ -20,7 +20,8 @@ use crate::{call::call, error::exception, held::Parked};
 ///     "set", "delete", "expire", "touch", "clear", "remove_tags", "expire_tags",
 ///     "remove_prefixes", "expire_prefixes", "evict" (left
 ///     L1 for room or age), "evict_shared" (some left L2), "invalidate" and "invalidate_many"
-///     (another host changed it in L3), "breaker" (before a tier), "retier". There may be more in
+///     (another host changed it in L3), "breaker" (before a tier), "retier", "gate" (another share of
+///     calls passes, as `details` says), "reset" (connections are made anew). There may be more in
 ///     later versions.
 /// key : bytes or None
 ///     The key; None for what concerns all of them.
@@ -119,6 +120,10 @@ impl PyEvent {
                 ..Parts::default()
             },
             Event::Retier { .. } => Parts { kind: "retier", ..Parts::default() },
+            Event::Gate { .. } => Parts { kind: "gate", ..Parts::default() },
+            Event::Reset { tier, .. } => {
+                Parts { kind: "reset", tier: Some(tier.short()), ..Parts::default() }
+            }
             _ => Parts { kind: "other", ..Parts::default() },
         }
     }

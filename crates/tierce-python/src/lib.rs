@@ -17,6 +17,7 @@
 //! | `version.rs` | what a key had when it was looked at |
 //! | `event.rs` | what listeners are told |
 //! | `watch.rs` | how a cache judges itself |
+//! | `guard.rs` | what judges it, drives its rollout and answers over HTTP, as its configuration says |
 //! | `clock.rs` | the clock of tests |
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
@@ -46,6 +47,7 @@ mod codec;
 mod entry;
 mod error;
 mod event;
+mod guard;
 mod held;
 mod json;
 mod key;
@@ -75,6 +77,7 @@ mod _tierce {
         clock::PyManualClock,
         entry::PyEntry,
         event::PyEvent,
+        guard::PyGuard,
         keyspace::PyKeyspace,
         loaded::{PyLoadContext, PyLoaded},
         loading::PyLoading,

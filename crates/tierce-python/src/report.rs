@@ -65,10 +65,17 @@ fn latency<'py>(py: Python<'py>, summary: &LatencySummary) -> PyResult<Bound<'py
 
 /// The health document, read back from the JSON that every other language serves.
 pub(crate) fn health<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyAny>> {
-    json::decode(py, &health.to_json()).map_err(|fault| match fault {
+    document(py, "health document", &health.to_json())
+}
+
+/// A document that the core made as JSON, which `name` is for messages.
+pub(crate) fn document<'py>(
+    py: Python<'py>,
+    name: &str,
+    text: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    json::decode(py, text).map_err(|fault| match fault {
         Fault::Python(error) => error,
-        Fault::Text(what, at) => {
-            PyRuntimeError::new_err(format!("health document: {what} at byte {at}"))
-        }
+        Fault::Text(what, at) => PyRuntimeError::new_err(format!("{name}: {what} at byte {at}")),
     })
 }

@@ -1,7 +1,9 @@
 //! How a cache judges itself, in plain dicts and lists.
 
+use std::time::Duration;
+
 use pyo3::{
-    exceptions::{PyRuntimeError, PyTypeError},
+    exceptions::PyTypeError,
     prelude::*,
     types::{PyDict, PyList, PyString, PyTuple},
 };
@@ -9,7 +11,7 @@ use tierce::{
     Error, ErrorKind,
     guard::{
         Guard, Objectives, SloReport,
-        alert::{Notice, Notifier},
+        alert::{CallbackSink, Notice},
     },
 };
 
@@ -17,9 +19,12 @@ use crate::{
     call::call,
     error::exception,
     held::{Parked, Value},
-    json::{self, Fault},
     key::type_name,
+    report::document,
 };
+
+/// The window of a report that names none: half an hour tells a bad release from a bad minute.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1800);
 
 /// The objectives that `object` means: the name of a set, or conditions of the caller's own.
 ///
@@ -51,12 +56,7 @@ pub(crate) fn objectives(object: &Bound<'_, PyAny>) -> PyResult<Objectives> {
 
 /// A report as a dict.
 pub(crate) fn report<'py>(py: Python<'py>, report: &SloReport) -> PyResult<Bound<'py, PyAny>> {
-    json::decode(py, &report.to_json()).map_err(|fault| match fault {
-        Fault::Python(error) => error,
-        Fault::Text(what, at) => {
-            PyRuntimeError::new_err(format!("report of objectives: {what} at byte {at}"))
-        }
-    })
+    document(py, "report of objectives", &report.to_json())
 }
 
 /// The alerts of a guard, each as a dict.
@@ -74,11 +74,26 @@ pub(crate) fn alerts<'py>(py: Python<'py>, guard: &Guard<Value>) -> PyResult<Bou
     Ok(list)
 }
 
+/// The callable of a caller who wants to be told of alerts.
+///
+/// # Errors
+/// TypeError for what cannot be called.
+pub(crate) fn notify<'a, 'py>(
+    notify: Option<&'a Bound<'py, PyAny>>,
+) -> PyResult<Option<&'a Bound<'py, PyAny>>> {
+    match notify.filter(|notify| !notify.is_callable()) {
+        Some(wrong) => {
+            let name = type_name(wrong);
+            Err(PyTypeError::new_err(format!("notify must be callable, not {name}")))
+        }
+        None => Ok(notify),
+    }
+}
+
 /// What tells `listener` of alerts that fire and end.
-pub(crate) fn notifier(service: String, listener: Option<Py<PyAny>>) -> Notifier {
-    let notifier = Notifier::new(service);
-    let Some(listener) = listener.map(Parked::new) else { return notifier };
-    notifier.sink(move |notice: &Notice| {
+pub(crate) fn sink(listener: Py<PyAny>) -> CallbackSink {
+    let listener = Parked::new(listener);
+    CallbackSink::new(move |notice: &Notice| {
         // Nobody is told while the interpreter shuts down.
         let _ = Python::try_attach(|py| {
             let listener = listener.get().bind(py);

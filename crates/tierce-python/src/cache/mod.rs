@@ -26,7 +26,7 @@ mod update;
 mod watch;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -42,6 +42,7 @@ use tierce::{
 use crate::{
     codec::ValueCodec,
     error::exception,
+    guard::Held,
     held::{Value, Weighing, scope},
     load::{Callee, Came, Wanted, load, watchful},
     tasks::{Answers, PyOperation, PyReady, module},
@@ -164,8 +165,12 @@ pub(crate) struct PyCache {
     /// True if hits of loads may have their value loaded anew.
     refreshes_ahead: bool,
     advice: Vec<Advice>,
+    /// What it was made of, for its guards.
+    config: Config,
     /// What judges its alerts. The interpreter is held while it is locked, and nothing waits.
     guard: Mutex<Option<Arc<Guard<Value>>>>,
+    /// The guards that were made of it; locked as that one.
+    guards: Mutex<Vec<Weak<Held>>>,
 }
 
 impl PyCache {
@@ -189,8 +194,8 @@ impl PyCache {
             Ok((builder.build_with(ValueCodec(weighing))?, advice))
         });
         let (core, advice) = core.map_err(|error| exception(py, &error))?;
-        let guard = Mutex::default();
-        Ok(Self { core, load_options: watchful(), weighing, refreshes_ahead, advice, guard })
+        let (load_options, guard, guards) = (watchful(), Mutex::default(), Mutex::default());
+        Ok(Self { core, load_options, weighing, refreshes_ahead, advice, config, guard, guards })
     }
 
     pub(crate) fn core(&self) -> &Cache<Value> {

@@ -125,8 +125,8 @@ impl PyCache {
 
     /// Give back memory, connections and threads.
     ///
-    /// Reads miss from now on and changes raise ClosedError. Closing twice is fine. Other
-    /// processes keep what is in L2 and L3.
+    /// Its guards end. Reads miss from now on and changes raise ClosedError. Closing twice is fine.
+    /// Other processes keep what is in L2 and L3.
     ///
     /// Examples
     /// --------
@@ -136,7 +136,7 @@ impl PyCache {
     /// >>> cache.get("user:7") is None
     /// True
     fn close(&self, py: Python<'_>) {
-        self.keep_guard(py, None);
+        self.close_guards(py);
         scope(py, || py.detach(|| self.core.close()));
     }
 

@@ -97,9 +97,11 @@ impl PyCache {
         report::health(py, &health)
     }
 
-    /// Return the statistics as Prometheus text; None while metrics are switched off.
+    /// Return the statistics as Prometheus text; None where metrics are not shown.
     ///
-    /// The setting `metrics_enabled` decides; it is on outside of development.
+    /// The setting `metrics_enabled` decides whether they are shown, here and over HTTP; it is on
+    /// outside of development. They are counted all the same, as health, objectives and alerts go by
+    /// them.
     ///
     /// Returns
     /// -------

@@ -1,7 +1,7 @@
 //! The blocks of the phased deployment plan that configuration files may hold as they stand.
 //!
 //! `cache_config` has names and a unit of its own; it is translated into our keys. `alerts`,
-//! `monitoring` and `traffic_split` are taken as they stand. The other blocks of that plan are known
+//! `monitoring`, `traffic_split` and `automatic_rollback` are taken as they stand. The other blocks of that plan are known
 //! by name, so that a file which holds one is told plainly what becomes of it, in place of a spelling
 //! hint: what speaks to other programs is taken and has no effect, which
 //! [`Config::advice`](super::Config::advice) says; what somebody would rely on is refused.
@@ -30,12 +30,11 @@ pub(super) fn legal_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// Blocks of the plan that ask for what somebody would rely on and does not have here.
-const NOT_SUPPORTED: [(&str, &str); 8] = [
+const NOT_SUPPORTED: [(&str, &str); 7] = [
     ("security", "authentication and limits of requests are the service's"),
     ("contingency_plan_a", CONTINGENCY),
     ("contingency_plan_b", CONTINGENCY),
     ("contingency_plan_c", CONTINGENCY),
-    ("automatic_rollback", PLAN),
     ("deployment_strategy", PLAN),
     ("rollback_capability", PLAN),
     ("health_check_grace_period", PLAN),

@@ -102,6 +102,15 @@ fn check_rollout(config: &Config) -> Result<()> {
         (false, false) if !rollout.of_store && rollout.instance.is_some() => {
             Err(conflict(config, instance, plan, "without a rollout it names nothing"))
         }
+        (has_plan, _) if !has_plan && !rollout.triggers.is_empty() => {
+            let rule = "what an operator starts in the store has the triggers of its own plan: put \
+                        them there";
+            let (other, rule) = match rollout.of_store {
+                true => (of_store, rule),
+                false => (plan, "there is nothing to take back: both are needed"),
+            };
+            Err(conflict(config, "automatic_rollback.triggers", other, rule))
+        }
         _ => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 pub struct Watching<V: Clone + Send + Sync + 'static> {
     guard: Arc<Guard<V>>,
     #[cfg(feature = "serve")]
-    served: Option<crate::guard::Served>,
+    served: crate::sync::Mutex<Option<crate::guard::Served>>,
 }
 
 impl<V: Clone + Send + Sync + 'static> Watching<V> {
@@ -26,32 +26,91 @@ impl<V: Clone + Send + Sync + 'static> Watching<V> {
         &self.guard
     }
 
-    /// Where it listens; `None` where the configuration names no address.
+    /// Where it listens; `None` where it does not: the configuration names no address, or that was
+    /// ended.
     pub fn address(&self) -> Option<SocketAddr> {
         #[cfg(feature = "serve")]
-        return self.served.as_ref().map(crate::guard::Served::address);
+        return self.served.lock().as_ref().map(crate::guard::Served::address);
         #[cfg(not(feature = "serve"))]
         None
+    }
+
+    /// Answers over HTTP from now on, in place of where it did before, and says where.
+    ///
+    /// # Errors
+    /// As [`Guard::serve`]; what was before goes on then.
+    #[cfg(feature = "serve")]
+    pub fn serve(&self, options: &crate::guard::ServeOptions) -> Result<SocketAddr> {
+        let served = self.guard.serve(options)?;
+        let address = served.address();
+        let before = self.served.lock().replace(served);
+        drop(before);
+        Ok(address)
+    }
+
+    /// Answers over HTTP no more; nothing to end is fine.
+    #[cfg(feature = "serve")]
+    pub fn stop_serving(&self) {
+        let before = self.served.lock().take();
+        drop(before);
     }
 }
 
 impl Config {
     /// Whether anything is set that [`Guard::from_config`] starts.
     pub fn asks_for_guard(&self) -> bool {
-        const KEYS: [&str; 7] = [
-            "alerts",
-            "notify.",
-            "serve.",
-            "monitoring.otlp.",
-            "slo.",
-            "rollout.",
-            "traffic_split.",
-        ];
-        self.show().iter().any(|shown| {
-            let is_guard = |key: &str| shown.key.starts_with(key);
-            shown.source != Source::Default && KEYS.iter().any(|key| is_guard(key))
-        })
+        self.show().iter().any(|shown| shown.source != Source::Default && is_of_guard(shown.key))
     }
+
+    /// The same settings with those of a text over them, which must be of the guard: what
+    /// [`Guard::from_config`] takes of a cache that is open already.
+    ///
+    /// ```
+    /// use tierce::Config;
+    ///
+    /// let config = Config::from_text("service: users")?;
+    /// let with_listener = config.with_guard_text("serve: {address: '127.0.0.1:0'}")?;
+    /// assert_eq!(with_listener.service, "users");
+    /// assert!(config.with_guard_text("memory: {max_entries: 5}").is_err());
+    /// # Ok::<(), tierce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_text`](Self::from_text), and [`ErrorKind::Config`] for a key of the cache.
+    pub fn with_guard_text(&self, text: &str) -> Result<Self> {
+        let mut next = self.clone();
+        if !text.trim().is_empty() {
+            next.read_text(text)?;
+        }
+        for (before, now) in self.show().iter().zip(next.show()) {
+            // Some defaults change with the environment.
+            let is_said = now.source != Source::Default && *before != now;
+            if is_said && !is_of_guard(now.key) && now.key != "environment" {
+                let message = format!(
+                    "{} = {} ({}): is of the cache, which is open: give it where that is opened",
+                    now.key, now.value, now.source
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// True for the name of a key or a list that is of the guard.
+fn is_of_guard(key: &str) -> bool {
+    const KEYS: [&str; 9] = [
+        "actions_journal",
+        "alerts",
+        "automatic_rollback",
+        "monitoring.otlp.",
+        "notify.",
+        "serve.",
+        "slo.",
+        "rollout.",
+        "traffic_split.",
+    ];
+    KEYS.iter().any(|start| key.starts_with(start))
 }
 
 impl<V: Clone + Send + Sync + 'static> Guard<V> {
@@ -79,10 +138,25 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     /// for what this build lacks; what keeps a file from being read, or the address from being
     /// listened at.
     pub fn from_config(cache: &Cache<V>, config: &Config) -> Result<Watching<V>> {
+        Self::from_config_with(cache, config, |builder| builder)
+    }
+
+    /// The same, where `add` says to the builder what no configuration can: sinks of the caller's own.
+    ///
+    /// # Errors
+    /// As [`from_config`](Self::from_config).
+    pub fn from_config_with(
+        cache: &Cache<V>,
+        config: &Config,
+        add: impl FnOnce(GuardBuilder<V>) -> GuardBuilder<V>,
+    ) -> Result<Watching<V>> {
         config.check()?;
         let mut builder = Self::of(cache).alerts(config.all_alerts()?).notifier(config.notifier()?);
         if let Some(objectives) = Objectives::named(config.objectives_name()) {
             builder = builder.objectives(objectives);
+        }
+        if let Some(path) = &config.actions_journal {
+            builder = builder.actions_journal(path);
         }
         builder = config.with_rollout(builder)?;
         if config.otlp.is_on() {
@@ -93,13 +167,14 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             #[cfg(not(feature = "otel"))]
             return Err(lacks("monitoring.otlp", "otel"));
         }
+        builder = add(builder);
         if let Some(share) = config.traffic_split.new_system {
             let split = Split::new(config.traffic_split.old_tiering, config.tiering);
             cache.split(&split.name(&config.service).share(share))?;
         }
         let guard = Arc::new(builder.start()?);
         #[cfg(feature = "serve")]
-        return Ok(Watching { served: config.serve(&guard)?, guard });
+        return Ok(Watching { served: crate::sync::Mutex::new(config.serve(&guard)?), guard });
         #[cfg(not(feature = "serve"))]
         match config.serve.address {
             None => Ok(Watching { guard }),
@@ -188,6 +263,13 @@ impl Config {
             Environment::Development => plan,
             environment => plan.for_environment(environment.name()),
         };
+        // Those of the plan first: of several that fire at once the order decides.
+        let mut plan = plan;
+        for trigger in &section.triggers {
+            if !plan.triggers.contains(trigger) {
+                plan.triggers.push(trigger.clone());
+            }
+        }
         Ok(builder.rollout(plan, journal, instance))
     }
 

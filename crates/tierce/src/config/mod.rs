@@ -167,6 +167,8 @@ pub struct Config {
     pub invalidation: InvalidationSection,
     /// `load.*`: loading on a miss.
     pub load: LoadSection,
+    /// `actions_journal`: a file to which each action of an operator is written.
+    pub actions_journal: Option<PathBuf>,
     /// `alerts`, `monitoring` and `alerts_file`.
     pub alerts: AlertsSection,
     /// `notify.*`: who is told of alerts.
@@ -177,7 +179,7 @@ pub struct Config {
     pub otlp: OtlpSection,
     /// `slo.objectives`: the name of a table of objectives; by `environment` when `None`.
     pub slo: Option<String>,
-    /// `rollout.*`.
+    /// `rollout.*` and `automatic_rollback`.
     pub rollout: RolloutSection,
     /// `traffic_split.*`.
     pub traffic_split: TrafficSplitSection,
@@ -201,6 +203,7 @@ impl Default for Config {
             freshness: FreshnessSection::default(),
             invalidation: InvalidationSection::default(),
             load: LoadSection::default(),
+            actions_journal: None,
             alerts: AlertsSection::default(),
             notify: NotifySection::default(),
             serve: ServeSection::default(),
@@ -265,6 +268,19 @@ impl Config {
         config.apply_text(text, None, Syntax::of_text(text))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Reads a text, as [`from_text`](Self::from_text), over what this configuration says: lists of the
+    /// text take the place of lists.
+    ///
+    /// # Errors
+    /// As [`from_text`](Self::from_text); the configuration is then as it was.
+    pub fn read_text(&mut self, text: &str) -> Result<()> {
+        let mut next = self.clone();
+        next.apply_text(text, None, Syntax::of_text(text))?;
+        next.check()?;
+        *self = next;
+        Ok(())
     }
 
     /// Reads the file, if one is given, and the environment of this process over it.
@@ -350,15 +366,16 @@ impl Config {
     }
 
     /// The lists, which files alone can hold.
-    fn lists(&self) -> [Shown; 2] {
+    fn lists(&self) -> [Shown; 3] {
         let shown = |key, value, source: &Option<Source>, is_empty| {
             let unsaid = if is_empty { Source::Default } else { Source::Code };
             Shown { key, value, source: source.clone().unwrap_or(unsaid) }
         };
-        let (alerts, notify) = (&self.alerts, &self.notify);
+        let (alerts, notify, rollout) = (&self.alerts, &self.notify, &self.rollout);
         [
             shown(LISTS[0].0, alerts.shown(), &alerts.source, alerts.rules.is_empty()),
             shown(LISTS[1].0, notify.shown(), &notify.source, notify.sinks.is_empty()),
+            shown(LISTS[2].0, rollout.shown(), &rollout.source, rollout.triggers.is_empty()),
         ]
     }
 
@@ -499,6 +516,9 @@ impl Config {
         }
         if let Some(line) = lines[2] {
             self.notify.read(&whole["notify"]["sinks"], source(line))?;
+        }
+        if let Some(line) = lines[3] {
+            self.rollout.read(whole["automatic_rollback"].take(), source(line))?;
         }
         Ok(())
     }

@@ -12,7 +12,10 @@ use serde_json::Value;
 use crate::{
     config::{Source, secret::Secret},
     error::{Error, ErrorKind, Result},
-    guard::{AlertRule, Alerts, Severity},
+    guard::{
+        AlertRule, Alerts, Severity,
+        rollout::{Plan, Trigger},
+    },
     split::Share,
     tiering::Tiering,
     units::parse_span,
@@ -20,7 +23,7 @@ use crate::{
 
 /// The blocks that hold lists, with what they mean: for [`Config::show`](super::Config::show) and the
 /// reference.
-pub(super) const LISTS: [(&str, &str, &str); 2] = [
+pub(super) const LISTS: [(&str, &str, &str); 3] = [
     (
         "alerts",
         "a list of name, condition, duration, severity and keep_firing_for; `monitoring` adds to it",
@@ -32,10 +35,15 @@ pub(super) const LISTS: [(&str, &str, &str); 2] = [
          of the three also with `_file` behind its name, severity, timeout, refresh, ca_file",
         "who is told of alerts",
     ),
+    (
+        "automatic_rollback.triggers",
+        "a list of condition, duration and action (immediate_rollback, gradual_rollback)",
+        "what takes the rollout of `rollout.plan` back, beside what the plan says",
+    ),
 ];
 
 /// The blocks that are read whole, but for what has keys of its own in them.
-pub(super) const BLOCKS: [&str; 3] = ["alerts", "monitoring", "notify.sinks"];
+pub(super) const BLOCKS: [&str; 4] = ["alerts", "monitoring", "notify.sinks", "automatic_rollback"];
 
 /// What has keys of its own in one of them: the name of the block, and its name there.
 pub(super) const NOT_OF_BLOCK: (&str, &str) = ("monitoring", "otlp");
@@ -173,7 +181,7 @@ impl OtlpSection {
 }
 
 /// A rollout that this process takes part in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RolloutSection {
     /// `rollout.plan`: a file.
     pub plan: Option<PathBuf>,
@@ -183,6 +191,10 @@ pub struct RolloutSection {
     pub instance: Option<String>,
     /// `rollout.of_store`: whichever plan an operator starts in the store.
     pub of_store: bool,
+    /// `automatic_rollback`: what takes it back, beside the triggers of the plan.
+    pub triggers: Vec<Trigger>,
+    /// Where `triggers` stood.
+    pub(super) source: Option<Source>,
 }
 
 /// How keys are split between the tiering of this configuration and an older one.
@@ -241,6 +253,26 @@ impl NotifySection {
             sink(block).map_err(|what| refuse(format!("sink {}: {what}", index + 1)))
         });
         self.sinks = sinks.collect::<Result<_>>()?;
+        self.source = Some(source);
+        Ok(())
+    }
+}
+
+impl RolloutSection {
+    pub(super) fn shown(&self) -> String {
+        let triggers: Vec<String> =
+            self.triggers.iter().map(|trigger| trigger.condition.to_string()).collect();
+        if triggers.is_empty() { "none".to_owned() } else { triggers.join(", ") }
+    }
+
+    /// Takes the block `automatic_rollback`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the rule that it breaks.
+    pub(super) fn read(&mut self, block: Value, source: Source) -> Result<()> {
+        self.triggers = Plan::triggers_of(block).map_err(|error| {
+            Error::new(error.kind(), format!("automatic_rollback ({source}): {error}"))
+        })?;
         self.source = Some(source);
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! [`Guard`]: what looks at a cache once a second, tells of alerts, and drives a rollout.
 //!
 //! Locks: a round holds `turn` exclusively, which guards no data and no section, so that sinks, the
-//! disk and a change of tiering hold up no fork; the data is taken out of `state` for its length.
+//! disk and a change of tiering hold up no fork; the data is taken out of `state` for its length. A
+//! sink that asks its own guard for something would wait for itself: it is refused.
+//!
+//! A forked child has no guard: no thread looks there, and the journal's lock is the parent's.
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +17,10 @@ use std::{
 };
 
 #[cfg(feature = "serde")]
-use super::rollout::{Command, Decision, Drive, Plan, Status};
+use super::rollout::{Drive, Plan, Status};
 use super::{
     actions::Actions,
-    alert::{AlertRule, Alerts, Notifier, SinkStats},
+    alert::{AlertRule, AlertSink, Alerts, Notifier, SinkStats},
     hold::HoldState,
     slo::{Objectives, SloReport},
 };
@@ -31,15 +35,15 @@ use crate::{
     cache::Cache,
     clock::Millis,
     error::{Error, ErrorKind, Result},
-    sync::{Condvar, Mutex, SharedLock},
+    sync::{self, Condvar, Mutex, SharedLock},
 };
 
 /// How often alerts, gates and triggers are judged.
-const ROUND: Duration = Duration::from_secs(1);
+pub(super) const ROUND: Duration = Duration::from_secs(1);
 
 /// How often the journal of a rollout is looked at: all processes of a host follow within two of
 /// these. A look is one system call.
-const FOLLOW: Duration = Duration::from_millis(40);
+pub(super) const FOLLOW: Duration = Duration::from_millis(40);
 
 /// The window of rates and percentiles.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
@@ -68,6 +72,12 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
     /// Sets who is told of alerts. Default: nobody.
     pub fn notifier(mut self, notifier: Notifier) -> Self {
         self.notifier = notifier;
+        self
+    }
+
+    /// Adds somebody to be told of alerts, beside those of the notifier.
+    pub fn sink(mut self, sink: impl AlertSink + 'static) -> Self {
+        self.notifier = self.notifier.sink(sink);
         self
     }
 
@@ -161,6 +171,7 @@ impl<V: Clone + Send + Sync + 'static> GuardBuilder<V> {
             cache: self.cache,
             objectives: self.objectives.or_else(Objectives::of_environment),
             actions: Actions::with_journal(self.actions_journal),
+            generation: sync::generation(),
             turn: SharedLock::new(()),
             view: Mutex::new(Shown::of(&state)),
             state: Mutex::new(Some(state)),
@@ -200,7 +211,7 @@ pub struct Guard<V: Clone + Send + Sync + 'static> {
     /// Before the core, which it asks a last time when it is dropped.
     #[cfg(feature = "otel")]
     otlp: Option<Pusher>,
-    core: Arc<Core<V>>,
+    pub(super) core: Arc<Core<V>>,
     stop: Arc<Stop>,
 }
 
@@ -211,31 +222,65 @@ struct Stop {
     wake: Condvar,
 }
 
-struct Core<V> {
-    cache: Cache<V>,
+pub(super) struct Core<V> {
+    pub(super) cache: Cache<V>,
     objectives: Option<Objectives>,
     actions: Actions,
+    /// The process that it is of.
+    generation: u32,
     turn: SharedLock,
     /// Taken out for the length of a round.
     state: Mutex<Option<State>>,
     /// What the latest round left.
-    view: Mutex<Shown>,
+    pub(super) view: Mutex<Shown>,
 }
 
-struct State {
+pub(super) struct State {
     alerts: Alerts,
     notifier: Notifier,
     #[cfg(feature = "serde")]
-    drive: Option<Drive>,
+    pub(super) drive: Option<Drive>,
 }
 
 /// What may be asked between rounds.
 #[derive(Clone, Default)]
-struct Shown {
+pub(super) struct Shown {
     alerts: Vec<(AlertRule, HoldState)>,
     sinks: Vec<SinkStats>,
     #[cfg(feature = "serde")]
-    rollout: Option<Status>,
+    pub(super) rollout: Option<Status>,
+}
+
+thread_local! {
+    /// The guards that this thread is in the midst of a look of, one within a sink of the other.
+    static LOOKED_AT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A look of this thread at one guard.
+struct Look;
+
+impl Look {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Reentrant`] in the midst of one.
+    fn begin(guard: usize) -> Result<Self> {
+        LOOKED_AT.with_borrow_mut(|guards| {
+            if guards.contains(&guard) {
+                let message = "guard: a sink of alerts asks it in the midst of its look: put it \
+                               behind a CallbackSink, or ask from another thread";
+                return Err(Error::new(ErrorKind::Reentrant, message));
+            }
+            guards.push(guard);
+            Ok(Self)
+        })
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        LOOKED_AT.with_borrow_mut(Vec::pop);
+    }
 }
 
 impl Shown {
@@ -330,40 +375,6 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
         let objectives = self.core.objectives.as_ref()?;
         Some(self.core.cache.slo_of(objectives, window))
     }
-
-    /// Where the rollout is, as of the latest round; `None` where there is none.
-    #[cfg(feature = "serde")]
-    pub fn rollout(&self) -> Option<Status> {
-        self.core.view.lock().rollout.clone()
-    }
-
-    /// Does with the rollout what an operator of this name asks for. When it returns, the decision
-    /// is in the journal and in force in this process.
-    ///
-    /// # Errors
-    /// As [`Rollout::command`](super::rollout::Rollout::command), [`ErrorKind::Config`] where there is no rollout, or what kept it
-    /// from being carried out. A rollback is in force in this process even where the journal
-    /// cannot be written.
-    #[cfg(feature = "serde")]
-    pub fn command(&self, by: &str, command: Command) -> Result<()> {
-        if let Some(hosts) = self.core.with_drive(|_, drive| Ok(drive.ask_hosts(command)))? {
-            // Without a lock: a rollback need not wait for L3.
-            return self.core.follow_hosts(&hosts.run(by, command)?);
-        }
-        self.core.with_drive(|core, drive| drive.command(&core.cache, by, command))
-    }
-
-    /// Tells the rollout a number or a truth (1 or 0) that only the outside knows.
-    #[cfg(feature = "serde")]
-    pub fn push(&self, input: &str, value: f64) {
-        // Without a rollout nobody asks for it.
-        let _ = self.core.with_state(|_, state| {
-            if let Some(drive) = &mut state.drive {
-                drive.push(input, value);
-            }
-            Ok(())
-        });
-    }
 }
 
 impl<V: Clone + Send + Sync + 'static> Drop for Guard<V> {
@@ -411,12 +422,20 @@ impl State {
 }
 
 impl<V: Clone + Send + Sync + 'static> Core<V> {
-    fn with_state<T>(&self, work: impl FnOnce(&Self, &mut State) -> Result<T>) -> Result<T> {
+    pub(super) fn with_state<T>(
+        &self,
+        work: impl FnOnce(&Self, &mut State) -> Result<T>,
+    ) -> Result<T> {
+        if self.generation != sync::generation() {
+            let message = "guard: a forked child has none: start one there";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let _look = Look::begin(std::ptr::from_ref(self).addr())?;
         let _turn = self.turn.write();
         let taken = self.state.lock().take();
         let Some(mut state) = taken else {
-            // A fork in the midst of a round: the child has no guard.
-            return Err(Error::new(ErrorKind::Unsupported, "a forked child has no guard"));
+            let message = "guard: a sink of alerts panicked within a look: it judges no more";
+            return Err(Error::new(ErrorKind::Unsupported, message));
         };
         let done = work(self, &mut state);
         let shown = Shown::of(&state);
@@ -424,26 +443,6 @@ impl<V: Clone + Send + Sync + 'static> Core<V> {
         let earlier = std::mem::replace(&mut *self.view.lock(), shown);
         drop((before, earlier));
         done
-    }
-
-    #[cfg(feature = "serde")]
-    fn with_drive<T>(&self, work: impl FnOnce(&Self, &mut Drive) -> Result<T>) -> Result<T> {
-        self.with_state(|core, state| match &mut state.drive {
-            Some(drive) => work(core, drive),
-            None => Err(Error::new(ErrorKind::Config, "rollout: there is none")),
-        })
-    }
-
-    /// Waits until this process has heard of what all hosts agreed on.
-    #[cfg(feature = "serde")]
-    fn follow_hosts(&self, decisions: &[Decision]) -> Result<()> {
-        let end = Instant::now() + ROUND;
-        while !self.with_drive(|core, drive| drive.has_heard_of(&core.cache, decisions))?
-            && Instant::now() < end
-        {
-            thread::sleep(FOLLOW / 4);
-        }
-        Ok(())
     }
 
     fn round(&self, state: &mut State) -> Result<()> {
@@ -516,6 +515,7 @@ mod tests {
         cache.get("a");
         time.advance(Duration::from_secs(1));
         assert_eq!(guard.slo(Duration::from_secs(60)).unwrap().is_met, Some(true));
-        assert!(guard.rollout().is_none() && guard.command("ada", Command::Start).is_err());
+        #[cfg(feature = "serde")]
+        assert!(guard.rollout().is_none());
     }
 }

@@ -17,6 +17,8 @@
 //! | `otlp` | metrics and traces sent to a receiver of OpenTelemetry |
 //! | `post`, `retry`, `pairs` | what those share who send: the sending, when again, and lists of the environment |
 //! | `keeper` | [`Guard`], which looks once a second and does what the parts decide |
+//! | `steering` | what is asked of the rollout that it takes part in |
+//! | `documents` | what it knows as JSON: the pages of `serve`, and what other languages get |
 //!
 //! Nothing but a started [`Guard`] runs by itself: whoever asks brings the time along.
 
@@ -24,6 +26,8 @@ mod actions;
 mod advice;
 pub mod alert;
 mod condition;
+#[cfg(feature = "serde")]
+mod documents;
 mod exposition;
 mod health;
 mod hold;
@@ -41,6 +45,8 @@ pub mod rollout;
 #[cfg(feature = "serve")]
 mod serve;
 mod slo;
+#[cfg(feature = "serde")]
+mod steering;
 mod window;
 #[cfg(feature = "config")]
 mod yaml;

@@ -4,7 +4,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/cache/health`, `/health` | the health document; 503 while unhealthy; `application/health+json` on Accept |
-//! | `/cache/metrics`, `/metrics` | Prometheus text, OpenMetrics on Accept; 404 while metrics are switched off |
+//! | `/cache/metrics`, `/metrics` | Prometheus text, OpenMetrics on Accept; 404 where `metrics_enabled` is off |
 //! | `/cache/slo` | objectives, budgets and burn rates; `?window=30m` |
 //! | `/cache/window` | counts and latencies; `?window=30m` |
 //! | `/cache/alerts` | alerts and their states, and what sinks did with their notices |
@@ -34,12 +34,13 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Contingency, Health, HealthStatus, HoldState,
+    Contingency, Health, HealthStatus,
     keeper::Guard,
-    rollout::{Action, Command, Stage},
+    rollout::{Command, Stage},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    sync::{self, KeptBack},
     units::parse_span,
 };
 
@@ -96,6 +97,8 @@ impl ServeOptions {
 #[derive(Debug)]
 pub struct Served {
     address: SocketAddr,
+    /// The process that listens.
+    generation: u32,
     is_over: Arc<AtomicBool>,
 }
 
@@ -109,6 +112,9 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
+        if self.generation != sync::generation() {
+            return; // In a forked child: the one who would wake is the parent's.
+        }
         // Wakes the thread from its wait for a connection; if that fails, it ends with the next.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
     }
@@ -124,10 +130,11 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
             return Err(Error::new(ErrorKind::Config, "serve.token: must not be empty"));
         }
         let addresses: Vec<SocketAddr> = options.address.to_socket_addrs()?.collect();
-        let listener = TcpListener::bind(&addresses[..])?;
+        let listener = listen(&addresses)?;
         let address = listener.local_addr()?;
         let is_over = Arc::new(AtomicBool::new(false));
-        let served = Served { address, is_over: Arc::clone(&is_over) };
+        let generation = sync::generation();
+        let served = Served { address, generation, is_over: Arc::clone(&is_over) };
         let (guard, token) = (Arc::downgrade(self), options.token.clone());
         thread::Builder::new().name("tierce-serve".into()).spawn(move || {
             let connections = Arc::new(AtomicUsize::new(0));
@@ -153,6 +160,14 @@ impl<V: Clone + Send + Sync + 'static> Guard<V> {
     }
 }
 
+/// A socket that forked children do not have: nobody answers there, so a client would wait for ever
+/// once the parent is gone, and the address would stay taken.
+fn listen(addresses: &[SocketAddr]) -> Result<KeptBack<TcpListener>> {
+    // No fork between the two.
+    let _section = sync::section();
+    Ok(KeptBack::new(TcpListener::bind(addresses)?))
+}
+
 /// One connection that is open.
 struct Count(Arc<AtomicUsize>);
 
@@ -176,7 +191,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
     fn json(status: u16, value: &Value) -> Self {
-        Self { status, kind: JSON, body: value.to_string() }
+        Self::of(status, value.to_string())
+    }
+
+    /// A document that is made already.
+    fn of(status: u16, body: String) -> Self {
+        Self { status, kind: JSON, body }
     }
 
     fn text(status: u16, body: impl Into<String>) -> Self {
@@ -361,48 +381,21 @@ fn show<V: Clone + Send + Sync + 'static>(
             Some(body) => {
                 Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
             }
-            None => Answer::error(404, "metrics are switched off"),
+            None => Answer::error(404, "metrics are not shown: metrics_enabled is off"),
         },
         "/cache/slo" => match guard.slo(request.window()?) {
-            Some(report) => Answer { status: 200, kind: JSON, body: report.to_json() },
+            Some(report) => Answer::of(200, report.to_json()),
             None => Answer::error(
                 404,
                 "no objectives: the environment is neither staging nor production",
             ),
         },
-        "/cache/window" => {
-            let window = guard.cache().window(request.window()?);
-            // Numbers of our own: nothing here that JSON cannot say.
-            Answer {
-                status: 200,
-                kind: JSON,
-                body: serde_json::to_string(&window).unwrap_or_default(),
-            }
-        }
-        "/cache/alerts" => {
-            let alerts = guard.alerts();
-            let alert = |(rule, state): &(super::AlertRule, HoldState)| {
-                json!({
-                    "name": rule.name,
-                    "condition": rule.condition.to_string(),
-                    "duration_s": rule.duration.as_secs_f64(),
-                    "severity": rule.severity.as_str(),
-                    "state": state.as_str(),
-                })
-            };
-            let alerts: Vec<Value> = alerts.iter().map(alert).collect();
-            Answer::json(200, &json!({ "alerts": alerts, "sinks": guard.sinks() }))
-        }
-        "/cache/actions" => Answer::json(200, &json!(guard.contingency())),
-        "/cache/advice" => {
-            let advice = guard.cache().advise();
-            let one =
-                |advice: &crate::Advice| json!({"code": advice.code, "message": advice.message});
-            let advice: Vec<Value> = advice.iter().map(one).collect();
-            Answer::json(200, &json!({ "advice": advice, "survey": guard.cache().survey() }))
-        }
-        "/cache/rollout" => match guard.rollout() {
-            Some(status) => Answer::json(200, &json!(status)),
+        "/cache/window" => Answer::of(200, guard.cache().window_json(request.window()?)),
+        "/cache/alerts" => Answer::of(200, guard.alerts_json()),
+        "/cache/actions" => Answer::of(200, guard.contingency_json()),
+        "/cache/advice" => Answer::of(200, guard.cache().advise_json()),
+        "/cache/rollout" => match guard.rollout_json() {
+            Some(status) => Answer::of(200, status),
             None => Answer::error(404, "there is no rollout"),
         },
         "/status" => {
@@ -440,7 +433,7 @@ fn release<V: Clone + Send + Sync + 'static>(guard: &Guard<V>) -> &'static str {
 fn health(health: &Health, request: &Request) -> Answer {
     let status = if health.status == HealthStatus::Unhealthy { 503 } else { 200 };
     if !request.accept.contains("application/health+json") {
-        return Answer { status, kind: JSON, body: health.to_json() };
+        return Answer::of(status, health.to_json());
     }
     let word = |status: HealthStatus| match status {
         HealthStatus::Healthy => "pass",
@@ -502,7 +495,7 @@ fn change<V: Clone + Send + Sync + 'static>(
                 .parse()
                 .map_err(|_| Answer::error(400, "the body must be a number, true or false"))?,
         };
-        guard.push(input, value);
+        guard.push(input, value).map_err(|error| Answer::error(409, &error.to_string()))?;
         return Ok(Answer::json(200, &json!({ "input": input, "value": value })));
     }
     if let Some(name) = request.path.strip_prefix("/cache/actions/") {
@@ -512,7 +505,7 @@ fn change<V: Clone + Send + Sync + 'static>(
         let action = action.ok_or_else(|| Answer::error(404, "no such path"))?;
         let by = request.parameter("by").unwrap_or("http");
         guard.act(by, action).map_err(|error| refuse(409, error))?;
-        return Ok(Answer::json(200, &json!(guard.contingency())));
+        return Ok(Answer::of(200, guard.contingency_json()));
     }
     if let Some(verb) = request.path.strip_prefix("/cache/survey/") {
         match verb {
@@ -522,17 +515,12 @@ fn change<V: Clone + Send + Sync + 'static>(
         }
         return Ok(Answer::json(200, &json!({ "survey": guard.cache().survey() })));
     }
-    let is_gradual = request.parameter("gradual") == Some("true");
-    let command = match request.path.strip_prefix("/cache/rollout/") {
-        Some("start") => Command::Start,
-        Some("advance") => Command::Advance,
-        Some("force") => Command::Force,
-        Some("pause") => Command::Pause,
-        Some("resume") => Command::Resume,
-        Some("rollback") if is_gradual => Command::Rollback(Action::Gradual),
-        Some("rollback") => Command::Rollback(Action::Immediate),
-        _ => return Err(Answer::error(404, "no such path")),
+    let name = match request.path.strip_prefix("/cache/rollout/") {
+        Some("rollback") if request.parameter("gradual") == Some("true") => "gradual_rollback",
+        Some("gradual_rollback") | None => "",
+        Some(name) => name,
     };
+    let command = Command::parse(name).ok_or_else(|| Answer::error(404, "no such path"))?;
     let by = request.parameter("by").unwrap_or("http");
     guard.command(by, command).map_err(|error| Answer::error(409, &error.to_string()))?;
     Ok(Answer::json(200, &json!(guard.rollout())))

@@ -33,7 +33,7 @@ use std::{
 use super::{
     barrier,
     domain::Record,
-    epoch, futex,
+    epoch, futex, kept_back,
     threads::{self, DOMAIN},
 };
 
@@ -217,6 +217,7 @@ extern "C" fn after_in_child() {
     if fork.handlers == 0 {
         let mine = threads::record_if_any().map_or(std::ptr::null(), std::ptr::from_ref);
         DOMAIN.forget_others(mine);
+        kept_back::close_in_child();
         epoch::lengthen();
         GENERATION.fetch_add(1, Ordering::Relaxed);
         // Closed by this thread, or by one that was about to fork and is not here.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `lock.rs` | locks that a forked child never finds held |
 //! | `fork.rs` | the sections they are held in, which a fork waits for |
+//! | `kept_back.rs` | descriptors that a forked child does not have |
 //! | `epoch.rs` | reads without a lock: [`epoch::pin`], and when what was unlinked may be freed |
 //! | `domain.rs` | the protocol under `epoch.rs`, and why it is right |
 //! | `threads.rs` | where each thread says what it is at |
@@ -22,6 +23,7 @@ pub(crate) mod epoch;
 mod fork;
 #[cfg_attr(not(target_os = "linux"), path = "futex_elsewhere.rs")]
 mod futex;
+mod kept_back;
 mod lock;
 mod shim;
 pub(crate) mod tally;
@@ -32,5 +34,7 @@ mod threads;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub(crate) use fork::known_generation;
 pub(crate) use fork::{Turn, generation, section};
+#[cfg(feature = "serve")]
+pub(crate) use kept_back::KeptBack;
 #[allow(unused_imports)]
 pub(crate) use lock::{Condvar, Mutex, MutexGuard, SharedGuard, SharedLock};

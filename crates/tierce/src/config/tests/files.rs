@@ -82,10 +82,10 @@ fn the_cache_block_of_the_deployment_plan_works_as_it_stands() {
 
 #[test]
 fn blocks_that_somebody_would_rely_on_are_refused_by_name() {
-    let text = "security:\n  tls:\n    min_version: \"1.2\"\nautomatic_rollback:\n  triggers: []\n";
+    let text = "security:\n  tls:\n    min_version: \"1.2\"\nrollback_capability: instant\n";
     let error = Config::from_text(text).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    holds(&error.to_string(), &["block security (text)", "automatic_rollback", "rollout.plan"]);
+    holds(&error.to_string(), &["block security (text)", "rollback_capability", "rollout.plan"]);
 }
 
 #[test]

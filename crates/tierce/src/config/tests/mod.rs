@@ -83,7 +83,9 @@ fn sample(key: &str) -> &'static str {
         "shared.lock_wait" | "shared.load_lease" => "0ms",
         "load.threads" => "8",
         "invalidation.prefix_delimiter" => ":",
-        "alerts_file" | "rollout.plan" | "rollout.journal" => "/etc/tierce.yaml",
+        "actions_journal" | "alerts_file" | "rollout.plan" | "rollout.journal" => {
+            "/etc/tierce.yaml"
+        }
         "notify.repeat" => "30m",
         "notify.per_minute" => "7",
         "serve.address" => "127.0.0.1:9999",

@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     Bytes, Cache,
     config::{SinkType, Watching},
-    guard::{Guard, Severity},
+    guard::{
+        Contingency, Guard, ServeOptions, Severity,
+        rollout::{Action, Command, Stage},
+    },
     split::Share,
     tiering::Tiering,
 };
@@ -282,5 +285,154 @@ fn what_cannot_be_started_is_said_with_its_key_and_value() {
     ] {
         let error = watch(text).err().unwrap_or_else(|| panic!("{text}: is started"));
         holds(&error.to_string(), parts);
+    }
+}
+
+/// The block of the phased deployment plan, as it is printed there.
+const AUTOMATIC_ROLLBACK: &str = r#"
+automatic_rollback:
+  triggers:
+    - condition: "p95_latency > 50ms"
+      duration: "5m"
+      action: "immediate_rollback"
+
+    - condition: "error_rate > 5%"
+      duration: "2m"
+      action: "immediate_rollback"
+
+    - condition: "cache_hit_ratio < 30%"
+      duration: "10m"
+      action: "gradual_rollback"
+
+    - condition: "memory_usage > 500MB"
+      duration: "5m"
+      action: "immediate_rollback"
+"#;
+
+#[test]
+fn the_rollback_block_of_the_deployment_plan_is_taken_as_it_stands() {
+    let rollout = "rollout: {plan: /p, journal: /j, instance: a}\n";
+    let config = Config::from_text(&(rollout.to_owned() + AUTOMATIC_ROLLBACK)).unwrap();
+    let triggers = &config.rollout.triggers;
+    let seconds: Vec<u64> = triggers.iter().map(|it| it.duration.as_secs()).collect();
+    assert_eq!(seconds, [300, 120, 600, 300]);
+    let gradual: Vec<bool> = triggers.iter().map(|it| it.action == Action::Gradual).collect();
+    assert_eq!(gradual, [false, false, true, false]);
+    assert_eq!(triggers[1].condition, "error_rate > 5%".parse().unwrap());
+    let shown = config.get("automatic_rollback.triggers").unwrap();
+    assert!(shown.source.to_string().starts_with("text:"), "{shown:?}");
+    holds(&shown.value, &["error_rate", "memory_usage"]);
+    // Alone there is nothing to take back, and an operator's plan has triggers of its own.
+    let message = refused(Config::from_text(AUTOMATIC_ROLLBACK));
+    holds(&message, &["automatic_rollback.triggers", "rollout.plan", "nothing to take back"]);
+    let of_store = "rollout: {of_store: true, instance: a}\n".to_owned() + AUTOMATIC_ROLLBACK;
+    holds(&refused(Config::from_text(&of_store)), &["rollout.of_store = true", "its own plan"]);
+    for (wrong, parts) in [
+        ("automatic_rollback: 7", &["automatic_rollback (text:2)"][..]),
+        (
+            "automatic_rollback: {triggers: [{condition: speed > 9}]}",
+            &["automatic_rollback (text:2)", "speed"],
+        ),
+        (
+            "automatic_rollback: {triggers: [{condition: error_rate > 5%, action: melt}]}",
+            &["action = \"melt\"", "immediate_rollback"],
+        ),
+        (
+            "automatic_rollback: {triggers: [{condition: error_rate > 5%, durations: 5m}]}",
+            &["durations"],
+        ),
+    ] {
+        holds(&refused(Config::from_text(&(rollout.to_owned() + wrong))), parts);
+    }
+}
+
+#[test]
+fn the_rollback_block_takes_the_rollout_of_the_plan_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let plan = "plan: p\nbaseline: L1\nphases: [{name: one, target: L1, steps: [{share: 100%, wait: 1h}]}]";
+    std::fs::write(path("plan.yaml"), plan).unwrap();
+    let text = format!(
+        "rollout: {{plan: {}, journal: {}, instance: a}}\nautomatic_rollback:\n  triggers:\n    \
+         - condition: \"cache_hit_ratio < 30%\"\n      duration: \"0s\"\n",
+        path("plan.yaml"),
+        path("journal")
+    );
+    let (cache, watching) = watch(&text).unwrap();
+    let guard = watching.guard();
+    guard.command("ada", Command::Start).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while guard.rollout().unwrap().stage != Stage::RolledBack {
+        assert!(std::time::Instant::now() < until, "{:?}", guard.rollout());
+        cache.get("nobody");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let history = guard.rollout_history().unwrap();
+    let rules: Vec<&String> = history.iter().filter_map(|it| it.rule.as_ref()).collect();
+    assert!(rules.iter().any(|rule| rule.contains("< 30%")), "{history:?}");
+}
+
+#[test]
+fn a_text_is_read_over_what_was_said_or_not_at_all() {
+    let mut config = Config::from_text("service: users\nserve: {address: '127.0.0.1:1'}").unwrap();
+    config.read_text("serve: {address: '127.0.0.1:2'}\nmetrics_enabled: true").unwrap();
+    assert_eq!(config.service, "users");
+    assert_eq!(config.serve.address.as_deref(), Some("127.0.0.1:2"));
+    let before = config.show();
+    refused(config.read_text("service: other\nserve: {address: 7").map(|()| config.clone()));
+    refused(config.read_text("service: other\nrollout: {plan: /p}").map(|()| config.clone()));
+    assert_eq!(config.show(), before);
+}
+
+#[test]
+fn a_guard_is_told_nothing_of_the_cache_that_it_watches() {
+    let config = Config::from_text("memory: {max_entries: 5}").unwrap();
+    let same = config.with_guard_text(" \n").unwrap();
+    assert_eq!(same.show(), config.show());
+    let text = "environment: production\nalerts: [{name: A, condition: hit_rate < 1%, severity: info}]\n\
+                notify: {sinks: [{type: log}]}\nserve: {address: '127.0.0.1:0'}\n\
+                actions_journal: /a\nslo: {objectives: phase-1}\n\
+                rollout: {plan: /p, journal: /j, instance: a}\n\
+                automatic_rollback: {triggers: [{condition: error_rate > 5%}]}\n";
+    assert_eq!(config.with_guard_text(text).unwrap().rollout.triggers.len(), 1);
+    for (text, key) in [
+        ("memory: {max_entries: 6}", "memory.max_entries = 6 (text:1)"),
+        ("tiering: L1L2", "tiering"),
+        ("metrics_enabled: true", "metrics_enabled"),
+        ("cache_config: {default_ttl: 10m}", "default_ttl"),
+    ] {
+        let message = refused(config.with_guard_text(text));
+        holds(&message, &[key, "is of the cache"]);
+    }
+}
+
+#[test]
+fn a_journal_of_actions_is_written_as_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("actions.jsonl");
+    let (_cache, watching) = watch(&format!("actions_journal: {}", path.display())).unwrap();
+    watching.guard().act("ada", Contingency::Block).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"by\":\"ada\",\"action\":\"block\""), "{text}");
+}
+
+#[test]
+fn a_listener_is_begun_and_ended_while_the_guard_goes_on() {
+    let (_cache, watching) = watch("service: users").unwrap();
+    assert_eq!(watching.address(), None);
+    let first = watching.serve(&ServeOptions::new().address("127.0.0.1:0")).unwrap();
+    assert_eq!(watching.address(), Some(first));
+    assert!(std::net::TcpStream::connect(first).is_ok());
+    // What cannot be had leaves what there is.
+    assert!(watching.serve(&ServeOptions::new().address("192.0.2.1:1")).is_err());
+    assert!(watching.serve(&ServeOptions::new().address("127.0.0.1:0").token("")).is_err());
+    assert_eq!(watching.address(), Some(first));
+    watching.stop_serving();
+    watching.stop_serving();
+    assert_eq!(watching.address(), None);
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while std::net::TcpStream::connect(first).is_ok() {
+        assert!(std::time::Instant::now() < until, "it goes on listening");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

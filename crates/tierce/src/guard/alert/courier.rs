@@ -41,6 +41,8 @@ const NAME: &str = "tierce-notify";
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// Some sinks are not in every build.
+#[cfg_attr(not(feature = "webhooks"), allow(dead_code))]
 pub(super) enum Outcome {
     /// It was taken.
     Taken,

@@ -7,12 +7,13 @@
 //! | `notify` | who is told, how often, and what if they cannot be reached |
 //! | `payload` | what Alertmanager, PagerDuty and Slack are sent |
 //! | `courier` | how notices are carried by a thread, and what of those that do not get through |
+//! | `callback` | a sink that calls a function by such a thread |
 //! | `webhook` | sinks that post them |
 //! | `rules` | the same alerts and objectives as rules of Prometheus |
 //!
 //! Evaluated here, without a server: an embedded cache has none at hand.
 
-#[cfg(feature = "webhooks")]
+mod callback;
 mod courier;
 #[cfg(feature = "config")]
 mod file;
@@ -25,6 +26,7 @@ mod webhook;
 
 use std::time::Duration;
 
+pub use callback::CallbackSink;
 pub use notify::{AlertSink, LogSink, Notice, NoticeStatus, Notifier, SinkStats};
 #[cfg(feature = "webhooks")]
 pub use webhook::{WebhookOptions, WebhookSink};

@@ -80,7 +80,10 @@ pub struct SinkStats {
 
 /// Somebody who is told of alerts.
 ///
-/// Called from the thread that evaluates them, with no lock held.
+/// Called from the thread that evaluates them, with no lock held, in the midst of a look of the guard:
+/// what asks that very guard for something is refused there
+/// ([`ErrorKind::Reentrant`](crate::ErrorKind::Reentrant)). Behind a
+/// [`CallbackSink`](super::CallbackSink) it is not.
 pub trait AlertSink: Send + Sync {
     /// Tells of one alert.
     ///

@@ -50,6 +50,26 @@ pub enum Command {
     Rollback(Action),
 }
 
+impl Command {
+    /// The names that [`parse`](Self::parse) knows.
+    pub const NAMES: [&str; 7] =
+        ["start", "advance", "force", "pause", "resume", "rollback", "gradual_rollback"];
+
+    /// What is asked for by this name: that of the variant, where `rollback` is the immediate one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "start" => Self::Start,
+            "advance" => Self::Advance,
+            "force" => Self::Force,
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "rollback" => Self::Rollback(Action::Immediate),
+            "gradual_rollback" => Self::Rollback(Action::Gradual),
+            _ => return None,
+        })
+    }
+}
+
 /// What kind of decision it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -261,6 +281,12 @@ mod tests {
             epoch,
             number: None,
         }
+    }
+
+    #[test]
+    fn every_name_of_a_command_is_one() {
+        assert!(Command::NAMES.iter().all(|name| Command::parse(name).is_some()));
+        assert_eq!(Command::parse("melt"), None);
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Drive {
         Status { hosts, sides, ..self.rollout.status() }
     }
 
+    /// The file of the journal.
+    pub(crate) fn journal_path(&self) -> &std::path::Path {
+        self.journal.path()
+    }
+
     /// Takes a number or a truth that only the outside knows.
     pub(crate) fn push(&mut self, input: &str, value: f64) {
         self.rollout.push(input, value);
@@ -128,6 +133,10 @@ impl Drive {
             if self.fleet.is_none() && self.rollout.epoch().is_some() {
                 return Err(others_take_part());
             }
+        }
+        #[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+        if command == Command::Start && self.waits_for_a_plan()? {
+            return Err(super::fleet_drive::no_plan());
         }
         let now = self.now();
         let decisions = self.rollout.command(now, by, command)?;

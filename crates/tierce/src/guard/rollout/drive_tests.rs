@@ -51,7 +51,7 @@ fn the_cache_of_the_leader_is_moved_and_moved_back() {
     follower.round().unwrap();
     assert_eq!(two.tiering(), Tiering::L1L2);
     // The follower sees what must not be, and takes it back for all.
-    follower.push("incidents", 1.0);
+    follower.push("incidents", 1.0).unwrap();
     follower.round().unwrap();
     assert_eq!(two.tiering(), Tiering::L1);
     leader.round().unwrap();
@@ -272,14 +272,14 @@ gradual_rollback: [{share: 50%, wait: 10s}, {share: 20%, wait: 10s}, {share: 0%,
     guard.round().unwrap();
     rollout.start("ada", plan).unwrap();
     guard.round().unwrap();
-    guard.push("incidents", 3.0);
+    guard.push("incidents", 3.0).unwrap();
     let mut shares = Vec::new();
     for second in 0..40_u64 {
         // What is pending begins anew with a process; what was decided does not.
         if second % 4 == 3 && shares.last() < Some(&80.0) {
             drop(guard);
             guard = begin();
-            guard.push("incidents", 3.0);
+            guard.push("incidents", 3.0).unwrap();
         }
         guard.round().unwrap();
         shares.push(rollout.percent().unwrap().unwrap());

@@ -125,6 +125,18 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The triggers of a block `automatic_rollback` that was read already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the rule that it breaks.
+    pub(crate) fn triggers_of(block: serde_json::Value) -> Result<Vec<Trigger>> {
+        let block: AutomaticRollback =
+            serde_json::from_value(block).map_err(|error| refuse(&error.to_string()))?;
+        triggers(&block.triggers)
+    }
+}
+
 fn refuse(message: &str) -> Error {
     Error::new(ErrorKind::Config, message.to_owned())
 }

@@ -28,14 +28,27 @@ impl AskHosts {
         if command != Command::Start {
             return self.operator.ask(by, command);
         }
-        let plan = self.plan.as_deref().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                "rollout: there was none whose plan could be started anew",
-            )
-        })?;
+        self.start(by, self.plan.as_deref().ok_or_else(no_plan)?)
+    }
+
+    /// Begins with this plan, in YAML, on all hosts.
+    pub(crate) fn start(&self, by: &str, plan: &str) -> Result<Vec<Decision>> {
         self.operator.start(by, plan)
     }
+}
+
+/// Where a start with another plan is asked of.
+pub(crate) enum Starts {
+    /// Of all hosts.
+    Hosts(AskHosts),
+    /// Of the store in this folder.
+    Store(std::path::PathBuf),
+}
+
+/// A start of what nobody ever gave a plan.
+pub(super) fn no_plan() -> Error {
+    let message = "rollout: there was none whose plan could be started anew";
+    Error::new(ErrorKind::Config, message)
 }
 
 impl Drive {
@@ -56,6 +69,26 @@ impl Drive {
         };
         let plan = self.folder.as_deref().and_then(place::plan_text);
         is_theirs.then(|| AskHosts { operator: Operator::new(fleet.remote()), plan })
+    }
+
+    /// Who is asked to begin with another plan.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where this process was given a plan of its own.
+    pub(crate) fn starts(&self) -> Result<Starts> {
+        if let Some(hosts) = self.ask_hosts(Command::Start) {
+            return Ok(Starts::Hosts(hosts));
+        }
+        self.folder.clone().map(Starts::Store).ok_or_else(|| {
+            let message = "rollout: this guard was given its plan: start it without another one";
+            Error::new(ErrorKind::Config, message)
+        })
+    }
+
+    /// True if it takes part in the rollouts of a store that never had one.
+    pub(super) fn waits_for_a_plan(&self) -> Result<bool> {
+        let Some(folder) = &self.folder else { return Ok(false) };
+        Ok(place::plan_of(folder)?.is_none())
     }
 
     /// True if decisions of all hosts are in the journal; asks for them now, where not.

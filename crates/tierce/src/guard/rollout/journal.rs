@@ -117,7 +117,6 @@ impl Journal {
     }
 
     /// The file.
-    #[cfg_attr(not(all(feature = "config", feature = "shared")), allow(dead_code))]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -60,6 +60,8 @@ pub use decision::{Command, Decision, DecisionKind, Evidence, HostsStatus, Stage
 pub use decision::{Compared, SideStatus, Sides};
 #[cfg(feature = "serde")]
 pub(crate) use drive::Drive;
+#[cfg(all(feature = "config", feature = "shared", target_os = "linux"))]
+pub(crate) use fleet_drive::Starts;
 #[cfg(all(feature = "redis", feature = "config", feature = "shared", target_os = "linux"))]
 pub use hosts::RedisRollout;
 #[cfg(feature = "serde")]

@@ -112,8 +112,10 @@ fn what_changes_state_needs_the_token() {
         assert_eq!(server.status(&format!("{header} {path}")), status, "{header}");
     }
     let push = "-H 'Authorization: Bearer secret' -X POST http://HOST/cache/inputs/approval";
-    assert_eq!(server.status(&format!("-d true {push}")), "200");
+    // Nobody would take it.
+    assert_eq!(server.status(&format!("-d true {push}")), "409");
     assert_eq!(server.status(&format!("-d yes {push}")), "400");
+    assert_eq!(server.status(&format!("-d nan {push}")), "409");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Where the hash lies: not with that of tags.
-const STRIPE: usize = 1;
+pub(super) const STRIPE: usize = 1;
 
 /// How many lines the log keeps: some 300 KB.
 const LOG_LINES: usize = 1000;

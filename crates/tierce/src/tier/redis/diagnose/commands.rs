@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 
 use super::{Asked, said};
 use crate::{
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, Fitness},
     random,
     tier::redis::{
         names,
@@ -19,11 +19,14 @@ use crate::{
 const COMMANDS: &str = "redis.commands";
 const COMMAND: &str = "redis.command";
 const NAMES: &str = "redis.names";
+const ROLLOUT_NAMES: &str = "redis.rollout_names";
 
 /// How long the name that is tried lasts, should it not be removed.
 const LASTS_MILLIS: u64 = 10_000;
 /// The group of keys that all names are of: in a cluster they lie at one master.
 const STRIPE: usize = 0;
+/// What is lost where a rollout cannot be agreed upon.
+const LONE_ROLLOUTS: &str = "rollouts are those of each host";
 
 /// What is lost without a command: `None` where nothing works.
 type Loss = Option<&'static str>;
@@ -32,7 +35,7 @@ type Loss = Option<&'static str>;
 pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static str, Cmd, Loss)> {
     let tags = Some("tags do not work in L3");
     let expire = Some("`expire` removes from L3 instead of making stale");
-    let rollout = Some("rollouts are those of each host");
+    let rollout = Some(LONE_ROLLOUTS);
     let touch = Some("another time to live is not told to L3");
     let mut commands = Vec::new();
     let mut add = |words: &'static str, arguments: &[&[u8]], loss: Loss| {
@@ -139,7 +142,38 @@ pub(super) async fn examine(asked: &mut Asked, out: &mut Vec<Diagnosis>) {
         let found = format!("all {} that tierce sends are allowed", commands.len());
         out.push(Diagnosis::fit(COMMANDS, found));
     }
-    out.push(names_of(asked, &prefix, is_cluster).await);
+    let names = names_of(asked, &prefix, is_cluster).await;
+    let can_tell = names.verdict != Fitness::Doubtful;
+    out.push(names);
+    if can_tell {
+        out.extend(rollout_names(asked, &prefix).await);
+    }
+}
+
+/// A script that names these and does nothing: enough for the server to judge them.
+fn naming(names: &[Vec<u8>]) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg("return 1").arg(names.len());
+    names.iter().for_each(|name| _ = command.arg(&name[..]));
+    command
+}
+
+/// Whether the user may use the names by which hosts agree on a rollout. They lie in a slot of their
+/// own: a node of a cluster that has others says so after it has judged the rights.
+async fn rollout_names(asked: &mut Asked, prefix: &str) -> Option<Diagnosis> {
+    let all = names::rollout(prefix, super::super::rollout::STRIPE);
+    match asked.one(naming(&all)).await {
+        Err(error) if error.cause() == Some(&RedisRefusal::Permission) => {
+            let found = format!("{}: {LONE_ROLLOUTS}", said(&error));
+            let remedy = format!("ACL SETUSER ... ~{prefix}:o:*");
+            Some(Diagnosis::doubtful(ROLLOUT_NAMES, found, remedy))
+        }
+        Err(error) if error.cause() != Some(&RedisRefusal::Cluster) => None,
+        _ => {
+            let found = format!("{prefix}:o:* may be read and written");
+            Some(Diagnosis::fit(ROLLOUT_NAMES, found))
+        }
+    }
 }
 
 /// Whether the user may use the names of a cache with this prefix, for reading and writing: a script
@@ -148,12 +182,7 @@ async fn names_of(asked: &mut Asked, prefix: &str, is_cluster: bool) -> Diagnosi
     let [reign, stamp, epoch, notice] = names::of_reign(prefix, STRIPE);
     let (lease, data) = (names::lease(prefix, STRIPE, b""), names::data(prefix, STRIPE, b""));
     let all = [reign, stamp, epoch, notice, lease, data, names::tags(prefix)];
-    let mut command = redis::cmd("EVAL");
-    command.arg("return 1").arg(all.len());
-    for name in &all {
-        command.arg(&name[..]);
-    }
-    match asked.one(command).await {
+    match asked.one(naming(&all)).await {
         Ok(_) => Diagnosis::fit(NAMES, format!("{prefix}:* may be read and written")),
         // Without EVAL nobody can tell; that it lacks has been told.
         Err(error) if !error.to_string().contains("key") => {
