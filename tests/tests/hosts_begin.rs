@@ -11,7 +11,8 @@ use std::{
 };
 
 use tierce::{
-    Bytes, Cache, MemoryOptions, OnLoss, Origin, RedisOptions, StoreOptions, TierKind, Tiering,
+    Bytes, Cache, MemoryOptions, OnLoss, Origin, RedisOptions, SetOptions, StoreOptions, TierKind,
+    Tiering,
 };
 use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
@@ -156,6 +157,26 @@ fn what_was_asked_for_before_the_first_stream_is_not_kept_past_the_bound() {
             Instant::now()
         });
         world.follows("key", "new", changed);
+    }
+}
+
+#[test]
+fn what_is_touched_before_anybody_is_told_of_changes_ends_with_the_bound() {
+    let minute = Duration::from_secs(60);
+    for tiering in [Tiering::L1L3, Tiering::L2L3, Tiering::L1L2L3] {
+        for begins in [false, true] {
+            let world = World::new(tiering, BOUND);
+            world.far.set_with("key", "old".into(), &SetOptions::new().ttl(minute)).unwrap();
+            assert!(begins || world.far.touch("key", minute).unwrap(), "{tiering}");
+            world.near.set("key", "new".into()).unwrap();
+            let changed = Instant::now();
+            if begins {
+                // What was missed is not made up for by who is told of changes by now.
+                world.let_stream_go();
+                world.far.touch("key", minute).unwrap();
+            }
+            world.follows("key", "new", changed);
+        }
     }
 }
 

@@ -405,3 +405,20 @@ fn copies_live_for_the_bound_where_the_user_may_not_track() {
     let redis = Redis::with(&["--user", "ann", "on", ">secret", "~*", "+@all", "-client|tracking"]);
     serves_with_the_bound(redis, |options| options.username("ann").password("secret"), "NOPERM");
 }
+
+#[test]
+fn what_a_lost_delete_left_in_l3_is_not_there_to_be_touched() {
+    for tiering in TIERINGS {
+        let world = World::patient(tiering);
+        world.share("key", "value");
+        world.proxy.set(Line::Calls, Way::Up, Fault::Cut { after: 0, reset: true });
+        world.far.delete("key").unwrap();
+        world.proxy.set(Line::Calls, Way::Up, Fault::None);
+        let arrives = || {
+            world.far.set("other", "value".into()).unwrap();
+            world.near.get("other").is_some()
+        };
+        wait_until("a way to the server", arrives);
+        assert!(!world.far.touch("key", Duration::from_secs(60)).unwrap(), "{tiering}");
+    }
+}

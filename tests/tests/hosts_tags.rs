@@ -388,6 +388,12 @@ fn what_a_tag_removed_is_not_there_to_be_touched() {
         one.cache.remove_tag("red").unwrap();
         assert!(one.cache.touch(&blue, HOUR).unwrap(), "{tiering}");
         assert!(!one.cache.touch(&red, HOUR).unwrap(), "{tiering}");
+        // Nor what one made stale.
+        let green = format!("{tiering} green");
+        let freshness = Freshness::new().ttl(HOUR).stale_if_error(HOUR);
+        one.cache.set_with(&green, "3".into(), &tagged("green").freshness(freshness)).unwrap();
+        one.cache.expire_tag("green").unwrap();
+        assert!(!one.cache.touch(&green, HOUR).unwrap(), "{tiering}");
         for cache in [&one.cache, &other.cache] {
             assert_eq!(get(cache, &red), None, "{tiering}");
             assert_eq!(get(cache, &blue).as_deref(), Some("2"), "{tiering}");

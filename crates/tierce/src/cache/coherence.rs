@@ -28,7 +28,7 @@
 use std::{
     sync::{
         Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,9 @@ pub(super) struct Coherence {
     post: Mutex<Option<(u32, Post)>>,
     /// Why the stream of this post was lost.
     lost: Mutex<Option<(Post, Error)>>,
+    /// Until when copies may last, in a process without L2, that were looked for before anybody was
+    /// told of changes; boot-time milliseconds.
+    untold_until: AtomicU64,
     events: FaultEvents,
     clock: Clock,
 }
@@ -79,6 +82,7 @@ impl Coherence {
             started: AtomicU32::new(0),
             post: Mutex::new(None),
             lost: Mutex::new(None),
+            untold_until: AtomicU64::new(0),
             events: FaultEvents::default(),
             clock: clock.clone(),
         }
@@ -252,6 +256,30 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         life.within(bound.saturating_sub(Duration::from_millis(since)))
     }
 
+    /// True where a copy above L3 that is found under these marks may be given a later end. One that
+    /// was looked for while nobody was told of changes ends with the staleness bound, whatever happens:
+    /// changes of it may have been missed.
+    pub(super) fn may_prolong(&self, plan: Plan, marks: &Marks) -> bool {
+        match (marks.is_told(), self.lowers.shared.in_force(plan)) {
+            (None, Some(shared)) => self.may_prolong_in(shared),
+            (is_told, _) => {
+                let untold_until = self.coherence.untold_until.load(Ordering::Acquire);
+                let now = self.coherence.clock.boot().0;
+                is_told.unwrap_or_else(|| self.is_told(plan)) && now >= untold_until
+            }
+        }
+    }
+
+    /// The same of what a store has, of which others may follow L3. Its words void what was looked for
+    /// before its stream began.
+    pub(super) fn may_prolong_in(&self, shared: &SharedTier) -> bool {
+        if !shared.has_below() || self.coherence.options.on_loss == OnLoss::Serve {
+            return true;
+        }
+        let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        shared.stream(|_, words, groups| Stream::new(words, groups).is_live(now, patience))
+    }
+
     /// The stream of the host, and the place of its words.
     fn with_stream<R>(&self, plan: Plan, look: impl FnOnce(u64, Stream<'_>) -> R) -> R {
         // Closed or not: who closes the cache gives up its post.
@@ -330,6 +358,9 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
             // those that are filed later.
             let keeps = is_bounded && stream.is_untold();
             if keeps {
+                let last =
+                    self.coherence.clock.boot().after(self.coherence.options.staleness_bound);
+                self.coherence.untold_until.store(last.0, Ordering::Release);
                 // But who asks from now on must not be given what is loaded from before.
                 self.flights.detach_all();
             }

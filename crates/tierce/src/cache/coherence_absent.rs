@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     group_word::GroupWord,
     tag_cells::KnownBelow,
-    tier::{TagsRaised, Token},
+    tier::{SharedTier, TagsRaised, Token},
     tiering::Tiering,
 };
 
@@ -71,6 +71,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn life_above(&self, _plan: Plan, life: Life, marks: &Marks) -> Life {
         _ = marks.is_told();
         life
+    }
+
+    pub(super) fn may_prolong(&self, _plan: Plan, _marks: &Marks) -> bool {
+        true
+    }
+
+    pub(super) fn may_prolong_in(&self, _shared: &SharedTier) -> bool {
+        true
     }
 
     pub(super) fn deafness(&self) -> Option<String> {

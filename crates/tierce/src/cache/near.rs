@@ -119,11 +119,19 @@ impl<V> Near<V> {
 
 impl<V: Clone> Near<V> {
     /// The same entry, fresh for so long from `now` on or for ever, and the time to live that L1 is
-    /// to give it; `None` unless it is a value that is fresh.
-    pub(super) fn touched(&self, fresh: Option<Duration>, now: Millis) -> Option<(Self, Ttl)> {
+    /// to give it; `None` unless it is a value that is fresh. Unless it `prolongs` it is fresh for no
+    /// longer than before.
+    pub(super) fn touched(
+        &self,
+        fresh: Option<Duration>,
+        prolongs: bool,
+        now: Millis,
+    ) -> Option<(Self, Ttl)> {
         if self.value.is_none() || self.stale_for(now).is_some() {
             return None;
         }
+        let left = self.ends.remaining(now).filter(|_| !prolongs);
+        let fresh = left.map_or(fresh, |left| Some(fresh.map_or(left, |fresh| fresh.min(left))));
         let stale = Duration::from_millis(self.stale.into());
         let life = fresh.map_or(Life::ENDLESS, |fresh| Life::of(fresh, stale));
         let touched = Self {

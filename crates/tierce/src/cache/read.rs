@@ -637,7 +637,8 @@ impl<V> Draft<V> {
     /// Has it bear what was known of changes of tags when its value was looked for.
     /// Has it bear the tags of its key's prefixes too, where there are any.
     pub(super) fn bear(&mut self, key: &[u8], marks: &Marks) {
-        if let Some(delimiter) = marks.delimiter {
+        let is_borne = !simulated::is_planted(Fault::PrefixesUnborne);
+        if let Some(delimiter) = marks.delimiter.filter(|_| is_borne) {
             self.add_tags(hidden_tags::of_key(key, delimiter));
         }
         if let Some(extras) = &mut self.extras

@@ -181,12 +181,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Some(found)
     }
 
-    /// True where L3 has a record of the key that its tags have voided.
+    /// True where L3 has a record of the key that its tags have voided, or made stale.
     pub(super) fn is_void_below(&self, plan: Plan, key: &[u8]) -> bool {
         let is_asked = self.tags.is_used() && plan.has(TierKind::Redis);
         let found = if is_asked { self.read_remote(plan, key) } else { None };
-        // Whose tags were asked about, and which is none all the same.
-        found.is_some_and(|found| found.tags.is_some() && found.record.is_none())
+        // Whose tags were asked about, and which is no fresh one all the same.
+        let is_stale = |record: Record| !record.stale.is_zero() && record.ttl <= Some(record.stale);
+        found.is_some_and(|found| found.tags.is_some() && found.record.is_none_or(is_stale))
     }
 
     /// True unless a record of L3 has tags, and those are not to be trusted.

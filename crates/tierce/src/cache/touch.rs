@@ -11,7 +11,11 @@
 //! | L1 | an entry like the one that it has, in its place if that is still so |
 //!
 //! Where L3 does not answer it is doubted, as after any change: it may go on serving what is to end
-//! earlier now.
+//! earlier now. Where it is in doubt already it is not asked: what it has may be older than a change,
+//! and will be cleared.
+//!
+//! While nobody tells this host of the changes of others its copies live for the staleness bound at
+//! most since they were looked for; a touch may end them earlier, but prolongs none.
 
 use std::time::Duration;
 
@@ -22,7 +26,8 @@ use crate::{
     invalidation::{Filed, LocalMark},
     memory::{Inserted, Ttl},
     shared_stamp::SharedStamp,
-    tier::Touch,
+    simulated::{self, Fault},
+    tier::{Touch, TouchSpan as Span},
     tiering::TierKind,
 };
 
@@ -86,11 +91,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(false);
         }
         let marks = self.marks(plan, key);
-        let seen = self.look_to_touch(plan, key, fresh);
+        let span = Span { fresh, prolongs: self.may_prolong(plan, &marks) };
+        let seen = self.look_to_touch(plan, key, span);
         let mut is_there = seen.is_some();
         let (mut made, mut is_raised) = (None, is_there);
         if self.is_void_below(plan, key) {
             // L3 does not know which records a tag has voided.
+        } else if plan.has(TierKind::Redis) && !self.may_ask_remote(plan, key) {
+            // What it has may be older than a change of the key.
         } else if plan.has(TierKind::Redis) {
             let mut answer = None;
             self.change_remote(plan, key, |tier| {
@@ -107,12 +115,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         } else if is_there {
             self.doubt_remote(key);
         }
+        if simulated::is_planted(Fault::TouchBelowAlone) {
+            return Ok(is_there);
+        }
         // Where L2 alone has it, it is L2 that finds out.
         let doubts = !plan.has(TierKind::Redis) && !is_there;
         let mut filed = None;
         match self.lowers.shared.opened() {
             Some(tier) => {
-                let (found, changed) = tier.touch(marks.shared(), key, fresh, is_raised, doubts);
+                let span = Span { prolongs: self.may_prolong_in(tier), ..span };
+                let (found, changed) = tier.touch(marks.shared(), key, span, is_raised, doubts);
                 is_there |= found;
                 is_raised |= found;
                 filed = marks.shared().filter(|_| changed.keep).map(|mark| {
@@ -131,7 +143,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 None => self.drop_near(key),
             }
         } else {
-            is_there |= self.touch_near(plan, key, fresh);
+            is_there |= self.touch_near(plan, key, span);
         }
         self.made(plan, key, made);
         if is_there {
@@ -139,8 +151,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         Ok(is_there)
     }
+
     /// Gives what L1 has its new end, where no store judges it; false if it has nothing.
-    fn touch_near(&self, plan: Plan, key: &[u8], fresh: Option<Duration>) -> bool {
+    fn touch_near(&self, plan: Plan, key: &[u8], span: Span) -> bool {
         let hash = self.memory.hash(key);
         for _ in 0..TRIES {
             // L1 raises a stamp before the value is there, and is read without its lock. Who takes the
@@ -148,7 +161,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let mut mark = self.stamps.mark(hash);
             let take = || mark = self.stamps.mark(hash);
             self.memory.remove_if_after(key, take, |_| false);
-            let Some(seen) = self.look_to_touch(plan, key, fresh) else {
+            let Some(seen) = self.look_to_touch(plan, key, span) else {
                 // What is on its way here from L3 has the old end.
                 let is_void = |near: &Near<V>| !self.is_live(plan, near);
                 self.memory.remove_if_after(key, || self.stamps.raise(mark), is_void);
@@ -164,14 +177,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// What L1 has that is live and fresh, with another end.
-    fn look_to_touch(&self, plan: Plan, key: &[u8], fresh: Option<Duration>) -> Option<Seen<V>> {
+    fn look_to_touch(&self, plan: Plan, key: &[u8], span: Span) -> Option<Seen<V>> {
         if !plan.has(TierKind::Memory) {
             return None;
         }
         let now = self.clock.coarse();
         let look = |near: &Near<V>| {
             // Judged first: its tags may just have been made stale.
-            let (touched, ttl) = near.touched(fresh, self.look_at(plan, near, now)?)?;
+            let now = self.look_at(plan, near, now)?;
+            let (touched, ttl) = near.touched(span.fresh, span.prolongs, now)?;
             Some(Seen { near: touched, ttl, filed: near.filed, made_at: near.made_at() })
         };
         self.memory.get_with(key, look).flatten()

@@ -6,7 +6,7 @@
 //!
 //! | decides | what was there is known by | so many changes meet it in vain |
 //! |---|---|---|
-//! | L3 | the number of the change that made the record, compared by the script that writes | those that were made to the very key |
+//! | L3 | the number of the change that made the record, and that it was not made stale since, compared by the script that writes | those that were made to the very key |
 //! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
 //! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
 //!
@@ -38,8 +38,9 @@ use crate::{
     invalidation::Filed,
     memory::Inserted,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     tag_cells::{Tags, Verdict},
-    tier::{Extras, Written},
+    tier::{Expected, Extras, Written},
     tiering::TierKind,
 };
 
@@ -64,8 +65,8 @@ pub struct Version {
 
 #[derive(Clone, Debug)]
 enum Basis {
-    /// The change that made the record in L3; `None` without one.
-    Remote(Option<u64>),
+    /// The record in L3; `None` without one.
+    Remote(Option<Expected>),
     Shared(Marks),
     Near(Marks),
 }
@@ -185,7 +186,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// share the key, and returns the new value; `None` from `change` leaves all as it is.
     ///
     /// `change` runs with no lock held, again whenever somebody else was faster. A value keeps
-    /// what remains of its time to live unless `options` set one.
+    /// what remains of its time to live unless `options` set one; a [`touch`](Self::touch) of what is
+    /// in L3 that comes in between is lost.
     ///
     /// # Errors
     /// As [`compare_and_set`](Self::compare_and_set), and [`ErrorKind::Busy`] where others were
@@ -324,7 +326,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if let Some(word) = found.as_ref().filter(|found| found.record.is_none())
                     && let Some(found) = self.set_around(plan, key, &marks, seen, word.word_ttl)
                 {
-                    let basis = Basis::Remote(Some(seen));
+                    let basis = Basis::Remote(Some(Expected { change: seen, is_fresh: true }));
                     return Ok(Sight {
                         version: self.version(key, reach, basis, found.extras),
                         value: found.value,
@@ -340,11 +342,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let (Some(draft), TierKind::Redis) = (&mut draft, kind) {
             draft.bear(key, &marks);
         }
+        let draft = draft.filter(|draft| draft.life.stale_for().is_none());
+        let expected = Expected { change: seen, is_fresh: draft.is_some() };
         let basis = match kind {
-            TierKind::Redis => Basis::Remote((seen != 0).then_some(seen)),
+            TierKind::Redis => Basis::Remote((seen != 0).then_some(expected)),
             _ => Basis::Shared(marks),
         };
-        let draft = draft.filter(|draft| draft.life.stale_for().is_none());
         let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
         let version = self.version(key, reach, basis, extras);
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
@@ -473,7 +476,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         plan: Plan,
         key: &[u8],
         mut draft: Draft<V>,
-        expected: Option<u64>,
+        expected: Option<Expected>,
     ) -> Result<bool> {
         // As any change: marks first.
         let marks = self.marks(plan, key);
@@ -486,7 +489,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let change = self.begin_change(plan, key);
         record.change = Self::number_of(change);
         let redis = &self.lowers.redis;
-        let written = redis.call(plan, &self.metrics, |tier| tier.write_if(key, record, expected));
+        let written = redis.call(plan, &self.metrics, |tier| {
+            if simulated::is_planted(Fault::VersionIgnored) {
+                return tier.write(key, record).map(Written::Done);
+            }
+            tier.write_if(key, record, expected)
+        });
         let outcome = match written {
             Some(Written::Done(made)) => {
                 self.count_bytes_in(plan, record);

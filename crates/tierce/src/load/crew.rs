@@ -32,7 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sync::{self, Condvar, Mutex, MutexGuard};
+use crate::{
+    simulated::{self, Spawned},
+    sync::{self, Condvar, Mutex, MutexGuard},
+};
 
 /// Threads of a crew, if nothing else is said: loaders wait for their origins most of the time,
 /// and more would be a load that the origin does not have from the callers.
@@ -140,6 +143,14 @@ impl Crew {
             drop(state);
             return Err(Refused::Closed(job));
         }
+        let job = match simulated::spawn(job) {
+            Spawned::Taken => return Ok(()),
+            Spawned::Refused(job) => {
+                drop(state);
+                return Err(Refused::NoThread(job));
+            }
+            Spawned::Elsewhere(job) => job,
+        };
         let queued = state.queue.len();
         let unstarted = shared.max_threads - state.threads;
         if shared.max_threads == 0 || queued >= shared.max_queued + state.idle + unstarted {

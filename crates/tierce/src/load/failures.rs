@@ -32,6 +32,7 @@ use crate::{
     clock::{Clock, Millis},
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
+    simulated,
     sync::Mutex,
 };
 
@@ -138,7 +139,7 @@ struct Failure {
 
 impl Failures {
     pub(crate) fn new(clock: &Clock) -> Self {
-        let seed = Hasher::default().hash_one(());
+        let seed = simulated::random().unwrap_or_else(|| Hasher::default().hash_one(()));
         Self::bounded(clock, seed, MAX_ENTRIES, MAX_BYTES)
     }
 

@@ -6,14 +6,20 @@ use std::{
 };
 
 use super::{
-    LoaderUnderTest, check,
+    LoaderUnderTest, check, condition,
     schedule::{At, lock},
-    script::{HOSTS, KEYS, SLOTS, Script, Verb},
+    script::{HOSTS, SLOTS, Script},
     source::Source,
-    tale::{self, Outcome},
+    tale::{self, Got, Outcome},
+    verb::{KEYS, PREFIX, TAG, Verb},
     world::{BOUND, Ground, HEARTBEAT, MISCHIEF, Process, WRITE_TIMEOUT, World},
 };
-use crate::{Bytes, Error, LoadOptions, Loaded, Result, SetOptions, TierKind};
+use crate::{
+    Answer, Bytes, Cache, Error, Freshness, LoadContext, LoadOptions, Loaded, ReadOptions,
+    RefreshAhead, Result, SetOptions, TierKind,
+};
+
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a history came to.
 pub(super) struct Run {
@@ -33,10 +39,8 @@ pub(super) struct Run {
 /// After so long no doubt rests and no breaker is open.
 const RECOVERY: u64 = 2 * WRITE_TIMEOUT + 2000 + 2 * HEARTBEAT;
 
-/// The tag of all values, in histories that have one.
-const TAG: &str = "red";
-
-fn tags(world: &World) -> &'static [&'static str] {
+/// The tags of all values.
+pub(super) fn tags(world: &World) -> &'static [&'static str] {
     if world.settings.has_tags { &[TAG] } else { &[] }
 }
 
@@ -55,6 +59,7 @@ pub(super) fn run(
     let world = ground.world(&script.settings, planted, loader);
     let world = world.expect("a cache of these options can be built");
     lock(&world.tale).is_read = is_read;
+    lock(&world.tale).ttl = script.settings.stale.map(|stale| stale.ttl);
     for (number, caller) in script.callers.iter().enumerate() {
         let (world, caller) = (Arc::clone(&world), caller.clone());
         let actor = number + 1;
@@ -80,7 +85,8 @@ pub(super) fn run(
     let hangs = hang.is_some();
     let failure = hang.or_else(|| {
         let (tale, server) = (lock(&world.tale), lock(&world.server));
-        check::check(&tale, server.effects(), &script.settings, quiet)
+        let errands = schedule.errands();
+        check::check(&tale, server.effects(), &script.settings, &errands, quiet)
             .or_else(|| missing(&tale, quiet))
     });
     let list = failure.as_ref().map_or(String::new(), |_| {
@@ -104,10 +110,17 @@ pub(super) fn run(
 fn hash_of(outcome: &Outcome) -> u64 {
     match outcome {
         Outcome::Found(values) => {
-            let numbers = values.iter().map(|value| value.map_or(0, |value| value as u64 + 1));
+            let number = |got: &Option<Got>| got.map_or(0, |got| got.value as u64 + 1);
+            let numbers = values.iter().map(number);
             numbers.fold(7, |hash, number| hash * 31 + number)
         }
         Outcome::Wrote(value) => *value as u64 + 1,
+        Outcome::Changed { from, to } => {
+            let number = |value: &Option<usize>| value.map_or(0, |value| value as u64 + 1);
+            number(from) << 20 | number(to)
+        }
+        Outcome::Touched(is_there) => 11 + u64::from(*is_there),
+        Outcome::Counted(count) => 500 + *count as u64,
         Outcome::Failed(kind) => 1000 + *kind as u64,
         Outcome::Nothing | Outcome::Garbage(_) => 3,
     }
@@ -175,7 +188,7 @@ fn missing(tale: &tale::Tale, quiet: usize) -> Option<String> {
                 let is_to_see = shares(TierKind::Redis)
                     || host == at && shares(TierKind::Shared)
                     || process == writer && mine.has(TierKind::Memory);
-                if is_to_see && found != &[Some(value)] {
+                if is_to_see && found != &[Some(Got { value, is_stale: false })] {
                     return Some(format!(
                         "recovery: all was well, and process {process} does not see v{value} of process \
                          {writer}: it got {found:?}"
@@ -209,23 +222,20 @@ fn call_of(
     verb: &Verb,
 ) -> Outcome {
     let cache = &process.cache;
-    let found = |value: Option<Bytes>| value.map(|bytes| tale::number(&bytes).ok_or(bytes));
     let nothing = |done: Result<()>| match done {
         Ok(()) => Outcome::Nothing,
         Err(error) => Outcome::Failed(error.kind()),
     };
     match verb {
-        Verb::Get(key) => match found(cache.get(&KEYS[*key])).transpose() {
-            Ok(value) => Outcome::Found(vec![value]),
-            Err(garbage) => Outcome::Garbage(garbage),
-        },
+        Verb::Get(key) => found([cache.get(&KEYS[*key]).map(|value| (value, false))]),
+        Verb::GetStale(key) => {
+            let options = ReadOptions::new().allow_stale(true);
+            let answer = cache.get_with(&KEYS[*key], &options);
+            found([answer.map(|answer| (answer.value, answer.is_stale))])
+        }
         Verb::GetMany(keys) => {
             let names: Vec<&[u8]> = keys.iter().map(|key| &KEYS[*key][..]).collect();
-            let values = cache.get_many(&names).into_iter().map(|value| found(value).transpose());
-            match values.collect::<Result<Vec<_>, Bytes>>() {
-                Ok(values) => Outcome::Found(values),
-                Err(garbage) => Outcome::Garbage(garbage),
-            }
+            found(cache.get_many(&names).into_iter().map(|value| Some((value?, false))))
         }
         Verb::Set(key, ttl) => {
             let value = lock(&world.tale).written(*key, call, *ttl);
@@ -243,26 +253,28 @@ fn call_of(
         Verb::Expire(key) => nothing(cache.expire(&KEYS[*key])),
         Verb::ChangeTag { removes: true } => nothing(cache.remove_tag(TAG)),
         Verb::ChangeTag { removes: false } => nothing(cache.expire_tag(TAG)),
+        Verb::ChangePrefix { removes: true } => nothing(cache.remove_prefix(PREFIX)),
+        Verb::ChangePrefix { removes: false } => nothing(cache.expire_prefix(PREFIX)),
         Verb::Clear => nothing(cache.clear()),
+        Verb::Touch(key, ttl) => match cache.touch(&KEYS[*key], Duration::from_millis(*ttl)) {
+            Ok(is_there) => Outcome::Touched(is_there),
+            Err(error) => Outcome::Failed(error.kind()),
+        },
+        Verb::SetIfAbsent(..) | Verb::Update(..) | Verb::CompareAndSet(_) | Verb::Increment => {
+            condition::call(world, cache, call, verb)
+        }
         Verb::Load(key, ttl) => {
             let options = match ttl {
                 Some(ttl) => LoadOptions::new().ttl(Duration::from_millis(*ttl)),
                 None => LoadOptions::new(),
             };
             let source = Source { world, call };
-            let loaded = cache.get_or_load_with(&KEYS[*key], &options, |key| match &world.loader {
+            answered(cache.get_or_load_optional(&KEYS[*key], &options, |key| match &world.loader {
                 Some(loader) => loader(&source, key),
-                None => {
-                    let loaded = source.read(key).map(Loaded::new);
-                    loaded.map(|it| it.tags(tags(world))).map_err(Into::into)
-                }
-            });
-            match loaded.map(|answer| found(Some(answer.value)).transpose()) {
-                Ok(Ok(value)) => Outcome::Found(vec![value]),
-                Ok(Err(garbage)) => Outcome::Garbage(garbage),
-                Err(error) => Outcome::Failed(error.kind()),
-            }
+                None => source.load(key, None).map_err(Into::into),
+            }))
         }
+        Verb::LoadAway(key, ttl) => load_away(world, cache, call, *key, *ttl),
         Verb::EvictShared(key) => {
             cache.lose_shared(&KEYS[*key]);
             Outcome::Nothing
@@ -288,6 +300,55 @@ fn call_of(
         }
         _ => Outcome::Nothing,
     }
+}
+
+/// What a call found, with whether it said that it is stale.
+fn found(values: impl IntoIterator<Item = Option<(Bytes, bool)>>) -> Outcome {
+    let got = |value: Option<(Bytes, bool)>| {
+        let got = value.map(|(bytes, is_stale)| match tale::number(&bytes) {
+            Some(value) => Ok(Got { value, is_stale }),
+            None => Err(bytes),
+        });
+        got.transpose()
+    };
+    match values.into_iter().map(got).collect::<Result<Vec<_>, Bytes>>() {
+        Ok(got) => Outcome::Found(got),
+        Err(garbage) => Outcome::Garbage(garbage),
+    }
+}
+
+fn answered(answer: Result<Answer<Option<Bytes>>>) -> Outcome {
+    match answer {
+        Ok(answer) => found([answer.value.map(|value| (value, answer.is_stale))]),
+        Err(error) => Outcome::Failed(error.kind()),
+    }
+}
+
+/// A read by a loader that may run on a thread of the cache.
+fn load_away(
+    world: &Arc<World>,
+    cache: &Cache<Bytes>,
+    call: usize,
+    key: usize,
+    ttl: Option<u64>,
+) -> Outcome {
+    let mut freshness = Freshness::new();
+    if let Some(ttl) = ttl {
+        freshness = freshness.ttl(Duration::from_millis(ttl));
+    }
+    if world.settings.stale.is_some_and(|stale| stale.is_ahead) {
+        freshness = freshness.refresh_ahead(RefreshAhead::After(0.5));
+    }
+    let theirs = Arc::clone(world);
+    let loader = move |context: &LoadContext<'_, Bytes>| -> Result<Loaded<Bytes>, BoxedError> {
+        let source = Source { world: &theirs, call };
+        match &theirs.loader {
+            Some(loader) => loader(&source, context.key()),
+            None => source.load(context.key(), context.stale()).map_err(Into::into),
+        }
+    };
+    let loading = cache.loading(loader, LoadOptions::new().freshness(freshness));
+    answered(loading.and_then(|loading| loading.get_optional(&KEYS[key])))
 }
 
 fn restart(world: &Arc<World>, slot: usize, closes: bool) -> Result<(), Error> {

@@ -36,20 +36,43 @@
 //! | L3 | simulated (`server.rs`): what the scripts of the redis tier do, its stamps, epochs and stream |
 //! | the way there | simulated (`remote.rs`, `listen.rs`): delays, refusals, lost requests and replies, changes that land late, streams that are cut, noticed or not |
 //! | threads | real, one runs at a time (`schedule.rs`); who goes on is drawn at each point: around each call of a tier, before each change of L1, in loaders and waits |
+//! | background threads of a cache | simulated: an actor does their work, or the caller where none is free |
 //! | time | virtual; it moves when nobody can go on, and by a draw |
 //!
 //! What is simulated of L3 is its contract as [`tier`](crate) has it, not its protocol: that has
 //! tests of its own with a real server.
 //!
+//! # What is drawn
+//!
+//! | of | is drawn |
+//! |---|---|
+//! | reads | `get`, `get_many`, `get_with` that takes what is stale |
+//! | loads | `get_or_load_optional`, and `Cache::loading`, whose loads go on without their callers; loaders that bring a value, fail, find none, find the stale one right, take long |
+//! | changes | `set`, `delete`, `expire`, `touch`, `clear`, `remove_tag`, `expire_tag`, `remove_prefix`, `expire_prefix` |
+//! | changes that depend on what is there | `set_if_absent`, `update`, `get_versioned` with `compare_and_set`, `increment` |
+//! | freshness | times to live, `stale_if_error`, `stale_while_revalidate`, `soft_timeout`, `hard_timeout`, `failure_backoff`, `negative_ttl`, `refresh_ahead` by a share |
+//! | processes | their tierings, `retier`, `close`, an end without a word |
+//! | what befalls them | lost requests, replies and connections, cut streams, evictions in L2 and L3, a flushed server |
+//!
+//! Not every history has all of it: each is of some of these (`script.rs`, `vary.rs`). What is checked
+//! stands at the head of `check/mod.rs`.
+//!
+//! Left out are calls that await, `max_age`, `get_or_load_many`, `refresh`, calls that name tiers,
+//! keyspaces, splits and rollouts, gates, jitter of times to live, leases of loads over hosts
+//! (`redis.load_lease`), other masters and clusters. Of a touch that comes between the look and the
+//! write of an `update` in L3 it is not checked which of them names the end; nor, where tags are
+//! used with L3, whether there was anything for a touch.
+//!
 //! | file | answers |
 //! |---|---|
 //! | `schedule.rs` | who goes on, and when it is |
-//! | `script.rs`, `draws.rs` | what a history is to be; the numbers of a seed |
+//! | `verb.rs` | what is done, and to which keys |
+//! | `script.rs`, `vary.rs`, `draws.rs` | what a history is to be, and what some have beside; the numbers of a seed |
 //! | `world.rs` | hosts, processes, links |
 //! | `server.rs`, `remote.rs`, `listen.rs` | L3, the way to it, its stream of changes |
 //! | `source.rs` | where loaders read |
-//! | `history.rs` | running one |
-//! | `tale.rs`, `check.rs` | what happened, and whether it may |
+//! | `history.rs`, `condition.rs` | running one; its changes that depend on what is there |
+//! | `tale.rs`, `check` | what happened, and whether it may |
 //! | `run.rs` | many of them, and making a failing one shorter |
 //!
 //! # A seed that fails
@@ -68,6 +91,7 @@ use std::sync::Arc;
 use crate::{Bytes, Loaded};
 
 mod check;
+mod condition;
 mod draws;
 mod history;
 mod listen;
@@ -82,6 +106,8 @@ mod source;
 mod tale;
 #[cfg(test)]
 mod tests;
+mod vary;
+mod verb;
 mod world;
 
 pub use self::{

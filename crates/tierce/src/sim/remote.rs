@@ -21,8 +21,8 @@ use crate::{
     simulated::{self, Fault},
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Touch, Usage,
-        Written,
+        ChangeListener, Expected, Fill, Found, Record, RemoteTier, TagsRaised, Tier, Token, Touch,
+        Usage, Written,
     },
 };
 
@@ -80,7 +80,7 @@ impl SimulatedRemote {
         &self,
         key: &[u8],
         record: &Record,
-        over: Option<Option<u64>>,
+        over: Option<Option<Expected>>,
     ) -> Result<Written> {
         let not_after = self.world()?.now().millis + WRITE_TIMEOUT;
         let (key, mut record) = (key.to_vec(), record.clone());
@@ -98,10 +98,13 @@ impl SimulatedRemote {
         }
     }
 
-    /// What its tags leave of a record that was read, as they are from then on.
-    fn judged(&self, record: Record) -> Result<Option<Record>> {
-        let Some(tags) = tags_of(&record) else { return Ok(Some(record)) };
-        Ok(match self.judge(tags)? {
+    /// What its tags leave of a record that was read, as they are from then on; and up to which change
+    /// of tags that is.
+    fn judged(&self, record: Record) -> Result<(Option<Record>, Option<KnownBelow>)> {
+        let Some(tags) = tags_of(&record) else { return Ok((Some(record), None)) };
+        let (verdict, known) =
+            self.ask(|server, _, _| (server.verdict(tags), server.tags_now()))?;
+        let record = match verdict {
             _ if simulated::is_planted(Fault::TagsUnjudgedBelow) => Some(record),
             Verdict::Current => Some(record),
             Verdict::Removed => None,
@@ -109,7 +112,8 @@ impl SimulatedRemote {
                 let ttl = record.ttl.filter(|_| !record.stale.is_zero());
                 ttl.map(|ttl| Record { stale: ttl, ..record })
             }
-        })
+        };
+        Ok((record, known))
     }
 
     fn change(&self, change: Change) -> Result<Done> {
@@ -213,14 +217,17 @@ impl RemoteTier for SimulatedRemote {
         let seen = record.as_ref().map_or(0, |record| record.change);
         let token = Token { seen, ..token };
         simulated::point();
-        let record = record.map_or(Ok(None), |record| self.judged(record))?;
-        Ok(Found { record, token: Some(token), tags: None, word_ttl: None })
+        let (record, tags) = record.map_or(Ok((None, None)), |record| self.judged(record))?;
+        Ok(Found { record, token: Some(token), tags, word_ttl: None })
     }
 
     fn read_many(&self, keys: &[&[u8]], _keeps: bool) -> Result<Vec<Option<Record>>> {
         let found: Vec<Option<Record>> =
             self.ask(|server, now, _| keys.iter().map(|key| server.record(key, now)).collect())?;
-        let judged = |record: Option<Record>| record.map_or(Ok(None), |record| self.judged(record));
+        let judged = |record: Option<Record>| {
+            let judged = record.map_or(Ok((None, None)), |record| self.judged(record));
+            judged.map(|(record, _)| record)
+        };
         found.into_iter().map(judged).collect()
     }
 
@@ -266,7 +273,7 @@ impl RemoteTier for SimulatedRemote {
         }
     }
 
-    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written> {
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<Expected>) -> Result<Written> {
         self.write_over(key, record, Some(expected))
     }
 

@@ -34,6 +34,15 @@ use crate::{
 /// What an actor does in a history.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
+/// A job of a background thread of a cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Errand {
+    pub(super) actor: usize,
+    pub(super) begin: At,
+    /// When it was done.
+    pub(super) end: Option<At>,
+}
+
 /// Points of one history. One that comes to so many goes round in circles.
 const MOST_STEPS: u64 = 200_000;
 
@@ -62,6 +71,8 @@ pub(super) fn me() -> usize {
 pub(super) struct Schedule {
     baton: Mutex<Baton>,
     seats: Box<[Seat]>,
+    /// The first of those that are background threads of caches, and the last ones.
+    first_worker: usize,
     base: Instant,
     clock: Clock,
     time: ManualClock,
@@ -81,6 +92,8 @@ struct Baton {
     step: u64,
     /// When time moved, in this history.
     advances: Vec<At>,
+    /// What background threads ran, in this history.
+    errands: Vec<Errand>,
     switches: u64,
     pace: Pace,
     draws: Draws,
@@ -123,8 +136,10 @@ pub(super) struct At {
 }
 
 impl Schedule {
-    /// For a judge, who is the calling thread, and so many actors.
-    pub(super) fn new(actors: usize) -> Arc<Self> {
+    /// For a judge, who is the calling thread, so many actors, and so many after them that run what
+    /// background threads of caches are to run.
+    pub(super) fn new(actors: usize, workers: usize) -> Arc<Self> {
+        let (first_worker, actors) = (actors + 1, actors + workers);
         let (clock, time) = Clock::manual();
         let seat =
             || Seat { go: AtomicBool::new(false), thread: OnceLock::new(), job: Mutex::default() };
@@ -135,6 +150,7 @@ impl Schedule {
             began: 0,
             step: 0,
             advances: Vec::new(),
+            errands: Vec::new(),
             switches: 0,
             pace: Pace { switches: 0, advances: 0 },
             draws: Draws::new(0),
@@ -144,6 +160,7 @@ impl Schedule {
         let schedule = Arc::new(Self {
             baton: Mutex::new(baton),
             seats: (0..=actors).map(|_| seat()).collect(),
+            first_worker,
             base: Instant::now(),
             clock,
             time,
@@ -177,6 +194,7 @@ impl Schedule {
         self.advance(&mut baton, rest + 1024);
         baton.began = baton.now;
         baton.advances.clear();
+        baton.errands.clear();
         baton.failure = None;
         baton.actors[0].state = State::Ready;
         drop(baton);
@@ -198,6 +216,25 @@ impl Schedule {
         *lock(&self.seats[actor].job) = Some(job);
         let mut baton = self.baton();
         baton.actors[actor] = Actor { state: State::Ready, is_timely };
+    }
+
+    /// Has an actor that is off run a job of a background thread; it comes back where none is.
+    fn run_errand(self: &Arc<Self>, planted: u32, job: Job) -> Result<(), Job> {
+        let mut baton = self.baton();
+        let is_free = |actor: &usize| matches!(baton.actors[*actor].state, State::Off);
+        let Some(actor) = (self.first_worker..baton.actors.len()).find(is_free) else {
+            return Err(job);
+        };
+        let begin = At { step: baton.step, millis: baton.now - baton.began };
+        baton.errands.push(Errand { actor, begin, end: None });
+        drop(baton);
+        self.start(actor, false, planted, job);
+        Ok(())
+    }
+
+    /// What background threads ran in this history.
+    pub(super) fn errands(&self) -> Vec<Errand> {
+        self.baton().errands.clone()
     }
 
     /// Waits until all actors are off but the timely ones: for the judge.
@@ -272,7 +309,7 @@ impl Schedule {
 
     fn become_actor(self: &Arc<Self>, me: usize, planted: u32) {
         ME.set(me);
-        let actor = Mine { schedule: Arc::clone(self), me };
+        let actor = Mine { schedule: Arc::clone(self), me, planted };
         simulated::become_actor(Some(Rc::new(actor)), planted);
     }
 
@@ -291,6 +328,12 @@ impl Schedule {
             let next = {
                 let mut baton = self.baton();
                 baton.actors[me].state = State::Off;
+                baton.step += 1;
+                let end = At { step: baton.step, millis: baton.now - baton.began };
+                let mut errands = baton.errands.iter_mut();
+                if let Some(errand) = errands.rfind(|errand| errand.actor == me) {
+                    errand.end.get_or_insert(end);
+                }
                 self.choose(&mut baton)
             };
             self.hand_over(next);
@@ -433,6 +476,7 @@ impl Schedule {
 struct Mine {
     schedule: Arc<Schedule>,
     me: usize,
+    planted: u32,
 }
 
 impl Simulation for Mine {
@@ -446,6 +490,10 @@ impl Simulation for Mine {
         let now = self.schedule.baton().now;
         let until = longest.map(|longest| now + (longest.as_micros() as u64).div_ceil(1000));
         self.schedule.leave(self.me, State::Word { word, value, until });
+    }
+
+    fn spawn(&self, job: Job) -> Result<(), Job> {
+        self.schedule.run_errand(self.planted, job)
     }
 
     fn now(&self) -> Instant {

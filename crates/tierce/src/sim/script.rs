@@ -1,10 +1,8 @@
 //! What a history is to be: drawn from its seed before it begins, so that it can be told, run
 //! again, and made shorter.
 
-use std::{fmt, sync::LazyLock};
-
-use super::{draws::Draws, schedule::Pace};
-use crate::{Tiering, key};
+use super::{draws::Draws, schedule::Pace, vary, verb::Verb};
+use crate::Tiering;
 
 /// The host of each process.
 pub(super) const SLOTS: [usize; 3] = [0, 0, 1];
@@ -14,70 +12,34 @@ pub(super) fn host_of(slot: usize) -> usize {
     SLOTS[slot]
 }
 
-/// The keys. The last is of the group of the first, which L3 cannot tell apart in doubts and gaps.
-pub(super) static KEYS: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
-    let group = key::group(b"k0");
-    let same = (0..).map(|number| format!("s{number}").into_bytes());
-    let same = same.into_iter().find(|name| key::group(name) == group).unwrap_or_default();
-    [b"k0".to_vec(), b"k1".to_vec(), b"k2".to_vec(), same]
-});
-
-/// The number of a key.
-pub(super) fn key_number(key: &[u8]) -> Option<usize> {
-    KEYS.iter().position(|known| known == key)
-}
-
-/// Something that a caller, or mischief, does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Get(usize),
-    GetMany(Vec<usize>),
-    /// With a time to live in milliseconds.
-    Set(usize, Option<u64>),
-    Delete(usize),
-    /// What the key has is stale from then on, and gone where it may not be served stale.
-    Expire(usize),
-    /// All that bears a tag is gone, or stale: all values of a history do, or none.
-    ChangeTag {
-        removes: bool,
-    },
-    Clear,
-    /// `get_or_load`.
-    Load(usize, Option<u64>),
-    Retier(Tiering),
-    /// Another process takes the place of this one, which is closed or just ends.
-    Restart {
-        closes: bool,
-    },
-    Sleep(u64),
-    /// The store of the host has no room for a record any more, and drops it untold.
-    EvictShared(usize),
-    /// Nothing gets through between a host and the server for a while.
-    CutLink {
-        host: usize,
-        millis: u64,
-        refuses: bool,
-    },
-    /// The subscription of a process ends.
-    CutStream {
-        number: usize,
-        is_silent: bool,
-    },
-    /// The server drops a record, or the counters of its group.
-    Evict(usize),
-    EvictCounter {
-        key: usize,
-        is_epoch: bool,
-    },
-    EvictTags,
-    Flush,
-}
-
 /// One of those who call the cache of a process.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) slot: usize,
     pub(super) verbs: Vec<Verb>,
+}
+
+/// How values of a history may be served when they are not fresh. All in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stale {
+    /// The time to live of values that name none.
+    pub(super) ttl: u64,
+    pub(super) if_error: u64,
+    pub(super) while_revalidate: u64,
+    pub(super) soft: Option<u64>,
+    pub(super) hard: Option<u64>,
+    pub(super) backoff: Option<u64>,
+    /// How long it is remembered that there is no value.
+    pub(super) negative: u64,
+    /// Hits have values loaded anew before they are stale, on a thread of the cache.
+    pub(super) is_ahead: bool,
+}
+
+impl Stale {
+    /// How long values are stale at their end.
+    pub(super) fn window(self) -> u64 {
+        self.if_error.max(self.while_revalidate)
+    }
 }
 
 /// What a history is set up with.
@@ -98,9 +60,16 @@ pub(super) struct Settings {
     /// Loads that fail, of a thousand, and how long others take at most, in milliseconds.
     pub(super) load_failures: u32,
     pub(super) load_time: u64,
+    /// Loads that find no value, of a thousand, and those that find that a stale one is right.
+    pub(super) absences: u32,
+    pub(super) renewals: u32,
+    /// Values may be stale.
+    pub(super) stale: Option<Stale>,
     pub(super) pace: Pace,
     /// All values bear a tag, which loaders name when they return.
     pub(super) has_tags: bool,
+    /// All caches have a delimiter of prefixes.
+    pub(super) has_prefixes: bool,
     /// All is well in the end: then the caches must be so too.
     pub(super) recovers: bool,
 }
@@ -189,9 +158,6 @@ impl Script {
                 still.shares[7] = 0;
             }
         }
-        // Drawn apart, so that histories without tags are what they were.
-        let tags = &mut Draws::new(seed ^ 0x7A65);
-        settings.has_tags = tags.chance(150);
         let cut = draws.below(HOSTS);
         let least = if theme == Theme::Any { 2 } else { 3.min(callers as u64) };
         let count = draws.within(least, callers as u64) as usize;
@@ -234,36 +200,16 @@ impl Script {
             mischief =
                 vec![before, Verb::CutLink { host: cut, millis: 8000, refuses: draws.chance(500) }];
         }
-        let mut callers = callers;
-        if settings.has_tags {
-            // What changes keys, and what befalls the server, now and then befalls tags instead.
-            let verbs = callers.iter_mut().flat_map(|caller| &mut caller.verbs);
-            for verb in verbs.chain(&mut mischief) {
-                match verb {
-                    Verb::Delete(_) | Verb::Expire(_) | Verb::Clear if tags.chance(700) => {
-                        *verb = Verb::ChangeTag { removes: tags.chance(700) };
-                    }
-                    Verb::EvictCounter { .. } if tags.chance(500) => *verb = Verb::EvictTags,
-                    _ => {}
-                }
-            }
-        }
-        let evictions = &mut Draws::new(seed ^ 0xE71C);
-        let mut evicts = false;
-        if evictions.chance(200) {
-            for caller in &mut callers {
-                for _ in 0..evictions.below(3) {
-                    let at = evictions.below(caller.verbs.len() + 1);
-                    caller.verbs.insert(at, Verb::EvictShared(evictions.below(keys)));
-                    evicts = true;
-                }
-            }
-        }
+        let mut script = Self { settings, callers, mischief, keys };
+        vary::vary(&mut script, seed);
+        let Self { mut settings, callers, mischief, keys } = script;
         // What a process that ends is at ends without L3.
         let mut verbs = callers.iter().flat_map(|caller| &caller.verbs);
         let is_restarted = verbs.any(|verb| matches!(verb, Verb::Restart { .. }));
         // A thread that stands still may miss a deadline.
         let is_steady = settings.pace.advances == 0;
+        let evicts = callers.iter().flat_map(|caller| &caller.verbs);
+        let evicts = evicts.into_iter().any(|verb| matches!(verb, Verb::EvictShared(_)));
         settings.is_calm =
             settings.faults == 0 && mischief.is_empty() && !is_restarted && is_steady && !evicts;
         Self { settings, callers, mischief, keys }
@@ -297,7 +243,11 @@ impl Settings {
                 switches: draws.one(&[30, 100, 250, 500, 800]),
                 advances: draws.one(&[0, 5, 30, 100]),
             },
+            absences: 0,
+            renewals: 0,
+            stale: None,
             has_tags: false,
+            has_prefixes: false,
             recovers: draws.chance(200),
         }
     }
@@ -426,46 +376,5 @@ fn mischief(draws: &mut Draws, keys: usize) -> Verb {
         7 => Verb::Evict(draws.below(keys)),
         8 => Verb::EvictCounter { key: draws.below(keys), is_epoch: draws.chance(500) },
         _ => Verb::Flush,
-    }
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |key: &usize| String::from_utf8_lossy(&KEYS[*key]).into_owned();
-        let with_ttl =
-            |ttl: &Option<u64>| ttl.map_or(String::new(), |ttl| format!(", ttl {ttl} ms"));
-        match self {
-            Self::Get(key) => write!(out, "get {}", name(key)),
-            Self::GetMany(keys) => {
-                write!(out, "get_many {}", keys.iter().map(name).collect::<Vec<_>>().join(" "))
-            }
-            Self::Set(key, ttl) => write!(out, "set {}{}", name(key), with_ttl(ttl)),
-            Self::Delete(key) => write!(out, "delete {}", name(key)),
-            Self::Expire(key) => write!(out, "expire {}", name(key)),
-            Self::ChangeTag { removes: true } => write!(out, "remove_tag"),
-            Self::ChangeTag { removes: false } => write!(out, "expire_tag"),
-            Self::Clear => write!(out, "clear"),
-            Self::Load(key, ttl) => write!(out, "get_or_load {}{}", name(key), with_ttl(ttl)),
-            Self::Retier(tiering) => write!(out, "retier to {}", tiering.name()),
-            Self::Restart { closes: true } => write!(out, "close, and start anew"),
-            Self::Restart { closes: false } => write!(out, "end, and start anew"),
-            Self::Sleep(millis) => write!(out, "sleep {millis} ms"),
-            Self::EvictShared(key) => write!(out, "the store evicts {}", name(key)),
-            Self::CutLink { host, millis, refuses } => {
-                let how = if *refuses { "refused" } else { "no answer" };
-                write!(out, "host {host}: no way to the server for {millis} ms ({how})")
-            }
-            Self::CutStream { number, is_silent } => {
-                let how = if *is_silent { ", unnoticed" } else { "" };
-                write!(out, "process {number}: the stream of changes is cut{how}")
-            }
-            Self::Evict(key) => write!(out, "server evicts {}", name(key)),
-            Self::EvictCounter { key, is_epoch } => {
-                let which = if *is_epoch { "epoch" } else { "stamp" };
-                write!(out, "server evicts the {which} of the group of {}", name(key))
-            }
-            Self::EvictTags => write!(out, "server evicts the changes of tags"),
-            Self::Flush => write!(out, "server is flushed"),
-        }
     }
 }

@@ -19,9 +19,10 @@ use std::{
 
 use super::{draws::Draws, schedule::At};
 use crate::{
+    codec::Format,
     key::{self, GROUPS},
     tag_cells::{CELLS_BELOW, CellChange, KnownBelow, TagChange, Tags, Verdict},
-    tier::{Fill, Record, TagsRaised, TagsTold, Token},
+    tier::{Expected, Fill, Record, TagsRaised, TagsTold, Token},
 };
 
 /// What a process asks the server to change.
@@ -33,7 +34,7 @@ pub(super) enum Change {
         key: Vec<u8>,
         record: Record,
         not_after: u64,
-        over: Option<Option<u64>>,
+        over: Option<Option<Expected>>,
     },
     Expire {
         key: Vec<u8>,
@@ -113,11 +114,22 @@ pub(super) enum EffectOf {
     Removed {
         key: Vec<u8>,
     },
+    /// What the key has is stale.
+    Expired {
+        key: Vec<u8>,
+    },
+    /// What the key has is fresh for so many milliseconds from then on.
+    Touched {
+        key: Vec<u8>,
+        fresh: Option<u64>,
+    },
     Cleared {
         group: usize,
     },
-    /// All that bears tags, which is all or nothing in a history, is gone or stale.
-    TagsChanged,
+    /// All that bears a tag of these cells is gone or stale.
+    TagsChanged {
+        cells: Vec<CellChange>,
+    },
 }
 
 /// The numbering of changes of tags.
@@ -131,6 +143,10 @@ struct Stored {
     expires_at: Option<u64>,
     stored_at: u64,
     epoch: u64,
+    /// It was made stale before its time, or given another one: whoever listens does not take it for
+    /// what it was when it was made.
+    is_expired: bool,
+    is_touched: bool,
 }
 
 struct Subscription {
@@ -203,7 +219,12 @@ impl Server {
                     return Done::Late;
                 }
                 let present = self.record(&key, now).map(|record| record.change);
-                if over.is_some_and(|over| over != present) {
+                let is_expired = self.records.get(&key).is_some_and(|stored| stored.is_expired);
+                let is_other = |over: Option<Expected>| {
+                    let is_stale = over.is_some_and(|over| over.is_fresh) && is_expired;
+                    over.map(|over| over.change) != present || is_stale
+                };
+                if over.is_some_and(is_other) {
                     return Done::Otherwise;
                 }
                 let group = key::group(&key);
@@ -225,20 +246,29 @@ impl Server {
                     return self.apply(Change::Delete { key, is_verb: true }, now, draws);
                 };
                 stored.record.stale = left.ttl.unwrap_or_default();
+                stored.is_expired = true;
                 let group = key::group(&key);
+                self.effect(now, EffectOf::Expired { key: key.clone() });
                 self.tell(Told::Key(key), now);
                 Done::Changed(Some(raise(&mut self.stamps[group], draws)))
             }
             Change::Touch { key, fresh } => {
-                let is_fresh = |record: &Record| record.ttl.is_none_or(|ttl| ttl > record.stale);
+                let is_fresh = |record: &Record| {
+                    let is_value = record.format != Format::Absent;
+                    is_value && record.ttl.is_none_or(|ttl| ttl > record.stale)
+                };
                 let found = self.record(&key, now).filter(is_fresh);
                 let (Some(_), Some(stored)) = (found, self.records.get_mut(&key)) else {
                     return Done::Otherwise;
                 };
                 let end = |fresh| now.millis + millis(fresh) + millis(stored.record.stale);
                 stored.expires_at = fresh.map(end);
-                stored.record.change = draws.next().max(1);
+                // What is left of its time no longer tells its age.
+                stored.record.age = None;
+                stored.is_touched = true;
                 let group = key::group(&key);
+                let fresh = fresh.map(millis);
+                self.effect(now, EffectOf::Touched { key: key.clone(), fresh });
                 self.tell(Told::Key(key), now);
                 Done::Changed(Some(raise(&mut self.stamps[group], draws)))
             }
@@ -267,7 +297,7 @@ impl Server {
             }
             Change::RaiseTags { cells } => {
                 if !cells.is_empty() {
-                    self.effect(now, EffectOf::TagsChanged);
+                    self.effect(now, EffectOf::TagsChanged { cells: cells.clone() });
                 }
                 let before = self.tags_known(now, draws);
                 let after = before.raises + cells.len() as u64;
@@ -294,6 +324,11 @@ impl Server {
             TagHash { known, cells: BTreeMap::new() }
         });
         hash.known
+    }
+
+    /// The numbering of changes of tags, where there is one.
+    pub(super) fn tags_now(&self) -> Option<KnownBelow> {
+        self.tags.as_ref().map(|hash| hash.known)
     }
 
     /// What has become of a record with these tags.
@@ -351,8 +386,9 @@ impl Server {
         let is_void = |live: &Record| {
             tags_of(live).is_some_and(|tags| self.verdict(tags) != Verdict::Current)
         };
-        let live =
-            self.record(&key, now).filter(|live| live.change != token.seen && !is_void(live));
+        let is_expired = self.records.get(&key).is_some_and(|stored| stored.is_expired);
+        let live = self.record(&key, now).filter(|_| !is_expired);
+        let live = live.filter(|live| live.change != token.seen && !is_void(live));
         if let Some(live) = live {
             return Fill::Adopted(live);
         }
@@ -370,7 +406,12 @@ impl Server {
             record.change = draws.next().max(1);
         }
         let expires_at = record.ttl.map(|ttl| now.millis + millis(ttl));
-        let stored = Stored { record, expires_at, stored_at: now.millis, epoch };
+        if expires_at.is_none() {
+            // By what is left of its time the age of a record is told.
+            record.age = None;
+        }
+        let (stored_at, is_expired, is_touched) = (now.millis, false, false);
+        let stored = Stored { record, expires_at, stored_at, epoch, is_expired, is_touched };
         self.records.insert(key.clone(), stored);
         self.tell(Told::Key(key), now);
     }
@@ -410,7 +451,8 @@ impl Server {
     pub(super) fn present(&self, key: &[u8], now: At) -> Option<u64> {
         let stored = self.records.get(key)?;
         let is_there = stored.expires_at.is_none_or(|at| at > now.millis);
-        (is_there && stored.record.change != 0).then_some(stored.record.change)
+        let is_as_made = !stored.is_expired && !stored.is_touched;
+        (is_there && is_as_made && stored.record.change != 0).then_some(stored.record.change)
     }
 
     /// The server drops a record to make room, and tells so.

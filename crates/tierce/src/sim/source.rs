@@ -3,8 +3,14 @@
 
 use bytes::Bytes;
 
-use super::{schedule::lock, script, tale, world::World};
-use crate::simulated;
+use super::{
+    history::tags,
+    schedule::{lock, me},
+    tale::{self, Look, Seen},
+    verb,
+    world::World,
+};
+use crate::{Loaded, simulated};
 
 /// What the source answers where it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,39 @@ impl Source<'_> {
     /// # Errors
     /// [`SourceFailed`].
     pub fn read(&self, key: &[u8]) -> Result<Bytes, SourceFailed> {
+        match self.look(key, None) {
+            Seen::Value(value) => Ok(tale::bytes(value)),
+            _ => Err(SourceFailed),
+        }
+    }
+
+    /// What the loader of the simulation answers, which is told what value there is.
+    pub(super) fn load(
+        &self,
+        key: &[u8],
+        present: Option<&Bytes>,
+    ) -> Result<Loaded<Bytes>, SourceFailed> {
+        let settings = &self.world.settings;
+        let present = present.and_then(|bytes| tale::number(bytes));
+        let other = self.world.schedule.draw(|draws| {
+            let is_absent = draws.chance(settings.absences);
+            let is_unmodified = present.is_some() && draws.chance(settings.renewals);
+            let unmodified = present.filter(|_| is_unmodified).map(Seen::Unmodified);
+            if is_absent { Some(Seen::Absent) } else { unmodified }
+        });
+        match self.look(key, other) {
+            Seen::Value(value) => Ok(Loaded::new(tale::bytes(value)).tags(tags(self.world))),
+            Seen::Absent => Ok(Loaded::absent()),
+            Seen::Unmodified(_) => Ok(Loaded::not_modified()),
+            Seen::Failed => Err(SourceFailed),
+        }
+    }
+
+    /// Looks, and finds a value of its own unless it is to find something else.
+    fn look(&self, key: &[u8], other: Option<Seen>) -> Seen {
         simulated::point();
         let settings = &self.world.settings;
+        let begin = self.world.now();
         let (fails, before, after) = self.world.schedule.draw(|draws| {
             let most = settings.load_time;
             // Now and then one that takes longer than anybody waits for.
@@ -41,11 +78,20 @@ impl Source<'_> {
             (draws.chance(settings.load_failures), time / 2, time - time / 2)
         });
         self.world.sleep(before);
-        let key = script::key_number(key).unwrap_or(usize::MAX);
-        let value = lock(&self.world.tale).read(key, self.call, self.world.schedule.moment());
+        let key = verb::key_number(key).unwrap_or(usize::MAX);
+        let at = self.world.schedule.moment();
+        let value = lock(&self.world.tale).read(key, self.call, at);
         self.world.sleep(after);
         simulated::point();
-        if fails { Err(SourceFailed) } else { Ok(tale::bytes(value)) }
+        let found = match other {
+            _ if fails => Seen::Failed,
+            None => Seen::Value(value),
+            Some(other) => other,
+        };
+        let end = self.world.schedule.moment();
+        let look = Look { call: self.call, actor: me(), begin, end, at, found };
+        lock(&self.world.tale).looked(look, value);
+        found
     }
 }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use super::{
     schedule::At,
-    script::{KEYS, Verb},
     server::{Effect, EffectOf},
+    verb::{KEYS, Verb},
 };
-use crate::{ErrorKind, Tiering};
+use crate::{
+    ErrorKind, Tiering,
+    tag_cells::{CellChange, TagChange},
+};
 
 /// A call, or mischief.
 #[derive(Clone, Debug)]
@@ -30,10 +33,52 @@ pub(super) enum Outcome {
     /// A set wrote this value.
     Wrote(usize),
     /// The values of the keys that were asked for.
-    Found(Vec<Option<usize>>),
+    Found(Vec<Option<Got>>),
+    /// A change that depends on what is there found the one value, or none, and wrote the other, if
+    /// that was still so.
+    Changed {
+        from: Option<usize>,
+        to: Option<usize>,
+    },
+    /// Whether there was a value.
+    Touched(bool),
+    /// What the counter is by then.
+    Counted(i64),
     Failed(ErrorKind),
     /// It returned bytes that nobody wrote.
     Garbage(Bytes),
+}
+
+/// A value that a call returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) value: usize,
+    /// It said so.
+    pub(super) is_stale: bool,
+}
+
+/// A look of a loader at the source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) call: usize,
+    /// Who looked.
+    pub(super) actor: usize,
+    pub(super) begin: At,
+    pub(super) end: At,
+    /// When the source had what was found.
+    pub(super) at: At,
+    pub(super) found: Seen,
+}
+
+/// What a loader answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Value(usize),
+    /// There is none.
+    Absent,
+    /// The value that was there is right.
+    Unmodified(usize),
+    Failed,
 }
 
 /// Where a value came from.
@@ -52,6 +97,10 @@ pub(super) struct Value {
     pub(super) made: Made,
     /// How long it may live, in milliseconds.
     pub(super) ttl: Option<u64>,
+    /// Without that: whose time to live it has.
+    pub(super) keeps: Option<usize>,
+    /// It is known that it was written nowhere.
+    pub(super) is_void: bool,
 }
 
 /// What tiers a process had, and when.
@@ -71,8 +120,11 @@ pub(super) struct Tale {
     pub(super) calls: Vec<Call>,
     pub(super) values: Vec<Value>,
     pub(super) eras: Vec<Era>,
+    pub(super) looks: Vec<Look>,
     /// What else is worth telling.
     notes: Vec<(At, String)>,
+    /// The time to live of values that name none.
+    pub(super) ttl: Option<u64>,
     /// True where somebody will read it.
     pub(super) is_read: bool,
 }
@@ -122,19 +174,62 @@ impl Tale {
 
     /// A new value, which a set is to write.
     pub(super) fn written(&mut self, key: usize, call: usize, ttl: Option<u64>) -> usize {
-        self.values.push(Value { key, made: Made::Set(call), ttl });
+        let (made, ttl) = (Made::Set(call), self.or_default(ttl));
+        self.values.push(Value { key, made, ttl, keeps: None, is_void: false });
         self.calls[call].outcome = Outcome::Wrote(self.values.len() - 1);
         self.values.len() - 1
     }
 
+    /// A new value, which a change is to write in the place of what it found; what the same change
+    /// was to write before was not.
+    pub(super) fn attempted(
+        &mut self,
+        key: usize,
+        call: usize,
+        ttl: Option<u64>,
+        from: Option<usize>,
+    ) -> usize {
+        self.given_up(call);
+        let (made, keeps) = (Made::Set(call), from.filter(|_| ttl.is_none()));
+        let ttl = if keeps.is_some() { None } else { self.or_default(ttl) };
+        self.values.push(Value { key, made, ttl, keeps, is_void: false });
+        let to = self.values.len() - 1;
+        self.calls[call].outcome = Outcome::Changed { from, to: Some(to) };
+        to
+    }
+
+    /// What a change was to write was not written.
+    pub(super) fn given_up(&mut self, call: usize) {
+        if let Outcome::Changed { to: Some(to), .. } = self.calls[call].outcome {
+            self.values[to].is_void = true;
+        }
+    }
+
+    /// The time to live of what a call sets or loads that names none.
+    pub(super) fn or_default(&self, ttl: Option<u64>) -> Option<u64> {
+        ttl.or(self.ttl)
+    }
+
     /// What the source has now, read for a load of this call.
     pub(super) fn read(&mut self, key: usize, call: usize, at: At) -> usize {
-        let ttl = match self.calls[call].verb {
-            Verb::Load(_, ttl) => ttl,
-            _ => None,
-        };
-        self.values.push(Value { key, made: Made::Read(call, at), ttl });
+        let ttl = self.or_default(self.ttl_of(call));
+        let made = Made::Read(call, at);
+        self.values.push(Value { key, made, ttl, keeps: None, is_void: false });
         self.values.len() - 1
+    }
+
+    /// The time to live that a call names for what it loads.
+    pub(super) fn ttl_of(&self, call: usize) -> Option<u64> {
+        match self.calls[call].verb {
+            Verb::Load(_, ttl) | Verb::LoadAway(_, ttl) => ttl,
+            _ => None,
+        }
+    }
+
+    /// A loader has looked, and answers this; the source had that value for it.
+    pub(super) fn looked(&mut self, look: Look, value: usize) {
+        self.values[value].is_void = look.found != Seen::Value(value);
+        self.looks.push(look);
     }
 
     /// All of it as a list, in the order in which calls began, with what changed in the server.
@@ -159,22 +254,40 @@ impl Tale {
                 Outcome::Found(values) => {
                     let names: Vec<String> = values
                         .iter()
-                        .map(|value| {
-                            value.map_or("nothing".to_owned(), |value| format!("v{value}"))
+                        .map(|got| match got {
+                            None => "nothing".to_owned(),
+                            Some(Got { value, is_stale: false }) => format!("v{value}"),
+                            Some(Got { value, is_stale: true }) => format!("stale v{value}"),
                         })
                         .collect();
                     format!(" -> {}", names.join(" "))
                 }
+                Outcome::Changed { from, to } => {
+                    let name = |value: &Option<usize>| {
+                        value.map_or("nothing".to_owned(), |value| format!("v{value}"))
+                    };
+                    match to {
+                        Some(_) => format!(" {} -> {}", name(from), name(to)),
+                        None => format!(" {}, and was not to be", name(from)),
+                    }
+                }
+                Outcome::Touched(is_there) => format!(" -> {is_there}"),
+                Outcome::Counted(count) => format!(" -> {count}"),
                 Outcome::Failed(kind) => format!(" -> error: {}", kind.as_str()),
                 Outcome::Garbage(bytes) => format!(" -> {bytes:?}, which nobody wrote"),
             };
             lines.push((call.begin.step, format!("{who}: {}{outcome}   [{end}]", call.verb)));
         }
-        for (number, value) in self.values.iter().enumerate() {
-            if let Made::Read(call, at) = value.made {
-                let actor = self.calls[call].actor;
-                lines.push((at.step, format!("{actor}   the source is read: v{number}")));
-            }
+        for Look { call, actor, begin, end, at, found } in &self.looks {
+            let answer = match found {
+                Seen::Value(value) => format!("v{value} of {}", at.step),
+                Seen::Absent => "no value".to_owned(),
+                Seen::Unmodified(value) => format!("v{value} is right"),
+                Seen::Failed => "an error".to_owned(),
+            };
+            let of = self.calls[*call].begin.step;
+            let line = format!("{actor}   the source, for {of}: {answer}   [..{}]", end.step);
+            lines.push((begin.step, line));
         }
         let notes = self.notes.iter();
         lines.extend(
@@ -190,7 +303,20 @@ impl Tale {
                     format!("{key} {how} {value}")
                 }
                 EffectOf::Removed { key } => format!("{} is removed", String::from_utf8_lossy(key)),
-                EffectOf::TagsChanged => "tags are changed".to_owned(),
+                EffectOf::Expired { key } => format!("{} is stale", String::from_utf8_lossy(key)),
+                EffectOf::Touched { key, fresh } => {
+                    let key = String::from_utf8_lossy(key);
+                    fresh.map_or_else(
+                        || format!("{key} is fresh for ever"),
+                        |fresh| format!("{key} is fresh for {fresh} ms"),
+                    )
+                }
+                EffectOf::TagsChanged { cells } => {
+                    let is_removal = |it: &CellChange| it.change == TagChange::Remove;
+                    let how = if cells.iter().any(is_removal) { "removed" } else { "expired" };
+                    let cells: Vec<usize> = cells.iter().map(|it| it.cell).collect();
+                    format!("tags of cells {cells:?} are {how}")
+                }
                 EffectOf::Cleared { group } if known(*group) => format!("group {group} is cleared"),
                 EffectOf::Cleared { .. } => continue,
             };

@@ -24,13 +24,14 @@ use super::{
     Fault, LoaderUnderTest, listen,
     remote::SimulatedRemote,
     schedule::{At, Pace, Schedule, lock, me},
-    script::{HOSTS, Settings, host_of},
+    script::{HOSTS, Settings, Stale, host_of},
     server::Server,
     tale::Tale,
+    verb::DELIMITER,
 };
 use crate::{
-    BreakerOptions, Builder, Bytes, Cache, MemoryOptions, RedisOptions, Result, StoreOptions,
-    Tiering,
+    BreakerOptions, Builder, Bytes, Cache, Freshness, MemoryOptions, RedisOptions, Result,
+    StoreOptions, Tiering,
     tier::{
         ChangeListener, SharedTier,
         injected::{self, Injected},
@@ -51,6 +52,8 @@ pub(super) const CALLERS: usize = 6;
 pub(super) const MISCHIEF: usize = CALLERS + 1;
 pub(super) const LISTENERS: usize = 7;
 pub(super) const ACTORS: usize = MISCHIEF + LISTENERS;
+/// Background threads of all caches together; a cache that finds none has its caller do the work.
+const WORKERS: usize = 3;
 
 /// The link of a host to the server.
 #[derive(Clone, Copy, Default)]
@@ -104,7 +107,7 @@ pub(super) struct Ground {
 impl Ground {
     /// With stores in this directory.
     pub(super) fn new(directory: &Path) -> Result<Self> {
-        let schedule = Schedule::new(ACTORS);
+        let schedule = Schedule::new(ACTORS, WORKERS);
         // As an actor, so that the stores are the same each time.
         schedule.begin(0, Pace { switches: 0, advances: 0 }, 0);
         let stores = super::script::SLOTS.iter().map(|host| {
@@ -344,7 +347,16 @@ impl World {
             .probes(1)
             .jitter(0.0);
         let memory = MemoryOptions::new().shards(1).max_entries(self.settings.memory_entries);
-        Cache::builder()
+        let builder = Cache::builder();
+        let builder = match self.settings.has_prefixes {
+            true => builder.prefix_delimiter(DELIMITER),
+            false => builder,
+        };
+        let builder = match self.settings.stale {
+            Some(stale) => builder.freshness(freshness(stale)),
+            None => builder,
+        };
+        builder
             .tiering(tiering)
             .memory(memory)
             .redis(redis)
@@ -352,4 +364,24 @@ impl World {
             .load_wait(span(LOAD_WAIT))
             .clock(self.schedule.clock())
     }
+}
+
+/// What holds for values that may be stale.
+fn freshness(stale: Stale) -> Freshness {
+    let span = Duration::from_millis;
+    let mut freshness = Freshness::new()
+        .ttl(span(stale.ttl))
+        .stale_if_error(span(stale.if_error))
+        .stale_while_revalidate(span(stale.while_revalidate))
+        .negative_ttl(span(stale.negative));
+    if let Some(soft) = stale.soft {
+        freshness = freshness.soft_timeout(span(soft));
+    }
+    if let Some(hard) = stale.hard {
+        freshness = freshness.hard_timeout(span(hard));
+    }
+    if let Some(first) = stale.backoff {
+        freshness = freshness.failure_backoff(span(first), span(4 * first));
+    }
+    freshness
 }

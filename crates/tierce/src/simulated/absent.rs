@@ -19,6 +19,21 @@ pub(crate) fn wait(_word: &AtomicU32, _value: u32, _longest: Option<Duration>) -
     false
 }
 
+/// What became of a job of a background thread.
+pub(crate) enum Spawned {
+    #[allow(dead_code)]
+    Taken,
+    #[allow(dead_code)]
+    Refused(Box<dyn FnOnce() + Send>),
+    /// A thread is to be started for it.
+    Elsewhere(Box<dyn FnOnce() + Send>),
+}
+
+#[inline(always)]
+pub(crate) fn spawn(job: Box<dyn FnOnce() + Send>) -> Spawned {
+    Spawned::Elsewhere(job)
+}
+
 #[inline(always)]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -1,6 +1,6 @@
 //! Where a simulation takes part in the crate (feature `sim`): the points at which it may let
-//! another thread go on, the waits that it turns into virtual time, the numbers that it draws, and
-//! the faults that it plants to see whether it would find them.
+//! another thread go on, the waits that it turns into virtual time, the threads that it runs itself,
+//! the numbers that it draws, and the faults that it plants to see whether it would find them.
 //!
 //! A thread that is no actor of a simulation passes all of this by: one look at a word of its own.
 //! Without the feature nothing of it is compiled (`absent.rs`).
@@ -18,6 +18,19 @@ pub(crate) mod planted;
 
 pub use planted::Fault;
 
+/// What a thread of the cache is to run.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// What became of a job.
+pub(crate) enum Spawned {
+    /// An actor runs it.
+    Taken,
+    /// No actor is free for it.
+    Refused(Job),
+    /// The calling thread is no actor: a thread is to be started for it.
+    Elsewhere(Job),
+}
+
 /// What an actor asks of its simulation.
 pub(crate) trait Simulation {
     /// Another actor may go on here.
@@ -25,6 +38,9 @@ pub(crate) trait Simulation {
 
     /// The thread would sleep while `word` holds `value`, at most for `longest`.
     fn wait(&self, word: &AtomicU32, value: u32, longest: Option<Duration>);
+
+    /// Has an actor run this; it comes back where none is free.
+    fn spawn(&self, job: Job) -> Result<(), Job>;
 
     /// Virtual time.
     fn now(&self) -> Instant;
@@ -63,6 +79,17 @@ pub(crate) fn point() {
 #[inline]
 pub(crate) fn wait(word: &AtomicU32, value: u32, longest: Option<Duration>) -> bool {
     ask(|actor| actor.wait(word, value, longest)).is_some()
+}
+
+/// Has an actor run a job of a background thread, where the calling thread is an actor.
+pub(crate) fn spawn(job: Job) -> Spawned {
+    let mut job = Some(job);
+    let taken = ask(|actor| job.take().map_or(Ok(()), |job| actor.spawn(job)));
+    match (taken, job) {
+        (Some(Err(job)), _) => Spawned::Refused(job),
+        (None, Some(job)) => Spawned::Elsewhere(job),
+        _ => Spawned::Taken,
+    }
 }
 
 /// The time by which waits are measured.

@@ -48,11 +48,23 @@ pub enum Fault {
     AbsentUntold,
     /// Records of L3 are taken whatever became of their tags.
     TagsUnjudgedBelow,
+    /// A change that depends on what is there takes the place of whatever is there.
+    VersionIgnored,
+    /// A touch gives what L3 has another end, and leaves the copies above as they are.
+    TouchBelowAlone,
+    /// Entries do not bear the tags of their keys' prefixes.
+    PrefixesUnborne,
+    /// Who takes a stale value as its load has failed takes the one that it knew of before.
+    StaleUnlooked,
+    /// What is copied from L2 is fresh until it is gone.
+    WindowForgotten,
+    /// That there is no value takes the place of no stale one.
+    AbsenceUnkept,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -69,6 +81,12 @@ impl Fault {
         Self::EraKept,
         Self::AbsentUntold,
         Self::TagsUnjudgedBelow,
+        Self::VersionIgnored,
+        Self::TouchBelowAlone,
+        Self::PrefixesUnborne,
+        Self::StaleUnlooked,
+        Self::WindowForgotten,
+        Self::AbsenceUnkept,
     ];
 
     pub(crate) const fn bit(self) -> u32 {

@@ -132,6 +132,11 @@ impl Store {
         known & IN_USE != 0
     }
 
+    /// True once a tier below is in use with this store.
+    pub(crate) fn has_below(&self) -> bool {
+        self.doubts().below.load(Ordering::Acquire) & IN_USE != 0
+    }
+
     /// As in a new store.
     #[cfg(feature = "sim")]
     pub(super) fn forget_doubts(&self) {

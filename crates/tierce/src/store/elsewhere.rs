@@ -214,6 +214,10 @@ impl Store {
         match self.0 {}
     }
 
+    pub(crate) fn has_below(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn is_below_in_use(&self) -> bool {
         match self.0 {}
     }

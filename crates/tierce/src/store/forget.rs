@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::store::{
-    KeyHash, Store, index::swap_tagged, layout::Slot, lock::Wait, statistics::Count,
+    KeyHash, Store, index::swap_tagged, layout::Slot, lock::Wait, stamps, statistics::Count,
 };
 
 impl Store {
@@ -19,11 +19,12 @@ impl Store {
         }
     }
 
-    /// Removes all records and forgets all doubts and all that was told of L3's stream. Nobody else
-    /// uses the store meanwhile.
+    /// Removes all records and forgets all doubts, all that was told of L3's stream and the delimiter
+    /// of prefixes. Nobody else uses the store meanwhile.
     pub(crate) fn forget_all(&self) {
         self.clear();
         self.forget_doubts();
+        stamps::head(&self.mapping).delimiter.store(0, Ordering::Release);
         for word in self.stream_words() {
             word.store(0, Ordering::Release);
         }

@@ -20,8 +20,9 @@ use crate::{
 const TRIES: u32 = 100;
 
 impl Store {
-    /// Has the key's record be fresh for `fresh` from now on, or for ever, if it is fresh and
+    /// Has the key's record be fresh for so long from now on, or for ever, if it is fresh and
     /// `is_live` says so of it, and raises the key's stamp; returns the value that the raise made.
+    /// With `prolongs` false it ends no later than it was to.
     /// `before` is called before that. `None` where there is none, or where it could not be kept.
     ///
     /// Its stale part stays as long as it is; so does its age.
@@ -29,7 +30,7 @@ impl Store {
         &self,
         hash: KeyHash,
         key: &[u8],
-        fresh: Option<Duration>,
+        (fresh, prolongs): (Option<Duration>, bool),
         is_live: impl Fn(&StoreRecord) -> bool,
         before: impl Fn(),
     ) -> Option<u32> {
@@ -44,6 +45,7 @@ impl Store {
             before();
             let end = fresh.and_then(|fresh| fresh.checked_add(found.stale()));
             let expires_at = end.map_or(Millis::NEVER, |end| now.after(end));
+            let expires_at = if prolongs { expires_at } else { expires_at.min(found.expires_at) };
             let record = NewRecord {
                 stale: if expires_at == Millis::NEVER { Duration::ZERO } else { found.stale() },
                 made_at: found.made_at,

@@ -149,6 +149,15 @@ pub(crate) enum Written {
     Otherwise,
 }
 
+/// The record that a write is to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Which change made it.
+    pub change: u64,
+    /// It was fresh: not made stale before its time by then.
+    pub is_fresh: bool,
+}
+
 /// What is done with the right to load a key.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +177,15 @@ pub(crate) struct Leased {
     pub is_mine: bool,
     /// There is something under the key, whatever it is.
     pub is_there: bool,
+}
+
+/// What a touch gives a copy above L3.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TouchSpan {
+    /// For how long it is to be fresh; `None` for ever.
+    pub fresh: Option<Duration>,
+    /// Also where it was to end earlier.
+    pub prolongs: bool,
 }
 
 /// What a touch of a key found in L3.
@@ -263,9 +281,9 @@ pub(crate) trait RemoteTier: Tier {
     /// the tier as unreliable for this key until a later change of it succeeds.
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>>;
 
-    /// As [`write`](Self::write) if the key's record is that of the change `expected`, `None` for no
-    /// record; as one step for all hosts.
-    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written>;
+    /// As [`write`](Self::write) if the key's record is the one `expected`, `None` for no record; as
+    /// one step for all hosts.
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<Expected>) -> Result<Written>;
 
     /// Takes, renews or gives back the right to load a key while all other hosts wait.
     fn lease(&self, key: &[u8], owner: u64, step: LeaseStep) -> Result<Leased> {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Extras, Fill, Record, Tier, Usage, injected};
+use super::{Extras, Fill, Record, Tier, TouchSpan, Usage, injected};
 use crate::{
     clock::{Clock, Millis},
     codec::Format,
@@ -329,7 +329,11 @@ impl SharedTier {
             return Ok(None);
         }
         let head = head_of(record);
-        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), mark.token))
+        let token = match simulated::is_planted(Fault::VersionIgnored) {
+            true => view.store().judged_token(mark.hash, key),
+            false => mark.token,
+        };
+        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), token))
     }
 
     /// As [`change_if`](Self::change_if), and leaves nothing of the key here.
@@ -370,14 +374,14 @@ impl SharedTier {
         self.store.change(|view| view.store().expire(view.store().hash(key), key));
     }
 
-    /// Has what the key has be fresh for so long, or for ever, if it is fresh: true then. It raises
+    /// Gives what the key has this span if it is fresh: true then. It raises
     /// the stamp in that case, and where `raises` says that another tier had something. With `doubts`
     /// the tier below is doubted before that. Never fails, bounded as [`delete`](Self::delete).
     pub(crate) fn touch(
         &self,
         mark: Option<SharedMark>,
         key: &[u8],
-        fresh: Option<Duration>,
+        span: TouchSpan,
         raises: bool,
         doubts: bool,
     ) -> (bool, Changed) {
@@ -397,7 +401,8 @@ impl SharedTier {
                     view.store().doubt(key);
                 }
             };
-            let touched = view.store().touch(hash, key, fresh, is_value, before);
+            let touched =
+                view.store().touch(hash, key, (span.fresh, span.prolongs), is_value, before);
             let stamp = touched.or_else(|| raises.then(|| view.store().delete(hash, key)));
             let next =
                 mark.filter(|mark| mark.is_of(view)).map(|mark| mark.token.stamp.wrapping_add(1));
@@ -428,6 +433,11 @@ impl SharedTier {
     #[cfg_attr(not(feature = "config"), allow(dead_code))]
     pub(crate) fn directory(&self) -> PathBuf {
         self.store.view().store().path().to_owned()
+    }
+
+    /// True once a tier below is in use with this store, by any process.
+    pub(crate) fn has_below(&self) -> bool {
+        self.store.view().store().has_below()
     }
 
     /// Says that a tier below is in use with this store.
@@ -537,12 +547,13 @@ impl SharedTier {
             .in_tier(TierKind::Shared)
         })?;
         let now = self.clock.boot();
+        let is_fresh = simulated::is_planted(Fault::WindowForgotten);
         let is_forgotten = simulated::is_planted(Fault::LifeForgotten);
         let ttl = found.expires_at.remaining(now).filter(|_| !is_forgotten);
         let age = (found.made_at != Millis::NEVER)
             .then(|| Duration::from_millis(now.0.saturating_sub(found.made_at.0)));
         Ok(Record {
-            stale: found.stale(),
+            stale: if is_fresh { Duration::ZERO } else { found.stale() },
             age,
             extras: extras.map(Arc::new),
             ..Record::new(found.value, format, ttl)

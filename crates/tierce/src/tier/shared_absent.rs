@@ -3,7 +3,7 @@
 
 use std::{marker::PhantomData, time::Duration};
 
-use super::{Fill, Record, Tier, Usage};
+use super::{Fill, Record, Tier, TouchSpan, Usage};
 use crate::{
     clock::Clock,
     error::Result,
@@ -210,10 +210,14 @@ impl SharedTier {
         &self,
         _: Option<SharedMark>,
         _: &[u8],
-        _: Option<Duration>,
+        _: TouchSpan,
         _: bool,
         _: bool,
     ) -> (bool, Changed) {
+        match *self {}
+    }
+
+    pub(crate) fn has_below(&self) -> bool {
         match *self {}
     }
 

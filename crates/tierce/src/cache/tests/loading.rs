@@ -251,6 +251,31 @@ fn a_slow_load_is_left_after_its_soft_timeout_and_still_fills() {
 }
 
 #[test]
+fn who_has_nothing_stale_left_at_the_soft_timeout_waits_on() {
+    let host = Host::new();
+    let cache = host.cache(Tiering::L1);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (theirs, deleting) = (Arc::clone(&asked), cache.clone());
+    let loader = move |context: &LoadContext<'_, Bytes>| {
+        let number = theirs.fetch_add(1, Ordering::SeqCst);
+        if number == 1 {
+            // The stale value goes, and the load ends once its caller has begun anew.
+            deleting.delete(context.key()).unwrap();
+            while theirs.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+        }
+        io::Result::Ok(Loaded::new(bytes(&number.to_string())))
+    };
+    let rules = ttl().stale_if_error(secs(60)).soft_timeout(Duration::from_millis(5));
+    let values = cache.loading(loader, LoadOptions::new().freshness(rules)).unwrap();
+    assert_eq!(values.get("a").unwrap(), bytes("0"));
+    host.time.advance(secs(10));
+    let answer = values.get_entry("a").unwrap();
+    assert_eq!((answer.value, answer.is_stale), (bytes("2"), false));
+}
+
+#[test]
 fn a_load_that_hangs_is_told_to_stop_and_its_callers_leave_at_the_hard_timeout() {
     for tiering in TIERINGS {
         let host = Host::new();

@@ -159,6 +159,20 @@ fn tags_stay_with_what_is_touched_and_removed_ones_are_not_brought_back() {
 }
 
 #[test]
+fn what_a_tag_made_stale_is_not_there_to_be_touched() {
+    for tiering in LOCAL {
+        let host = Host::new();
+        let cache = host.cache(tiering);
+        let freshness = Freshness::new().ttl(secs(10)).stale_if_error(secs(60));
+        let options = SetOptions::new().freshness(freshness).tags(["red"]);
+        cache.set_with("a", bytes("a"), &options).unwrap();
+        cache.expire_tag("red").unwrap();
+        assert!(!cache.touch("a", secs(20)).unwrap(), "{tiering}");
+        assert_eq!(any(&cache, "a"), Some((bytes("a"), true)), "{tiering}");
+    }
+}
+
+#[test]
 fn a_load_from_before_a_touch_does_not_bring_the_old_end_back() {
     for tiering in LOCAL {
         let host = Host::new();

@@ -104,7 +104,7 @@ use crate::{
     key, random,
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Fill, Found, LeaseStep, Leased, Record, RemoteTier, RolloutAsk,
+        ChangeListener, Expected, Fill, Found, LeaseStep, Leased, Record, RemoteTier, RolloutAsk,
         RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
     },
     tiering::TierKind,
@@ -499,9 +499,13 @@ impl RemoteTier for RedisTier {
         }
     }
 
-    fn write_if(&self, key: &[u8], record: &Record, expected: Option<u64>) -> Result<Written> {
+    fn write_if(&self, key: &[u8], record: &Record, expected: Option<Expected>) -> Result<Written> {
         let expected = match expected {
-            Some(change) => Bytes::copy_from_slice(&change.to_le_bytes()),
+            Some(Expected { change, is_fresh }) => {
+                let mut bytes = change.to_le_bytes().to_vec();
+                bytes.extend(is_fresh.then_some(b'f'));
+                Bytes::from(bytes)
+            }
             None => Bytes::from_static(b"-"),
         };
         self.write_over(key, record, expected)

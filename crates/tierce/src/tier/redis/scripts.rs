@@ -129,7 +129,8 @@ impl Script {
 
 /// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
 /// ms or empty, the server's time in ms after which nothing must happen, which record may be
-/// replaced: any (empty), none (`-`), or that of a change (8 bytes). Returns whether it happened (1;
+/// replaced: any (empty), none (`-`), or that of a change (8 bytes), if it was not made stale before its
+/// time where `f` follows. Returns whether it happened (1;
 /// 0 too late; 2 another record is there), the server's time and the new stamp, if there is one.
 ///
 /// The time keeps a write whose caller gave up from landing later, over a newer one: it
@@ -165,8 +166,12 @@ if ARGV[6] ~= '' then
   local start = redis.pcall('GETRANGE', KEYS[1], 0, 55)
   local change = '-'
   if epoch and type(start) == 'string' then
-    if mark_of(string.sub(start, 1, 32), epoch) then
+    local mark = mark_of(string.sub(start, 1, 32), epoch)
+    if mark then
       change = string.sub(start, 49, 56)
+      if #ARGV[6] == 9 and (mark == '' or mark == 'touched') then
+        change = change .. 'f'
+      end
     end
   end
   if change ~= ARGV[6] then

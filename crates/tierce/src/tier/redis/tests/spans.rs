@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::{miss, record, server::Server, value};
 use crate::{
     codec::{Compression, Format},
-    tier::{Extras, Fill, Record, RemoteTier, Tier, Token, Touch, Written, redis::RedisTier},
+    tier::{
+        Expected, Extras, Fill, Record, RemoteTier, Tier, Token, Touch, Written, redis::RedisTier,
+    },
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -218,8 +220,18 @@ fn what_is_touched_has_another_end_and_nothing_else() {
         let (found, _) = read(&tier, b"bare");
         assert!(found.ttl.unwrap() <= HOUR && found.stale.is_zero(), "{found:?}");
         // Replaced by who compares.
-        let written = tier.write_if(b"bare", &lasting("w"), Some(found.change)).unwrap();
+        let expected = Expected { change: found.change, is_fresh: true };
+        let written = tier.write_if(b"bare", &lasting("w"), Some(expected)).unwrap();
         assert!(matches!(written, Written::Done(_)));
+        // Not what was made stale since it was found; who found that may.
+        let (found, _) = read(&tier, b"bare");
+        let expected = Expected { change: found.change, is_fresh: true };
+        tier.expire(b"bare").unwrap();
+        let written = |expected| tier.write_if(b"bare", &lasting("x"), Some(expected)).unwrap();
+        assert_eq!(written(expected), Written::Otherwise);
+        assert!(is_stale(&read(&tier, b"bare").0));
+        assert!(matches!(written(Expected { is_fresh: false, ..expected }), Written::Done(_)));
+        assert!(!is_stale(&read(&tier, b"bare").0));
     }
 }
 
