@@ -39,7 +39,6 @@ pub mod otlp;
 mod pairs;
 #[cfg(any(feature = "webhooks", feature = "otel"))]
 mod post;
-#[cfg(any(feature = "webhooks", feature = "otel"))]
 mod retry;
 pub mod rollout;
 #[cfg(feature = "serve")]

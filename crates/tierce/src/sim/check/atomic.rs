@@ -106,7 +106,11 @@ impl Facts<'_> {
                 call.verb,
                 Verb::SetIfAbsent(_, None) | Verb::Update(_, None) | Verb::CompareAndSet(_)
             );
-            is_apart || reads || adds
+            // What the store is given without L3 empties the key's group there, once that is asked.
+            let is_told = one.decider != Decider::Remote
+                || call.process.is_none()
+                || self.decider(call) == Some(Decider::Remote);
+            reads || is_told && (is_apart || adds)
         };
         is_quiet && lasts(one) && lasts(other) && self.tale.calls.iter().all(is_harmless)
     }
