@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -514,3 +514,52 @@ def test_health_advice_surveys_and_windows_are_calls(cache: tierce.Cache[Any]) -
     with cache.guard() as guard:
         guard.serve("127.0.0.1:0")
         assert page(guard, "/cache/advice")[1]["survey"] is None
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    """The address of a receiver of OpenTelemetry that is not ours."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(__file__).with_name("otlp_receiver.py")
+    process = subprocess.Popen([sys.executable, program, str(port)])
+    address = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        try:
+            return bool(urllib.request.urlopen(address + "/ready", timeout=10).status == 200)
+        except OSError:
+            return False
+
+    until(is_ready)
+    yield address
+    process.kill()
+    process.wait(30)
+
+
+def test_metrics_go_to_a_receiver_of_opentelemetry(receiver: str) -> None:
+    settings = f"monitoring: {{otlp: {{endpoint: '{receiver}', headers: 'api-key=abc'}}}}"
+    with AnyCache(service="users") as cache, cache.guard(settings) as guard:
+        cache["a"] = "1"
+        assert [cache["a"] for _ in range(3)] == ["1"] * 3
+        guard.close()  # sends a last time
+
+        def received() -> list[dict[str, Any]]:
+            with urllib.request.urlopen(receiver + "/received", timeout=10) as answer:
+                return [json.loads(line) for line in answer.read().splitlines()]
+
+        until(received)
+        request = received()[-1]
+    assert (request["path"], request["headers"]["api-key"]) == ("/v1/metrics", "abc")
+    told = request["message"]["resourceMetrics"][0]
+    names = {it["key"]: it["value"] for it in told["resource"]["attributes"]}
+    assert names["service.name"] == {"stringValue": "users"}
+    metrics = {it["name"]: it for it in told["scopeMetrics"][0]["metrics"]}
+    requests = metrics["tierce.requests"]["sum"]
+    hits = [
+        int(point["asInt"])
+        for point in requests["dataPoints"]
+        if {"key": "tierce.result", "value": {"stringValue": "hit"}} in point["attributes"]
+    ]
+    assert sum(hits) == 3 and requests["isMonotonic"]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Facts;
 use crate::{
-    TierKind,
+    TierKind, Tiering,
     sim::{
         schedule::At,
         server::{Effect, EffectOf},
@@ -94,6 +94,12 @@ impl Facts<'_> {
         let begin = one.call.begin.min(other.call.begin);
         let end = one.end.max(other.end);
         let lasts = |made: &Made<'_>| self.tale.values[made.to].ttl.is_none();
+        // Between those with L3 and those without, a store loses what L3 may not know of, and L3 what
+        // the store has from others.
+        let remote = |tiering: &Tiering| tiering.has(TierKind::Redis);
+        let first = remote(&self.settings.tierings[0]);
+        let are_alike = self.settings.tierings.iter().all(|tiering| remote(tiering) == first)
+            && !self.tale.calls.iter().any(|call| matches!(call.verb, Verb::Retier(_)));
         let is_quiet = self.settings.is_calm && !matches!(one.decider, Decider::Near(_));
         let is_harmless = |call: &Call| {
             let is_apart =
@@ -106,13 +112,13 @@ impl Facts<'_> {
                 call.verb,
                 Verb::SetIfAbsent(_, None) | Verb::Update(_, None) | Verb::CompareAndSet(_)
             );
-            // What the store is given without L3 empties the key's group there, once that is asked.
-            let is_told = one.decider != Decider::Remote
-                || call.process.is_none()
-                || self.decider(call) == Some(Decider::Remote);
-            reads || is_told && (is_apart || adds)
+            is_apart || reads || adds
         };
-        is_quiet && lasts(one) && lasts(other) && self.tale.calls.iter().all(is_harmless)
+        is_quiet
+            && are_alike
+            && lasts(one)
+            && lasts(other)
+            && self.tale.calls.iter().all(is_harmless)
     }
 
     /// What came in L3 between what a change found there and the change itself.
