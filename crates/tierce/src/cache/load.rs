@@ -63,6 +63,8 @@ pub(super) struct Call<'a, V> {
     /// Something stale from below L2, and by what to judge it.
     pub(super) remote: Option<(Found<V>, Judge)>,
     has_waited: bool,
+    /// Nothing stale was left at its soft timeout.
+    waits_on: bool,
 }
 
 /// What came of leading a load, or of waiting for it.
@@ -144,6 +146,7 @@ impl<'a, V: Clone> Call<'a, V> {
             best: near,
             remote: None,
             has_waited: false,
+            waits_on: false,
         }
     }
 
@@ -436,7 +439,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             span = span.min(hard.saturating_sub(joined.age()));
         }
         let soft = call.rules.soft_timeout.map(|soft| soft.saturating_sub(waited));
-        let is_soft = soft.is_some_and(|soft| soft < span) && call.if_slow().is_some();
+        let may_leave = !call.waits_on && call.if_slow().is_some();
+        let is_soft = may_leave && soft.is_some_and(|soft| soft < span);
         if is_soft {
             span = soft.unwrap_or_default();
         }
@@ -447,7 +451,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn end_wait(
         &self,
         key: &[u8],
-        call: &Call<'_, V>,
+        call: &mut Call<'_, V>,
         joined: &Joined<Landing<V>>,
         origin: Origin,
         patience: Patience,
@@ -466,6 +470,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if is_late && patience.is_soft {
                     // What was stale may be gone by now: then the load is waited for after all.
                     let stale = self.stale_left(key, call, call.rules.stale_window());
+                    call.waits_on = stale.is_none();
                     return Ok(stale.map_or(Step::Again, |found| {
                         self.count_hit(key, &found);
                         Step::Answer(found.into_answer())

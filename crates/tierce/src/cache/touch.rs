@@ -125,7 +125,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(tier) => {
                 let span = Span { prolongs: self.may_prolong_in(tier), ..span };
                 let (found, changed) = tier.touch(marks.shared(), key, span, is_raised, doubts);
-                is_there |= found;
+                // Of a store that only others use, this cache has nothing.
+                is_there |= found && self.lowers.shared.in_force(plan).is_some();
                 is_raised |= found;
                 filed = marks.shared().filter(|_| changed.keep).map(|mark| {
                     Filed::Shared(SharedStamp { stamp: changed.stamp, ..mark.stamp() })

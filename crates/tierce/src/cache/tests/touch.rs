@@ -31,6 +31,17 @@ fn any(cache: &Cache, key: &str) -> Option<(bytes::Bytes, bool)> {
 }
 
 #[test]
+fn what_a_store_has_that_only_others_use_is_touched_and_not_told_of() {
+    let host = Host::new();
+    let (cache, other) = (host.cache(Tiering::L1L2), host.cache(Tiering::L2));
+    other.set_with("a", bytes("1"), &ttl(secs(10))).unwrap();
+    cache.retier(Tiering::L1).unwrap();
+    assert!(!cache.touch("a", secs(60)).unwrap(), "here there is nothing");
+    host.time.advance(secs(30));
+    assert_eq!((cache.get("a"), other.get("a")), (None, Some(bytes("1"))));
+}
+
+#[test]
 fn what_is_touched_ends_when_it_was_told_to_and_not_when_it_was_set_to() {
     for tiering in LOCAL {
         let host = Host::new();
