@@ -14,7 +14,8 @@ use std::{
 };
 
 use tierce::{
-    Clock, ManualClock, Medium, Millis, NewRecord, Put, Store, StoreFill, StoreOptions, StoreToken,
+    Clock, ErrorKind, ManualClock, Medium, Millis, NewRecord, Put, Store, StoreFill, StoreOptions,
+    StoreToken,
 };
 
 use crate::source::Source;
@@ -253,7 +254,15 @@ impl World {
         let aside = tempfile::tempdir().expect("a folder for temporary files");
         let options = StoreOptions::new(aside.path().join("store")).max_bytes(1 << 20);
         self.store = open(&options, &self.clock);
-        self.store = open(&self.options, &self.clock);
+        self.store = match Store::open(&self.options, self.clock.clone()) {
+            // Damage made it one of a later version, which is for somebody else to read or to remove.
+            Err(error) if error.kind() == ErrorKind::Version && self.is_damaged => {
+                let store = self.folder.path().join("store");
+                std::fs::remove_dir_all(store).expect("a folder of our own");
+                open(&self.options, &self.clock)
+            }
+            opened => opened.expect("a store that nobody else has open"),
+        };
         // The old file is still open here, so a new one cannot have its number.
         let file = data_file(self.folder.path());
         let number = |file: &File| file.metadata().expect("an open file").ino();
