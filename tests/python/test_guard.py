@@ -562,4 +562,5 @@ def test_metrics_go_to_a_receiver_of_opentelemetry(receiver: str) -> None:
         for point in requests["dataPoints"]
         if {"key": "tierce.result", "value": {"stringValue": "hit"}} in point["attributes"]
     ]
-    assert sum(hits) == 3 and requests["isMonotonic"]
+    assert sum(hits) == 3
+    assert requests["isMonotonic"]
