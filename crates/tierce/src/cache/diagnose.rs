@@ -230,7 +230,7 @@ fn huge_pages() -> Option<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cache, Fitness, MemoryOptions, Tiering};
+    use crate::{Cache, Fitness};
 
     fn of<'a>(all: &'a [Diagnosis], check: &str) -> &'a Diagnosis {
         all.iter().find(|one| one.check == check).unwrap_or_else(|| panic!("{check}: {all:?}"))
@@ -255,6 +255,8 @@ mod tests {
     #[test]
     #[cfg(all(feature = "shared", target_os = "linux"))]
     fn memory_that_nobody_has_is_unfit_and_tiers_are_asked_where_they_are_in_force() {
+        use crate::{MemoryOptions, Tiering};
+
         let memory = MemoryOptions::new().max_bytes(1 << 50);
         let all = Cache::builder().memory(memory).diagnose();
         assert_eq!(of(&all, MEMORY).verdict, Fitness::Unfit);
