@@ -6,7 +6,7 @@
 use crate::{
     config::{
         Config, Source,
-        fields::{FIELDS, Field},
+        fields::{Field, fields},
         secret::UrlParts,
     },
     error::{Error, ErrorKind, Result},
@@ -14,7 +14,7 @@ use crate::{
 
 /// Checks everything; the first broken rule is the error.
 pub(super) fn check(config: &Config) -> Result<()> {
-    for field in FIELDS {
+    for field in fields() {
         let value = (field.read)(config);
         if let Some(value) = value.filter(|value| !field.kind.allows(value)) {
             let place = config.source(field).to_string();

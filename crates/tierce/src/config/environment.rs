@@ -14,7 +14,7 @@ use std::{
 use crate::{
     config::{
         Config, Source,
-        fields::{FIELDS, Field},
+        fields::{Field, fields},
         names::{nearest, unknown},
     },
     error::{Error, ErrorKind, Result},
@@ -57,7 +57,7 @@ fn is_legal(name: &str) -> bool {
 }
 
 fn legal_names() -> impl Iterator<Item = String> {
-    FIELDS.iter().flat_map(|field| {
+    fields().flat_map(|field| {
         let names = field.variables();
         let files: Vec<String> = if field.kind.is_secret() {
             names.iter().map(|name| format!("{name}{FILE_ENDING}")).collect()
@@ -75,7 +75,7 @@ pub(super) fn apply(config: &mut Config, variables: &Variables) -> Result<()> {
         let near = nearest(name, legal.iter().map(String::as_str));
         return Err(unknown("variable", name, "environment", near));
     }
-    FIELDS.iter().try_for_each(|field| apply_field(config, variables, field))
+    fields().try_for_each(|field| apply_field(config, variables, field))
 }
 
 /// Reads one key: the first of its names that is set, after a look at whether the others agree.

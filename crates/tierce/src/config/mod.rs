@@ -9,7 +9,7 @@
 //! | file | answers |
 //! |---|---|
 //! | `sections.rs` | what the parts of the model hold |
-//! | `fields.rs` | which keys there are |
+//! | `fields.rs`, a file in `fields` for each part | which keys there are |
 //! | `names.rs` | which legal name is nearest to one that does not exist |
 //! | `value.rs` | which values a key takes |
 //! | `environment.rs` | which variables are read |
@@ -61,7 +61,7 @@ use crate::{
     config::{
         document::{Content, Syntax},
         environment::Variables,
-        fields::{FIELDS, Field},
+        fields::{Field, fields},
         names::{nearest, unknown},
         value::Value,
         watching::{BLOCKS, LISTS, NOT_OF_BLOCK},
@@ -337,7 +337,7 @@ impl Config {
 
     /// Shows every key with the value that holds and its source, always in the same order.
     pub fn show(&self) -> Vec<Shown> {
-        FIELDS.iter().map(|field| self.shown(field)).chain(self.lists()).collect()
+        fields().map(|field| self.shown(field)).chain(self.lists()).collect()
     }
 
     /// What was read and has no effect here, in words: blocks of the phased deployment plan that speak
@@ -449,8 +449,8 @@ impl Config {
             if entry.content == Content::Nothing && is_section(&entry.path) {
                 continue;
             }
-            let field = FIELDS.iter().find(|field| field.key == entry.path).ok_or_else(|| {
-                let legal = FIELDS.iter().map(|field| field.key).chain(blocks::legal_keys());
+            let field = fields().find(|field| field.key == entry.path).ok_or_else(|| {
+                let legal = fields().map(|field| field.key).chain(blocks::legal_keys());
                 unknown("key", &entry.path, &place, nearest(&entry.path, legal))
             })?;
             let text = match entry.content {
@@ -527,7 +527,7 @@ impl Config {
 /// True for a name that keys or blocks lie under.
 fn is_section(path: &str) -> bool {
     let under = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-    path == blocks::CACHE_CONFIG || FIELDS.iter().any(|field| under(field.key))
+    path == blocks::CACHE_CONFIG || fields().any(|field| under(field.key))
 }
 
 #[cfg(test)]
