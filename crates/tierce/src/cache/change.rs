@@ -15,11 +15,11 @@ use bytes::Bytes;
 
 use super::{
     Event, Freshness, Inner, MAX_KEY_BYTES, Near,
+    filing::Draft,
     freshness::{Life, Rules},
     lower::REPLAYS_PER_CHANGE,
     marks::Marks,
     plan::{Plan, Reach},
-    read::Draft,
     tags,
 };
 use crate::{

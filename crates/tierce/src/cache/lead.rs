@@ -1,37 +1,27 @@
-//! Leading a load: the turn on this host, a last look at the tiers, the loader, and what it
-//! returns into the tiers.
+//! Leading a load: the turn on this host, a last look at the tiers, and the loader.
 
 use std::time::{Duration, Instant};
 
 use super::{
     Answer, Event, Inner, Loaded, Origin,
-    answer::Content,
     bulkhead::Bulkhead,
-    change::needs_bytes,
     fleet::FleetLease,
-    freshness::{Life, Rules},
     load::{Call, Landing},
+    loaded::Began,
     marks::Marks,
     plan::Plan,
-    read::{Draft, Found},
-    tags,
+    read::Found,
 };
 use crate::{
     Bytes,
-    clock::Millis,
     error::{Error, ErrorKind, Result},
     event::Span,
     load::{Lead, LoadContext, LoadReason},
     metrics::{ArmCounter, CacheCounter, nanoseconds},
     simulated::{self, Fault},
-    tag_cells::{self, Verdict},
-    tier::{Fill, Record, Turn, Turns},
+    tier::{Turn, Turns},
     tiering::TierKind,
 };
-
-/// How long word that there is no value is kept which is to be kept for no time: just so that it
-/// takes the place of a stale value.
-const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
 
 /// What came of leading a load.
 pub(super) enum Led<V> {
@@ -57,16 +47,6 @@ pub(super) enum Approached<'t, V> {
     /// The loader is next. What is kept is judged by the marks; others wait while the turn is held,
     /// those of other hosts while the lease is.
     Ready(Marks, Turn<'t>, Option<FleetLease>),
-}
-
-/// What became of a loaded value.
-// One is made for a load, and moved once.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum Drafted<V> {
-    /// It is for those who wait alone.
-    Nothing(Option<V>),
-    /// It goes into the tiers.
-    Draft(Draft<V>),
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
@@ -305,71 +285,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.failures.recall(key, is_current).map_or(Ok(()), |remembered| Err(remembered.error))
     }
 
-    /// Keeps what a loader returned, if its load was not overtaken.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn keep_loaded(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        call: &Call<'_, V>,
-        lead: &Lead<Landing<V>>,
-        marks: &Marks,
-        began: Began,
-        loaded: Loaded<V>,
-    ) -> Result<Led<V>> {
-        let made = began.at;
-        match self.draft(call, lead, began, loaded)? {
-            Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(made))),
-            Drafted::Draft(draft) => {
-                let own = call.own(&draft);
-                Ok(call.agreed(own, self.keep(plan, key, draft, marks, made)?, made))
-            }
-        }
-    }
-
-    /// Makes of what was loaded what goes into the tiers, if it is to be kept.
-    pub(super) fn draft(
-        &self,
-        call: &Call<'_, V>,
-        lead: &Lead<Landing<V>>,
-        began: Began,
-        loaded: Loaded<V>,
-    ) -> Result<Drafted<V>> {
-        let cost = simulated::since(began.at);
-        let Loaded { content, ttl, weight, validator, tags: named } = loaded;
-        let has_tags = named.is_some();
-        let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
-        tags::check(&tags)?;
-        if !tags.is_empty() {
-            self.tags.be_used();
-        }
-        let (value, validator) = match content {
-            Content::Value(value) => (Some(value), validator.unwrap_or_default()),
-            Content::Absent => (None, Bytes::new()),
-            Content::NotModified => {
-                let Some((value, known)) = call.known() else { return Err(nothing_to_keep()) };
-                if !has_tags {
-                    tags = tag_cells::joined(&tags, &call.known_tags());
-                }
-                (Some(value.clone()), validator.unwrap_or(known))
-            }
-        };
-        tags::check_all(&tags)?;
-        let life = self.life_of_loaded(call, value.is_some(), ttl);
-        let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
-        if !lead.begin_filing() {
-            self.metrics.count(CacheCounter::LoadsNotStored);
-            return Ok(Drafted::Nothing(value));
-        }
-        let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
-        // What the call found too old must not outlive what it loaded in its stead.
-        let is_any_too_old = call.reason() != LoadReason::Miss || call.max_age.is_some();
-        let over = is_any_too_old.then_some(began.coarse);
-        let extras = tags::extras(validator, tags);
-        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
-        Ok(Drafted::Draft(draft))
-    }
-
     /// Runs the loader, and remembers whether it failed.
     fn call_loader(
         &self,
@@ -464,26 +379,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// How long a loaded value lives; `None` where it is not to be kept.
-    fn life_of_loaded(
-        &self,
-        call: &Call<'_, V>,
-        is_present: bool,
-        ttl: Option<Duration>,
-    ) -> Option<Life> {
-        let rules = &call.rules;
-        let rules = if is_present {
-            Rules { ttl: ttl.or(rules.ttl), ..*rules }
-        } else {
-            let mut ttl = ttl.unwrap_or(rules.negative_ttl);
-            if call.best.is_some() && !simulated::is_planted(Fault::AbsenceUnkept) {
-                ttl = ttl.max(SHORTEST_NEGATIVE);
-            }
-            rules.without_windows(ttl)
-        };
-        (rules.ttl != Some(Duration::ZERO)).then(|| rules.life(&self.jitter))
-    }
-
     /// The way to this call's turn to load, where the processes of the host take turns. One that has
     /// a stale value to serve only asks whether another process loads.
     pub(super) fn turns(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Option<Turns> {
@@ -516,122 +411,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         turn
     }
-
-    /// Puts a loaded value into the tiers, lowest first, as far as the marks allow. Returns the
-    /// value that the tiers agree on: that of another process or host, where it was first.
-    pub(super) fn keep(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        mut draft: Draft<V>,
-        marks: &Marks,
-        made: Instant,
-    ) -> Result<Agreed<V>> {
-        draft.bear(key, marks);
-        let mut made = Some(made);
-        let is_void = |tags| self.judge(tags) != Verdict::Current;
-        if draft.tags().is_some_and(is_void) {
-            self.metrics.count(CacheCounter::LoadsNotStored);
-            return Ok(Agreed { value: draft.value, made });
-        }
-        if !needs_bytes(plan) {
-            let value = draft.value.clone();
-            draft.life = self.life_above(plan, draft.life, marks);
-            if !self.file(plan, key, draft, marks) {
-                self.metrics.count(CacheCounter::LoadsNotStored);
-            }
-            return Ok(Agreed { value, made });
-        }
-        let change = self.begin_change(plan, key);
-        let record = match self.record(&draft) {
-            Ok(record) => Record { change: Self::number_of(change), ..record },
-            Err(error) => {
-                self.end_change(plan, key, change);
-                return Err(error);
-            }
-        };
-        let trusts_tags = self.trusts_tags(plan);
-        let filled = marks
-            .remote()
-            .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
-        draft.record = Some(record);
-        match filled {
-            Some(Fill::Refused) => {
-                self.metrics.count(CacheCounter::LoadsNotStored);
-                self.end_change(plan, key, change);
-                return Ok(Agreed { value: draft.value, made });
-            }
-            Some(Fill::Adopted(theirs))
-                if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
-            {
-                if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
-                    draft = Draft { over: draft.over, ..theirs };
-                    made = made_at(draft.age);
-                    draft.bear(key, marks);
-                }
-            }
-            Some(Fill::Adopted(_)) => {}
-            Some(Fill::Stored | Fill::Replaced(_) | Fill::Dropped) | None => {}
-        }
-        let kept = self.keep_above_remote(plan, key, draft, marks);
-        // Else the tiers above may have what was there before, or was set meanwhile.
-        let is_above = if plan.has(TierKind::Shared) {
-            // Where L2 had nothing, the L1 of another process may still have what it once had: then
-            // all that other hosts changed until the load began must have been dealt with.
-            let is_agreed = || {
-                let token = marks.remote();
-                kept.replaced || token.is_none_or(|token| self.has_dealt_with(plan, key, token))
-            };
-            kept.shared && is_agreed()
-        } else {
-            kept.memory || !plan.has(TierKind::Memory)
-        };
-        if is_above {
-            self.end_change(plan, key, change);
-        } else {
-            self.abandon_change(plan, key, change);
-        }
-        if kept.refused {
-            self.metrics.count(CacheCounter::LoadsNotStored);
-        }
-        if let Some(age) = kept.adopted {
-            made = made_at(age);
-        }
-        Ok(Agreed { value: kept.value, made })
-    }
-}
-
-/// What the tiers agree on once a load was kept: what it loaded, or what another one put there first.
-pub(super) struct Agreed<V> {
-    value: Option<V>,
-    /// When it was made, or its load began, if that is known.
-    made: Option<Instant>,
-}
-
-/// When something of this age was made.
-fn made_at(age: Option<Duration>) -> Option<Instant> {
-    simulated::now().checked_sub(age?)
 }
 
 impl<V: Clone> Call<'_, V> {
-    /// What was loaded, where what the tiers agree on may be too old for the call.
-    pub(super) fn own(&self, draft: &Draft<V>) -> Option<Option<V>> {
-        self.max_age.map(|_| draft.value.clone())
-    }
-
-    /// What a call is given: what the tiers agree on, unless that is too old for it.
-    pub(super) fn agreed(
-        &self,
-        own: Option<Option<V>>,
-        agreed: Agreed<V>,
-        began: Instant,
-    ) -> Led<V> {
-        match own {
-            Some(own) if !self.accepts_made(agreed.made) => Led::Loaded(own, Some(began)),
-            _ => Led::Loaded(agreed.value, agreed.made),
-        }
-    }
-
     /// Why it loads.
     pub(super) fn reason(&self) -> LoadReason {
         self.reason.unwrap_or(match &self.best {
@@ -642,30 +424,11 @@ impl<V: Clone> Call<'_, V> {
     }
 
     /// The value that a load is to replace, and by what its loader knows it.
-    fn known(&self) -> Option<(&V, Bytes)> {
+    pub(super) fn known(&self) -> Option<(&V, Bytes)> {
         let best = self.best.as_ref()?;
         let validator = best.extras.as_ref().map(|extras| extras.validator.clone());
         Some((best.value.as_ref()?, validator.unwrap_or_default()))
     }
-
-    /// The tags of that value.
-    fn known_tags(&self) -> Vec<u32> {
-        let extras = self.best.as_ref().and_then(|best| best.extras.as_deref());
-        let tags = extras.and_then(|extras| extras.tags.as_ref());
-        tags.map_or(Vec::new(), |tags| tags.hashes.to_vec())
-    }
-}
-
-/// When a load began, on two clocks.
-#[derive(Clone, Copy)]
-pub(super) struct Began {
-    pub(super) at: Instant,
-    coarse: Millis,
-}
-
-/// The error of a loader that keeps a value where there is none.
-fn nothing_to_keep() -> Error {
-    Error::new(ErrorKind::Loader, "the loader says not modified, and was given no value")
 }
 
 /// Runs a closure when it is dropped: while a panic unwinds, since it is forgotten otherwise.

@@ -9,9 +9,10 @@ use std::time::Instant;
 use super::{
     Answer, Event, Inner, MAX_KEY_BYTES, ReadOptions,
     change::needs_bytes,
+    filing::aged,
     marks::Marks,
     plan::{Plan, Reach},
-    read::{Found, aged, is_young},
+    read::{Found, is_young},
 };
 use crate::{
     metrics::{SAMPLE_RATE, Sampler, TierCounter, nanoseconds},

@@ -11,7 +11,8 @@
 //! | `lower.rs` | L2 and L3 as the cache holds them: opened or not, breaker, ledger, meter |
 //! | `remote.rs` | when L3 may be asked |
 //! | `marks.rs` | what was known of a key's changes, and what that says of what is found |
-//! | `read.rs` | how a value is found, brought up and filed |
+//! | `read.rs` | how a value is found and brought up |
+//! | `filing.rs` | what is on its way into the tiers, and how L1 and L2 take it |
 //! | `read_options.rs` | what a read accepts |
 //! | `load_options.rs` | what a load is to do |
 //! | `many.rs` | the same for many keys at once |
@@ -21,7 +22,8 @@
 //! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
-//! | `lead.rs` | how a load goes, and how its value gets into the tiers |
+//! | `lead.rs` | how a load goes |
+//! | `loaded.rs` | what of a loaded value is kept, and how it gets into the tiers |
 //! | `fleet.rs` | which host loads |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
@@ -74,6 +76,7 @@ mod coherence;
 mod coherence;
 mod diagnose;
 mod events;
+mod filing;
 mod fleet;
 mod freshness;
 mod gate;
@@ -81,6 +84,7 @@ mod lead;
 mod load;
 mod load_many;
 mod load_options;
+mod loaded;
 mod loader;
 mod loading;
 mod lower;

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    freshness::Life,
-    read::{Draft, Found},
-};
+use super::{filing::Draft, freshness::Life, read::Found};
 use crate::{
     clock::Millis, invalidation::Filed, memory::Ttl, tag_cells::Tags, tier::Extras,
     tiering::TierKind,

@@ -27,10 +27,11 @@ use bytes::Bytes;
 use super::{
     Cache, Event, Inner, SetOptions,
     change::{check_key, closed},
+    filing::Draft,
     freshness::Life,
     marks::Marks,
     plan::{Plan, Reach},
-    read::{Draft, Found},
+    read::Found,
     tags,
 };
 use crate::{

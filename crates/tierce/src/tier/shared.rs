@@ -15,17 +15,21 @@ use crate::{
     simulated::{self, Fault},
     split::ShareWord,
     store::{
-        Doubt, Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
+        Dropped, KeyHash, NamedStore, NewRecord, Put, StoreFill, StoreOptions, StoreRecord,
         StoreStatistics, StoreToken, View, default_directory,
     },
-    tag_cells::{CellChange, Known, TagChange, Tags, Verdict},
+    tag_cells::{Known, Verdict},
     tiering::TierKind,
 };
 
+mod below;
+mod tags;
+
+pub(crate) use below::SharedDoubt;
+use tags::{place, verdict, verdict_on};
+
 /// The options of this tier.
 pub(crate) type SharedOptions = StoreOptions;
-/// A doubt about a group of keys in the tier below.
-pub(crate) type SharedDoubt = Doubt;
 
 /// The options where none were given: the store `default` of this user.
 pub(super) fn default_options() -> Option<SharedOptions> {
@@ -145,61 +149,6 @@ impl SharedTier {
     #[inline]
     pub(crate) fn is_current(&self, filed: SharedStamp) -> bool {
         self.store.view().is_current(filed)
-    }
-
-    /// What has become of something with these tags.
-    pub(crate) fn judge(&self, tags: &Tags) -> Verdict {
-        verdict(&self.store.view(), tags)
-    }
-
-    /// True unless a tag was changed since.
-    pub(crate) fn is_unraised(&self, known: Known) -> bool {
-        let view = self.store.view();
-        known == Known { place: place(view.number()), raises: view.store().tag_raises() }
-    }
-
-    /// Changes all that bears one of these tags. Never fails.
-    pub(crate) fn raise_tags(&self, hashes: &[u32], change: TagChange) {
-        self.store.change(|view| raise(view, hashes, change));
-    }
-
-    /// The same where the tier below may not have taken the change: tells all processes of the host
-    /// so.
-    pub(crate) fn raise_tags_unsent(&self, hashes: &[u32], change: TagChange) {
-        self.store.change(|view| raise_unsent(view, || raise(view, hashes, change)));
-    }
-
-    /// Whatever bears tags and was looked for before is gone.
-    #[cfg(feature = "redis")]
-    pub(crate) fn raise_all_tags(&self) {
-        self.store.change(|view| view.store().tag_cells().raise_all());
-    }
-
-    /// Which changes of tags the tier below may not know of: a word to settle them by, and the cells.
-    pub(crate) fn unsent_tags(&self) -> Option<(u64, Vec<CellChange>)> {
-        let view = self.store.current();
-        let (word, since) = view.store().unsent_tags().noted()?;
-        Some((word, view.store().tag_cells().raised_since(since)))
-    }
-
-    /// True while the tier below may not know of changes of tags.
-    pub(crate) fn has_unsent_tags(&self) -> bool {
-        self.store.current().store().unsent_tags().noted().is_some()
-    }
-
-    /// The tier below knows by now of all that was noted.
-    pub(crate) fn settle_tags(&self, word: u64) {
-        self.store.view().store().unsent_tags().settle(word);
-    }
-
-    /// Changes all tags of some cells, each of a table of so many cells.
-    pub(crate) fn raise_tag_cells(&self, cells: &[(usize, usize, TagChange)]) {
-        self.store.change(|view| raise_cells(view, cells));
-    }
-
-    /// The same where the tier below may not have taken the changes.
-    pub(crate) fn raise_tag_cells_unsent(&self, cells: &[(usize, usize, TagChange)]) {
-        self.store.change(|view| raise_unsent(view, || raise_cells(view, cells)));
     }
 
     /// Looks the key up, under a mark taken before.
@@ -435,49 +384,6 @@ impl SharedTier {
         self.store.view().store().path().to_owned()
     }
 
-    /// True once a tier below is in use with this store, by any process.
-    pub(crate) fn has_below(&self) -> bool {
-        self.store.view().store().has_below()
-    }
-
-    /// Says that a tier below is in use with this store.
-    pub(crate) fn join_below(&self) {
-        self.store.change(|view| view.store().join_below());
-    }
-
-    /// Tells all processes of the host that the tier below may hold something older than a change
-    /// of `key`; to be called before the change of this tier.
-    pub(crate) fn doubt_below(&self, key: &[u8]) {
-        simulated::point();
-        self.store.change(|view| view.store().doubt(key));
-    }
-
-    /// [`doubt_below`](Self::doubt_below) for all keys.
-    pub(crate) fn doubt_all_below(&self) {
-        self.store.change(|view| view.store().doubt_everything());
-    }
-
-    /// True while `key` must not be read from the tier below.
-    pub(crate) fn doubts_below(&self, key: &[u8]) -> bool {
-        self.store.current().store().is_doubted(key)
-    }
-
-    /// The doubt about the group of `key`, if there is one that has rested so long.
-    pub(crate) fn doubt_to_settle(&self, key: &[u8], rest: Duration) -> Option<SharedDoubt> {
-        self.store.current().store().rested_doubt(key, rest)
-    }
-
-    /// Doubts that have rested so long, at most so many.
-    #[cfg(feature = "redis")]
-    pub(crate) fn doubts_to_settle(&self, rest: Duration, most: usize) -> Vec<SharedDoubt> {
-        self.store.current().store().rested_doubts(rest).take(most).collect()
-    }
-
-    /// Settles a doubt whose group was cleared below.
-    pub(crate) fn settle_below(&self, doubt: SharedDoubt) {
-        self.store.view().store().settle(doubt);
-    }
-
     /// The words in which the processes of the host tell each other of L3's stream of changes, and
     /// which of the stores of this name they lie in.
     #[cfg(feature = "redis")]
@@ -561,38 +467,6 @@ impl SharedTier {
     }
 }
 
-/// The place of the numbering of a store.
-fn place(number: u32) -> u32 {
-    number.wrapping_add(1)
-}
-
-/// What has become of something with these tags, by the store that numbered them.
-fn verdict(view: &View, tags: &Tags) -> Verdict {
-    if tags.known.place != place(view.number()) {
-        return Verdict::Removed;
-    }
-    view.store().tag_cells().judge(&tags.hashes, tags.known.raises)
-}
-
-fn raise(view: &View, hashes: &[u32], change: TagChange) {
-    hashes.iter().for_each(|hash| view.store().tag_cells().raise(*hash, change));
-}
-
-/// Raises, and notes it, for who uses a tier below (`tag_cells::Unsent`). Where nobody does, all of that
-/// tier will be in doubt for who does first.
-fn raise_unsent(view: &View, raise: impl Fn()) {
-    let since = view.store().tag_raises();
-    raise();
-    if view.store().is_below_in_use() {
-        view.store().unsent_tags().note(since);
-        raise();
-    }
-}
-
-fn raise_cells(view: &View, cells: &[(usize, usize, TagChange)]) {
-    cells.iter().for_each(|(cell, of, change)| view.store().raise_tag_cell(*cell, *of, *change));
-}
-
 /// What came of a change that was to replace what was marked.
 fn taken(put: Result<u32, Dropped>) -> Result<Option<u32>> {
     let why = match put {
@@ -608,11 +482,6 @@ fn taken(put: Result<u32, Dropped>) -> Result<Option<u32>> {
     };
     let message = format!("the store did not take the record: {}", why.as_str());
     Err(Error::new(kind, message).in_tier(TierKind::Shared))
-}
-
-fn verdict_on(view: &View, record: &Record) -> Verdict {
-    let tags = record.extras.as_deref().and_then(|extras| extras.tags.as_ref());
-    tags.map_or(Verdict::Current, |tags| verdict(view, tags))
 }
 
 fn head_of(record: &Record) -> Vec<u8> {
