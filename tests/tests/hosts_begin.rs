@@ -24,6 +24,9 @@ use tierce_tests::{
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_millis(1000);
 
+/// Longer than a copy may be served that nobody tells of.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// How late a loaded machine may be.
 const SLACK: Duration = Duration::from_millis(1000);
 
@@ -99,6 +102,12 @@ impl World {
         thread::sleep(2 * HEARTBEAT);
     }
 
+    /// The far host does not serve what the near one changed for longer than the bound.
+    fn ends(&self, key: &str, value: &str, changed: Instant) {
+        wait_until("an end", || self.far.get(key).as_deref() != Some(value.as_bytes()));
+        assert!(changed.elapsed() < BOUND + SLACK, "{key}: served for {:?}", changed.elapsed());
+    }
+
     /// The far host serves what the near one set, within the bound after the change.
     fn follows(&self, key: &str, value: &'static str, changed: Instant) {
         wait_until("a change", || self.far.get(key).as_deref() == Some(value.as_bytes()));
@@ -162,20 +171,24 @@ fn what_was_asked_for_before_the_first_stream_is_not_kept_past_the_bound() {
 
 #[test]
 fn what_is_touched_before_anybody_is_told_of_changes_ends_with_the_bound() {
-    let minute = Duration::from_secs(60);
     for tiering in [Tiering::L1L3, Tiering::L2L3, Tiering::L1L2L3] {
-        for begins in [false, true] {
+        for (begins, removes) in [(false, false), (false, true), (true, false), (true, true)] {
             let world = World::new(tiering, BOUND);
-            world.far.set_with("key", "old".into(), &SetOptions::new().ttl(minute)).unwrap();
-            assert!(begins || world.far.touch("key", minute).unwrap(), "{tiering}");
-            world.near.set("key", "new".into()).unwrap();
+            world.far.set_with("key", "old".into(), &SetOptions::new().ttl(MINUTE)).unwrap();
+            assert!(begins || world.far.touch("key", MINUTE).unwrap(), "{tiering}");
+            if removes {
+                world.near.delete("key").unwrap();
+            } else {
+                world.near.set("key", "new".into()).unwrap();
+            }
             let changed = Instant::now();
             if begins {
                 // What was missed is not made up for by who is told of changes by now.
                 world.let_stream_go();
-                world.far.touch("key", minute).unwrap();
+                world.far.touch("key", MINUTE).unwrap();
             }
-            world.follows("key", "new", changed);
+            world.ends("key", "old", changed);
+            assert!(removes || world.far.get("key").unwrap() == "new", "{tiering}");
         }
     }
 }

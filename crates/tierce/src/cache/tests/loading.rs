@@ -14,10 +14,10 @@ use bytes::Bytes;
 
 use super::{Host, bytes, secs, until};
 use crate::{
-    cache::{Cache, Freshness, LoadOptions, Loaded, Loading, Origin},
+    cache::{Cache, Freshness, LoadOptions, Loaded, Loading, Origin, SetOptions},
     error::ErrorKind,
     load::{LoadContext, LoadReason, RefreshAhead},
-    tiering::Tiering,
+    tiering::{TierKind, Tiering},
 };
 
 const TIERINGS: [Tiering; 3] = [Tiering::L1, Tiering::L2, Tiering::L1L2];
@@ -275,6 +275,35 @@ fn who_has_nothing_stale_left_at_the_soft_timeout_waits_on() {
     assert_eq!((answer.value, answer.is_stale), (bytes("2"), false));
 }
 
+/// A call finds a stale value in L2, which is out of the tiering by the time at which it could leave
+/// with that: it may not have it any more, and must not look for it again and again.
+#[test]
+fn who_may_not_have_what_it_found_stale_waits_for_the_load_and_looks_no_more() {
+    // Longer than a thread of the cache takes to come on a loaded machine.
+    const SOFT: Duration = Duration::from_millis(200);
+    let host = Host::new();
+    let cache = host.cache(Tiering::L2);
+    let (asked, changing) = (AtomicUsize::new(0), cache.clone());
+    let loader = move |_: &LoadContext<'_, Bytes>| {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        if number == 1 {
+            changing.retier(Tiering::L1).unwrap();
+            // Long enough for thousands of looks by who does not wait.
+            std::thread::sleep(2 * SOFT);
+        }
+        io::Result::Ok(Loaded::new(bytes(&number.to_string())))
+    };
+    let rules = ttl().stale_if_error(secs(60)).soft_timeout(SOFT);
+    let values = cache.loading(loader, LoadOptions::new().freshness(rules)).unwrap();
+    assert_eq!(values.get("a").unwrap(), bytes("0"));
+    host.time.advance(secs(10));
+    let answer = values.get_entry("a").unwrap();
+    assert_eq!((answer.value, answer.is_stale), (bytes("1"), false));
+    cache.retier(Tiering::L2).unwrap();
+    let looks = cache.stats().tier(TierKind::Shared).unwrap().misses;
+    assert!((1..10).contains(&looks), "{looks} looks in L2");
+}
+
 #[test]
 fn a_load_that_hangs_is_told_to_stop_and_its_callers_leave_at_the_hard_timeout() {
     for tiering in TIERINGS {
@@ -301,7 +330,9 @@ fn a_hung_load_with_a_stale_value_serves_that_at_the_hard_timeout() {
     let source = Source::new("1");
     let rules = ttl().stale_if_error(secs(60)).hard_timeout(Duration::from_millis(20));
     let values = source.over(&cache, rules);
-    values.get("a").unwrap();
+    // A load of it could take too long already.
+    let lasting = SetOptions::new().freshness(ttl().stale_if_error(secs(60)));
+    cache.set_with("a", bytes("1"), &lasting).unwrap();
     host.time.advance(secs(10));
     source.hold(true);
     assert!(values.get_entry("a").unwrap().is_stale);
