@@ -67,7 +67,7 @@ bench-hitratio: ## Hit ratios on real traces, against the field and OPT (minutes
 bench-l2: ## L2 against LMDB, redb, fjall, SQLite, foyer and plain memory (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2
 
-bench-l3: ## L3 against redis-rs, fred and hiredis, on a real redis-server (minutes)
+bench-l3: wheel ## L3 against redis-rs, fred, hiredis and redis-py, on a real redis-server (minutes)
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l3
 
 bench-origin: ## What callers see of an origin of 464 ms that fails 30 % of the time (4 minutes)

@@ -1,14 +1,10 @@
 //! This program as processes of their own: workers that share a store, and a user of a store that
 //! is killed.
 
-use std::{
-    io::{BufRead, BufReader, Write as _, stdin},
-    path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::{io::stdin, path::Path, time::Duration};
 
 use tierce::Medium;
+use tierce_benches::process::{self, Process, say_ready};
 
 use super::{
     data::{Numbers, Request, Value},
@@ -20,78 +16,14 @@ use super::{
 /// The first argument of a child; what follows is for this file alone.
 pub(super) const FLAG: &str = "--child";
 
-/// What a child says when it can begin.
-const READY: &str = "ready";
-
-/// A process of this program, killed where it has not ended by itself.
-pub(super) struct Process {
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Process {
-    /// Starts a child and waits until it is ready.
-    ///
-    /// # Errors
-    /// If it cannot be started, or ends; what it has to say goes to standard error.
-    pub(super) fn start(arguments: &[&str]) -> Result<Self, String> {
-        let program =
-            std::env::current_exe().map_err(|error| format!("no path to self: {error}"))?;
-        let mut child = Command::new(program)
-            .arg(FLAG)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("no child: {error}"))?;
-        let (orders, answers) = (child.stdin.take(), child.stdout.take());
-        let (Some(orders), Some(answers)) = (orders, answers) else {
-            return Err("a child without pipes".into());
-        };
-        let mut process = Self { child, orders, answers: BufReader::new(answers) };
-        let line = process.answer()?;
-        if line != READY { Err(format!("a child said {line:?}")) } else { Ok(process) }
-    }
-
-    /// Tells it something.
-    ///
-    /// # Errors
-    /// If it has ended.
-    pub(super) fn order(&mut self, order: &str) -> Result<(), String> {
-        writeln!(self.orders, "{order}").map_err(|error| format!("a child ended: {error}"))
-    }
-
-    /// Waits for its next line.
-    ///
-    /// # Errors
-    /// If it has ended.
-    pub(super) fn answer(&mut self) -> Result<String, String> {
-        let mut line = String::new();
-        let read = self.answers.read_line(&mut line);
-        match read {
-            Ok(0) => Err("a child ended".into()),
-            Ok(_) => Ok(line.trim_end().to_owned()),
-            Err(error) => Err(format!("a child cannot be heard: {error}")),
-        }
-    }
-
-    /// Ends it at once, by SIGKILL, and waits until it is gone.
-    pub(super) fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        // Both fail only where it has ended and was waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end();
-    }
+/// Starts a child with these arguments and waits until it is ready.
+///
+/// # Errors
+/// If it cannot be started, or ends; what it has to say goes to standard error.
+pub(super) fn start(arguments: &[&str]) -> Result<Process, String> {
+    let mut command = process::this_program()?;
+    command.arg(FLAG).args(arguments);
+    Process::start(command)
 }
 
 /// What a child does, with the arguments after [`FLAG`].
@@ -114,11 +46,6 @@ pub(super) fn main(arguments: &[String]) -> Result<(), String> {
         ["use", folder, bytes] => opening::use_until_killed(Path::new(folder), number(bytes)?),
         _ => Err("not the arguments of a child".into()),
     }
-}
-
-/// Says that this child is ready.
-pub(super) fn say_ready() {
-    println!("{READY}");
 }
 
 /// Ends this child when its parent is gone, which then orders nothing more.

@@ -6,11 +6,12 @@ use fastrand::Rng;
 use tierce::{Clock, Millis, NewRecord, Store, StoreOptions};
 use tierce_benches::{
     arguments::Arguments,
+    process::say_ready,
     results::{Cell, Row},
 };
 
 use super::{
-    children::{self, Process},
+    children,
     data::{Request, SEED, Value},
     folder::Ground,
     rivals::OURS,
@@ -48,7 +49,7 @@ pub(super) fn use_until_killed(folder: &Path, bytes: usize) -> Result<(), String
         store.put(store.hash(&request.key), &request.key, record, None);
     };
     (0..entries(bytes)).for_each(&mut put);
-    children::say_ready();
+    say_ready();
     children::end_with_parent();
     loop {
         // Only the newest numbers, so that those which the parent looks up stay.
@@ -72,7 +73,7 @@ pub(super) fn measure(arguments: &Arguments) -> Result<Vec<Cell>, String> {
     let (mut times, mut warm) = (vec![], vec![]);
     for _ in 0..arguments.rounds {
         let folder = Ground::Memory.folder()?;
-        let user = Process::start(&["use", &folder.path().to_string_lossy(), &bytes.to_string()])?;
+        let user = children::start(&["use", &folder.path().to_string_lossy(), &bytes.to_string()])?;
         user.kill();
         let begin = Instant::now();
         let store = Store::open(&options(folder.path(), bytes), Clock::system());

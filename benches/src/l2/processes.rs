@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 
 use tierce_benches::{
     arguments::Arguments,
+    process::Process,
     results::{Cell, Row},
     rounds::median,
 };
 
 use super::{
     cells::{Group, SIZES, Stand, Work, count_name},
-    children::{Process, order_of, run_of},
+    children::{order_of, run_of, start},
     rivals::{ARRAY, LMDB, LMDB_WRITEMAP, OURS, SQLITE},
     timing::Run,
 };
@@ -63,7 +64,7 @@ fn pair(group: &Group<'_>, name: &'static str, work: Work) -> Result<Pair, Strin
     let stand = stand.map_err(|error| error.to_string())?;
     let folder = stand.folder.path().to_string_lossy().into_owned();
     let (entries, value_bytes) = (group.entries.to_string(), group.size.value_bytes.to_string());
-    let worker = |place| Process::start(&["work", name, &folder, &entries, &value_bytes, place]);
+    let worker = |place| start(&["work", name, &folder, &entries, &value_bytes, place]);
     Ok(Pair { workers: [worker("0")?, worker("1")?], is_fresh, stand })
 }
 

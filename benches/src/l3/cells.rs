@@ -86,7 +86,7 @@ fn rows(
     let mut taking_part = vec![];
     // The values of the others are there before anybody asks for them.
     rivals::fill(place).map_err(|fault| fault.to_string())?;
-    for name in &arguments.rivals {
+    for name in arguments.rivals.iter().filter(|name| rivals::ASKING.contains(name)) {
         match rivals::open(name, place, folder) {
             Ok(rival) => taking_part.push((*name, rival, vec![], vec![])),
             Err(fault) => rows.push(Row::absent(name, fault.to_string())),

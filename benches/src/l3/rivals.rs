@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     data::{KEYS, MANY, VALUE_BYTES, key, many_keys, value},
+    near,
     server::Place,
     timing::{self, Caller, Run, Verb, first_key},
 };
@@ -32,8 +33,22 @@ pub(super) const SYNC: &str = "redis-rs-connections";
 pub(super) const FRED: &str = "fred";
 pub(super) const HIREDIS: &str = "hiredis-connections";
 
-/// All of them, ours first.
-pub(super) const NAMES: [&str; 6] = [OURS, MULTIPLEXED, TASKS, SYNC, FRED, HIREDIS];
+/// Those that ask the server each time, ours first.
+pub(super) const ASKING: [&str; 6] = [OURS, MULTIPLEXED, TASKS, SYNC, FRED, HIREDIS];
+
+/// All of them, those that keep copies near included.
+pub(super) const NAMES: [&str; 10] = [
+    OURS,
+    MULTIPLEXED,
+    TASKS,
+    SYNC,
+    FRED,
+    HIREDIS,
+    near::CACHE_AIO,
+    near::CACHE_AIO_WORKERS,
+    near::TIERCE_PYTHON,
+    near::REDIS_PY,
+];
 
 /// Deadlines that a busy machine keeps: a run with errors would say nothing.
 const RELAXED: Duration = Duration::from_secs(10);

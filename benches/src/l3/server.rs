@@ -41,6 +41,11 @@ impl Place {
 
 impl Server {
     pub(super) fn start() -> Result<Self, String> {
+        Self::start_at(&[])
+    }
+
+    /// One that listens at these addresses too, on networks that nobody else is on.
+    pub(super) fn start_at(addresses: &[&str]) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("redis-server: {error}");
         let folder = tempfile::tempdir().map_err(failed)?;
         let port = TcpListener::bind(("127.0.0.1", 0))
@@ -48,7 +53,9 @@ impl Server {
             .map_err(failed)?
             .port();
         let child = Command::new("redis-server")
-            .args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--protected-mode", "no"])
+            .args(["--bind", "127.0.0.1"])
+            .args(addresses)
             .args(["--port", &port.to_string()])
             .args(["--dir".as_ref(), folder.path().as_os_str()])
             .args(["--unixsocket".as_ref(), folder.path().join("s").as_os_str()])
@@ -74,6 +81,10 @@ impl Server {
 
     pub(super) fn unix(&self) -> Place {
         Place::Unix(self.folder.path().join("s"))
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn version(&self) -> Result<String, String> {
