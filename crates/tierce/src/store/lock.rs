@@ -272,6 +272,16 @@ impl LockArea {
         self.mapping.at(FREE_AT)
     }
 
+    /// Has the processor take from others what who fills a segment for `index` will write to, so that
+    /// it comes all at once; returns the number of that segment, if it is one, as it is at the moment.
+    #[inline]
+    pub(super) fn fetch_for_put(&self, index: u32, class: u32) -> Option<u32> {
+        let index = index.min(self.shards);
+        self.mapping.prefetch_to_write((MUTEXES_AT + index as usize * MUTEX_STRIDE) as u64);
+        let active = &self.active(index).segments[class as usize % MAX_CLASSES];
+        active.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     fn mutex(&self, index: u32) -> *mut libc::pthread_mutex_t {
         let at = MUTEXES_AT + index.min(self.shards) as usize * MUTEX_STRIDE;
         self.mapping.address(at, MUTEX_BYTES).as_ptr().cast()

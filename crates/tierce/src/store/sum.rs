@@ -17,9 +17,10 @@ const STRIPE_BYTES: usize = 64;
 const SECRET_BYTES: usize = 192;
 /// The secret moves on by 8 bytes with each stripe, until its end.
 const STRIPES_PER_BLOCK: usize = (SECRET_BYTES - STRIPE_BYTES) / 8;
-/// How far ahead of what is copied the processor is told to fetch.
+/// How far ahead of what is copied the processor is told to fetch: on small pages it has to begin with
+/// a walk of the page tables, which is more than a page takes to copy half of.
 #[cfg(target_arch = "x86_64")]
-const BYTES_AHEAD: usize = 1024;
+const BYTES_AHEAD: usize = 2560;
 /// Where the secret for the last stripe begins.
 const LAST_SECRET_AT: usize = SECRET_BYTES - STRIPE_BYTES - 7;
 /// Where the secret for merging the lanes begins.
