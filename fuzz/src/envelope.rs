@@ -70,7 +70,7 @@ fn one(source: &mut Source<'_>, envelopes: &[Envelope], head: &[u8]) {
     let change = source.below(1 << 16);
     let aside = aside(source);
     let body = envelopes[writer]
-        .seal(&key, &value, format, change, &aside)
+        .seal(b"", &key, &value, format, change, &aside)
         .unwrap_or_else(|error| panic!("{error}"));
     let sound = [head, &body].concat();
     assert_eq!(change_of(&sound[..START_BYTES]), Some(change));

@@ -50,11 +50,13 @@
 //! |---|---|
 //! | `aside` | what a record says beside its value |
 //! | `doubt` | why bytes are no record |
+//! | `head` | what the server wrote before the body |
 //! | `packing` | how values are made smaller |
 //! | `sealing` | how they are sealed |
 
 mod aside;
 mod doubt;
+pub(crate) mod head;
 mod packing;
 #[cfg_attr(not(feature = "seal"), path = "sealing_absent.rs")]
 mod sealing;
@@ -62,6 +64,7 @@ mod sealing;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use self::head::Head;
 pub(crate) use self::{aside::Aside, doubt::Doubt, sealing::SealKeys};
 use crate::{
     codec::{Compression, Format},
@@ -101,10 +104,6 @@ const ASIDE_FLAG: u16 = 0x0020;
 
 /// The flag of a record that is stale in the last part of its time.
 const STALE_FLAG: u16 = 0x0040;
-
-/// What the check of the epoch covers more in a record that was touched, one that is stale before its
-/// time, and one that is both.
-const MARKS: [&str; 3] = ["touched", "expired", "touched expired"];
 
 /// Bytes of the length of what is said beside the value.
 const ASIDE_LENGTH_BYTES: usize = 4;
@@ -157,21 +156,22 @@ pub(crate) struct Opened {
     pub(crate) format: Format,
     /// Which change made the record.
     pub(crate) change: u64,
-    /// The value: a part of the bytes that were opened unless it was compressed.
+    /// The value, in memory of its own.
     pub(crate) value: Bytes,
     /// What it says beside its value.
     pub(crate) aside: Aside,
 }
 
 impl Envelope {
-    /// Makes the body of a record; the server puts the head before it. `change` tells it from
-    /// every other record of the key.
+    /// Makes the body of a record, behind the `head` that it has under some epoch ([`head::of`]), or behind
+    /// nothing. `change` tells it from every other record of the key.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] where the key or the value has 2^32 bytes or more;
     /// [`ErrorKind::Io`] where a seal needs random bytes and the system gives none.
     pub(crate) fn seal(
         &self,
+        head: &[u8],
         key: &[u8],
         value: &[u8],
         format: Format,
@@ -184,7 +184,7 @@ impl Envelope {
         let salt = self.seal_keys.as_ref().map(SealKeys::draw).transpose()?;
         let value = packed.as_deref().unwrap_or(value);
         let parts = Parts { key, value, format, change, aside };
-        self.assemble(&parts, compressed, salt)
+        self.assemble(head, &parts, compressed, salt)
     }
 
     /// The value made smaller, where that is asked for and pays.
@@ -199,6 +199,7 @@ impl Envelope {
 
     fn assemble(
         &self,
+        head: &[u8],
         parts: &Parts<'_>,
         compressed: Option<(Compression, u32)>,
         salt: Option<([u8; KEY_ID_BYTES], [u8; SALT_BYTES])>,
@@ -210,8 +211,8 @@ impl Envelope {
             | flag(salt.is_some(), SEALED_FLAG)
             | flag(!aside.is_empty(), ASIDE_FLAG)
             | flag(parts.aside.stale_millis > 0, STALE_FLAG);
-        let room = stored_bytes(parts.key.len(), parts.value.len()) - HEAD_BYTES;
-        let mut body = Vec::with_capacity(room);
+        let mut body = Vec::with_capacity(stored_bytes(parts.key.len(), parts.value.len()));
+        body.extend_from_slice(head);
         body.extend_from_slice(&MAGIC);
         body.extend_from_slice(&[VERSION, parts.format as u8]);
         body.extend_from_slice(&flags.to_le_bytes());
@@ -234,10 +235,10 @@ impl Envelope {
         body.extend_from_slice(parts.value);
         if let (Some(keys), Some((_, salt))) = (&self.seal_keys, &salt) {
             let (bound, value) = body.split_at_mut(value_at);
-            let tag = keys.seal(salt, bound, value)?;
+            let tag = keys.seal(salt, &bound[head.len()..], value)?;
             body.extend_from_slice(&tag);
         }
-        let checksum = xxh3_64_with_seed(&body, CHECKSUM_SEED);
+        let checksum = xxh3_64_with_seed(&body[head.len()..], CHECKSUM_SEED);
         body.extend_from_slice(&checksum.to_le_bytes());
         Ok(body)
     }
@@ -251,13 +252,13 @@ impl Envelope {
     ///
     /// # Errors
     /// The first [`Doubt`]; then the bytes are no value of this key.
-    pub(crate) fn open(&self, stored: impl Into<Bytes>, key: &[u8]) -> Result<Opened, Doubt> {
-        let stored: Bytes = stored.into();
+    pub(crate) fn open(&self, stored: impl AsRef<[u8]>, key: &[u8]) -> Result<Opened, Doubt> {
+        let stored = stored.as_ref();
         if stored.len() < HEAD_BYTES + FIXED_BYTES + CHECKSUM_BYTES {
             return Err(Doubt::Short);
         }
         let (head, body) = stored.split_at(HEAD_BYTES);
-        let Head { epoch, is_expired, is_touched } = read_head(head).ok_or(Doubt::Head)?;
+        let Head { epoch, is_expired, is_touched } = Head::read(head).ok_or(Doubt::Head)?;
         if body[..4] != MAGIC {
             return Err(Doubt::Magic);
         }
@@ -323,7 +324,7 @@ impl Envelope {
         let value = match keys {
             None => {
                 let at = HEAD_BYTES + value_at;
-                stored.slice(at..at + value_bytes)
+                Bytes::copy_from_slice(&stored[at..at + value_bytes])
             }
             Some(keys) => {
                 let (id, salt) = bound[salt_at..aside_at].split_at(KEY_ID_BYTES);
@@ -375,42 +376,12 @@ fn length_of(what: &str, bytes: &[u8]) -> Result<u32> {
 /// is a change of its own. Nothing else of it is checked.
 pub(crate) fn change_of(start: &[u8]) -> Option<u64> {
     let (head, body) = start.get(..START_BYTES)?.split_at(HEAD_BYTES);
-    let head = read_head(head)?;
+    let head = Head::read(head)?;
     if head.is_expired || head.is_touched {
         return None;
     }
     let change = body[FIXED_BYTES - 8..].try_into().ok()?;
     (body[..4] == MAGIC && body[4] == VERSION).then_some(u64::from_le_bytes(change))
-}
-
-/// What a head says.
-struct Head {
-    epoch: u64,
-    is_expired: bool,
-    is_touched: bool,
-}
-
-/// What a head says; `None` unless its check is right.
-fn read_head(head: &[u8]) -> Option<Head> {
-    let (digits, check) = head.split_at(EPOCH_DIGITS);
-    let hash = sha1_smol::Sha1::from(digits);
-    let hex = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let is_check = |hash: &sha1_smol::Sha1| {
-        let hash = hash.digest().bytes();
-        let expected = hash.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]);
-        expected.take(CHECK_DIGITS).eq(check.iter().copied())
-    };
-    let is_marked = |mark: &&&str| {
-        let mut marked = hash.clone();
-        marked.update(mark.as_bytes());
-        is_check(&marked)
-    };
-    let mark = if is_check(&hash) { "" } else { MARKS.iter().find(is_marked)? };
-    let epoch = digits.iter().try_fold(0_u64, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
-    });
-    let (is_expired, is_touched) = (mark.ends_with("expired"), mark.starts_with("touched"));
-    epoch.map(|epoch| Head { epoch, is_expired, is_touched })
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn head(epoch: u64) -> Vec<u8> {
 
 fn stored_by(envelope: &Envelope, epoch: u64, key: &[u8], value: &[u8], format: Format) -> Vec<u8> {
     let mut stored = head(epoch);
-    stored.extend(envelope.seal(key, value, format, CHANGE, &Aside::default()).unwrap());
+    stored.extend(envelope.seal(b"", key, value, format, CHANGE, &Aside::default()).unwrap());
     stored
 }
 
@@ -78,7 +78,7 @@ fn stored(epoch: u64, key: &[u8], value: &[u8], format: Format) -> Vec<u8> {
 }
 
 fn open(stored: &[u8], key: &[u8]) -> Result<Opened, Doubt> {
-    plain().open(stored.to_vec(), key)
+    plain().open(stored, key)
 }
 
 /// A record that states of its value what it likes.
@@ -86,7 +86,7 @@ fn claimed(how: Compression, stated: u32, packed: &[u8]) -> Vec<u8> {
     let aside = Aside::default();
     let (key, format) = (&b"key"[..], Format::Raw);
     let parts = Parts { key, value: packed, format, change: CHANGE, aside: &aside };
-    let body = plain().assemble(&parts, Some((how, stated)), None).unwrap();
+    let body = plain().assemble(b"", &parts, Some((how, stated)), None).unwrap();
     [head(7), body].concat()
 }
 
@@ -142,7 +142,7 @@ fn what_is_said_beside_the_value_comes_back() {
     let text = repeating_text(900);
     for envelope in forms() {
         for aside in asides() {
-            let body = envelope.seal(b"key", &text, Format::Text, CHANGE, &aside).unwrap();
+            let body = envelope.seal(b"", b"key", &text, Format::Text, CHANGE, &aside).unwrap();
             let stored = [head(7), body].concat();
             assert!(stored.len() <= stored_bytes(3, 900));
             assert_eq!(change_of(&stored), Some(CHANGE));
@@ -154,7 +154,8 @@ fn what_is_said_beside_the_value_comes_back() {
 
 #[test]
 fn a_record_without_end_stale_part_tags_and_validator_has_no_byte_more() {
-    let with = |aside: &Aside| plain().seal(b"key", b"value", Format::Raw, 1, aside).unwrap().len();
+    let with =
+        |aside: &Aside| plain().seal(b"", b"key", b"value", Format::Raw, 1, aside).unwrap().len();
     let (none, life) = (with(&Aside::default()), Aside { life_millis: 7, ..Aside::default() });
     assert_eq!(none, FIXED_BYTES + 3 + 5 + CHECKSUM_BYTES);
     assert_eq!(with(&life), none + 20);
@@ -168,7 +169,8 @@ fn a_head_of_its_own_says_that_a_record_was_made_stale_or_touched() {
         (digits.clone() + &check[..16]).into_bytes()
     };
     for envelope in forms() {
-        let body = envelope.seal(b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
+        let body =
+            envelope.seal(b"", b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
         let open = |head: &[u8]| {
             let opened = envelope.open([head, &body].concat(), b"key")?;
             assert_eq!((opened.epoch, &opened.value[..]), (7, &b"value"[..]));
@@ -188,7 +190,7 @@ fn a_head_of_its_own_says_that_a_record_was_made_stale_or_touched() {
 
 #[test]
 fn what_is_said_beside_the_value_is_bounded_and_of_one_form() {
-    let body = plain().seal(b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
+    let body = plain().seal(b"", b"key", b"value", Format::Raw, CHANGE, &some_aside()).unwrap();
     let good = [head(7), body].concat();
     let changed = |at: usize, bytes: &[u8]| {
         let mut record = good.clone();
@@ -269,7 +271,8 @@ fn values_are_compressed_from_the_threshold_on_and_where_it_saves() {
     for envelope in forms() {
         let envelope = Envelope { compress_above: 2048, ..envelope };
         let is_compressed = |value: &[u8]| {
-            let body = envelope.seal(b"key", value, Format::Raw, 1, &Aside::default()).unwrap();
+            let body =
+                envelope.seal(b"", b"key", value, Format::Raw, 1, &Aside::default()).unwrap();
             body[6] & 0x0f == envelope.compression as u8 && body[6] & 0x0f != 0
         };
         let compresses = envelope.compression != Compression::None;
@@ -335,10 +338,11 @@ fn what_this_build_cannot_inflate_has_a_reason_of_its_own() {
 #[test]
 fn every_truncation_and_extension_is_refused() {
     for envelope in forms() {
-        let body = envelope.seal(b"key", &[9; 300], Format::Raw, CHANGE, &some_aside()).unwrap();
+        let body =
+            envelope.seal(b"", b"key", &[9; 300], Format::Raw, CHANGE, &some_aside()).unwrap();
         let good = [head(7), body].concat();
         for length in 0..good.len() {
-            assert!(envelope.open(good[..length].to_vec(), b"key").is_err(), "{length} bytes");
+            assert!(envelope.open(&good[..length], b"key").is_err(), "{length} bytes");
             let last = good[good.len() - length..].to_vec();
             assert!(envelope.open(last, b"key").is_err(), "last {length} bytes");
         }
@@ -361,7 +365,7 @@ fn a_hundred_thousand_random_flips_never_pass() {
         random.fill(&mut value);
         value.resize(value.len() + random.usize(0..100), b'0');
         let aside = if random.bool() { some_aside() } else { Aside::default() };
-        let body = envelope.seal(b"a key", &value, Format::Raw, CHANGE, &aside).unwrap();
+        let body = envelope.seal(b"", b"a key", &value, Format::Raw, CHANGE, &aside).unwrap();
         let good = [head(random.u64(1..1 << 48)), body].concat();
         let mut bad = good.clone();
         for _ in 0..random.usize(1..=4) {

@@ -22,8 +22,9 @@ use super::{
     names::STRIPES,
     refusal::{RedisRefusal, error},
     reign::Reign,
+    replies::Replies,
     reply,
-    request::{Replies, Work},
+    request::Work,
     scripts::Script,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -145,7 +146,7 @@ impl<'a> Call<'a> {
     /// The same for one command: its reply, and who gave it. An error reply is an error.
     pub(super) fn value(&self, stripe: usize, make: &Make<'_>) -> Result<(Value, Held<'a>)> {
         let Answer { replies, link, .. } = self.answer(stripe, make)?;
-        let [reply] = &replies[..] else { return Err(unexpected()) };
+        let reply = replies.one().ok_or_else(unexpected)?;
         match reply::value(reply).map_err(|_| unexpected())? {
             Value::ServerError(reply) => Err(link.refused(&reply)),
             value => Ok((value, link)),
@@ -204,7 +205,7 @@ impl<'a> Call<'a> {
             let link = self.link(stripe)?;
             let answer = self.ask_node(cluster, link, make)?;
             let redirect = match answer.link.node() {
-                Some(node) => Redirect::among(&answer.replies, node),
+                Some(node) => Redirect::among(answer.replies.iter(), node),
                 None => None,
             };
             match redirect {
@@ -262,7 +263,7 @@ impl<'a> Call<'a> {
     ) -> Result<Option<Answer<'a>>> {
         let Some(node) = first.link.node() else { return Ok(None) };
         let is_elsewhere =
-            |reply: &Vec<u8>| matches!(Redirect::of(reply, node), Some(Redirect::Ask(_)));
+            |reply: &[u8]| matches!(Redirect::of(reply, node), Some(Redirect::Ask(_)));
         let elsewhere: Vec<bool> = first.replies.iter().map(is_elsewhere).collect();
         let (bytes, commands) = make(&target)?.pack();
         let parts = split(&bytes).filter(|parts| parts.len() == commands);
@@ -277,12 +278,12 @@ impl<'a> Call<'a> {
         let answer = self.ask_node(cluster, Held::Node(target), &|_| {
             Ok(Work::Packed(asking.clone(), count_of_commands))
         })?;
-        let mut others = answer.replies.into_iter().skip(1).step_by(2);
-        let mut replies = first.replies;
-        for (reply, _) in replies.iter_mut().zip(&elsewhere).filter(|(_, it)| **it) {
-            *reply = others.next().ok_or_else(unexpected)?;
-        }
-        if Redirect::among(&replies, node).is_some() {
+        let mut others = answer.replies.iter().skip(1).step_by(2);
+        let of_either = first.replies.iter().zip(&elsewhere);
+        let of_either = of_either
+            .map(|(reply, is_elsewhere)| if *is_elsewhere { others.next() } else { Some(reply) });
+        let replies = of_either.collect::<Option<Replies>>().ok_or_else(unexpected)?;
+        if Redirect::among(replies.iter(), node).is_some() {
             return Ok(None);
         }
         let is_first = elsewhere.first() == Some(&true);
@@ -342,11 +343,12 @@ impl<'a> Call<'a> {
             Ok(answer) => answer,
             Err(error) => return stripes.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut replies = answer.replies.into_iter();
+        let mut replies = answer.replies.iter();
         let each = stripes.iter().zip(counts).map(|(stripe, count)| {
             let replies: Replies = replies.by_ref().take(count).collect();
-            let redirected =
-                asked_link.node().is_some_and(|node| Redirect::among(&replies, node).is_some());
+            let redirected = asked_link
+                .node()
+                .is_some_and(|node| Redirect::among(replies.iter(), node).is_some());
             if redirected {
                 // It alone, wherever it has gone.
                 return self.answer(*stripe, &|link| {
@@ -380,7 +382,7 @@ impl<'a> Call<'a> {
         });
         for answer in answers {
             let answer = answer?;
-            let [reply] = &answer.replies[..] else { return Err(unexpected()) };
+            let reply = answer.replies.one().ok_or_else(unexpected)?;
             match reply::value(reply).map_err(|_| unexpected())? {
                 Value::Int(_) => {}
                 Value::ServerError(reply) => return Err(answer.link.refused(&reply)),

@@ -68,9 +68,12 @@ fn deadlines_hold_though_who_reads_does_not_come_back() {
     let mut world = World::up();
     let (request, slot, deadline) = world.request(LONG);
     world.exchange.enqueue(request).unwrap();
-    let Duty::Write(batch) = world.exchange.duty(&slot, false, deadline) else { panic!("write") };
+    let Duty::Write(batch) = world.exchange.duty(&slot, false, Instant::now(), deadline) else {
+        panic!("write")
+    };
     world.exchange.write(batch, deadline);
-    let Duty::Read(wire, serial) = world.exchange.duty(&slot, false, deadline) else {
+    let Duty::Read(wire, serial) = world.exchange.duty(&slot, false, Instant::now(), deadline)
+    else {
         panic!("read")
     };
     // As if this thread had been stopped now, with the lock of the stream.
@@ -89,7 +92,7 @@ fn deadlines_hold_though_who_reads_does_not_come_back() {
     });
     drop(inbound);
     // It comes back: the connection is another's by now, and its own caller was told.
-    world.exchange.read(&wire, serial, &slot, deadline);
+    world.exchange.read(&wire, serial, &slot, Instant::now(), deadline);
     assert_eq!(slot.take().unwrap().unwrap_err().kind(), ErrorKind::Network);
     assert!(matches!(world.keeper.try_recv(), Ok(Message::Lost { .. })));
     assert!(world.keeper.try_recv().is_err(), "lost once");
@@ -100,7 +103,9 @@ fn deadlines_hold_though_who_writes_does_not_come_back() {
     let world = World::up();
     let (request, slot, deadline) = world.request(LONG);
     world.exchange.enqueue(request).unwrap();
-    let Duty::Write(_batch) = world.exchange.duty(&slot, false, deadline) else { panic!("write") };
+    let Duty::Write(_batch) = world.exchange.duty(&slot, false, Instant::now(), deadline) else {
+        panic!("write")
+    };
     let short = Duration::from_millis(100);
     let begun = Instant::now();
     assert_eq!(world.call(short).unwrap_err().kind(), ErrorKind::Timeout);
@@ -145,7 +150,8 @@ fn replies_go_to_their_callers_in_order_and_the_role_is_handed_on() {
             writeln!(server).unwrap();
         }
         for (number, call) in calls.into_iter().enumerate() {
-            assert_eq!(call.join().unwrap(), [format!(":{number}\r\n").into_bytes()]);
+            let replies = call.join().unwrap();
+            assert_eq!(replies.one(), Some(format!(":{number}\r\n").as_bytes()));
         }
     });
     let mut state = world.exchange.state.lock();

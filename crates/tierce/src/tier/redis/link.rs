@@ -39,6 +39,7 @@
 //! | `exchange` | the queues and the roles |
 //! | `request` | one request, and the slot where its caller waits |
 //! | `wire`, `reply` | the socket, and replies within limits |
+//! | `replies` | those of one request, in memory that its thread uses again |
 //! | `keeper`, `connect`, `stream` | how a connection is made and remade |
 
 use std::{
@@ -62,7 +63,8 @@ use super::{
     options::{Address, Settings},
     refusal::{self, RedisRefusal, error},
     reign::Present,
-    request::{Gate, Replies, Request, Work},
+    replies::Replies,
+    request::{Gate, Request, Work},
     secure,
     server_clock::ServerClock,
 };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | where the server is, how long we wait |
 //! | `names` | what our keys are called there, which stripe they belong to |
+//! | `epochs` | what a process knows of the epochs of stripes |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
 //! | `record` | what a record says beside its value |
 //! | `scripts` | what runs inside the server |
@@ -37,6 +38,7 @@ mod cluster;
 mod connect;
 mod counters;
 mod diagnose;
+mod epochs;
 mod exchange;
 mod home;
 mod keeper;
@@ -49,6 +51,7 @@ mod read_many;
 mod record;
 mod refusal;
 mod reign;
+mod replies;
 mod reply;
 #[cfg(test)]
 mod reply_tests;
@@ -87,6 +90,7 @@ use redis::Value;
 use self::{
     call::{Answer, Call, Under, Way},
     counters::{Counters, count},
+    epochs::Epochs,
     home::Home,
     link::{Common, Link, unexpected},
     names::Names,
@@ -98,7 +102,7 @@ pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisR
 use crate::{
     codec::{
         Format,
-        envelope::{Doubt, Opened},
+        envelope::{Doubt, Opened, head},
     },
     error::{ErrorKind, Result},
     key, random,
@@ -132,6 +136,7 @@ pub(crate) struct RedisTier {
     is_closed: AtomicBool,
     /// How many keys a read of many asks for at once.
     keys_at_once: AtomicUsize,
+    epochs: Epochs,
 }
 
 /// The options where none were given: the server at `127.0.0.1:6379`.
@@ -166,6 +171,7 @@ impl RedisTier {
             subscriber: Home::new(),
             is_closed: AtomicBool::new(false),
             keys_at_once: AtomicUsize::new(read_many::MOST_KEYS),
+            epochs: Epochs::unknown(),
         })
     }
 
@@ -233,13 +239,16 @@ impl RedisTier {
                 }
                 Under::Reign(_) | Under::Nobody => {}
             }
+            self.epochs.heard(stripe, stored.epoch);
             if stored.stamp.is_some() && stored.epoch.is_some() {
                 return Ok(Some(stored));
             }
             let arguments = [random_start(), random_start(), Bytes::from(most.to_string())];
-            let names: [&[u8]; 3] = [&names.data, &names.stamp, &names.epoch];
+            let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
+            let edition = self.edition_name();
+            all.extend(edition.as_deref());
             let arguments = |_: &Link| Ok(arguments.to_vec());
-            let (reply, _) = call.run(stripe, &scripts::READ, &names, &arguments)?;
+            let (reply, _) = call.run(stripe, &scripts::READ, &all, &arguments)?;
             if matches!(under, Under::Nobody) {
                 return read::answer_of_script(reply).map(Some);
             }
@@ -251,6 +260,12 @@ impl RedisTier {
     fn reign_name(&self, stripe: usize) -> Option<Vec<u8>> {
         let settings = &self.common.settings;
         settings.place.may_change().then(|| names::reign(&settings.prefix, stripe))
+    }
+
+    /// The name of the edition of the epochs, where they have one.
+    fn edition_name(&self) -> Option<Vec<u8>> {
+        let settings = &self.common.settings;
+        (!settings.place.may_change()).then(|| names::edition(&settings.prefix))
     }
 
     /// Has the servers reign over these stripes, all that they hold being void.
@@ -267,7 +282,12 @@ impl RedisTier {
 
     fn clear_groups(&self, stripes: &[usize]) -> Result<()> {
         let prefix = &self.common.settings.prefix;
-        let names = |stripe| names::of_clear(prefix, stripe).to_vec();
+        let edition = self.edition_name();
+        let names = |stripe| {
+            let mut names = names::of_clear(prefix, stripe).to_vec();
+            names.extend(edition.clone());
+            names
+        };
         let starts = |_: &Link| vec![random_start(), random_start()];
         self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
     }
@@ -283,13 +303,22 @@ impl RedisTier {
         let call = self.write_call()?;
         let names = self.names(key);
         let record = self.numbered(&call, record)?;
-        let body = self.seal(key, &record)?;
+        let stripe = key::group(key);
+        let epoch = self.epochs.guess(stripe);
+        let body = self.seal(key, &record, epoch)?;
+        let epoch = Bytes::from(epoch.to_string());
         let arguments = |link: &Link| {
             let not_after = Bytes::from(call.server_deadline(link)?.to_string());
             let starts = [random_start(), random_start()];
-            let mut arguments = Vec::with_capacity(7);
+            let mut arguments = Vec::with_capacity(8);
             arguments.extend(starts);
-            arguments.extend([body.clone(), ttl.clone(), not_after, expected.clone()]);
+            arguments.extend([
+                body.clone(),
+                ttl.clone(),
+                not_after,
+                expected.clone(),
+                epoch.clone(),
+            ]);
             if link.may_change() {
                 let (_, reign) = link.reign();
                 let reign = reign.ok_or_else(keeper::replaced)?;
@@ -297,23 +326,28 @@ impl RedisTier {
             }
             Ok(arguments)
         };
-        let stripe = key::group(key);
         let of_reign = self.reign_name(stripe).map(|reign| {
             let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
             [reign, notice]
         });
         let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
         all.extend(of_reign.iter().flatten().map(|name| &name[..]));
+        let edition = self.edition_name();
+        all.extend(edition.as_deref());
         let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
         for _ in 0..2 {
             let (reply, link) = call.run(stripe, script, &all, &arguments)?;
             let Value::Array(parts) = reply else { return Err(unexpected()) };
-            let [Value::Int(happened), Value::Int(server_millis), stamp] = &parts[..] else {
+            let [Value::Int(happened), Value::Int(server_millis), stamp, news @ ..] = &parts[..]
+            else {
                 return Err(unexpected());
             };
             let (happened, server_millis) = (*happened, *server_millis);
             if happened != 0 {
                 link.clock().heard(server_millis);
+                if let Some(epoch) = news.first() {
+                    self.epochs.heard(stripe, stamp_of(epoch));
+                }
                 let stamp = stamp_of(stamp);
                 return Ok(if happened == 1 { Written::Done(stamp) } else { Written::Otherwise });
             }
@@ -339,23 +373,25 @@ impl RedisTier {
         Ok(Cow::Owned(record))
     }
 
-    /// The body of the record, to which the server adds its head.
-    fn seal(&self, key: &[u8], record: &Record) -> Result<Bytes> {
+    /// The record with the head that it has under this epoch.
+    fn seal(&self, key: &[u8], record: &Record, epoch: u64) -> Result<Bytes> {
         let envelope = &self.common.settings.envelope;
         // Each record is told from every other by a number.
         let change = if record.change == 0 { random::random().max(1) } else { record.change };
-        let body = envelope.seal(key, &record.value, record.format, change, &aside_of(record));
-        body.map(Bytes::from).map_err(|error| error.in_tier(TierKind::Redis))
+        let aside = aside_of(record);
+        let sealed =
+            envelope.seal(&head::of(epoch), key, &record.value, record.format, change, &aside);
+        sealed.map(Bytes::from).map_err(|error| error.in_tier(TierKind::Redis))
     }
 
     /// What bytes found under the name of `key` say, or `None` and a count.
-    fn opened(&self, stored: Bytes, key: &[u8]) -> Option<Opened> {
+    fn opened(&self, stored: &[u8], key: &[u8]) -> Option<Opened> {
         let opened = self.common.settings.envelope.open(stored, key);
         opened.map_err(|doubt| self.common.counters.count_doubt(doubt)).ok()
     }
 
     /// The record in bytes found under the name of `key`, and its epoch; or `None` and a count.
-    fn open(&self, stored: Bytes, key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
+    fn open(&self, stored: &[u8], key: &[u8], pttl_millis: i64) -> Option<(u64, Record)> {
         let opened = self.opened(stored, key)?;
         let ttl = u64::try_from(pttl_millis).ok().map(Duration::from_millis);
         Some((opened.epoch, record_of(opened, ttl)))
@@ -374,7 +410,7 @@ impl RemoteTier for RedisTier {
             return Ok(Found { record: None, token: None, tags: None, word_ttl: None });
         };
         let found = match data {
-            Some(stored) => self.open(stored, key, pttl),
+            Some(stored) => self.open(stored.bytes(), key, pttl),
             None => {
                 // There, but of a type or size that is none of ours.
                 if pttl != NO_SUCH_KEY {
@@ -413,7 +449,7 @@ impl RemoteTier for RedisTier {
         let call = self.write_call()?;
         let names = self.names(key);
         let stripe = key::group(key);
-        let body = self.seal(key, record)?;
+        let body = self.seal(key, record, token.words[1])?;
         let number = |number: u64| match number {
             0 => Bytes::new(),
             number => Bytes::copy_from_slice(&number.to_le_bytes()),
@@ -449,7 +485,7 @@ impl RemoteTier for RedisTier {
             else {
                 return Err(unexpected());
             };
-            let live = self.open(Bytes::from(live), key, pttl).map(|(_, live)| live);
+            let live = self.open(&live, key, pttl).map(|(_, live)| live);
             let Some(live) = live.filter(|live| live.format != Format::Oversized) else {
                 // Damaged, or no value: nothing can be adopted from it, and it must not block the
                 // key for ever.

@@ -10,6 +10,7 @@
 //!   PREFIX:e:{HH}       its epoch       KEY: the bytes of the key as they are
 //!   PREFIX:n:{HH}       its notice
 //!   PREFIX:r:{HH}       its reign, where masters may change (`reign.rs`)
+//!   PREFIX:v:{00}       the edition of all epochs, where one server has them all (`epochs.rs`)
 //!   PREFIX:t:{00}       changes of tags, of all stripes (`tags.rs`)
 //!   PREFIX:l:{HH}:KEY   who loads the key, for as long as somebody does
 //!   PREFIX:o:{01}       a rollout of all hosts, with `:log` and `:lead` (`rollout.rs`)
@@ -23,6 +24,9 @@ use crate::key;
 
 /// Two changes in one stripe can only cost a miss, `clear` costs one command for each stripe.
 pub(super) const STRIPES: usize = key::GROUPS;
+
+/// Bytes of a name behind the prefix: `:k:{HH}`.
+const END_BYTES: usize = 7;
 
 /// Longest number that is a counter: below 2^53, so that the server's scripts compute exactly.
 const COUNTER_DIGITS: usize = 15;
@@ -86,6 +90,24 @@ pub(super) fn tags(prefix: &str) -> Vec<u8> {
     name(prefix, b't', super::tags::STRIPE)
 }
 
+/// The name of the edition of the epochs.
+pub(super) fn edition(prefix: &str) -> Vec<u8> {
+    name(prefix, b'v', super::epochs::STRIPE)
+}
+
+/// How long a name is without the key of a record.
+pub(super) fn length(prefix: &str) -> usize {
+    prefix.len() + END_BYTES
+}
+
+/// Appends a name; `letter` says which.
+pub(super) fn push(bytes: &mut Vec<u8>, prefix: &str, letter: u8, stripe: usize) {
+    let digit = |number: usize| b"0123456789abcdef"[number & 15];
+    let end: [u8; END_BYTES] = [b':', letter, b':', b'{', digit(stripe >> 4), digit(stripe), b'}'];
+    bytes.extend_from_slice(prefix.as_bytes());
+    bytes.extend_from_slice(&end);
+}
+
 /// The names of a rollout of all hosts, in a stripe: state, log, who leads.
 #[cfg_attr(not(feature = "config"), allow(dead_code))]
 pub(super) fn rollout(prefix: &str, stripe: usize) -> [Vec<u8>; 3] {
@@ -106,11 +128,8 @@ fn name(prefix: &str, letter: u8, stripe: usize) -> Vec<u8> {
 
 /// A name to which so many bytes will be added.
 fn name_with_room(prefix: &str, letter: u8, stripe: usize, room: usize) -> Vec<u8> {
-    let digit = |number: usize| b"0123456789abcdef"[number & 15];
-    let end = [b':', letter, b':', b'{', digit(stripe >> 4), digit(stripe), b'}'];
-    let mut name = Vec::with_capacity(prefix.len() + end.len() + room);
-    name.extend_from_slice(prefix.as_bytes());
-    name.extend_from_slice(&end);
+    let mut name = Vec::with_capacity(length(prefix) + room);
+    push(&mut name, prefix, letter, stripe);
     name
 }
 
@@ -172,6 +191,7 @@ mod tests {
         assert_eq!(names.stamp, b"tierce:s:{b4}");
         assert_eq!(names.epoch, b"tierce:e:{b4}");
         assert_eq!(of_clear("tierce", 0xb4)[1], b"tierce:n:{b4}");
+        assert_eq!(edition("tierce"), b"tierce:v:{00}");
         assert_eq!(lease("tierce", 0xb4, b"user:7"), b"tierce:l:{b4}:user:7");
         assert_eq!(Names::of("a", b"\0\xff}").data[9..], *b"\0\xff}");
         let rollout: [&[u8]; 3] = [b"t:o:{01}", b"t:o:{01}:log", b"t:o:{01}:lead"];

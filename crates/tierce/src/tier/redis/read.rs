@@ -21,16 +21,23 @@
 //! A counter that is not there must be started, which only the script does. Under another reign than
 //! that of the server nothing counts (`reign.rs`).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use redis::Value;
 
 use super::{
     counters::{Counters, count},
     link::unexpected,
-    names, refusal, reply,
-    request::{Replies, Work},
+    names, refusal,
+    replies::{self, Replies},
+    reply,
+    request::Work,
 };
 use crate::error::{Error, Result};
+
+/// Which of the replies has the data.
+const DATA: usize = 2;
 
 /// What PTTL says of a name that is not there.
 pub(super) const NO_SUCH_KEY: i64 = -2;
@@ -41,7 +48,7 @@ pub(super) const NO_TTL: i64 = -1;
 /// What the server has of a key.
 pub(super) struct Stored {
     /// Data of a type and size that may be a record.
-    pub(super) data: Option<Bytes>,
+    pub(super) data: Option<Data>,
     /// Milliseconds, or as PTTL says.
     pub(super) pttl: i64,
     pub(super) stamp: Option<u64>,
@@ -50,11 +57,29 @@ pub(super) struct Stored {
     pub(super) reign: Option<Vec<u8>>,
 }
 
+/// Data as the server has it.
+pub(super) enum Data {
+    /// A part of the third reply.
+    Within(Replies, Range<usize>),
+    Whole(Vec<u8>),
+}
+
+impl Data {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Within(replies, place) => {
+                replies.get(DATA).and_then(|reply| reply.get(place.clone())).unwrap_or_default()
+            }
+            Self::Whole(bytes) => bytes,
+        }
+    }
+}
+
 /// Asks for the data under a name, if that is at most so many bytes, for its counters, and for the
 /// reign of this name if there is one.
 pub(super) fn ask(names: &names::Names, reign: Option<&[u8]>, most_bytes: usize) -> Work {
     // Packed by hand: the library makes a dozen allocations of it.
-    let mut bytes = Vec::with_capacity(176 + 3 * names.data.len() + 3 * names.stamp.len());
+    let mut bytes = replies::room();
     match reign {
         None => pack(&mut bytes, &[b"MGET", &names.stamp, &names.epoch]),
         Some(reign) => pack(&mut bytes, &[b"MGET", &names.stamp, &names.epoch, reign]),
@@ -78,7 +103,7 @@ pub(super) fn pack(bytes: &mut Vec<u8>, words: &[&[u8]]) {
 
 /// Appends a line that announces how many or how long. By hand: a question for a hundred keys has
 /// hundreds of them.
-fn announce(bytes: &mut Vec<u8>, kind: u8, number: usize) {
+pub(super) fn announce(bytes: &mut Vec<u8>, kind: u8, number: usize) {
     let mut line = [b'\n'; 24];
     line[22] = b'\r';
     let (mut at, mut left) = (22, number);
@@ -99,16 +124,14 @@ fn announce(bytes: &mut Vec<u8>, kind: u8, number: usize) {
 /// # Errors
 /// The first error reply but one for data of another type; anything that has another form.
 pub(super) fn answer(tallies: &Counters, replies: Replies, most_bytes: usize) -> Result<Stored> {
-    let Ok([counters, before, data, after]) = <[Vec<u8>; 4]>::try_from(replies) else {
-        return Err(unexpected());
-    };
-    let [before, after] = [before, after]
-        .map(|reply| reply::as_integer(&reply).ok_or_else(|| doubt(tallies, &reply)));
+    let [counters, before, data, after] = replies.all().ok_or_else(unexpected)?;
+    let [before, after] =
+        [before, after].map(|reply| reply::as_integer(reply).ok_or_else(|| doubt(tallies, reply)));
     let (before, after) = (before?, after?);
     let mut reign = None;
-    let [stamp, epoch] = match reply::as_two_strings(&counters) {
+    let [stamp, epoch] = match reply::as_two_strings(counters) {
         Some(counters) => counters.map(names::parse_counter),
-        None => match reply::value(&counters) {
+        None => match reply::value(counters) {
             Ok(Value::Array(mut counters)) => {
                 if counters.len() == 3
                     && let Some(Value::BulkString(name)) = counters.pop()
@@ -117,16 +140,17 @@ pub(super) fn answer(tallies: &Counters, replies: Replies, most_bytes: usize) ->
                 }
                 <[Value; 2]>::try_from(counters).map_err(|_| unexpected())?.map(counter)
             }
-            _ => return Err(doubt(tallies, &counters)),
+            _ => return Err(doubt(tallies, counters)),
         },
     };
-    let data = match reply::as_string(&data) {
+    let data_place = match reply::as_string(data) {
         // What is not there is the empty string to GETRANGE.
         Some(string) if string.is_empty() || string.len() > most_bytes => None,
-        Some(string) => Some(Bytes::from(data).slice(string)),
+        Some(string) => Some(string),
         None if data.starts_with(b"-WRONGTYPE") => None,
-        None => return Err(doubt(tallies, &data)),
+        None => return Err(doubt(tallies, data)),
     };
+    let data = data_place.map(|string| Data::Within(replies, string));
     Ok(Stored { data, pttl: shorter(before, after), stamp, epoch, reign })
 }
 
@@ -148,7 +172,7 @@ pub(super) fn answer_of_script(reply: Value) -> Result<Stored> {
         return Err(unexpected());
     };
     let data = match data {
-        Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+        Value::BulkString(bytes) => Some(Data::Whole(bytes)),
         Value::Nil => None,
         _ => return Err(unexpected()),
     };
@@ -191,7 +215,7 @@ pub(super) fn random_start() -> Bytes {
 mod tests {
     use super::*;
 
-    fn replies(data: &[u8], ttls: [i64; 2]) -> Replies {
+    fn replies(data: &[u8], ttls: [i64; 2]) -> Vec<Vec<u8>> {
         let mut string = format!("${}\r\n", data.len()).into_bytes();
         string.extend_from_slice(data);
         string.extend_from_slice(b"\r\n");
@@ -221,9 +245,12 @@ mod tests {
     #[test]
     fn data_of_another_size_or_type_is_none_and_other_errors_are_errors() {
         let tallies = Counters::default();
-        let read = |replies| answer(&tallies, replies, 10);
+        let read = |replies: Vec<Vec<u8>>| {
+            let replies = replies.iter().map(|reply| &reply[..]).collect();
+            answer(&tallies, replies, 10)
+        };
         let stored = read(replies(b"0123456789", [7, 8])).unwrap();
-        assert_eq!(stored.data.as_deref(), Some(&b"0123456789"[..]));
+        assert_eq!(stored.data.as_ref().map(Data::bytes), Some(&b"0123456789"[..]));
         assert_eq!((stored.stamp, stored.epoch, stored.pttl), (Some(12), Some(34), 7));
         assert!(read(replies(b"0123456789x", [-1, -1])).unwrap().data.is_none());
         assert!(read(replies(b"", [-2, -2])).unwrap().data.is_none());

@@ -3,7 +3,8 @@
 //! One command has all that must be of one moment: the server does an MGET alone.
 //!
 //! ```text
-//!   1  MGET epochs [reigns] stamps data   of all stripes of the keys, each once
+//!   1  MGET epochs [reigns] stamps data   of all stripes of the keys, each once; where the epochs are
+//!                                         known, their edition in their stead (`epochs.rs`)
 //!   2  PTTL data                 a command for each key
 //!   3  MGET stamps               again
 //! ```
@@ -24,20 +25,23 @@
 //! once from then on.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
-
-use bytes::Bytes;
 
 use super::{
     RedisTier,
     call::{Answer, Call, Under},
     counters::Counters,
+    epochs::Edition,
     link::unexpected,
     names,
-    read::{NO_SUCH_KEY, doubt, pack},
+    read::{NO_SUCH_KEY, announce, doubt, pack, random_start},
     record::record_of,
+    replies::{self, Replies},
     reply::{self, Element},
     request::Work,
 };
@@ -83,6 +87,41 @@ impl Stripes {
         let of_keys = of_keys.collect();
         Self { all, of_keys }
     }
+}
+
+/// How the epochs of stripes are learnt.
+enum AskEpochs {
+    /// Those of the stripes of the keys are asked for.
+    OfKeys,
+    /// Their edition is asked for: they are known if it is this one.
+    Edition(Arc<Edition>),
+    /// The edition, which begins if there is none, and the epochs of all stripes.
+    All,
+}
+
+impl AskEpochs {
+    /// How many counters are asked for.
+    fn counters(&self, stripes: &Stripes) -> usize {
+        match self {
+            Self::OfKeys => stripes.all.len(),
+            Self::Edition(_) => 1,
+            Self::All => 1 + STRIPES,
+        }
+    }
+
+    /// Which of the replies has the records.
+    fn first(&self) -> usize {
+        usize::from(matches!(self, Self::All))
+    }
+}
+
+/// What is asked about some keys.
+struct Question<'a> {
+    keys: &'a [&'a [u8]],
+    stripes: &'a Stripes,
+    epochs: AskEpochs,
+    keeps: bool,
+    has_reigns: bool,
 }
 
 /// What became of one key.
@@ -181,21 +220,45 @@ impl RedisTier {
     fn ask_many(&self, call: &Call<'_>, keys: &[&[u8]], keeps: bool) -> Result<Vec<Outcome>> {
         let stripes = Stripes::of(keys);
         let mut void = Vec::new();
-        let outcomes = if self.common.settings.place.is_cluster() {
+        let place = &self.common.settings.place;
+        let outcomes = if place.is_cluster() {
             self.ask_by_stripe(call, keys, &stripes, keeps, &mut void)?
+        } else if place.may_change() {
+            let question = self.question(keys, &stripes, AskEpochs::OfKeys, keeps);
+            self.ask_server(call, &question, &mut void)?.ok_or_else(unexpected)?
         } else {
-            let answer = {
-                let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
-                let stripe = stripes.all.first().copied().unwrap_or(0);
-                call.answer(stripe, &|_| Ok(self.question(keys, &stripes, keeps)))?
-            };
-            self.outcomes(&answer, keys, &stripes, keeps, &mut void)?
+            let known = self.epochs.edition().map(AskEpochs::Edition);
+            let question = |epochs| self.question(keys, &stripes, epochs, keeps);
+            let first = question(known.unwrap_or(AskEpochs::All));
+            match self.ask_server(call, &first, &mut void)? {
+                Some(outcomes) => outcomes,
+                // An epoch was changed since.
+                None => {
+                    let all = question(AskEpochs::All);
+                    self.ask_server(call, &all, &mut void)?.ok_or_else(unexpected)?
+                }
+            }
         };
         if !void.is_empty() {
             // Those are misses here in any case; who reads next tries again.
             _ = self.begin_reigns(call, &void);
         }
         Ok(outcomes)
+    }
+
+    /// Asks the one server; `None` where the edition is not the one that is known.
+    fn ask_server(
+        &self,
+        call: &Call<'_>,
+        question: &Question<'_>,
+        void: &mut Vec<usize>,
+    ) -> Result<Option<Vec<Outcome>>> {
+        let answer = {
+            let _under_way = UnderWay::begin(&self.common.counters.many_under_way);
+            let stripe = question.stripes.all.first().copied().unwrap_or(0);
+            call.answer(stripe, &|_| Ok(question.pack(&self.common.settings.prefix)))?
+        };
+        self.outcomes(&answer, question, void)
     }
 
     /// The names of one command must lie in one slot of a cluster. What a node does not answer is a
@@ -225,7 +288,8 @@ impl RedisTier {
             call.answers(&stripes.all, &|_, stripe, bytes, _| {
                 let place = stripes.all.iter().position(|other| *other == stripe).unwrap_or(0);
                 let (keys, stripes) = &parts[place];
-                let (question, commands) = self.question(keys, stripes, keeps).pack();
+                let question = self.question(keys, stripes, AskEpochs::OfKeys, keeps);
+                let (question, commands) = question.pack(&self.common.settings.prefix).pack();
                 bytes.extend_from_slice(&question);
                 commands
             })
@@ -233,8 +297,9 @@ impl RedisTier {
         let mut all: Vec<Outcome> = keys.iter().map(|_| Outcome::Read(None)).collect();
         let (mut failure, mut has_answer) = (None, false);
         for ((answer, indices), (keys, stripes)) in answers.into_iter().zip(&places).zip(&parts) {
-            let outcomes =
-                answer.and_then(|answer| self.outcomes(&answer, keys, stripes, keeps, void));
+            let question = self.question(keys, stripes, AskEpochs::OfKeys, keeps);
+            let outcomes = answer
+                .and_then(|answer| self.outcomes(&answer, &question, void)?.ok_or_else(unexpected));
             match outcomes {
                 Err(error) => failure = Some(error),
                 Ok(outcomes) => {
@@ -251,32 +316,39 @@ impl RedisTier {
         }
     }
 
-    fn question(&self, keys: &[&[u8]], stripes: &Stripes, keeps: bool) -> Work {
-        let settings = &self.common.settings;
-        question(&settings.prefix, keys, stripes, keeps, settings.place.may_change())
+    fn question<'a>(
+        &self,
+        keys: &'a [&'a [u8]],
+        stripes: &'a Stripes,
+        epochs: AskEpochs,
+        keeps: bool,
+    ) -> Question<'a> {
+        let has_reigns = self.common.settings.place.may_change();
+        Question { keys, stripes, epochs, keeps, has_reigns }
     }
 
     /// What became of keys by the answer to a question; adds the stripes that are under another
-    /// reign to `void`.
+    /// reign to `void`. `None` where the edition is not the one that is known.
     fn outcomes(
         &self,
         answer: &Answer<'_>,
-        keys: &[&[u8]],
-        stripes: &Stripes,
-        keeps: bool,
+        question: &Question<'_>,
         void: &mut Vec<usize>,
-    ) -> Result<Vec<Outcome>> {
-        let Some((first, others)) = answer.replies.split_first() else { return Err(unexpected()) };
-        let has_reigns = self.common.settings.place.may_change();
+    ) -> Result<Option<Vec<Outcome>>> {
+        let Question { keys, stripes, epochs: asked, keeps, has_reigns } = question;
+        let place = asked.first();
+        let first = answer.replies.get(place).ok_or_else(unexpected)?;
         let count_of_stripes = stripes.all.len();
-        let kinds = 1 + usize::from(has_reigns) + usize::from(keeps);
-        let counters = kinds * count_of_stripes;
+        let of_epochs = asked.counters(stripes);
+        let kinds = usize::from(*has_reigns) + usize::from(*keeps);
+        let counters = of_epochs + kinds * count_of_stripes;
         let tallies = &self.common.counters;
         let found = reply::as_strings(first, counters + keys.len());
         let found = found.ok_or_else(|| doubt(tallies, first))?;
         let (counters, data) = found.split_at(counters);
-        let (epochs, counters) = counters.split_at(count_of_stripes);
-        let (reigns, stamps) = counters.split_at(if has_reigns { count_of_stripes } else { 0 });
+        let (epochs, counters) = counters.split_at(of_epochs);
+        let Some(epochs) = self.epochs_of(asked, stripes, epochs) else { return Ok(None) };
+        let (reigns, stamps) = counters.split_at(if *has_reigns { count_of_stripes } else { 0 });
         // What lies under another reign is void.
         let is_void: Vec<bool> = match &answer.under {
             Under::Nobody => vec![false; count_of_stripes],
@@ -293,8 +365,10 @@ impl RedisTier {
                 is_void
             }
         };
-        let times =
-            if keeps { Some(Times::read(tallies, others, stamps, keys.len())?) } else { None };
+        let times = match keeps {
+            true => Some(Times::read(tallies, &answer.replies, place, stamps, keys.len())?),
+            false => None,
+        };
         let outcomes = data.iter().enumerate().map(|(index, data)| {
             let stripe = stripes.of_keys[index];
             if is_void[stripe] {
@@ -310,7 +384,7 @@ impl RedisTier {
                 }
             };
             let ttl = times.as_ref().map_or(Some(None), |times| times.of(index, stripe));
-            let opened = self.open_one_of_many(stored, keys[index]);
+            let opened = self.opened(stored, keys[index]);
             if times.is_none() && opened.as_ref().is_some_and(may_be_stale) {
                 return Outcome::Untimed;
             }
@@ -321,17 +395,32 @@ impl RedisTier {
                     return None;
                 }
                 let record = record_of(opened, ttl?);
-                (Some(epoch) == counter(&epochs[stripe])).then_some(record)
+                (Some(epoch) == epochs[stripe]).then_some(record)
             });
             Outcome::Read(record)
         });
-        Ok(outcomes.collect())
+        Ok(Some(outcomes.collect()))
     }
 
-    /// The record in bytes found under the name of `key`, or `None` and a count. A copy: a value
-    /// must not keep those that came with it.
-    fn open_one_of_many(&self, stored: &[u8], key: &[u8]) -> Option<Opened> {
-        self.opened(Bytes::copy_from_slice(stored), key)
+    /// The epochs of the stripes of the keys; `None` where the edition is not the one that is known.
+    fn epochs_of(
+        &self,
+        asked: &AskEpochs,
+        stripes: &Stripes,
+        found: &[Element<'_>],
+    ) -> Option<Vec<Option<u64>>> {
+        let of_keys = |all: &[Option<u64>]| stripes.all.iter().map(|stripe| all[*stripe]).collect();
+        match asked {
+            AskEpochs::OfKeys => Some(found.iter().map(counter).collect()),
+            AskEpochs::Edition(known) => {
+                (counter(&found[0]) == Some(known.number)).then(|| of_keys(&known.epochs))
+            }
+            AskEpochs::All => {
+                let all: Vec<_> = found[1..].iter().map(counter).collect();
+                self.epochs.learn(counter(&found[0]), &all);
+                Some(of_keys(&all))
+            }
+        }
     }
 }
 
@@ -349,16 +438,19 @@ struct Times {
 impl Times {
     fn read(
         tallies: &Counters,
-        replies: &[Vec<u8>],
+        replies: &Replies,
+        place: usize,
         stamps: &[Element<'_>],
         keys: usize,
     ) -> Result<Self> {
-        let Some((last, times)) = replies.split_last().filter(|(_, times)| times.len() == keys)
-        else {
+        // Behind that with the records.
+        let first = place + 1;
+        if replies.len() != first + keys + 1 {
             return Err(unexpected());
-        };
-        let time = |reply: &Vec<u8>| reply::as_integer(reply).ok_or_else(|| doubt(tallies, reply));
-        let of_keys = times.iter().map(time).collect::<Result<_>>()?;
+        }
+        let last = replies.get(first + keys).ok_or_else(unexpected)?;
+        let time = |reply: &[u8]| reply::as_integer(reply).ok_or_else(|| doubt(tallies, reply));
+        let of_keys = replies.iter().skip(first).take(keys).map(time).collect::<Result<_>>()?;
         let again = reply::as_strings(last, stamps.len()).ok_or_else(|| doubt(tallies, last))?;
         let are_sure = stamps.iter().zip(&again).map(|(before, after)| {
             let before = counter(before);
@@ -385,41 +477,66 @@ fn counter(element: &Element<'_>) -> Option<u64> {
     }
 }
 
-fn question(
-    prefix: &str,
-    keys: &[&[u8]],
-    stripes: &Stripes,
-    keeps: bool,
-    has_reigns: bool,
-) -> Work {
-    let data: Vec<_> = keys
-        .iter()
-        .zip(&stripes.of_keys)
-        .map(|(key, place)| names::data(prefix, stripes.all[*place], key))
-        .collect();
-    let each = |name: fn(&str, usize) -> Vec<u8>| -> Vec<_> {
-        stripes.all.iter().map(|stripe| name(prefix, *stripe)).collect()
-    };
-    let epochs = each(names::epoch);
-    let reigns = if has_reigns { each(names::reign) } else { Vec::new() };
-    let stamps = if keeps { each(names::stamp) } else { Vec::new() };
-    let mget = |parts: &[&[Vec<u8>]]| -> Vec<u8> {
-        let names = parts.iter().flat_map(|part| part.iter());
-        let words: Vec<&[u8]> =
-            std::iter::once(&b"MGET"[..]).chain(names.map(|name| &name[..])).collect();
-        let mut bytes = Vec::with_capacity(words.iter().map(|word| word.len() + 10).sum());
-        pack(&mut bytes, &words);
-        bytes
-    };
-    let mut bytes = mget(&[&epochs, &reigns, &stamps, &data]);
-    if !keeps {
-        return Work::Packed(bytes, 1);
+impl Question<'_> {
+    /// Written at once, without a name of its own for each of them.
+    fn pack(&self, prefix: &str) -> Work {
+        let Self { keys, stripes, epochs, keeps, has_reigns } = self;
+        let mut bytes = replies::room();
+        let name_bytes = names::length(prefix);
+        let name = |bytes: &mut Vec<u8>, letter, stripe| {
+            announce(bytes, b'$', name_bytes);
+            names::push(bytes, prefix, letter, stripe);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        let data = |bytes: &mut Vec<u8>, index: usize| {
+            let key = keys[index];
+            announce(bytes, b'$', name_bytes + 1 + key.len());
+            names::push(bytes, prefix, b'k', stripes.all[stripes.of_keys[index]]);
+            bytes.push(b':');
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        let begin = |bytes: &mut Vec<u8>, words: usize, command: &[u8]| {
+            announce(bytes, b'*', words);
+            announce(bytes, b'$', command.len());
+            bytes.extend_from_slice(command);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        let each = |bytes: &mut Vec<u8>, letter| {
+            stripes.all.iter().for_each(|stripe| name(bytes, letter, *stripe));
+        };
+        if matches!(epochs, AskEpochs::All) {
+            pack(&mut bytes, &[b"SET", &names::edition(prefix), &random_start(), b"NX"]);
+        }
+        let kinds = usize::from(*has_reigns) + usize::from(*keeps);
+        let of_epochs = epochs.counters(stripes);
+        begin(&mut bytes, 1 + of_epochs + kinds * stripes.all.len() + keys.len(), b"MGET");
+        match epochs {
+            AskEpochs::OfKeys => each(&mut bytes, b'e'),
+            AskEpochs::Edition(_) => name(&mut bytes, b'v', super::epochs::STRIPE),
+            AskEpochs::All => {
+                name(&mut bytes, b'v', super::epochs::STRIPE);
+                (0..STRIPES).for_each(|stripe| name(&mut bytes, b'e', stripe));
+            }
+        }
+        if *has_reigns {
+            each(&mut bytes, b'r');
+        }
+        if *keeps {
+            each(&mut bytes, b's');
+        }
+        (0..keys.len()).for_each(|index| data(&mut bytes, index));
+        if !*keeps {
+            return Work::Packed(bytes, epochs.first() + 1);
+        }
+        for index in 0..keys.len() {
+            begin(&mut bytes, 2, b"PTTL");
+            data(&mut bytes, index);
+        }
+        begin(&mut bytes, 1 + stripes.all.len(), b"MGET");
+        each(&mut bytes, b's');
+        Work::Packed(bytes, epochs.first() + 1 + keys.len() + 1)
     }
-    for name in &data {
-        pack(&mut bytes, &[b"PTTL", name]);
-    }
-    bytes.extend_from_slice(&mget(&[&stamps]));
-    Work::Packed(bytes, 1 + data.len() + 1)
 }
 
 #[cfg(test)]

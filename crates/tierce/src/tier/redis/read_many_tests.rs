@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::{super::tests::server::Server, *};
 use crate::{codec::Format, tier::RemoteTier};
 
@@ -70,6 +72,71 @@ fn what_one_read_would_not_find_many_do_not() {
 }
 
 #[test]
+fn epochs_are_asked_for_once_and_again_when_one_was_changed() {
+    let server = Server::with(&[]);
+    let (tier, other) = (server.tier(), server.tier());
+    let mut raw = server.raw();
+    let names = |key: &[u8]| names::Names::of("tierce", key);
+    let keys = [&b"a"[..], b"b", b"c"];
+    let [a, b, c] = keys;
+    assert!(key::group(a) != key::group(b) && key::group(b) != key::group(c));
+    keys.iter().for_each(|key| _ = other.write(key, &record("v")).unwrap());
+    let asked = |what: &str| {
+        let before = tier.statistics();
+        let found = values(&tier, &keys);
+        let after = tier.statistics();
+        let epochs = (after.bytes_received - before.bytes_received) > 3_000;
+        let is_there: Vec<_> = found.iter().map(Option::is_some).collect();
+        (is_there, after.round_trips - before.round_trips, epochs, what.to_owned())
+    };
+    let expect = |is_there: [bool; 3], trips, epochs, what: &str| {
+        assert_eq!(asked(what), (is_there.to_vec(), trips, epochs, what.to_owned()));
+    };
+    for stripe in 0..STRIPES {
+        // So that the epochs of all stripes are there, and are seen in the bytes.
+        other.clear_group(stripe).unwrap();
+    }
+    keys.iter().for_each(|key| _ = other.write(key, &record("v")).unwrap());
+    expect([true; 3], 1, true, "first");
+    expect([true; 3], 1, false, "known");
+    other.clear_group(key::group(a)).unwrap();
+    expect([false, true, true], 2, true, "cleared by another");
+    expect([false, true, true], 1, false, "known again");
+
+    // An epoch that was lost goes on until somebody begins it anew, by a write or a read.
+    () = redis::cmd("DEL").arg(names(b).epoch).arg(names(c).epoch).query(&mut raw).unwrap();
+    let same_stripe =
+        (0..).map(|n| format!("{n}")).find(|it| key::group(it.as_bytes()) == key::group(b));
+    other.write(same_stripe.unwrap().as_bytes(), &record("v")).unwrap();
+    expect([false, false, false], 2, true, "begun by a write; c is not there");
+    other.write(c, &record("v")).unwrap();
+    expect([false, false, true], 2, true, "begun by a write");
+    () = redis::cmd("DEL").arg(names(c).epoch).query(&mut raw).unwrap();
+    assert!(other.read(c).unwrap().record.is_none());
+    expect([false, false, false], 2, true, "begun by a read");
+
+    other.write(c, &record("v")).unwrap();
+    () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
+    assert_eq!(asked("lost with all else").0, [false; 3]);
+}
+
+#[test]
+fn without_an_edition_the_epochs_are_asked_for_each_time() {
+    let server = Server::with(&[]);
+    let tier = server.tier();
+    let mut raw = server.raw();
+    tier.write(b"k", &record("v")).unwrap();
+    () = redis::cmd("RPUSH").arg(names::edition("tierce")).arg("x").query(&mut raw).unwrap();
+    for _ in 0..2 {
+        let before = tier.statistics().round_trips;
+        assert_eq!(values(&tier, &[b"k"]), [Some("v".into())]);
+        assert_eq!(tier.statistics().round_trips - before, 1);
+    }
+    tier.clear_group(key::group(b"k")).unwrap();
+    assert_eq!(values(&tier, &[b"k"]), [None]);
+}
+
+#[test]
 fn a_value_above_the_bound_is_a_miss_and_costs_no_connection() {
     let server = Server::with(&[]);
     let tier = RedisTier::new(server.options().max_value_bytes(100)).unwrap();
@@ -139,9 +206,11 @@ fn the_question_is_what_the_library_would_send() {
     for name in &names {
         plain.arg(&name.data);
     }
-    let Work::Packed(bytes, 1) = question("p", &keys, &stripes, false, false) else {
-        panic!("packed")
+    let ask = |epochs, keeps| {
+        let stripes = &stripes;
+        Question { keys: &keys, stripes, epochs, keeps, has_reigns: false }.pack("p")
     };
+    let Work::Packed(bytes, 1) = ask(AskEpochs::OfKeys, false) else { panic!("packed") };
     assert_eq!(bytes, plain.get_packed_pipeline());
     let mut full = redis::pipe();
     full.cmd("MGET").arg(&names[0].epoch).arg(&names[1].epoch);
@@ -153,10 +222,25 @@ fn the_question_is_what_the_library_would_send() {
         full.cmd("PTTL").arg(&name.data);
     }
     full.cmd("MGET").arg(&names[0].stamp).arg(&names[1].stamp);
-    let Work::Packed(bytes, 5) = question("p", &keys, &stripes, true, false) else {
+    let Work::Packed(bytes, 5) = ask(AskEpochs::OfKeys, true) else { panic!("packed") };
+    assert_eq!(bytes, full.get_packed_pipeline());
+    let known = Edition { number: 7, epochs: vec![None; STRIPES] };
+    let mut short = redis::pipe();
+    short.cmd("MGET").arg(names::edition("p"));
+    let mut all = redis::pipe();
+    all.cmd("MGET").arg(names::edition("p"));
+    (0..STRIPES).for_each(|stripe| _ = all.arg(names::epoch("p", stripe)));
+    for name in &names {
+        short.arg(&name.data);
+        all.arg(&name.data);
+    }
+    let Work::Packed(bytes, 1) = ask(AskEpochs::Edition(Arc::new(known)), false) else {
         panic!("packed")
     };
-    assert_eq!(bytes, full.get_packed_pipeline());
+    assert_eq!(bytes, short.get_packed_pipeline());
+    let Work::Packed(bytes, 2) = ask(AskEpochs::All, false) else { panic!("packed") };
+    let begin = b"*4\r\n$3\r\nSET\r\n";
+    assert!(bytes.starts_with(begin) && bytes.ends_with(&all.get_packed_pipeline()));
 }
 
 #[test]

@@ -185,6 +185,16 @@ impl ReplyReader {
     /// # Errors
     /// For what is no reply within the limits. The stream is of no use from there on.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, Garbage> {
+        Ok(self.next_place()?.map(|place| self.at(place).to_vec()))
+    }
+
+    /// The bytes of a reply that was taken, until there is [`room`](Self::room) for more.
+    pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
+        &self.buffer[place]
+    }
+
+    /// Takes the next reply as [`next`](Self::next) does, and leaves it where it is.
+    pub(super) fn next_place(&mut self) -> Result<Option<Range<usize>>, Garbage> {
         loop {
             if self.dropping > 0 && !self.drop_bytes()? {
                 return Ok(None);
@@ -199,12 +209,10 @@ impl ReplyReader {
                 Progress::LeaveOut { line, length, word } => self.begin_drop(line, length, word),
             }
         }
-        let bytes = &self.buffer[self.start..self.end];
-        let size = self.scan.done;
-        let reply = bytes[..size].to_vec();
-        self.start += size;
+        let start = self.start;
+        self.start += self.scan.done;
         self.scan = Scan::default();
-        Ok(Some(reply))
+        Ok(Some(start..self.start))
     }
 
     /// Puts `word` in the place of the line that announces a string, of which all that came is
@@ -286,19 +294,17 @@ pub(super) fn as_strings(reply: &[u8], count: usize) -> Option<Vec<Element<'_>>>
     let mut elements = Vec::with_capacity(count);
     for _ in 0..count {
         let rest = reply.get(at..)?;
-        let other = [
-            (&b"$-1\r\n"[..], Element::Nil),
-            (LEFT_OUT_LONG, Element::Long),
-            (LEFT_OUT_FULL, Element::Full),
-        ];
-        if let Some((word, element)) = other.into_iter().find(|(word, _)| rest.starts_with(word)) {
-            elements.push(element);
-            at += word.len();
-        } else {
-            let (string, end) = string_at(reply, at)?;
-            elements.push(Element::String(&reply[string]));
-            at = end;
-        }
+        let (element, size) = match rest.get(..2)? {
+            b"$-" => (Element::Nil, b"$-1\r\n".len()),
+            b"+l" => (Element::Long, LEFT_OUT_LONG.len()),
+            b"+f" => (Element::Full, LEFT_OUT_FULL.len()),
+            _ => {
+                let (string, end) = string_at(reply, at)?;
+                (Element::String(&reply[string]), end - at)
+            }
+        };
+        elements.push(element);
+        at += size;
     }
     (at == reply.len()).then_some(elements)
 }
@@ -483,9 +489,17 @@ fn length(digits: &[u8]) -> Result<Option<usize>, Garbage> {
 }
 
 fn number(digits: &[u8]) -> Result<i64, Garbage> {
-    let plain = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    if !plain(digits.strip_prefix(b"-").unwrap_or(digits)) {
+    let plain = digits.strip_prefix(b"-").unwrap_or(digits);
+    if plain.is_empty() {
         return Err(Garbage::Form);
     }
-    str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(Garbage::Form)
+    let is_negative = plain.len() < digits.len();
+    // Downwards, since there is one more number below zero than above.
+    let below = plain.iter().try_fold(0_i64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_sub(digit)
+    });
+    let number =
+        below.and_then(|below| if is_negative { Some(below) } else { below.checked_neg() });
+    number.ok_or(Garbage::Form)
 }

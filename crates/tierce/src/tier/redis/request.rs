@@ -18,7 +18,7 @@ use std::{
 
 use redis::Cmd;
 
-use super::{refusal::error, turns};
+use super::{refusal::error, replies::Replies, turns};
 use crate::{
     error::{Error, ErrorKind, Result},
     sync::Mutex,
@@ -41,9 +41,6 @@ impl Work {
         }
     }
 }
-
-/// Whole replies, one for each command.
-pub(super) type Replies = Vec<Vec<u8>>;
 
 /// Counts requests under way, so that their number stays bounded.
 pub(super) struct Gate {
@@ -183,9 +180,9 @@ pub(super) fn no_answer(within: Duration) -> Error {
 
 /// A request between its caller and the server.
 pub(super) struct Request {
-    /// What goes over the wire; empty once it was handed out.
+    /// What goes over the wire, until it was handed out.
     bytes: Vec<u8>,
-    /// As they come in.
+    /// As they come in, in the room of the bytes.
     replies: Replies,
     commands: usize,
     begun: Instant,
@@ -217,7 +214,7 @@ impl Request {
         let slot_of_request = Some(Arc::clone(&slot));
         let request = Self {
             bytes,
-            replies: Vec::with_capacity(commands),
+            replies: Replies::expecting(commands),
             commands,
             begun,
             deadline,
@@ -228,9 +225,20 @@ impl Request {
         (request, slot)
     }
 
-    /// What is to be sent; to be asked for once.
+    /// How many bytes are to be sent.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Hands out what is to be sent, without a copy; once.
     pub(super) fn take_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
+    }
+
+    /// Hands out a copy of what is to be sent, once; the replies take its place.
+    pub(super) fn copy_bytes(&mut self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.bytes);
+        self.replies.come_to(std::mem::take(&mut self.bytes));
     }
 
     pub(super) fn begun(&self) -> Instant {
@@ -251,10 +259,20 @@ impl Request {
         self.slot.clone()
     }
 
+    /// How many replies it lacks.
+    pub(super) fn lacks(&self) -> usize {
+        self.commands - self.replies.len()
+    }
+
+    /// Makes room for replies of so many bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.replies.reserve(bytes);
+    }
+
     /// Takes its next reply; true if that was the last one.
-    pub(super) fn accept(&mut self, reply: Vec<u8>) -> bool {
+    pub(super) fn accept(&mut self, reply: &[u8]) -> bool {
         self.replies.push(reply);
-        self.replies.len() == self.commands
+        self.lacks() == 0
     }
 
     /// Tells the caller that its time is over.
@@ -331,10 +349,10 @@ mod tests {
         });
         assert_eq!(slot.wait(now), Woken::Late, "a call is heard once");
         thread::scope(|scope| {
-            scope.spawn(|| request.answer(Ok(vec![b":7\r\n".into()])));
+            scope.spawn(|| request.answer(Ok([&b":7\r\n"[..]].into_iter().collect())));
             assert_eq!(slot.wait(far()), Woken::Answered);
         });
-        assert_eq!(slot.take().unwrap().unwrap(), [b":7\r\n"]);
+        assert_eq!(slot.take().unwrap().unwrap().one(), Some(&b":7\r\n"[..]));
     }
 
     #[test]
@@ -348,9 +366,9 @@ mod tests {
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let slot = Slot::new(Waker::from(Arc::clone(&count)));
         assert!(slot.take().is_none());
-        slot.answer(Ok(vec![]));
+        slot.answer(Ok(Replies::default()));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(slot.take().unwrap().unwrap().is_empty());
+        assert_eq!(slot.take().unwrap().unwrap().len(), 0);
     }
 
     #[test]
@@ -365,9 +383,9 @@ mod tests {
         };
         assert_eq!(request.take_bytes(), b"*1\r\n$4\r\nPING\r\n".repeat(3));
         let replies = [&b":1\r\n"[..], b"-WRONGTYPE no\r\n", b":3\r\n"];
-        let ends = replies.map(|reply| request.accept(reply.to_vec()));
+        let ends = replies.map(|reply| request.accept(reply));
         assert_eq!(ends, [false, false, true]);
         assert!(request.settle().is_some());
-        assert_eq!(slot.take().unwrap().unwrap(), replies);
+        assert_eq!(slot.take().unwrap().unwrap().all(), Some(replies));
     }
 }

@@ -22,7 +22,12 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::Bytes;
 use redis::Value;
 
-use super::{RedisTier, link::unexpected, names, scripts::Script};
+use super::{
+    RedisTier,
+    link::unexpected,
+    names,
+    scripts::{REFUSED, Script},
+};
 use crate::{
     error::Result,
     tier::{RolloutAsk, RolloutMark, RolloutNews, RolloutNext, RolloutState},
@@ -154,6 +159,7 @@ fn news(reply: Value) -> Result<RolloutNews> {
 /// after those that are known.
 static ROLLOUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[REFUSED],
         r"
 local names = {state = KEYS[1], log = KEYS[2], lead = KEYS[3]}
 local most, verb, asker, span = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]

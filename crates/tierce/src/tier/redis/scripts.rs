@@ -16,9 +16,9 @@ use bytes::Bytes;
 use redis::Cmd;
 use sha1_smol::Sha1;
 
-/// Shared by all scripts: reading and raising counters, removing so that all are told, beginning a
-/// reign, and the head of a record.
-const COMMON: &str = r"
+/// What scripts have in common, each part as it is needed: the server makes every function of a script
+/// anew each time it runs.
+const COUNTER: &str = r"
 local function counter(name)
   local value = redis.pcall('GET', name)
   if type(value) == 'string' and #value <= 15 and string.match(value, '^[1-9]%d*$') then
@@ -26,22 +26,40 @@ local function counter(name)
   end
   return nil
 end
+";
+
+pub(super) const REFUSED: &str = r"
 local function refused(reply)
   return type(reply) == 'table' and reply.err ~= nil
 end
+";
+
+/// Raises a counter; 1 is what the server makes of one that is not there, and no counter has more than
+/// 15 digits. After `REFUSED`.
+const RAISE: &str = r"
 local function raise(name, start)
-  local reply
-  if counter(name) then
-    reply = redis.pcall('INCR', name)
-  else
-    reply = redis.pcall('SET', name, start)
+  local raised = redis.pcall('INCR', name)
+  if type(raised) == 'number' and raised > 1 and raised < 10^15 then
+    return raised
   end
-  if refused(reply) then
+  if refused(redis.pcall('SET', name, start)) then
     redis.call('DEL', name)
     return false
   end
-  return redis.call('GET', name)
+  return start
 end
+";
+
+/// Removes the edition of the epochs, where there is one, as an epoch is changed in the same step.
+const REVISE: &str = r"
+local function revise(edition)
+  if edition then
+    redis.call('DEL', edition)
+  end
+end
+";
+
+const STORED: &str = r"
 local function stored(name, most)
   local size = redis.pcall('STRLEN', name)
   if type(size) ~= 'number' or size > tonumber(most) then
@@ -49,14 +67,18 @@ local function stored(name, most)
   end
   return redis.call('GET', name)
 end
-local function head(epoch)
-  local digits = string.rep('0', 16 - #epoch) .. epoch
-  return digits .. string.sub(redis.sha1hex(digits), 1, 16)
-end
+";
+
+/// The head of a record.
+const HEAD: &str = r"
 local function marked_head(epoch, mark)
   local digits = string.rep('0', 16 - #epoch) .. epoch
   return digits .. string.sub(redis.sha1hex(digits .. mark), 1, 16)
 end
+";
+
+/// How a head is marked. After `HEAD`.
+const MARK: &str = r"
 local function mark_of(start, epoch)
   for _, mark in ipairs({'', 'touched', 'expired', 'touched expired'}) do
     if start == marked_head(epoch, mark) then
@@ -65,6 +87,10 @@ local function mark_of(start, epoch)
   end
   return nil
 end
+";
+
+/// Removes so that all are told. After `REFUSED`.
+const REMOVE_TOLD: &str = r"
 local function remove(name)
   if redis.call('UNLINK', name) > 0 then
     return
@@ -73,6 +99,10 @@ local function remove(name)
     redis.call('UNLINK', name)
   end
 end
+";
+
+/// After `REFUSED`.
+const REIGN: &str = r"
 local function begin_reign(reign, id, names, starts)
   if redis.pcall('GET', reign) == id then
     return nil
@@ -92,6 +122,9 @@ local function begin_reign(reign, id, names, starts)
   end
   return nil
 end
+";
+
+const PUT: &str = r"
 local function put(name, value, ttl)
   if ttl == '' then
     return redis.pcall('SET', name, value)
@@ -107,8 +140,9 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(body: &str) -> Self {
-        let text = [COMMON, body].concat();
+    /// A script of these functions and a body.
+    pub(super) fn new(functions: &[&str], body: &str) -> Self {
+        let text = [&functions.concat(), body].concat();
         let hash = Sha1::from(&text).digest().to_string();
         Self { text, hash }
     }
@@ -127,30 +161,41 @@ impl Script {
     }
 }
 
-/// Replaces a record. Keys: data, stamp, epoch. Arguments: starts of stamp and epoch, body, TTL in
-/// ms or empty, the server's time in ms after which nothing must happen, which record may be
+/// Replaces a record. Keys: data, stamp, epoch, edition. Arguments: starts of stamp and epoch, record, TTL
+/// in ms or empty, the server's time in ms after which nothing must happen, which record may be
 /// replaced: any (empty), none (`-`), or that of a change (8 bytes), if it was not made stale before its
-/// time where `f` follows. Returns whether it happened (1;
-/// 0 too late; 2 another record is there), the server's time and the new stamp, if there is one.
+/// time where `f` follows, the epoch under which the record has its head. Under another one it is given
+/// another head, which takes the server longer. Returns whether it happened (1;
+/// 0 too late; 2 another record is there), the server's time, the new stamp, if there is one, and the epoch
+/// where it is another one.
 ///
 /// The time keeps a write whose caller gave up from landing later, over a newer one: it
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
-pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(&write("")));
+pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        &[COUNTER, REFUSED, RAISE, HEAD, MARK, PUT],
+        &write("", "redis.call('DEL', KEYS[4])"),
+    )
+});
 
 /// The same where masters may change: the reign of the server begins first, unless it has begun.
-/// Keys: those, reign, notice. Arguments: those, the reign.
+/// Keys: data, stamp, epoch, reign, notice. Arguments: those, the reign.
 pub(super) static WRITE_UNDER: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&write(
+    let functions = [COUNTER, REFUSED, RAISE, HEAD, MARK, PUT, REIGN];
+    let body = write(
         r"
-local begun = begin_reign(KEYS[4], ARGV[7], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
+local begun = begin_reign(KEYS[4], ARGV[8], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
 if begun then
   return begun
 end
 ",
-    ))
+        "",
+    );
+    Script::new(&functions, &body)
 });
 
-fn write(before: &str) -> String {
+/// `before` all else; `after` an epoch was begun.
+fn write(before: &str, after: &str) -> String {
     [
         r"
 local time = redis.call('TIME')
@@ -178,13 +223,21 @@ if ARGV[6] ~= '' then
     return {2, now, false}
   end
 end
-local reply = {}
+local reply, news = {}, nil
 if not epoch then
   epoch = ARGV[2]
   reply = redis.pcall('SET', KEYS[3], epoch)
+  ",
+        after,
+        r"
 end
 if not refused(reply) then
-  reply = put(KEYS[1], head(epoch) .. ARGV[3], ARGV[4])
+  local record = ARGV[3]
+  if epoch ~= ARGV[7] then
+    news = epoch
+    record = marked_head(epoch, '') .. string.sub(record, 33)
+  end
+  reply = put(KEYS[1], record, ARGV[4])
 end
 if refused(reply) then
   redis.call('DEL', KEYS[1])
@@ -193,7 +246,7 @@ local stamp = raise(KEYS[2], ARGV[1])
 if refused(reply) then
   return reply
 end
-return {1, now, stamp}
+return {1, now, stamp, news}
 ",
     ]
     .concat()
@@ -203,6 +256,7 @@ return {1, now, stamp}
 /// is one.
 pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[REFUSED, RAISE, REMOVE_TOLD],
         r"
 remove(KEYS[1])
 return raise(KEYS[2], ARGV[1])
@@ -217,6 +271,7 @@ return raise(KEYS[2], ARGV[1])
 /// The record keeps its time to live: only its head is written.
 pub(super) static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[COUNTER, REFUSED, RAISE, HEAD, MARK, REMOVE_TOLD],
         r"
 local epoch = counter(KEYS[3])
 local is_stale = false
@@ -252,6 +307,7 @@ return raise(KEYS[2], ARGV[1])
 /// whoever listens must not take it for what it was when it was made.
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[COUNTER, REFUSED, RAISE, HEAD, MARK],
         r"
 local function number(start, at)
   local value = 0
@@ -310,26 +366,26 @@ return {done, raise(KEYS[2], ARGV[1])}
 });
 
 /// Keeps a record unless its stripe changed. Keys: data, stamp, epoch. Arguments: stamp and epoch
-/// of the token, body, TTL in ms or empty, the most bytes that a live record may have to be
+/// of the token, record with the head of that epoch, TTL in ms or empty, the most bytes that a live record may have to be
 /// adopted (0 replaces one that is known to be damaged), the number of the change that made the
 /// record that may be replaced or nothing. One that was made stale before its time has another
 /// head, so it is in nobody's way. Returns 0 refused, 1 stored, or 2 with the live record and its
 /// TTL.
 pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[COUNTER, REFUSED, STORED, HEAD, MARK, PUT],
         r"
 local epoch = counter(KEYS[3])
 if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
   return {0}
 end
-local start = head(epoch)
 local live = stored(KEYS[1], ARGV[5])
 local is_seen = #ARGV[6] == 8 and live and string.sub(live, 49, 56) == ARGV[6]
 local mark = live and mark_of(string.sub(live, 1, 32), epoch)
 if (mark == '' or mark == 'touched') and not is_seen then
   return {2, live, redis.call('PTTL', KEYS[1])}
 end
-local reply = put(KEYS[1], start .. ARGV[3], ARGV[4])
+local reply = put(KEYS[1], ARGV[3], ARGV[4])
 if refused(reply) then
   return reply
 end
@@ -338,13 +394,15 @@ return {1}
     )
 });
 
-/// Reads a record with its token, and starts counters that are missing. Keys: data, stamp, epoch.
+/// Reads a record with its token, and starts counters that are missing. Keys: data, stamp, epoch, and
+/// the edition where there is one.
 /// Arguments: starts of stamp and epoch, the most bytes that data may have. Returns data, TTL in
 /// ms, stamp and epoch; data of another type or size is nil, as a counter that could not be started.
 ///
 /// For where `read.rs` finds no counters. A server without memory refuses MULTI, but not this.
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[COUNTER, REFUSED, STORED, REVISE],
         r"
 local function started(name, start)
   local value = counter(name)
@@ -354,18 +412,25 @@ local function started(name, start)
   return value or false
 end
 local stamp = started(KEYS[2], ARGV[1])
-local epoch = started(KEYS[3], ARGV[2])
+local known = counter(KEYS[3])
+local epoch = known or started(KEYS[3], ARGV[2])
+if not known then
+  revise(KEYS[4])
+end
 return {stored(KEYS[1], ARGV[3]), redis.call('PTTL', KEYS[1]), stamp, epoch}
 ",
     )
 });
 
 /// Raises an epoch and a stamp, and touches the notice that tells hosts which listen; the stamp
-/// tells those that listen later. Keys: epoch, notice, stamp. Arguments: starts of epoch and stamp.
+/// tells those that listen later. Keys: epoch, notice, stamp, and the edition where there is one.
+/// Arguments: starts of epoch and stamp.
 pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[REFUSED, RAISE, REVISE],
         r"
 raise(KEYS[1], ARGV[1])
+revise(KEYS[4])
 raise(KEYS[3], ARGV[2])
 local reply = redis.pcall('SET', KEYS[2], '')
 if refused(reply) and redis.call('DEL', KEYS[2]) == 0 then
@@ -381,6 +446,7 @@ return 1
 /// stamp and epoch.
 pub(super) static BEGIN_REIGN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[REFUSED, REIGN],
         r"
 local names, starts = {KEYS[2], KEYS[3], KEYS[4]}, {ARGV[2], ARGV[3]}
 return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
@@ -394,6 +460,7 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
 /// memory for it and no hash any more: that voids all records with tags.
 pub(super) static RAISE_TAGS: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[REFUSED],
         r"
 local name = KEYS[1]
 local found = redis.pcall('HMGET', name, 'era', 'n', 'reign')
@@ -433,6 +500,7 @@ return {era, string.format('%.0f', before), string.format('%.0f', number)}
 /// A lease that its owner does not renew ends by itself. Nobody but its owner renews or releases it.
 pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
+        &[],
         r"
 local is_mine = redis.pcall('GET', KEYS[1]) == ARGV[2]
 if ARGV[1] == 'take' then

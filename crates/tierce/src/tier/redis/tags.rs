@@ -134,7 +134,7 @@ impl RedisTier {
     ) -> Result<(Option<KnownBelow>, Vec<Value>)> {
         let prefix = &self.common.settings.prefix;
         let answer = call.answer(STRIPE, &|_| Ok(question(prefix, fields)))?;
-        let [reply] = &answer.replies[..] else { return Err(unexpected()) };
+        let reply = answer.replies.one().ok_or_else(unexpected)?;
         let reply = super::reply::value(reply).map_err(|_| unexpected())?;
         let mut parts = match reply {
             Value::Array(parts) if parts.len() == HEAD.len() + fields.len() => parts,

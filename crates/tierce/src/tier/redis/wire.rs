@@ -11,6 +11,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
+    ops::Range,
     os::{
         fd::{AsRawFd, RawFd},
         unix::net::UnixStream,
@@ -27,13 +28,6 @@ use super::{
 
 /// A time-out this much longer than what is left of a caller's time is left as it is.
 const SLACK: Duration = Duration::from_millis(1);
-
-/// Requests up to this size are copied together, so that they leave in one write; larger ones
-/// leave by themselves, without a copy.
-const SMALL: usize = 16 << 10;
-
-/// Requests are copied together up to this size.
-const TOGETHER: usize = 64 << 10;
 
 /// A plain socket.
 pub(super) enum Socket {
@@ -124,7 +118,6 @@ pub(super) struct Inbound {
 }
 
 struct Outbound {
-    together: Vec<u8>,
     sealed: Vec<u8>,
     timeout: Duration,
 }
@@ -133,6 +126,11 @@ impl Inbound {
     /// True if bytes came that are part of no whole reply.
     pub(super) fn has_rest(&self) -> bool {
         self.replies.has_bytes()
+    }
+
+    /// The bytes of a whole reply.
+    pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
+        self.replies.at(place)
     }
 }
 
@@ -161,48 +159,39 @@ impl Wire {
                 sealed: Vec::new(),
                 timeout,
             }),
-            outbound: Mutex::new(Outbound { together: Vec::new(), sealed: Vec::new(), timeout }),
+            outbound: Mutex::new(Outbound { sealed: Vec::new(), timeout }),
             counters,
         })
     }
 
-    /// Writes the requests, in as few writes as they need.
-    pub(super) fn send(&self, requests: Vec<Vec<u8>>, deadline: Instant) -> Result<(), Trouble> {
+    /// Writes each piece, in a write of its own; it is `now`.
+    pub(super) fn send(
+        &self,
+        pieces: &[Vec<u8>],
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
         let outbound = &mut *own(&self.outbound);
-        let mut together = std::mem::take(&mut outbound.together);
-        for bytes in requests {
-            if together.len() + bytes.len() > TOGETHER || bytes.len() > SMALL {
-                self.write(outbound, &together, deadline)?;
-                together.clear();
-            }
-            if bytes.len() > SMALL {
-                self.write(outbound, &bytes, deadline)?;
-            } else {
-                together.extend_from_slice(&bytes);
-            }
-        }
-        self.write(outbound, &together, deadline)?;
-        together.clear();
-        outbound.together = together;
-        Ok(())
+        pieces.iter().try_for_each(|piece| self.write(outbound, piece, now, deadline))
     }
 
     fn write(
         &self,
         outbound: &mut Outbound,
         mut bytes: &[u8],
+        now: Instant,
         deadline: Instant,
     ) -> Result<(), Trouble> {
         self.counters.bytes_sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let Some(session) = &self.session else {
-            return self.write_plain(&mut outbound.timeout, bytes, deadline);
+            return self.write_plain(&mut outbound.timeout, bytes, now, deadline);
         };
         while !bytes.is_empty() {
             let mut sealed = std::mem::take(&mut outbound.sealed);
             sealed.clear();
             let taken = secure::seal(&mut own(session), bytes, &mut sealed)?;
             bytes = &bytes[taken..];
-            self.write_plain(&mut outbound.timeout, &sealed, deadline)?;
+            self.write_plain(&mut outbound.timeout, &sealed, now, deadline)?;
             outbound.sealed = sealed;
         }
         Ok(())
@@ -212,20 +201,24 @@ impl Wire {
         &self,
         timeout: &mut Duration,
         mut bytes: &[u8],
+        mut now: Instant,
         deadline: Instant,
     ) -> Result<(), Trouble> {
         while !bytes.is_empty() {
-            if let Some(aim) = aim(*timeout, deadline)? {
+            if let Some(aim) = aim(*timeout, now, deadline)? {
                 self.socket.set_write_timeout(aim)?;
                 *timeout = aim;
             }
             count(&self.counters.writes);
             match self.socket.write(bytes) {
                 Ok(0) => return Err(Trouble::Closed),
+                Ok(written) if written == bytes.len() => return Ok(()),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error.into()),
             }
+            // The first try may have taken long.
+            now = Instant::now();
         }
         Ok(())
     }
@@ -235,15 +228,17 @@ impl Wire {
         own(&self.inbound)
     }
 
-    /// Waits for bytes until the deadline and adds the replies that are whole to `replies`.
+    /// Waits for bytes until the deadline, being `now`, and adds the places of the replies that are
+    /// whole to `replies`. They are there ([`Inbound::at`]) until the next call.
     pub(super) fn receive(
         &self,
         inbound: &mut Inbound,
-        replies: &mut Vec<Vec<u8>>,
+        replies: &mut Vec<Range<usize>>,
+        mut now: Instant,
         deadline: Instant,
     ) -> Result<(), Trouble> {
         loop {
-            if let Some(aim) = aim(inbound.timeout, deadline)? {
+            if let Some(aim) = aim(inbound.timeout, now, deadline)? {
                 self.socket.set_read_timeout(aim)?;
                 inbound.timeout = aim;
             }
@@ -253,12 +248,13 @@ impl Wire {
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error.into()),
             }
+            now = Instant::now();
         }
         // Whoever asks for many values has said so before the question left.
         let many_under_way = self.counters.many_under_way.load(Ordering::Acquire);
         inbound.replies.leave_out(many_under_way > 0);
-        while let Some(reply) = inbound.replies.next().map_err(Trouble::Garbage)? {
-            replies.push(reply);
+        while let Some(place) = inbound.replies.next_place().map_err(Trouble::Garbage)? {
+            replies.push(place);
         }
         Ok(())
     }
@@ -304,14 +300,14 @@ impl AsRawFd for Wire {
     }
 }
 
-/// The time-out to set in the place of `now`, if that is too long for the deadline, or so short
+/// The time-out to set in the place of the one that is `set`, if that is too long for the deadline, or so short
 /// that it would wake for nothing.
-fn aim(now: Duration, deadline: Instant) -> Result<Option<Duration>, Trouble> {
-    let left = deadline.saturating_duration_since(Instant::now());
+fn aim(set: Duration, now: Instant, deadline: Instant) -> Result<Option<Duration>, Trouble> {
+    let left = deadline.saturating_duration_since(now);
     if left.is_zero() {
         return Err(Trouble::Late);
     }
-    Ok((now > left + SLACK || now < left / 2).then_some(left))
+    Ok((set > left + SLACK || set < left / 2).then_some(left))
 }
 
 /// True if the call is to be made again: its time-out came, or a signal.

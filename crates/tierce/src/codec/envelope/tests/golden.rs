@@ -75,7 +75,7 @@ fn made(name: &str, envelope: &Envelope, packed: Option<&[u8]>) -> Vec<u8> {
     let value = packed.unwrap_or(&value);
     let aside = aside(name);
     let parts = Parts { key: NAME, value, format: Format::Json, change: CHANGE, aside: &aside };
-    [head(EPOCH), envelope.assemble(&parts, compressed, salt).unwrap()].concat()
+    [head(EPOCH), envelope.assemble(b"", &parts, compressed, salt).unwrap()].concat()
 }
 
 /// What the file of this name says beside the value.

@@ -32,14 +32,17 @@ impl Redirect {
     }
 
     /// The one that has to be followed of those among some replies.
-    pub(in super::super) fn among(replies: &[Vec<u8>], asked: &Address) -> Option<Self> {
+    pub(in super::super) fn among<'r>(
+        replies: impl IntoIterator<Item = &'r [u8]>,
+        asked: &Address,
+    ) -> Option<Self> {
         let rank = |redirect: &Self| match redirect {
             Self::Moved(_) => 3,
             Self::Down => 2,
             Self::TryAgain => 1,
             Self::Ask(_) => 0,
         };
-        replies.iter().filter_map(|reply| Self::of(reply, asked)).max_by_key(rank)
+        replies.into_iter().filter_map(|reply| Self::of(reply, asked)).max_by_key(rank)
     }
 }
 
@@ -70,9 +73,8 @@ mod tests {
         for other in ["-ERR MOVED\r\n", "-MOVED\r\n", "-MOVED 7 h:0\r\n", "+OK\r\n", ":1\r\n", ""] {
             assert_eq!(of(other), None, "{other:?}");
         }
-        let replies =
-            ["-ASK 7 h:3\r\n", ":1\r\n", "-MOVED 7 h:2\r\n"].map(|it| it.as_bytes().to_vec());
-        assert_eq!(Redirect::among(&replies, &asked), Some(Redirect::Moved(at("h", 2))));
-        assert_eq!(Redirect::among(&replies[1..2], &asked), None);
+        let replies = [&b"-ASK 7 h:3\r\n"[..], b":1\r\n", b"-MOVED 7 h:2\r\n"];
+        assert_eq!(Redirect::among(replies, &asked), Some(Redirect::Moved(at("h", 2))));
+        assert_eq!(Redirect::among([replies[1]], &asked), None);
     }
 }

@@ -181,7 +181,8 @@ async fn rollout_names(asked: &mut Asked, prefix: &str) -> Option<Diagnosis> {
 async fn names_of(asked: &mut Asked, prefix: &str, is_cluster: bool) -> Diagnosis {
     let [reign, stamp, epoch, notice] = names::of_reign(prefix, STRIPE);
     let (lease, data) = (names::lease(prefix, STRIPE, b""), names::data(prefix, STRIPE, b""));
-    let all = [reign, stamp, epoch, notice, lease, data, names::tags(prefix)];
+    let edition = names::edition(prefix);
+    let all = [reign, stamp, epoch, notice, lease, data, names::tags(prefix), edition];
     match asked.one(naming(&all)).await {
         Ok(_) => Diagnosis::fit(NAMES, format!("{prefix}:* may be read and written")),
         // Without EVAL nobody can tell; that it lacks has been told.

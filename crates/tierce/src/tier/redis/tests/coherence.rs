@@ -65,6 +65,65 @@ fn value_above_the_bound_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn a_stamp_that_was_lost_begins_anew_at_random_whoever_raises_it() {
+    let server = Server::with(&[]);
+    let tier = server.tier();
+    let mut raw = server.raw();
+    let name = crate::tier::redis::names::Names::of("tierce", b"k").stamp;
+    let mut stamps = vec![];
+    for round in 0..6 {
+        () = match round % 3 {
+            0 => redis::cmd("DEL").arg(&name).query(&mut raw).unwrap(),
+            // What the server takes for a number and we for none, and what nobody takes for one.
+            1 => redis::cmd("SET").arg(&name).arg(0).query(&mut raw).unwrap(),
+            _ => redis::cmd("SET").arg(&name).arg("x").query(&mut raw).unwrap(),
+        };
+        let told = if round < 3 { tier.write(b"k", &record("v")) } else { tier.delete(b"k") };
+        let stamp: u64 = redis::cmd("GET").arg(&name).query(&mut raw).unwrap();
+        assert_eq!(told.unwrap(), Some(stamp));
+        stamps.push(stamp);
+        assert_eq!(tier.write(b"k", &record("v")).unwrap(), Some(stamp + 1), "then it is raised");
+    }
+    let before = stamps.len();
+    stamps.sort_unstable();
+    stamps.dedup();
+    assert_eq!(stamps.len(), before, "none comes twice");
+}
+
+#[test]
+fn a_write_under_an_epoch_that_was_changed_meanwhile_is_found() {
+    let server = Server::with(&[]);
+    let (tier, other) = (server.tier(), server.tier());
+    let stripe = crate::key::group(b"k");
+    let is_known = |tier: &RedisTier| Some(tier.epochs.guess(stripe)) == epoch(&server, b"k");
+    assert_eq!(tier.epochs.guess(stripe), 0, "nothing is known");
+    tier.write(b"k", &record("1")).unwrap();
+    assert!(is_known(&tier), "the write was told of the epoch that it began");
+    assert_eq!(value(&other, b"k"), Some("1".into()));
+    assert!(is_known(&other), "a read is told of it");
+    for round in 2..4 {
+        other.clear_group(stripe).unwrap();
+        assert_eq!(value(&tier, b"k"), None);
+        other.clear_group(stripe).unwrap();
+        assert!(!is_known(&tier));
+        tier.write(b"k", &record(round.to_string())).unwrap();
+        assert!(is_known(&tier));
+        assert_eq!(value(&other, b"k"), Some(round.to_string().into()));
+    }
+    // What it takes for the epoch is judged by the server, whatever it is.
+    tier.epochs.heard(stripe, Some(7));
+    tier.write(b"k", &record("last")).unwrap();
+    assert_eq!(value(&other, b"k"), Some("last".into()));
+    assert_eq!(other.statistics().corrupt, 0);
+}
+
+/// The epoch of the stripe of a key.
+fn epoch(server: &Server, key: &[u8]) -> Option<u64> {
+    let name = crate::tier::redis::names::Names::of("tierce", key).epoch;
+    redis::cmd("GET").arg(name).query(&mut server.raw()).unwrap()
+}
+
+#[test]
 fn record_lives_for_its_ttl() {
     let server = Server::with(&[]);
     let tier = server.tier();
