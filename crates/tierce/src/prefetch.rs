@@ -17,8 +17,8 @@ pub(crate) fn prefetch<T>(address: *const T) {
 /// Tells the processor that these will be written soon, so that it takes their lines from others now,
 /// once, and not first to read and then to write. A hint: the addresses may be anything.
 #[inline(always)]
-pub(crate) fn prefetch_to_write<const N: usize>(addresses: [*const u8; N]) {
-    #[cfg(target_arch = "x86_64")]
+pub(crate) fn prefetch_all_to_write<const N: usize>(addresses: [*const u8; N]) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     if writing::is_known() {
         for address in addresses {
             // SAFETY:
@@ -34,9 +34,16 @@ pub(crate) fn prefetch_to_write<const N: usize>(addresses: [*const u8; N]) {
     addresses.into_iter().for_each(prefetch);
 }
 
+/// As [`prefetch_all_to_write`], of one.
+#[inline(always)]
+#[cfg_attr(not(feature = "shared"), allow(dead_code))]
+pub(crate) fn prefetch_to_write<T>(address: *const T) {
+    prefetch_all_to_write([address.cast()]);
+}
+
 /// Whether the processor knows `prefetchw`. Not every x86-64 does, and the compiler makes another
 /// prefetch of the intrinsic where it was not told.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod writing {
     use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -74,14 +81,14 @@ mod tests {
     fn any_address_may_be_prefetched() {
         let here = 7_u8;
         let addresses = [std::ptr::null(), &raw const here, usize::MAX as *const u8];
-        prefetch_to_write(addresses);
+        prefetch_all_to_write(addresses);
         // The second time the answer is remembered.
-        prefetch_to_write(addresses);
+        addresses.into_iter().for_each(prefetch_to_write);
         addresses.into_iter().for_each(prefetch);
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     fn what_the_processor_says_of_prefetchw_is_what_the_system_read() {
         let Ok(processors) = std::fs::read_to_string("/proc/cpuinfo") else { return };
         let Some(flags) = processors.lines().find(|line| line.starts_with("flags")) else { return };

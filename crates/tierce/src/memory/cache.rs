@@ -25,7 +25,7 @@ use crate::{
     clock::{Clock, Millis, Span},
     error::Result,
     policy::PolicyView,
-    prefetch::prefetch_to_write,
+    prefetch::prefetch_all_to_write,
     sync::{Mutex, epoch},
 };
 
@@ -249,7 +249,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         // All at once, also the first: what another processor changed last travels for as long as
         // some hundred instructions take.
         let first = ptr::from_ref(&**writer).cast::<u8>();
-        prefetch_to_write::<HOT_LINES>(from_fn(|line| first.wrapping_add(line * LINE)));
+        prefetch_all_to_write::<HOT_LINES>(from_fn(|line| first.wrapping_add(line * LINE)));
         Locked { root, writer: writer.lock() }
     }
 

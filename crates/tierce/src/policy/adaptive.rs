@@ -43,7 +43,7 @@ use super::{
     recent::Recent,
     window::Window,
 };
-use crate::prefetch::prefetch_to_write;
+use crate::prefetch::prefetch_all_to_write;
 
 /// Ghosts for each slot. Fewer forget keys before they come back; more cost 2 bytes each.
 const GHOSTS_PER_SLOT: f64 = 2.0;
@@ -444,7 +444,7 @@ impl Policy for Adaptive {
     #[inline]
     fn prefetch(&self, hash: u32, entries: &impl Entries) {
         let [place, bucket] = entries.lines_of(self.next, self.next_hash);
-        prefetch_to_write([
+        prefetch_all_to_write([
             place,
             bucket,
             self.ghosts.line_of(hash),
