@@ -136,7 +136,7 @@ impl World {
         Arc::new(Self {
             domain: Domain {
                 epoch: CachePadded::new(AtomicU64::new(FIRST)),
-                advancing: AtomicBool::new(false),
+                advancing: CachePadded::new(AtomicBool::new(false)),
                 records: AtomicPtr::new(ptr::null_mut()),
                 live: AtomicUsize::new(0),
             },

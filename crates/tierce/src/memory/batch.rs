@@ -7,19 +7,24 @@ use std::{
 
 use super::{
     cache::{MemoryCache, Spread},
-    read::{Found, find},
+    index::Home,
+    place::Place,
+    read::{candidate, count_read},
+    shard::LINE,
+    slab::Segments,
 };
-use crate::{prefetch::prefetch, sync::epoch};
+use crate::{clock::Span, policy::Slot, prefetch::prefetch, sync::epoch};
 
-/// Keys that are under way at a time: more than the misses of a processor that can be outstanding
-/// (10 to 16 on today's), and few enough that what was fetched for the first is still there.
-const GROUP: usize = 16;
+/// Keys that are under way at a time: some times the misses of a processor that can be outstanding
+/// (10 to 16 on today's), as it waits for the last of them once in a group, and few enough that what
+/// was fetched for the first is still there, and that a pin is over soon.
+const GROUP: usize = 32;
 
 impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     /// Returns a clone of each key's value, in the order of the keys.
     ///
     /// In a cache that is larger than the processor's caches it takes about half the time of as
-    /// many calls of [`get`](Self::get), because the memory of 16 keys is fetched at a time.
+    /// many calls of [`get`](Self::get), because the memory of 32 keys is fetched at a time.
     pub fn get_many<Q>(&self, keys: &[&Q]) -> Vec<Option<V>>
     where
         K: Borrow<Q>,
@@ -34,50 +39,98 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
 
     /// Shows the values that are there to `f`, with the index of their key. `f` runs with no lock
     /// held, as in [`get_with`](Self::get_with).
+    ///
+    /// Keys come in groups of 32, one group after the other, and within a group in any order. Of
+    /// each group all keys are looked for, and their deadlines judged, before `f` is shown the first
+    /// value of it.
     pub fn get_many_with<Q>(&self, keys: &[&Q], mut f: impl FnMut(usize, &V))
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         for (turn, group) in keys.chunks(GROUP).enumerate() {
+            let near = self.near();
             let mut spreads = [Spread { shard: 0, hash: 0 }; GROUP];
+            let mut found: [Look<'_, K, V>; GROUP] = [const { Look::Absent }; GROUP];
             let pin = epoch::pin();
             for (key, spread) in group.iter().zip(&mut spreads) {
                 *spread = self.spread(self.hash(*key));
-                // SAFETY: as in `read`: the pin is held while the table is used.
+                // SAFETY: as in `read_short`: the pin is held while the table is used.
                 unsafe { &*self.root(*spread) }.prefetch(spread.hash);
             }
             for spread in &spreads[..group.len()] {
                 // SAFETY: as above.
                 let table = unsafe { &*self.root(*spread) };
-                table.prefetch_places(spread.hash, |places, slot| {
-                    prefetch(places.pointer(slot).cast_const());
-                });
+                table.prefetch_places(spread.hash, prefetch_place);
             }
-            let mut late = [false; GROUP];
-            for (index, (key, spread)) in group.iter().zip(&spreads).enumerate() {
+            // Apart from what is done with the values: comparing keys may wait for memory as well,
+            // and the processor waits for that of several keys at once, unless what is done in
+            // between has it wait.
+            for ((key, spread), found) in group.iter().zip(&spreads).zip(&mut found) {
                 // SAFETY: as above.
-                let table = unsafe { &*self.root(*spread) };
-                let eq = |other: &K| other.borrow() == *key;
-                // SAFETY: as above.
-                match unsafe { find(table, *spread, eq) } {
-                    Found::Yes((table, slot, place)) => {
-                        if self.note_read::<true>(table, slot, place, *spread) {
-                            // SAFETY: found with the pin, which is still held.
-                            f(turn * GROUP + index, unsafe { place.value() });
-                        } else {
-                            late[index] = true;
-                        }
-                    }
-                    Found::No => {}
-                    Found::InTransit => late[index] = true,
+                *found = unsafe { self.look(*spread, near, |other| other.borrow() == *key) };
+            }
+            for (index, look) in found[..group.len()].iter().enumerate() {
+                if let Look::Found(place) = look {
+                    count_read(place);
+                    // SAFETY: found with the pin, which is still held.
+                    f(turn * GROUP + index, unsafe { place.value() });
                 }
             }
             drop(pin);
-            // Expired, or under way to other memory: rare, and a look-up of its own.
-            for (index, key) in group.iter().enumerate().filter(|(index, _)| late[*index]) {
-                self.get_with(*key, |value| f(turn * GROUP + index, value));
+            // Near their end, not where they belong, or under way to other memory: rare, and a
+            // look-up of its own.
+            for (index, look) in found[..group.len()].iter().enumerate() {
+                if let Look::Unsure = look {
+                    self.get_on(group[index], |value| f(turn * GROUP + index, value));
+                }
             }
+        }
+    }
+}
+
+/// Tells the processor to fetch a place.
+#[inline]
+fn prefetch_place<K, V>(places: &Segments<K, V>, slot: Slot) {
+    let place = places.pointer(slot).cast_const();
+    prefetch(place);
+    if !LINE.is_multiple_of(size_of::<Place<K, V>>()) {
+        // It may lie in two lines.
+        prefetch(place.wrapping_add(1).cast::<u8>().wrapping_sub(1));
+    }
+}
+
+/// What the short way says of a key.
+enum Look<'a, K, V> {
+    Found(&'a Place<K, V>),
+    Absent,
+    /// To be asked the long way.
+    Unsure,
+}
+
+impl<K, V, S> MemoryCache<K, V, S> {
+    /// Looks for a key in its home bucket, which is where nine of ten are.
+    ///
+    /// # Safety
+    /// A pin is held, and for as long as what is returned is used.
+    #[inline]
+    unsafe fn look(
+        &self,
+        spread: Spread,
+        near: Span,
+        eq: impl Fn(&K) -> bool + Copy,
+    ) -> Look<'_, K, V> {
+        // SAFETY: a root names a table that is freed only when no pin is left that could have
+        // seen it.
+        let table = unsafe { &*self.root(spread) };
+        // SAFETY: as above; the slab's segments go with its tables.
+        let places = unsafe { table.places().as_ref() };
+        // SAFETY: the index names the slot while the pin is held.
+        match table.search_home(spread.hash, |slot| unsafe { candidate(places, slot, spread, eq) })
+        {
+            Home::Found(place) if place.span() > near => Look::Found(place),
+            Home::Absent => Look::Absent,
+            _ => Look::Unsure,
         }
     }
 }

@@ -26,19 +26,18 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// The positions whose tag is this, as bits.
-    #[cfg(any(test, miri, not(target_arch = "x86_64")))]
     #[inline]
     fn matching(low: u64, high: u64, tag: u8) -> u32 {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{
-                _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
+                _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi32,
             };
             // SAFETY: SSE2 belongs to every x86-64.
             let equal = unsafe {
                 _mm_movemask_epi8(_mm_cmpeq_epi8(
                     _mm_set_epi64x(high as i64, low as i64),
-                    _mm_set1_epi8(tag as i8),
+                    _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32),
                 ))
             };
             equal as u32 & ((1 << WIDTH) - 1)
@@ -86,6 +85,34 @@ impl Bucket {
         Self::matching(low, high, tag)
     }
 
+    /// The positions that have this tag, as bits, for who holds the shard's lock: nobody else
+    /// stores tags, so the compiler may keep what it knows of other memory, which it may not
+    /// beside the assembler of [`matching_now`](Self::matching_now).
+    #[inline]
+    pub(super) fn matching_held(&self, tag: u8) -> u32 {
+        let low = self.tags[0].load(Ordering::Relaxed);
+        let high = self.tags[1].load(Ordering::Relaxed);
+        Self::matching(low, high, tag)
+    }
+
+    /// The position of this tag whose slot `is_it` knows. Only under the lock.
+    #[inline]
+    pub(super) fn position_of(
+        &self,
+        tag: u8,
+        mut is_it: impl FnMut(Slot) -> bool,
+    ) -> Option<usize> {
+        let mut positions = self.matching_held(tag);
+        while positions != 0 {
+            let position = positions.trailing_zeros() as usize;
+            if is_it(self.slot(position, Ordering::Relaxed)) {
+                return Some(position);
+            }
+            positions &= positions - 1;
+        }
+        None
+    }
+
     /// [`matching`](Self::matching) without special instructions.
     #[cfg(any(test, not(target_arch = "x86_64")))]
     fn matching_anywhere(low: u64, high: u64, tag: u8) -> u32 {
@@ -130,9 +157,10 @@ impl Bucket {
         }
     }
 
+    /// A position without tag. Only under the lock.
     #[inline]
     pub(super) fn free_position(&self) -> Option<usize> {
-        let free = self.matching_now(0);
+        let free = self.matching_held(0);
         (free != 0).then(|| free.trailing_zeros() as usize)
     }
 

@@ -1,6 +1,7 @@
 //! [`MemoryCache`]: what it consists of, its bounds, counts and inspection.
 
 use std::{
+    array::from_fn,
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
@@ -24,7 +25,7 @@ use crate::{
     clock::{Clock, Millis, Span},
     error::Result,
     policy::PolicyView,
-    prefetch::prefetch_to_write,
+    prefetch::prefetch_all_to_write,
     sync::{Mutex, epoch},
 };
 
@@ -248,7 +249,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         // All at once, also the first: what another processor changed last travels for as long as
         // some hundred instructions take.
         let first = ptr::from_ref(&**writer).cast::<u8>();
-        (0..HOT_LINES).for_each(|line| prefetch_to_write(first.wrapping_add(line * LINE)));
+        prefetch_all_to_write::<HOT_LINES>(from_fn(|line| first.wrapping_add(line * LINE)));
         Locked { root, writer: writer.lock() }
     }
 

@@ -187,7 +187,13 @@ impl<P> Table<P> {
     /// Tells the processor to fetch the home bucket of a hash.
     #[inline]
     pub(super) fn prefetch(&self, hash: u32) {
-        prefetch(ptr::from_ref(self.bucket(self.home(hash))));
+        prefetch(self.line_of(hash));
+    }
+
+    /// The line of the home bucket of a hash, for a prefetch.
+    #[inline]
+    pub(super) fn line_of(&self, hash: u32) -> *const u8 {
+        ptr::from_ref(self.bucket(self.home(hash))).cast()
     }
 
     /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only
@@ -293,23 +299,36 @@ impl<P> Table<P> {
         mut is_it: impl FnMut(Slot) -> bool,
     ) -> Option<(Spot, Slot)> {
         let home = self.home(hash);
-        let mut number = home;
-        loop {
-            let bucket = self.bucket(number);
-            let mut positions = bucket.matching_now(tag_of(hash));
-            while positions != 0 {
-                let position = positions.trailing_zeros() as usize;
-                let slot = bucket.slot(position, Ordering::Relaxed);
-                if is_it(slot) {
-                    return Some((Spot::new(bucket, position), slot));
-                }
-                positions &= positions - 1;
-            }
-            if bucket.passed() == 0 || number == self.last_of(home) {
-                return None;
-            }
-            number += 1;
+        let bucket = self.bucket(home);
+        if let Some(position) = bucket.position_of(tag_of(hash), &mut is_it) {
+            return Some((Spot::new(bucket, position), bucket.slot(position, Ordering::Relaxed)));
         }
+        if bucket.passed() == 0 {
+            return None;
+        }
+        let (number, position) = self.find_beyond(home, hash, is_it)?;
+        let bucket = self.bucket(number);
+        Some((Spot::new(bucket, position), bucket.slot(position, Ordering::Relaxed)))
+    }
+
+    /// The bucket and position of an entry that is not in its home bucket.
+    #[inline(never)]
+    fn find_beyond(
+        &self,
+        home: u32,
+        hash: u32,
+        mut is_it: impl FnMut(Slot) -> bool,
+    ) -> Option<(u32, usize)> {
+        for number in home + 1..=self.last_of(home) {
+            let bucket = self.bucket(number);
+            if let Some(position) = bucket.position_of(tag_of(hash), &mut is_it) {
+                return Some((number, position));
+            }
+            if bucket.passed() == 0 {
+                break;
+            }
+        }
+        None
     }
 
     /// Where the index names this slot. Only under the lock.
@@ -363,6 +382,26 @@ impl<P> Table<P> {
         if !ptr::eq(bucket, self.bucket(home)) {
             let passed = (home..self.total).map(|number| self.bucket(number));
             passed.take_while(|passed| !ptr::eq(*passed, bucket)).for_each(Bucket::unpass);
+        }
+    }
+
+    /// Names a slot no longer, if it was named. Only under the lock.
+    #[inline]
+    pub(super) fn remove_slot(&self, hash: u32, slot: Slot) {
+        let home = self.home(hash);
+        let bucket = self.bucket(home);
+        match bucket.position_of(tag_of(hash), |other| other == slot) {
+            Some(position) => bucket.set_tag(position, 0),
+            None => self.remove_beyond(home, hash, slot),
+        }
+    }
+
+    /// Names a slot no longer that does not lie in its home bucket.
+    #[inline(never)]
+    fn remove_beyond(&self, home: u32, hash: u32, slot: Slot) {
+        if let Some((number, position)) = self.find_beyond(home, hash, |other| other == slot) {
+            self.bucket(number).set_tag(position, 0);
+            (home..number).for_each(|passed| self.bucket(passed).unpass());
         }
     }
 
@@ -583,8 +622,11 @@ mod tests {
                 let gone = named.swap_remove(random.usize(..named.len()));
                 let hash = hash_of(gone);
                 let table = old.current(hash);
-                let spot = table.spot(hash, gone).unwrap();
-                table.remove(hash, spot);
+                if gone % 2 == 0 {
+                    table.remove(hash, table.spot(hash, gone).unwrap());
+                } else {
+                    table.remove_slot(hash, gone);
+                }
                 assert!(!found(&old, gone), "seed {seed}");
                 let hash = hash_of(next_number);
                 assert!(old.current(hash).insert(hash, next_number));

@@ -137,10 +137,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         f: F,
     ) -> Result<Option<(R, Own)>, F> {
         // First, for it may be a call: few values have to outlive it.
-        let near = match Span(self.near.load(Ordering::Relaxed)) {
-            ASK_THE_CLOCK => self.clock.near(),
-            near => near,
-        };
+        let near = self.near();
         let spread = self.spread(hash);
         let Some(pin) = pin() else { return Err(f) };
         // SAFETY: a root names a table that is freed only when no pin is left that could have
@@ -160,6 +157,15 @@ impl<K, V, S> MemoryCache<K, V, S> {
             }
             Home::Absent => Ok(None),
             _ => Err(f),
+        }
+    }
+
+    /// Entries whose deadlines are in this span or before it are not read the short way.
+    #[inline(always)]
+    pub(super) fn near(&self) -> Span {
+        match Span(self.near.load(Ordering::Relaxed)) {
+            ASK_THE_CLOCK => self.clock.near(),
+            near => near,
         }
     }
 
@@ -299,7 +305,7 @@ pub(super) type Entry<'a, K, V> = (&'a Index<K, V>, Slot, &'a Place<K, V>);
 /// # Safety
 /// A pin is held since before the index named the slot, and for as long as the place is used.
 #[inline(always)]
-unsafe fn candidate<K, V>(
+pub(super) unsafe fn candidate<K, V>(
     places: &Segments<K, V>,
     slot: Slot,
     spread: Spread,

@@ -74,16 +74,18 @@ impl<K, V> Segments<K, V> {
         segment.wrapping_add(place_of(slot))
     }
 
-    /// The policy's mark of an entry; 0 for any slot that has none, also one that is gone.
+    /// The place of any slot that was ever handed out; `None` if its segment is gone. Without an
+    /// entry its mark is 0. Only under the lock, as segments go.
     #[inline]
-    pub(super) fn mark(&self, slot: Slot) -> u8 {
+    pub(super) fn any(&self, slot: Slot) -> Option<&Place<K, V>> {
         let segment = self.pointers[segment_of(slot)].load(Ordering::Relaxed);
         if segment.is_null() {
-            return 0;
+            return None;
         }
         // SAFETY: segments come zeroed, and their places are only ever filled and emptied: all
-        // that a mark may be is valid. In bounds, as `slot` was handed out once.
-        unsafe { &*segment.add(place_of(slot)) }.mark.load(Ordering::Relaxed)
+        // that the atomics of a place may be is valid, and key and value may be uninitialised. In
+        // bounds, as `slot` was handed out once.
+        Some(unsafe { &*segment.add(place_of(slot)) })
     }
 }
 
@@ -209,10 +211,10 @@ impl<K, V> Slab<K, V> {
         if slot == NO_SLOT {
             return self.take_unused();
         }
-        let segment = self.segments().pointers[segment_of(slot)].load(Ordering::Relaxed);
-        assert!(!segment.is_null(), "slot {slot:#x} was never handed out");
-        // SAFETY: as in `place`: the list names only slots that were handed out.
-        let place = unsafe { &*segment.add(place_of(slot)) };
+        debug_assert!(number_of(slot) < self.used, "slot {slot:#x} was never handed out");
+        // SAFETY: the list names only slots that were handed out; places stay where they are for
+        // as long as the slab lives, which outlives the reference.
+        let place = unsafe { &*ptr::from_ref(self.segments().place(slot)) };
         self.first_free = place.next();
         self.free -= 1;
         (slot, place)

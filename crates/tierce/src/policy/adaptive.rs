@@ -35,12 +35,15 @@
 //! many as the window may ever hold), 0.2 for the shadow queues. The work of a call is bounded by
 //! [`MOST_STEPS`], whatever the entries hold, and a few looks on the average.
 
+use std::mem::offset_of;
+
 use super::{
     Entries, Entry, FIRST_SLOT, MOST_READS, Named, Policy, PolicyKind, PolicyView, Slot,
     ghosts::{Ghosts, TICKS},
     recent::Recent,
     window::Window,
 };
+use crate::prefetch::prefetch_all_to_write;
 
 /// Ghosts for each slot. Fewer forget keys before they come back; more cost 2 bytes each.
 const GHOSTS_PER_SLOT: f64 = 2.0;
@@ -76,7 +79,7 @@ const OLDEST_GHOST: u8 = 22;
 
 /// Inserts between two cleanings of a bucket of ghosts: all are cleaned in one turnover, which is
 /// less than the ticks from the oldest ghost to the wrap.
-const INSERTS_PER_CLEANING: u32 = 4;
+const INSERTS_PER_CLEANING: u8 = 4;
 
 /// Entries of main that the hand looks at for one that is staler than a newcomer.
 const LOOKS: u32 = 6;
@@ -108,8 +111,8 @@ const STAMPS: u8 = 0x40;
 /// An entry of main that is seen this old or older stays this old, lest its stamp wraps.
 const OLDEST_STAMP: u8 = 50;
 
-/// Window and clock with admission by age. What inserts change is in one cache line, the first,
-/// up to the ends of the window.
+/// Window and clock with admission by age. All that inserts change is in one cache line, the
+/// first, up to the ends of the window; the rest changes seldom, so that each processor keeps it.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Adaptive {
@@ -117,13 +120,20 @@ pub(crate) struct Adaptive {
     window_cost: u64,
     entries: u32,
     window_entries: u32,
-    inserts: u32,
     inserts_to_tick: u32,
     hand: Slot,
+    /// What will probably be evicted next, and the hash of its key: a hint. So all that an insert
+    /// will change can be fetched at once, where each would else lead to the next.
+    next: Slot,
+    next_hash: u32,
+    /// The bucket of ghosts that is cleaned next.
+    cleaning: u32,
+    tick: u8,
+    /// Modulo 256.
+    inserts: u8,
+    window: Window,
     /// The share of the cost of all entries that the window may hold, in units of 2^-32.
     share: u32,
-    tick: u8,
-    window: Window,
     ghosts: Ghosts,
     left_window: Recent,
     left_main: Recent,
@@ -131,23 +141,29 @@ pub(crate) struct Adaptive {
     slots: u32,
 }
 
+/// The ends of the window end the first line.
+const _: () = assert!(offset_of!(Adaptive, window) + Window::ENDS == 64);
+
 impl Default for Adaptive {
     fn default() -> Self {
         Self {
+            cost: 0,
+            window_cost: 0,
+            entries: 0,
+            window_entries: 0,
+            inserts_to_tick: 1,
+            hand: FIRST_SLOT,
+            next: FIRST_SLOT,
+            next_hash: 0,
+            cleaning: 0,
+            tick: 0,
+            inserts: 0,
             window: Window::default(),
+            share: fixed(FIRST_SHARE),
             ghosts: Ghosts::default(),
             left_window: Recent::default(),
             left_main: Recent::default(),
-            share: fixed(FIRST_SHARE),
             slots: 0,
-            hand: FIRST_SLOT,
-            entries: 0,
-            window_entries: 0,
-            cost: 0,
-            window_cost: 0,
-            tick: 0,
-            inserts_to_tick: 1,
-            inserts: 0,
         }
     }
 }
@@ -172,7 +188,8 @@ impl Adaptive {
     fn advance_time(&mut self) {
         self.inserts = self.inserts.wrapping_add(1);
         if self.inserts.is_multiple_of(INSERTS_PER_CLEANING) {
-            self.ghosts.expire_some(self.tick & (TICKS - 1), OLDEST_GHOST);
+            let now = self.tick & (TICKS - 1);
+            self.cleaning = self.ghosts.expire_some(self.cleaning, now, OLDEST_GHOST);
         }
         self.inserts_to_tick -= 1;
         if self.inserts_to_tick == 0 {
@@ -237,14 +254,16 @@ impl Adaptive {
     fn empty_place(&mut self, entries: &impl Entries) {
         if let Some(slot) = self.window.front() {
             self.window.pop_front();
-            if is_in_window(entries.mark(slot)) {
-                let entry = entries.entry(slot);
+            if let Some(entry) = entries.place(slot)
+                && is_in_window(entry.mark())
+            {
                 self.leave_window(entry, entries);
                 self.enter_main(entry);
             }
         }
     }
 
+    #[inline]
     fn leave_window<E: Entries>(&mut self, entry: &E::Entry, entries: &E) {
         self.window_entries -= 1;
         self.window_cost -= entries.cost(entry);
@@ -275,14 +294,25 @@ impl Adaptive {
     }
 
     /// The first entry of the window, after numbers of entries that are gone.
-    fn first_of_window(&mut self, entries: &impl Entries) -> Option<Slot> {
+    #[inline]
+    fn first_of_window<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>> {
         while let Some(slot) = self.window.front() {
-            if is_in_window(entries.mark(slot)) {
-                return Some(slot);
+            if let Some(entry) = entries.place(slot)
+                && is_in_window(entry.mark())
+            {
+                return Some((slot, entry));
             }
             self.window.pop_front();
         }
         None
+    }
+
+    /// Forgets an entry that is in main, or is in the ring no more.
+    #[inline]
+    fn forget<E: Entries>(&mut self, entry: &E::Entry, entries: &E) {
+        entry.set_mark(0);
+        self.entries -= 1;
+        self.cost -= entries.cost(entry);
     }
 
     /// Moves the hand one slot on and returns the slot it left.
@@ -334,7 +364,7 @@ impl Adaptive {
     }
 
     /// The next entry of main that was not read, or any if there are too many that were.
-    fn victim_of_main(&mut self, entries: &impl Entries) -> Option<Slot> {
+    fn victim_of_main<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>> {
         let (mut looks, mut steps) = (0, 0);
         let mut last = None;
         while looks < MOST_LOOKS && (steps < MOST_STEPS || last.is_none()) && steps < 2 * self.slots
@@ -344,14 +374,36 @@ impl Adaptive {
             let entry = entries.entry(slot);
             if entry.mark() & MAIN != 0 {
                 if entry.reads() == 0 {
-                    return Some(slot);
+                    return Some((slot, entry));
                 }
                 self.look(entry);
-                last = Some(slot);
+                last = Some((slot, entry));
                 looks += 1;
             }
         }
         last
+    }
+
+    /// Remembers what will probably be evicted next.
+    #[inline]
+    fn expect(&mut self, slot: Slot, entries: &impl Entries) {
+        if let Some(entry) = entries.place(slot)
+            && entry.mark() != 0
+        {
+            (self.next, self.next_hash) = (slot, entry.hash());
+        }
+    }
+
+    /// Takes out the entry that main can spare.
+    fn evict_of_main<'a, E: Entries>(
+        &mut self,
+        (slot, entry): Named<'a, E>,
+        entries: &E,
+    ) -> Named<'a, E> {
+        self.left_main.add(entry.hash());
+        self.forget(entry, entries);
+        self.expect(entries.after(slot), entries);
+        (slot, entry)
     }
 
     /// Sends an entry of main to the front of the window.
@@ -373,6 +425,7 @@ impl Policy for Adaptive {
     fn reserve(&mut self, slots: usize) -> bool {
         if slots > self.slots as usize {
             let shadow = share_of(slots, SHADOW_SHARE);
+            let ghosts = self.ghosts.bytes();
             if !(self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)
                 && self.ghosts.reserve(ghosts_for(slots))
                 && self.left_window.reserve(shadow)
@@ -380,14 +433,25 @@ impl Policy for Adaptive {
             {
                 return false;
             }
+            if self.ghosts.bytes() > ghosts {
+                self.cleaning = 0;
+            }
             self.slots = slots as u32;
         }
         true
     }
 
     #[inline]
-    fn prefetch(&self, hash: u32) {
-        self.ghosts.prefetch(hash);
+    fn prefetch(&self, hash: u32, entries: &impl Entries) {
+        let [place, bucket] = entries.lines_of(self.next, self.next_hash);
+        prefetch_all_to_write([
+            place,
+            bucket,
+            self.ghosts.line_of(hash),
+            self.left_main.line_of(hash),
+            self.ghosts.line_of(self.next_hash),
+            self.left_window.line_of(self.next_hash),
+        ]);
     }
 
     #[inline]
@@ -410,9 +474,8 @@ impl Policy for Adaptive {
             if !self.window_is_overfull() {
                 return;
             }
-            if let Some(first) = self.first_of_window(entries) {
+            if let Some((_, first)) = self.first_of_window(entries) {
                 self.window.pop_front();
-                let first = entries.entry(first);
                 self.leave_window(first, entries);
                 self.enter_main(first);
             }
@@ -446,45 +509,40 @@ impl Policy for Adaptive {
                 self.window.pop_front();
             }
         }
-        entry.set_mark(0);
-        self.entries -= 1;
-        self.cost -= entries.cost(entry);
+        self.forget(entry, entries);
     }
 
-    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
+    #[inline]
+    fn evict<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>> {
         if !self.window_is_full()
-            && let Some(slot) = self.victim_of_main(entries)
+            && let Some(named) = self.victim_of_main(entries)
         {
-            self.left_main.add(entries.entry(slot).hash());
-            entries.prefetch_victim(entries.after(slot));
-            return Some(slot);
+            return Some(self.evict_of_main(named, entries));
         }
-        let slot = self.first_of_window(entries)?;
-        if let Some(next) = self.window.nth(1) {
-            entries.prefetch_victim(next);
-            if let Some(after) = self.window.nth(2) {
-                entries.prefetch(after, 0);
-            }
+        let (slot, entry) = self.first_of_window(entries)?;
+        if let (Some(next), Some(after)) = (self.window.perhaps(1), self.window.perhaps(2)) {
+            self.expect(next, entries);
+            entries.prefetch(after, 0);
         }
-        let entry = entries.entry(slot);
+        self.window.pop_front();
+        self.leave_window(entry, entries);
         let mark = entry.mark();
-        if mark & WINDOW == 0 {
-            return Some(slot);
-        }
-        if entry.reads() >= READS_TO_STAY {
-            let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
-            if let Some(stale) = self.staler_than(age, entries) {
-                self.window.pop_front();
-                self.leave_window(entry, entries);
-                self.enter_main(entry);
-                self.send_away(stale, entries);
-                return Some(stale.0);
+        if mark & WINDOW != 0 {
+            if entry.reads() >= READS_TO_STAY {
+                let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
+                if let Some((slot, stale)) = self.staler_than(age, entries) {
+                    self.enter_main(entry);
+                    self.left_main.add(stale.hash());
+                    self.forget(stale, entries);
+                    return Some((slot, stale));
+                }
             }
+            let hash = entry.hash();
+            self.ghosts.add(hash, mark & (TICKS - 1));
+            self.left_window.add(hash);
         }
-        let hash = entry.hash();
-        self.ghosts.add(hash, mark & (TICKS - 1));
-        self.left_window.add(hash);
-        Some(slot)
+        self.forget(entry, entries);
+        Some((slot, entry))
     }
 
     fn view(&self) -> PolicyView {
@@ -505,7 +563,7 @@ impl Policy for Adaptive {
         self.window.validate();
         self.ghosts.validate();
         let mut in_ring = vec![false; live.len()];
-        for slot in (0..).map_while(|nth| self.window.nth(nth)) {
+        for slot in self.window.slots() {
             // The slot may be gone.
             if let Some(in_ring) = in_ring.get_mut(entries.number(slot)) {
                 *in_ring = true;
@@ -514,7 +572,7 @@ impl Policy for Adaptive {
         let (mut count, mut cost, mut window_entries, mut window_cost) = (0, 0, 0, 0);
         for (number, &live) in live.iter().enumerate() {
             let slot = entries.numbered(number);
-            let mark = entries.mark(slot);
+            let mark = entries.place(slot).map_or(0, Entry::mark);
             if !live {
                 assert_eq!(mark, 0, "adaptive: free slot {number} has a mark");
                 continue;

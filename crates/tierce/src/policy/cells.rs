@@ -128,6 +128,17 @@ impl Cells {
         self.0[way % WAYS] = 0;
     }
 
+    /// Empties the cells whose bits below `mask` are more than `oldest` before `now`, in numbers
+    /// that wrap at `mask` and stay below 2^15.
+    #[inline]
+    pub(super) fn clear_older(&mut self, now: u16, mask: u16, oldest: u16) {
+        // Without a branch, so that eight cells are one operation.
+        for cell in &mut self.0 {
+            let is_old = now.wrapping_sub(*cell) & mask > oldest;
+            *cell &= u16::from(is_old).wrapping_sub(1);
+        }
+    }
+
     /// All cells.
     pub(super) fn iter(&self) -> impl Iterator<Item = u16> {
         self.0.into_iter()

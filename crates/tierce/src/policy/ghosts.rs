@@ -10,7 +10,7 @@
 //! bucket in 0.4 % of all look-ups.
 
 use super::cells::{Cells, WAYS};
-use crate::{pages::Zeroed, prefetch::prefetch};
+use crate::pages::Zeroed;
 
 /// Bits of a cell that hold the tick.
 const TICK_BITS: u32 = 5;
@@ -30,8 +30,6 @@ pub(super) struct Ghosts {
     buckets: Zeroed<Cells>,
     /// Cells of a bucket in use, so that small caches keep as many ghosts as they asked for.
     ways: usize,
-    /// The bucket that is cleaned next.
-    next: usize,
 }
 
 impl Ghosts {
@@ -42,16 +40,16 @@ impl Ghosts {
         let buckets = count.div_ceil(WAYS);
         if buckets > self.buckets.len() {
             let Some(fresh) = Zeroed::new(buckets) else { return false };
-            *self = Self { buckets: fresh, ways: 1, next: 0 };
+            *self = Self { buckets: fresh, ways: 1 };
         }
         self.ways = self.ways.max(count.div_ceil(self.buckets.len().max(1)));
         true
     }
 
-    /// Tells the processor that a key is about to be asked for.
+    /// The line of the key's bucket, for a prefetch.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u32) {
-        prefetch(self.buckets.as_ptr().wrapping_add(self.place(hash)));
+    pub(super) fn line_of(&self, hash: u32) -> *const u8 {
+        self.buckets.as_ptr().wrapping_add(self.place(hash)).cast()
     }
 
     /// The number of the key's bucket.
@@ -89,18 +87,14 @@ impl Ghosts {
         Some(age)
     }
 
-    /// Forgets what is older than `oldest` ticks in the next bucket.
-    pub(super) fn expire_some(&mut self, now: u8, oldest: u8) {
-        let Some(bucket) = self.buckets.get_mut(self.next) else {
-            self.next = 0;
-            return;
-        };
-        for way in 0..WAYS {
-            if age(now, bucket.get(way)) > oldest {
-                bucket.clear(way);
-            }
-        }
-        self.next += 1;
+    /// Forgets what is older than `oldest` ticks in the bucket of this number; gives the number of
+    /// the one whose turn is next. The turns are the caller's, who has a line for what changes.
+    #[inline]
+    #[must_use]
+    pub(super) fn expire_some(&mut self, bucket: u32, now: u8, oldest: u8) -> u32 {
+        let Some(cells) = self.buckets.get_mut(bucket as usize) else { return 0 };
+        cells.clear_older(now.into(), (TICKS - 1).into(), oldest.into());
+        bucket + 1
     }
 
     /// How many there are; walks them all.
@@ -165,9 +159,8 @@ mod tests {
         for n in 0..400_u32 {
             ghosts.add(n.wrapping_mul(0x85EB_CA6B), (n % 20) as u8);
         }
-        for _ in 0..=100 {
-            ghosts.expire_some(20, 10);
-        }
+        let turn = (0..=100).fold(0, |turn, _| ghosts.expire_some(turn, 20, 10));
+        assert_eq!(turn, 0, "behind the last bucket comes the first");
         assert!(
             (0..400_u32).all(|n| {
                 ghosts.take(n.wrapping_mul(0x85EB_CA6B), 20).is_none_or(|age| age <= 10)

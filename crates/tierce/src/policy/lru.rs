@@ -115,13 +115,14 @@ impl Policy for Lru {
     }
 
     #[inline]
-    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
+    fn evict<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>> {
         let victim = (self.oldest != NO_SLOT).then_some(self.oldest)?;
-        match self.links[entries.number(victim)].newer {
-            NO_SLOT => {}
-            next => entries.prefetch(next, 0),
+        let entry = entries.entry(victim);
+        self.on_remove(victim, entry, entries);
+        if self.oldest != NO_SLOT {
+            entries.prefetch(self.oldest, 0);
         }
-        Some(victim)
+        Some((victim, entry))
     }
 
     fn view(&self) -> PolicyView {

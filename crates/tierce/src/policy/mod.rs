@@ -92,8 +92,9 @@ pub(crate) trait Entries {
     /// The entry in a slot that was handed out and is not gone.
     fn entry(&self, slot: Slot) -> &Self::Entry;
 
-    /// The mark of any slot that was ever handed out; 0 of one that is gone.
-    fn mark(&self, slot: Slot) -> u8;
+    /// What is in any slot that was ever handed out; its mark is 0 where that is no entry. `None`
+    /// of a slot that is gone.
+    fn place(&self, slot: Slot) -> Option<&Self::Entry>;
 
     /// What an entry takes of the shard's bound: its weight in bytes where bytes are bounded,
     /// else 1. It does not change while the entry is in its slot.
@@ -103,8 +104,9 @@ pub(crate) trait Entries {
     /// for.
     fn prefetch(&self, slot: Slot, ahead: usize);
 
-    /// Tells that the entry in this slot, if there is one, may be the next victim.
-    fn prefetch_victim(&self, slot: Slot);
+    /// The lines in memory, if any, that change when the entry in this slot leaves, whose key has
+    /// this hash. For a hint: it may be gone.
+    fn lines_of(&self, slot: Slot, hash: u32) -> [*const u8; 2];
 
     /// The slot that follows in the order of numbers, and the first one after the last that was
     /// ever in use.
@@ -124,16 +126,16 @@ pub(crate) type Named<'a, E> = (Slot, &'a <E as Entries>::Entry);
 ///
 /// The shard keeps three rules: it calls [`reserve`](Self::reserve) before it uses a slot
 /// for the first time; it calls `on_insert` (or `on_replace` as the new slot) and `on_remove` (or
-/// `on_replace` as the old slot) of a slot in turn; and it calls `on_remove` while the entry's
-/// hash, cost and mark can still be read.
+/// `on_replace` as the old slot, or `evict`, which returns it) of a slot in turn; and it calls
+/// `on_remove` while the entry's hash, cost and mark can still be read.
 pub(crate) trait Policy {
     /// Makes room for so many slots, so that no later call allocates; false if memory is short, and
     /// the policy works on as before.
     #[must_use]
     fn reserve(&mut self, slots: usize) -> bool;
 
-    /// A key with this hash is about to come in.
-    fn prefetch(&self, _hash: u32) {}
+    /// A key with this hash is about to come in, perhaps in another's stead.
+    fn prefetch(&self, _hash: u32, _entries: &impl Entries) {}
 
     /// An entry with a new key was put into `slot`; its reads and mark are 0.
     fn on_insert<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E);
@@ -159,9 +161,9 @@ pub(crate) trait Policy {
     /// The entry in `slot` is about to be taken out, for whatever reason.
     fn on_remove<E: Entries>(&mut self, slot: Slot, entry: &E::Entry, entries: &E);
 
-    /// The entry to evict next, or `None` if there is none. The shard calls
-    /// [`on_remove`](Self::on_remove) of it before it asks again.
-    fn victim(&mut self, entries: &impl Entries) -> Option<Slot>;
+    /// Chooses the entry to evict next and takes it out as [`on_remove`](Self::on_remove) does, or
+    /// `None` if there is none.
+    fn evict<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>>;
 
     /// What it holds.
     fn view(&self) -> PolicyView;
@@ -233,8 +235,8 @@ impl Policy for Chosen {
     }
 
     #[inline]
-    fn prefetch(&self, hash: u32) {
-        each!(self, policy => policy.prefetch(hash));
+    fn prefetch(&self, hash: u32, entries: &impl Entries) {
+        each!(self, policy => policy.prefetch(hash, entries));
     }
 
     #[inline]
@@ -266,8 +268,8 @@ impl Policy for Chosen {
     }
 
     #[inline]
-    fn victim(&mut self, entries: &impl Entries) -> Option<Slot> {
-        each!(self, policy => policy.victim(entries))
+    fn evict<'a, E: Entries>(&mut self, entries: &'a E) -> Option<Named<'a, E>> {
+        each!(self, policy => policy.evict(entries))
     }
 
     fn view(&self) -> PolicyView {

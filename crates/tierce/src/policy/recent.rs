@@ -32,10 +32,22 @@ impl Recent {
         true
     }
 
+    /// The number of the key's bucket.
+    #[inline]
+    fn place(&self, hash: u32) -> usize {
+        let spread = u64::from(hash.wrapping_mul(SPREAD));
+        ((spread * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// The line of the key's bucket, for a prefetch.
+    #[inline]
+    pub(super) fn line_of(&self, hash: u32) -> *const u8 {
+        self.buckets.as_ptr().wrapping_add(self.place(hash)).cast()
+    }
+
     #[inline]
     fn locate(&mut self, hash: u32) -> Option<(&mut Cells, u16)> {
-        let spread = u64::from(hash.wrapping_mul(SPREAD));
-        let bucket = ((spread * self.buckets.len() as u64) >> 32) as usize;
+        let bucket = self.place(hash);
         Some((self.buckets.get_mut(bucket)?, (hash as u16).max(1)))
     }
 

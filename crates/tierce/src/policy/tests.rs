@@ -3,7 +3,7 @@
 mod behaviour;
 mod rules;
 
-use std::{cell::Cell, collections::HashMap};
+use std::{cell::Cell, collections::HashMap, ptr};
 
 use super::{Chosen, Entries, Entry, MOST_READS, Policy, PolicyKind, Slot};
 
@@ -57,8 +57,8 @@ impl Entries for Places {
     fn entry(&self, slot: Slot) -> &Place {
         &self.0[slot as usize]
     }
-    fn mark(&self, slot: Slot) -> u8 {
-        self.0[slot as usize].mark()
+    fn place(&self, slot: Slot) -> Option<&Place> {
+        Some(&self.0[slot as usize])
     }
     fn cost(&self, place: &Place) -> u64 {
         assert!(place.key.is_some(), "a policy asks only about entries");
@@ -67,8 +67,9 @@ impl Entries for Places {
     fn prefetch(&self, slot: Slot, _ahead: usize) {
         assert!((slot as usize) < self.0.len(), "prefetch of a slot that was never reserved");
     }
-    fn prefetch_victim(&self, slot: Slot) {
-        assert!((slot as usize) < self.0.len(), "prefetch of a slot that was never reserved");
+    fn lines_of(&self, slot: Slot, _hash: u32) -> [*const u8; 2] {
+        assert!((slot as usize) < self.0.len(), "a hint at a slot that was never reserved");
+        [ptr::null(); 2]
     }
     fn after(&self, slot: Slot) -> Slot {
         if slot as usize + 1 < self.0.len() { slot + 1 } else { 0 }
@@ -131,6 +132,16 @@ impl Shard {
         }
     }
 
+    /// Has the policy take out one entry; gives its key.
+    fn evict(&mut self) -> Option<u64> {
+        let (slot, place) = self.policy.evict(&self.places)?;
+        let key = place.key.expect("a victim holds an entry");
+        assert_eq!(place.mark.get(), 0, "a victim keeps no mark");
+        self.index.remove(&key);
+        self.clear(slot);
+        Some(key)
+    }
+
     fn clear(&mut self, slot: Slot) {
         let place = &mut self.places.0[slot as usize];
         self.cost -= place.cost;
@@ -143,9 +154,7 @@ impl Shard {
     fn make_room(&mut self, entries: usize, cost: u64) -> Vec<u64> {
         let mut victims = Vec::new();
         while self.index.len() + entries > self.most_entries || self.cost + cost > self.most_cost {
-            let Some(victim) = self.policy.victim(&self.places) else { break };
-            let key = self.places.0[victim as usize].key.expect("a victim holds an entry");
-            self.remove(key);
+            let Some(key) = self.evict() else { break };
             victims.push(key);
         }
         victims

@@ -106,8 +106,8 @@ impl Epoch {
 /// The threads that read, and the epoch they move through.
 pub(super) struct Domain {
     pub(super) epoch: CachePadded<AtomicU64>,
-    /// A step is under way.
-    pub(super) advancing: AtomicBool,
+    /// A step is under way. On a line of its own: it changes at each step, what follows seldom.
+    pub(super) advancing: CachePadded<AtomicBool>,
     /// The newest record; each links to the one before it. None is ever taken out.
     pub(super) records: AtomicPtr<Record>,
     /// How many records belong to a thread.

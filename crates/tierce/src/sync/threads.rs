@@ -21,7 +21,7 @@ use super::{
 /// The threads of this process.
 pub(super) static DOMAIN: Domain = Domain {
     epoch: CachePadded::new(AtomicU64::new(FIRST)),
-    advancing: AtomicBool::new(false),
+    advancing: CachePadded::new(AtomicBool::new(false)),
     records: AtomicPtr::new(ptr::null_mut()),
     live: AtomicUsize::new(0),
 };

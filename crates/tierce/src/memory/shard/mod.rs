@@ -89,7 +89,8 @@ impl<K, V> Room<K, V> {
 ///
 /// Each line of it that an insert changes has to travel to its processor, so those that all
 /// inserts change come first and are few: one with the lock and the sums, two of the limbo, one of
-/// the policy. [`MemoryCache::lock`](super::MemoryCache) calls for them at once.
+/// the counts, one of the policy. [`MemoryCache::lock`](super::MemoryCache) calls for them at once.
+/// The rest is only looked at by most inserts.
 #[repr(C)]
 pub(super) struct Writer<K, V> {
     len: u64,
@@ -99,10 +100,10 @@ pub(super) struct Writer<K, V> {
     /// What the policy adds up: weights, or numbers of entries. Bytes were bounded when the shard
     /// was made; a sum cannot change its unit later.
     by_weight: bool,
-    policy_kind: PolicyKind,
     limbo: Limbo,
-    policy: Chosen,
     pub(super) statistics: MemoryStatistics,
+    policy_kind: PolicyKind,
+    policy: Chosen,
     bounds: ShardBounds,
     /// How long an entry lives that nobody reads, in milliseconds.
     time_to_idle: Option<u64>,
@@ -116,11 +117,12 @@ pub(super) struct Writer<K, V> {
 }
 
 /// The lines of a shard that all inserts change, if its lock begins the first of them.
-pub(super) const HOT_LINES: usize = 4;
+pub(super) const HOT_LINES: usize = 5;
 
 /// The lock is before it, and the first line is full.
 const _: () = assert!(offset_of!(Writer<u64, u64>, limbo) == LINE - 8);
-const _: () = assert!(offset_of!(Writer<u64, u64>, policy) == 3 * LINE - 8);
+const _: () = assert!(offset_of!(Writer<u64, u64>, statistics) == 3 * LINE - 8);
+const _: () = assert!(offset_of!(Writer<u64, u64>, policy) == 4 * LINE - 8);
 
 /// An entry on its way in.
 pub(super) struct NewEntry<K, V> {
@@ -232,10 +234,13 @@ impl<K, V> Locked<'_, K, V> {
     #[inline]
     pub(super) fn find(&self, hash: u32, mut eq: impl FnMut(&K) -> bool) -> Option<Hit<K, V>> {
         let mut place = NonNull::dangling();
+        let segments = self.writer.slab.segments();
         let (spot, slot) = self.table().current(hash).find(hash, |slot| {
-            let its = self.writer.slab.place(slot);
+            // SAFETY: the index names it, so it was handed out and is live, and the lock keeps it
+            // so.
+            let its = unsafe { segments.place(slot) };
             place = NonNull::from(its);
-            // SAFETY: the index names it, so it is live, and the lock keeps it so.
+            // SAFETY: as above.
             its.hash() == hash && eq(unsafe { its.key() })
         })?;
         Some(Hit { slot, place, spot })

@@ -158,10 +158,7 @@ impl<K, V> Locked<'_, K, V> {
         departures: &mut Departures<'_, K, V>,
     ) {
         let hash = self.place(slot).hash();
-        let table = self.table().current(hash);
-        if let Some(spot) = table.spot(hash, slot) {
-            table.remove(hash, spot);
-        }
+        self.table().current(hash).remove_slot(hash, slot);
         self.take_unnamed(slot, cause, departures);
     }
 

@@ -59,7 +59,8 @@ impl<K, V> Locked<'_, K, V> {
         now: Millis,
         departures: &mut Departures<'_, K, V>,
     ) -> Result<(), NewEntry<K, V>> {
-        self.writer.policy.prefetch(new.hash);
+        let (policy, view) = self.policy();
+        policy.prefetch(new.hash, &view);
         self.evict(1, new.weight, departures);
         if !self.reserve(&new) {
             return Err(new);
@@ -159,8 +160,11 @@ impl<K, V> Locked<'_, K, V> {
                 return;
             };
             let (policy, view) = self.policy();
-            let Some(victim) = policy.victim(&view) else { return };
-            self.take(victim, cause, departures);
+            let Some((slot, place)) = policy.evict(&view) else { return };
+            let hash = place.hash();
+            let place = NonNull::from(place);
+            self.table().current(hash).remove_slot(hash, slot);
+            self.retire(slot, place, cause, departures);
         }
     }
 

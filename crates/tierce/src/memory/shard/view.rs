@@ -58,9 +58,9 @@ impl<K, V> Entries for View<'_, K, V> {
     }
 
     #[inline]
-    fn mark(&self, slot: Slot) -> u8 {
+    fn place(&self, slot: Slot) -> Option<&Place<K, V>> {
         // A slab that was made smaller has fewer slots than the policy may remember.
-        self.slab.segments().mark(slot)
+        self.slab.segments().any(slot)
     }
 
     #[inline]
@@ -75,11 +75,9 @@ impl<K, V> Entries for View<'_, K, V> {
     }
 
     #[inline]
-    fn prefetch_victim(&self, slot: Slot) {
-        if self.mark(slot) != 0 {
-            let hash = self.slab.place(slot).hash();
-            self.table.current(hash).prefetch(hash);
-        }
+    fn lines_of(&self, slot: Slot, hash: u32) -> [*const u8; 2] {
+        let place = self.slab.segments().pointer(slot).cast_const().cast();
+        [place, self.table.current(hash).line_of(hash)]
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    hash::{BuildHasher, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -206,4 +207,85 @@ fn a_thousand_caches_come_and_go() {
         }
     }
     assert_eq!(Arc::strong_count(&living), 1);
+}
+
+/// Few hashes, so that most entries find no room where they belong.
+#[derive(Clone, Default)]
+struct Crowded;
+
+impl BuildHasher for Crowded {
+    type Hasher = CrowdedHasher;
+
+    fn build_hasher(&self) -> CrowdedHasher {
+        CrowdedHasher(0)
+    }
+}
+
+struct CrowdedHasher(u64);
+
+impl Hasher for CrowdedHasher {
+    fn finish(&self) -> u64 {
+        self.0 % 8
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
+    }
+}
+
+#[test]
+fn get_many_finds_what_gets_find_wherever_it_lies() {
+    for policy in [PolicyKind::Adaptive, PolicyKind::Lru] {
+        let options = MemoryOptions::new().max_entries(300).policy(policy).ttl(millis(60_000));
+        let cache: MemoryCache<u64, u64, Crowded> =
+            MemoryCache::builder(options).hasher(Crowded).build().unwrap();
+        (0..200).for_each(|key| assert_eq!(cache.insert(key, key + 1), Inserted::Stored));
+        let keys: Vec<u64> = (0..300).rev().collect();
+        for count in [0, 1, 31, 32, 33, 64, 300] {
+            let asked: Vec<&u64> = keys[300 - count..].iter().collect();
+            let expected: Vec<Option<u64>> = asked.iter().map(|key| cache.get(*key)).collect();
+            assert_eq!(cache.get_many(&asked), expected, "{policy} {count}");
+        }
+        let held = keys.iter().filter(|key| cache.contains(*key)).count();
+        assert!(held > 100, "{held} of 200 are too few to lie past where they belong");
+        let mut shown = vec![0; keys.len()];
+        let asked: Vec<&u64> = keys.iter().collect();
+        cache.get_many_with(&asked, |index, value| {
+            assert_eq!(*value, keys[index] + 1);
+            shown[index] += 1;
+        });
+        assert!(shown.iter().all(|times| *times <= 1), "each once");
+        assert_eq!(shown.iter().sum::<usize>(), held);
+    }
+}
+
+#[test]
+fn get_many_shows_nothing_whose_time_is_over() {
+    for manual in [true, false] {
+        let (clock, hand) =
+            if manual { Clock::manual() } else { (Clock::system(), Clock::manual().1) };
+        let options = MemoryOptions::new().max_entries(1_000).ttl(millis(3_600_000));
+        let cache = MemoryCache::builder(options).clock(clock).build().unwrap();
+        let keys: Vec<u64> = (0..100).collect();
+        for key in &keys {
+            let ttl = if key % 3 == 0 { Ttl::For(millis(1)) } else { Ttl::Default };
+            assert_eq!(cache.insert_with_ttl(*key, *key, ttl), Inserted::Stored);
+        }
+        hand.advance(millis(1));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let asked: Vec<&u64> = keys.iter().collect();
+        let expected: Vec<_> = keys.iter().map(|key| (key % 3 != 0).then_some(*key)).collect();
+        // The system's clock goes on by itself.
+        while cache.get_many(&asked) != expected {
+            assert!(!manual && Instant::now() < deadline);
+        }
+    }
+}
+
+#[test]
+fn get_many_counts_as_reads_of_what_it_shows() {
+    let (cache, _) = entries(3);
+    (1..=3).for_each(|key| assert_eq!(cache.insert(key, key), Inserted::Stored));
+    assert_eq!(cache.get_many(&[&1, &9]), [Some(1), None]);
+    cache.insert(4, 4);
+    assert_eq!((cache.contains(&1), cache.contains(&2)), (true, false));
 }
