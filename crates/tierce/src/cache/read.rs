@@ -416,10 +416,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let least = self.replica_of(plan, key)?;
         let trusts_tags = self.trusts_tags(plan);
         let begin = simulated::now();
-        let record = self.ask_remote(plan, key, |tier| tier.read_replica(key, least))??;
-        let record = Some(aged(record, begin)).filter(|record| {
+        let record = self.ask_remote(plan, key, |tier| tier.read_replica(key, least)).flatten();
+        let record = record.map(|record| aged(record, begin)).filter(|record| {
             self.is_taken(record, trusts_tags) && marks.finds_all_tags(key, record)
-        })?;
+        });
+        let Some(record) = record else {
+            self.metrics.count(CacheCounter::ReplicaTurnedBack);
+            return None;
+        };
+        self.metrics.count(CacheCounter::ReplicaReads);
         self.bring_up(plan, key, Some(record), marks)
     }
 

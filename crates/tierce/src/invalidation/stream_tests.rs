@@ -202,9 +202,8 @@ fn a_replica_is_asked_of_what_was_not_heard_of_since_the_last_look_at_the_master
     let own = OwnStream::new();
     let stream = own.stream();
     let (stamps, offsets) = (vec![Some(100); GROUPS], vec![Some(7); GROUPS]);
-    let ask = |key: &[u8], now, unheard| {
-        stream.replica_of(key, Millis(now), PATIENCE, Millis(unheard))
-    };
+    let ask =
+        |key: &[u8], now, unheard| stream.replica_of(key, Millis(now), PATIENCE, Millis(unheard));
     let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
     stream.begin(term, Millis(1000), &stamps, false);
     assert_eq!(ask(b"a", 1001, 0), None, "the master was not looked at");

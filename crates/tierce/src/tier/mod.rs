@@ -147,8 +147,7 @@ impl Reached {
     /// True if who has come as far as this has come as far as `least`.
     pub(crate) fn is_at(self, least: Self) -> bool {
         let ahead = self.offset.wrapping_sub(least.offset) & Self::OFFSET_MASK;
-        ahead < 1 << (Self::OFFSET_BITS - 1)
-            && self.stamp.wrapping_sub(least.stamp) < Self::AHEAD
+        ahead < 1 << (Self::OFFSET_BITS - 1) && self.stamp.wrapping_sub(least.stamp) < Self::AHEAD
     }
 }
 

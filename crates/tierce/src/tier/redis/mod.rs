@@ -108,8 +108,8 @@ use crate::{
     key, random,
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Expected, Fill, Found, LeaseStep, Leased, Reached, Record, RemoteTier, RolloutAsk,
-        RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
+        ChangeListener, Expected, Fill, Found, LeaseStep, Leased, Reached, Record, RemoteTier,
+        RolloutAsk, RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
     },
     tiering::TierKind,
 };

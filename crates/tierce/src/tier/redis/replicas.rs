@@ -282,9 +282,7 @@ impl Shared {
 pub(super) async fn known(common: &Arc<Common>) -> Result<Known> {
     match &common.settings.place {
         Place::One(_) => Ok(Known::Same(common.settings.replicas.clone())),
-        Place::Sentinels(sentinels) => {
-            sentinel::replicas(common, sentinels).await.map(Known::Same)
-        }
+        Place::Sentinels(sentinels) => sentinel::replicas(common, sentinels).await.map(Known::Same),
         Place::Cluster(_) => {
             let shares = cluster::survey(common, cluster::known_nodes(common, &[])).await?;
             debug_assert_eq!(shares.replicas.len(), STRIPES, "replicas of all stripes");
@@ -343,8 +341,7 @@ mod tests {
             assert_eq!(offset_of_replica(&role("slave", state, 7)), None, "{state}");
         }
         assert_eq!(offset_of_replica(&role("slave", "connected", -1)), None);
-        let master =
-            Value::Array(vec![text("master"), Value::Int(9), Value::Array(Vec::new())]);
+        let master = Value::Array(vec![text("master"), Value::Int(9), Value::Array(Vec::new())]);
         assert_eq!((offset_of_master(&master), offset_of_replica(&master)), (Some(9), None));
         assert_eq!(offset_of_master(&role("slave", "connected", 7)), None);
         assert_eq!((offset_of_master(&Value::Nil), offset_of_replica(&Value::Nil)), (None, None));

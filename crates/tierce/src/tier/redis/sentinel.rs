@@ -125,10 +125,7 @@ async fn say(
             .arg(password)
             .write_packed_command(&mut bytes);
     }
-    redis::cmd("SENTINEL")
-        .arg(question)
-        .arg(&sentinels.master)
-        .write_packed_command(&mut bytes);
+    redis::cmd("SENTINEL").arg(question).arg(&sentinels.master).write_packed_command(&mut bytes);
     let asked = stream.ask(&bytes, commands, limits(&common.settings));
     let mut replies = asked.await.map_err(as_error)?;
     let answer = replies.pop().ok_or_else(unexpected)?;

@@ -252,19 +252,18 @@ impl RedisOptions {
     /// cluster, which name them, and [`coherence`](Self::coherence).
     ///
     /// The answer of a replica counts if it is a fresh value, if the host is told of the changes of
-    /// others, and if the replica has all that its master had at the last look at it, up to a quarter of
-    /// a [`heartbeat`](Self::heartbeat) ago. About a key of which a change or a load was heard of since,
-    /// of this host or another, the master is asked; so it is about what has tags, which changes of them
-    /// were made, and where no replica is there, has a link to its master and is as far as that: no
-    /// caller sees an error for it. A value that this host has set or removed is never read older, and
-    /// one that another host changed is read older for the [`staleness_bound`](Self::staleness_bound)
-    /// at most, as from a copy in L1.
+    /// others, and if the replica has all that its master had at the last look at that, a quarter of a
+    /// [`heartbeat`](Self::heartbeat) ago as a rule. For all else the master is asked, and no caller sees
+    /// an error for it: about a key of which a change or a load, by any host, was heard of since that
+    /// look, where no replica is there or has a link to its master, before anything is loaded, and
+    /// which tags of a value were changed. What this host has set or removed is never read older; what
+    /// another host changed, for the [`staleness_bound`](Self::staleness_bound) at most, as from a copy.
     ///
-    /// [`get_many`](crate::Cache::get_many), calls with a `max_age`, loads and changes ask the master;
-    /// so does a cache of L3 alone, which is not told of changes. A replica has half of
+    /// [`get_many`](crate::Cache::get_many), calls with a `max_age` and changes ask the master; so does
+    /// a cache whose only tier is L3, which is not told of changes. A replica has half of
     /// [`read_timeout`](Self::read_timeout) for its answer. The ACL user needs the right to `ROLE`, in a
-    /// cluster to `READONLY` too, and the clocks of the servers are to agree: a value ends by that of
-    /// the replica. docs/l3-replicas.md.
+    /// cluster to `READONLY` too. A value ends by the clock of the server that is asked.
+    /// docs/l3-replicas.md.
     #[must_use]
     pub fn replica_reads(mut self, reads: bool) -> Self {
         self.replica_reads = reads;
