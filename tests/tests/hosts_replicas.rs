@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -177,6 +178,47 @@ fn what_a_host_has_set_is_never_read_older_by_any_of_its_processes() {
         servers.hold(false);
     }
     assert!(counted(&one).replica_turned_back > 0);
+}
+
+#[test]
+fn what_a_host_has_set_while_another_changes_keys_of_its_group_is_not_read_older() {
+    let servers = Replicated::start(1);
+    let (one, other) = (servers.host(), servers.host());
+    let keys: Vec<_> = (0..20).map(|key| format!("key {key}")).collect();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = OnDrop(|| is_over.store(true, Ordering::Relaxed));
+        scope.spawn(|| {
+            for number in 0_u64.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                other.set(format!("other {}", number % 300), "x".into()).unwrap();
+            }
+        });
+        for _ in 0..30 {
+            for key in &keys {
+                one.set(key, "old".into()).unwrap();
+            }
+            wait_for_replica(&one, &keys[0]);
+            // The stamps that this one makes are not next to those that it knows.
+            servers.hold(true);
+            for key in &keys {
+                one.set(key, "new".into()).unwrap();
+                assert_eq!(below(&one, key).as_deref(), Some(&b"new"[..]), "{key}");
+            }
+            servers.hold(false);
+        }
+    });
+}
+
+/// Does something at its end, also where a test has failed.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 #[test]

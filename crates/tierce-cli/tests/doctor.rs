@@ -125,18 +125,19 @@ fn each_replica_that_is_to_be_read_is_asked_whether_it_follows() {
     }
     let replicas = format!("redis.replicas=127.0.0.1:{port}");
     let settings = ["redis.replica_reads=true", &replicas];
+    let check = format!("redis.replica.127.0.0.1:{port}");
     let (code, checks) = examine(&mut with_server(&master, &settings));
-    let (verdict, said) = of(&checks, "redis.replicas");
+    let (verdict, said) = of(&checks, &check);
     assert_eq!((code, verdict), (0, "ok"), "{checks:#?}");
     assert!(said.contains("follows, "), "{said}");
     replica.ask(&["replicaof", "no", "one"]);
     let (code, checks) = examine(&mut with_server(&master, &settings));
-    let (verdict, said) = of(&checks, "redis.replicas");
+    let (verdict, said) = of(&checks, &check);
     assert_eq!((code, verdict), (0, "warn"), "{checks:#?}");
     assert!(said.contains("no replica with a link to its master"), "{said}");
     drop(replica);
     let (_, checks) = examine(&mut with_server(&master, &settings));
-    let (verdict, said) = of(&checks, "redis.replicas");
+    let (verdict, said) = of(&checks, &check);
     assert!(verdict == "warn" && said.contains("does not answer"), "{said}");
 }
 

@@ -80,7 +80,7 @@ impl RedisTier {
         let mut bytes = Vec::with_capacity(question.len() + 16);
         pack(&mut bytes, &[b"ROLE"]);
         bytes.extend_from_slice(&question);
-        // The other half is for the master.
+        // Its master has a whole one after it.
         let allowed = call.timeout / 2;
         let link = replica.link();
         let work = Work::Packed(bytes, 1 + commands);

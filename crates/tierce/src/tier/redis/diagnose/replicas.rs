@@ -11,6 +11,7 @@ use crate::{
 };
 
 const REPLICAS: &str = "redis.replicas";
+const REPLICA: &str = "redis.replica";
 
 /// More bytes behind than a replica is that does what its master does as it comes.
 const BEHIND_BYTES: u64 = 1 << 20;
@@ -42,7 +43,7 @@ pub(super) async fn examine(asked: &mut Asked, out: &mut Vec<Diagnosis>) {
         let examined = match look(asked, &address).await {
             Ok(examined) => examined,
             Err(error) => Diagnosis::doubtful(
-                REPLICAS,
+                REPLICA,
                 format!("{name} does not answer: {}; its master is asked", said(&error)),
                 "see that the replica runs and lets the same user in",
             ),
@@ -58,20 +59,20 @@ async fn look(asked: &mut Asked, address: &Address) -> Result<Diagnosis> {
     let role = replica.one(redis::cmd("ROLE")).await?;
     let Some(offset) = replicas::offset_of_replica(&role) else {
         let found = format!("{address} is no replica with a link to its master; that one is asked");
-        return Ok(Diagnosis::doubtful(REPLICAS, found, "see INFO replication of the replica"));
+        return Ok(Diagnosis::doubtful(REPLICA, found, "see INFO replication of the replica"));
     };
     // In a cluster the one that is asked may be another one's master.
     let is_cluster = asked.settings().place.is_cluster();
     let behind = of_master.filter(|_| !is_cluster).map(|master| master.saturating_sub(offset));
     Ok(match behind {
         Some(behind) if behind > BEHIND_BYTES => Diagnosis::doubtful(
-            REPLICAS,
+            REPLICA,
             format!("{address} is {behind} bytes behind its master, which is asked meanwhile"),
             "see what keeps the replica from following (its network, its load)",
         ),
         Some(behind) => {
-            Diagnosis::fit(REPLICAS, format!("{address} follows, {behind} bytes behind"))
+            Diagnosis::fit(REPLICA, format!("{address} follows, {behind} bytes behind"))
         }
-        None => Diagnosis::fit(REPLICAS, format!("{address} follows its master")),
+        None => Diagnosis::fit(REPLICA, format!("{address} follows its master")),
     })
 }

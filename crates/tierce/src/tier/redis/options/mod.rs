@@ -261,7 +261,7 @@ impl RedisOptions {
     ///
     /// [`get_many`](crate::Cache::get_many), calls with a `max_age` and changes ask the master; so does
     /// a cache whose only tier is L3, which is not told of changes. A replica has half of
-    /// [`read_timeout`](Self::read_timeout) for its answer. The ACL user needs the right to `ROLE`, in a
+    /// [`read_timeout`](Self::read_timeout) for its answer, before its master is asked. The ACL user needs the right to `ROLE`, in a
     /// cluster to `READONLY` too. A value ends by the clock of the server that is asked.
     /// docs/l3-replicas.md.
     #[must_use]
