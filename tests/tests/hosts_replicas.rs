@@ -127,15 +127,17 @@ fn replicas_answer_in_the_place_of_their_master() {
             calls.split(',').next().unwrap().parse::<u64>().unwrap()
         })
     };
-    let before = (counted(&other), master());
-    for key in &keys {
-        assert_eq!(other.get(key).unwrap(), format!("value of {key}"));
-    }
-    let after = (counted(&other), master());
-    let answered = after.0.replica_hits - before.0.replica_hits;
-    println!("{answered} of {} answered by replicas, master: {}", keys.len(), after.1 - before.1);
-    assert!(answered >= 190, "{answered}");
-    assert!(after.1 - before.1 <= 10);
+    // A look at the master may be late on a busy machine: then all of them are asked of it.
+    wait_until("a round that replicas answer", || {
+        let before = (counted(&other).replica_hits, master());
+        for key in &keys {
+            assert_eq!(below(&other, key).unwrap(), format!("value of {key}"));
+        }
+        let answered = counted(&other).replica_hits - before.0;
+        let asked = master() - before.1;
+        println!("{answered} of {} answered by replicas, master: {asked}", keys.len());
+        answered >= 190 && asked <= 10
+    });
     for replica in &servers.replicas {
         let stats = replica.ask(&["info", "commandstats"]);
         assert!(stats.contains("cmdstat_getrange"), "each has its turn: {stats}");
@@ -341,7 +343,7 @@ fn callers_see_no_error_and_no_old_value_whatever_becomes_of_replicas() {
 #[test]
 fn a_replica_that_stands_still_holds_callers_for_a_moment_only() {
     let servers = Replicated::start(1);
-    let options = servers.options().read_timeout(Duration::from_millis(400));
+    let options = servers.options().read_timeout(Duration::from_secs(1));
     let host = host(options, None);
     host.set("key", "value".into()).unwrap();
     wait_for_replica(&host, "key");
@@ -349,7 +351,7 @@ fn a_replica_that_stands_still_holds_callers_for_a_moment_only() {
     let slow = (0..200).filter(|_| {
         let begin = Instant::now();
         assert_eq!(below(&host, "key").as_deref(), Some(&b"value"[..]));
-        begin.elapsed() >= Duration::from_millis(200)
+        begin.elapsed() >= Duration::from_millis(500)
     });
     // Half of the time to read, and never again until it answers to a new connection.
     assert_eq!(slow.count(), 1);
