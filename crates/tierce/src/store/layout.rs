@@ -12,7 +12,7 @@
 //! |        per shard: epoch, entries;     |
 //! |        doubts about the tier below,   |
 //! |        what its changes tell us       |
-//! +---------------------------------------+   128 KiB
+//! +---------------------------------------+   192 KiB
 //! | segment table, 64 bytes a segment     |
 //! +---------------------------------------+
 //! | stamps, u32 each                      |
