@@ -36,9 +36,22 @@ const BUSY: usize = 16;
 /// # Panics
 /// If the options are wrong.
 pub fn host(options: RedisOptions, tiering: Tiering, folder: Option<&TempDir>) -> Cache {
+    host_with_room(options, tiering, folder, 10_000)
+}
+
+/// The same with an L1 of so many entries.
+///
+/// # Panics
+/// As [`host`].
+pub fn host_with_room(
+    options: RedisOptions,
+    tiering: Tiering,
+    folder: Option<&TempDir>,
+    entries: u64,
+) -> Cache {
     let mut builder = Cache::builder()
         .tiering(tiering)
-        .memory(MemoryOptions::new().max_entries(10_000))
+        .memory(MemoryOptions::new().max_entries(entries))
         .redis(options)
         .breaker(BreakerOptions::new().open_for(OPEN));
     if let Some(folder) = folder {

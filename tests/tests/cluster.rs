@@ -16,7 +16,9 @@ use tierce_tests::{
     server::{PATIENCE, Server, command_line},
     store_folder,
     stub::Stub,
-    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3, wait_for_stream},
+    traffic::{
+        BOUND, HEARTBEAT, SETTLED, Traffic, host, host_with_room, wait_for_l3, wait_for_stream,
+    },
     waiting::{is_near, wait_within},
 };
 
@@ -230,6 +232,43 @@ fn no_wrong_value_is_seen_while_a_master_is_lost_under_load() {
     assert_eq!((wrong, errors), (0, 0));
     assert!(checked > 10_000);
     hosts.iter().for_each(wait_for_stream);
+}
+
+#[test]
+fn replicas_are_read_while_slots_move_and_a_master_is_lost_and_no_value_is_wrong() {
+    let mut nodes = Nodes::start(1);
+    let folder = store_folder();
+    let options = nodes.options().replica_reads(true);
+    let hosts = [
+        host_with_room(options.clone(), Tiering::L1L2L3, Some(&folder), 100),
+        host_with_room(options, Tiering::L1L3, None, 100),
+    ];
+    let probe = nodes.host(Tiering::L3);
+    let answered = || hosts.each_ref().map(|it| it.redis_statistics().unwrap().replica_hits);
+    let more = |what: &str| {
+        let before = answered();
+        wait_within(PATIENCE, what, || {
+            answered().iter().zip(before).all(|(now, before)| *now > before + 100)
+        });
+    };
+    let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
+    let [checked, wrong, errors] = traffic.during(|| {
+        more("answers of replicas");
+        nodes.reshard(0, 1, 1500);
+        more("answers of replicas after slots moved");
+        nodes.0[0].kill();
+        let begin = Instant::now();
+        nodes.0[1].wait_for(&["cluster", "nodes"], "master,fail");
+        nodes.0[1].wait_for(&["cluster", "info"], "cluster_slots_fail:0");
+        println!("back after {:?}", wait_for_l3(&probe, 100, begin));
+        more("answers of replicas after a master was lost");
+        thread::sleep(SETTLED);
+    });
+    println!(
+        "{checked} reads judged, {wrong} wrong, {errors} errors, {:?} by replicas",
+        answered()
+    );
+    assert_eq!((wrong, errors), (0, 0));
 }
 
 #[test]

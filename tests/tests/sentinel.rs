@@ -10,12 +10,14 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{Cache, RedisOptions, Tiering};
+use tierce::{Cache, ReadOptions, RedisOptions, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server},
     store_folder,
-    traffic::{BOUND, HEARTBEAT, SETTLED, Traffic, host, wait_for_l3, wait_for_stream},
+    traffic::{
+        BOUND, HEARTBEAT, SETTLED, Traffic, host, host_with_room, wait_for_l3, wait_for_stream,
+    },
     waiting::wait_within,
 };
 
@@ -180,6 +182,66 @@ fn callers_see_no_error_and_no_old_value_while_a_master_is_killed_under_load() {
 fn callers_see_no_error_and_no_old_value_while_a_master_stands_still_and_comes_back() {
     let stop = |master: &mut Server| master.signal(libc::SIGSTOP);
     a_master_is_replaced_under_load(stop, |master| master.signal(libc::SIGCONT));
+}
+
+#[test]
+fn replicas_that_are_read_follow_the_next_master_and_no_caller_sees_an_old_value() {
+    let mut watched = Watched::start(2);
+    let folder = store_folder();
+    let options = watched.options().replica_reads(true);
+    let hosts = [
+        host_with_room(options.clone(), Tiering::L1L2L3, Some(&folder), 100),
+        host_with_room(options, Tiering::L1L3, None, 100),
+    ];
+    let probe = watched.host(Tiering::L3);
+    let answered = || hosts.each_ref().map(|it| it.redis_statistics().unwrap().replica_hits);
+    let traffic = Traffic::new(&hosts, 2, 200, SETTLED, seed());
+    let [checked, wrong, errors] = traffic.during(|| {
+        wait_within(PATIENCE, "answers of replicas", || answered().iter().all(|all| *all > 100));
+        let master = watched.master();
+        watched.servers[master].kill();
+        let begin = Instant::now();
+        wait_within(PATIENCE, "another master", || watched.master() != master);
+        println!("back after {:?}", wait_for_l3(&probe, 3, begin));
+        let before = answered();
+        wait_within(PATIENCE, "answers of the replica that is left", || {
+            answered().iter().zip(before).all(|(now, before)| *now > before + 100)
+        });
+        thread::sleep(SETTLED);
+    });
+    println!(
+        "{checked} reads judged, {wrong} wrong, {errors} errors, {:?} by replicas",
+        answered()
+    );
+    assert_eq!((wrong, errors), (0, 0));
+}
+
+#[test]
+fn a_replica_that_has_what_another_master_made_is_not_read() {
+    let watched = Watched::start(1);
+    let host = host(watched.options().replica_reads(true), Tiering::L1L3, None);
+    let answered = || host.redis_statistics().unwrap().replica_hits;
+    let below = || {
+        let found = host.get_with("key", &ReadOptions::new().tiers(Tiering::L3));
+        assert_eq!(found.unwrap().value, "value");
+    };
+    host.set("key", "value".into()).unwrap();
+    wait_within(PATIENCE, "an answer of the replica", || {
+        below();
+        answered() > 0
+    });
+    // As if it had taken part in the begin of another reign alone.
+    watched.servers[1].ask(&["config", "set", "replica-read-only", "no"]);
+    let names = watched.servers[1].ask(&["--raw", "keys", "tierce:r:*"]);
+    for name in names.split_whitespace() {
+        watched.servers[1].ask(&["set", name, "of another"]);
+    }
+    let before = answered();
+    let begin = Instant::now();
+    while begin.elapsed() < BOUND {
+        below();
+    }
+    assert_eq!(answered(), before);
 }
 
 #[test]

@@ -110,6 +110,38 @@ fn a_server_that_is_not_there_or_knows_us_not_fails() {
 }
 
 #[test]
+fn each_replica_that_is_to_be_read_is_asked_whether_it_follows() {
+    let free_port = || {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.local_addr().unwrap().port().to_string()
+    };
+    let (master_port, port) = (free_port(), free_port());
+    let master = Server::start_with(&["--port", &master_port]);
+    let of_master = format!("127.0.0.1 {master_port}");
+    let replica = Server::start_with(&["--port", &port, "--replicaof", &of_master]);
+    let begin = std::time::Instant::now();
+    while !replica.ask(&["role"]).contains("connected") {
+        assert!(begin.elapsed().as_secs() < 30, "the replica does not follow");
+    }
+    let replicas = format!("redis.replicas=127.0.0.1:{port}");
+    let settings = ["redis.replica_reads=true", &replicas];
+    let check = format!("redis.replica.127.0.0.1:{port}");
+    let (code, checks) = examine(&mut with_server(&master, &settings));
+    let (verdict, said) = of(&checks, &check);
+    assert_eq!((code, verdict), (0, "ok"), "{checks:#?}");
+    assert!(said.contains("follows, "), "{said}");
+    replica.ask(&["replicaof", "no", "one"]);
+    let (code, checks) = examine(&mut with_server(&master, &settings));
+    let (verdict, said) = of(&checks, &check);
+    assert_eq!((code, verdict), (0, "warn"), "{checks:#?}");
+    assert!(said.contains("no replica with a link to its master"), "{said}");
+    drop(replica);
+    let (_, checks) = examine(&mut with_server(&master, &settings));
+    let (verdict, said) = of(&checks, &check);
+    assert!(verdict == "warn" && said.contains("does not answer"), "{said}");
+}
+
+#[test]
 fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     let server = Server::start();
     let (code, checks) = examine(&mut with_server(&server, &[]));

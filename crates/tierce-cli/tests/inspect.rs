@@ -145,7 +145,7 @@ fn the_text_names_what_there_is() {
     let out = succeed(&mut inspect(&file, &["--check"]));
     let process = user.process().to_string();
     holds(&out, &[&*file.to_string_lossy(), ": a store, in use", "alive", &process]);
-    holds(&out, &["format      3.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
+    holds(&out, &["format      4.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
     holds(&out, &["records: ", " right, 0 wrong", "for ever", "under 10 min", "sealed"]);
     user.kill();
     let out = succeed(&mut inspect(&file, &[]));
@@ -352,7 +352,7 @@ fn flipped_bits_of_the_index_and_the_segment_table_are_found() {
     }
     assert_eq!(tried, 60);
 
-    let entry = 2 * 65536 + segment * 64;
+    let entry = 3 * 65536 + segment * 64;
     assert!(told["header"]["shards"].as_u64().unwrap() > 1);
     // Generation, state (beyond what there is), owner (beyond, and another), used, deadline.
     let changes = (0..8).chain([8, 10, 11]).chain(16..20).map(|at| (at, Some(0x44)));
@@ -396,7 +396,7 @@ fn flips_and_garbage_anywhere_are_no_crash() {
             let at = random.u64(4096..bytes - 64);
             file.write_all_at(&garbage[..random.usize(1..64)], at).unwrap();
         }
-        let from = [65536, 2 * 65536, 3 * 65536][random.usize(..3)];
+        let from = [65536, 3 * 65536, 4 * 65536][random.usize(..3)];
         file.write_all_at(&garbage, from + random.u64(..4096)).unwrap();
         match contents(&path) {
             Ok(found) => assert!(found.damages > 0),
@@ -426,7 +426,7 @@ fn any_flip_of_the_header_is_refused_with_value_and_rule() {
         text
     };
     holds(&refused(200, b"x"), &["l2.data: has damaged header: its checksum is 0x", "make 0x"]);
-    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 3 only"]);
+    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 4 only"]);
     holds(&refused(8, &0_u32.to_ne_bytes()), &["has format version 0.0", "made by tierce 0."]);
     holds(&refused(0, b"SQLite f"), &["begins with \"SQLite f\"", "begins with \"tierceL2\""]);
     let swapped = 0x0102_0304_0506_0708_u64.swap_bytes().to_ne_bytes();

@@ -17,6 +17,7 @@ pub(crate) fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, 
     let dict = PyDict::new(py);
     put!(dict, stats, requests, hits, negative_hits, stale_served, misses);
     put!(dict, stats, loads, load_failures, load_waits, loads_not_stored);
+    put!(dict, stats, replica_reads, replica_turned_back);
     dict.set_item("last_hit_tier", stats.last_hit_tier.map(tierce::TierKind::short))?;
     let tiers = PyDict::new(py);
     for stats in &stats.tiers {

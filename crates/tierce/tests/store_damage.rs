@@ -91,8 +91,8 @@ fn flipped_bits_anywhere_are_a_right_value_or_a_miss() {
 #[test]
 fn flipped_bits_of_state_and_segment_table_are_a_right_value_or_a_miss() {
     // The state region's shard lines, and the table, by themselves: dense damage.
-    flip(Medium::Mapped, 4, 300, 64 << 10, (128 << 10) + 32 * 64);
-    flip(Medium::Mapped, 5, 300, 128 << 10, (128 << 10) + 32 * 64);
+    flip(Medium::Mapped, 4, 300, 64 << 10, (192 << 10) + 32 * 64);
+    flip(Medium::Mapped, 5, 300, 192 << 10, (192 << 10) + 32 * 64);
 }
 
 #[test]

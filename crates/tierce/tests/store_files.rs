@@ -177,9 +177,9 @@ fn a_file_of_a_later_version_is_left_as_it_is() {
     let (folder, options) = closed_store(Medium::Mapped);
     let path = folder.path().join("store/l2.data");
     let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    file.write_all_at(&4_u32.to_ne_bytes(), 8).unwrap();
+    file.write_all_at(&5_u32.to_ne_bytes(), 8).unwrap();
     let before = fs::read(&path).unwrap();
-    refused(&options, ErrorKind::Version, "format version 4");
+    refused(&options, ErrorKind::Version, "format version 5");
     assert!(fs::read(&path).unwrap() == before);
     file.write_all_at(&1_u32.to_ne_bytes(), 8).unwrap();
     assert_eq!(get(&open(&options), b"k"), None, "an earlier one is started empty");

@@ -43,7 +43,7 @@ use crate::{
     key::GROUPS,
     sync::{self, Mutex},
     tag_cells::{CELLS_BELOW, CellChange, KnownBelow},
-    tier::{ChangeListener, OnLoss, Post, SharedTier, TagsRaised, TagsTold, Token},
+    tier::{ChangeListener, OnLoss, Post, Reached, SharedTier, TagsRaised, TagsTold, Token},
     tiering::{TierKind, Tiering},
 };
 
@@ -227,6 +227,32 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.with_stream(plan, |_, stream| look(stream))
     }
 
+    /// L3 has, or may have, a change of `key` by this host. To be called before the key's stamp is raised.
+    pub(super) fn hear_of(&self, plan: Plan, key: &[u8]) {
+        self.with_stream(plan, |_, stream| stream.hear(key, self.coherence.clock.boot()));
+    }
+
+    /// The same of any keys.
+    pub(super) fn hear_of_all(&self, plan: Plan) {
+        self.with_stream(plan, |_, stream| stream.hear_all(self.coherence.clock.boot()));
+    }
+
+    /// What a replica of L3 must have reached to be asked about `key`; `None` where the master alone can
+    /// say.
+    pub(super) fn replica_of(&self, plan: Plan, key: &[u8]) -> Option<Reached> {
+        let redis = &self.lowers.redis;
+        if !redis.in_force(plan)?.has_replicas()
+            || !self.coherence.concerns(plan)
+            || !self.may_ask_remote(plan, key)
+        {
+            return None;
+        }
+        // After that: what it was not asked for until now has been removed there by then.
+        let replayed = redis.replayed_at()?;
+        let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
+        self.with_stream(plan, |_, stream| stream.replica_of(key, now, patience, replayed))
+    }
+
     /// A change of tags by this host raised L3's number so, and is done with the tiers above.
     pub(super) fn tags_made(&self, plan: Plan, raised: TagsRaised) {
         if self.coherence.concerns(plan) {
@@ -368,8 +394,14 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         });
     }
 
-    fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]) {
-        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps));
+    fn told_until(
+        &self,
+        post: Post,
+        until: Millis,
+        stamps: &[Option<u64>],
+        offsets: &[Option<u64>],
+    ) {
+        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps, offsets));
         self.settle_some(self.plan.load());
     }
 
@@ -392,6 +424,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         if self.with_stream_of(post, |stream| stream.is_own(key, present)) == Some(true) {
             return;
         }
+        self.with_stream_of(post, |stream| stream.hear(key, self.coherence.clock.boot()));
         if let Some(shared) = self.store_of(post) {
             shared.delete(key);
         }
@@ -401,13 +434,19 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
     }
 
     fn group_changed(&self, post: Post, group: usize) {
-        self.with_stream_of(post, |stream| stream.void(group));
+        self.with_stream_of(post, |stream| {
+            stream.hear_all(self.coherence.clock.boot());
+            stream.void(group);
+        });
         self.flights.detach_all();
         self.events.tell(|| Event::InvalidateMany { is_all: false });
     }
 
     fn all_changed(&self, post: Post) {
-        self.with_stream_of(post, |stream| (0..GROUPS).for_each(|group| stream.void(group)));
+        self.with_stream_of(post, |stream| {
+            stream.hear_all(self.coherence.clock.boot());
+            (0..GROUPS).for_each(|group| stream.void(group));
+        });
         self.flights.detach_all();
         self.events.tell(|| Event::InvalidateMany { is_all: true });
     }

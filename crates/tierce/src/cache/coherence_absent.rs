@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     group_word::GroupWord,
     tag_cells::KnownBelow,
-    tier::{SharedTier, TagsRaised, Token},
+    tier::{Reached, SharedTier, TagsRaised, Token},
     tiering::Tiering,
 };
 
@@ -56,6 +56,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(super) fn made(&self, _plan: Plan, _key: &[u8], _stamp: Option<u64>) {}
+
+    pub(super) fn hear_of(&self, _plan: Plan, _key: &[u8]) {}
+
+    pub(super) fn hear_of_all(&self, _plan: Plan) {}
+
+    pub(super) fn replica_of(&self, _plan: Plan, _key: &[u8]) -> Option<Reached> {
+        None
+    }
 
     pub(super) fn tags_told(&self, _plan: Plan) -> Option<KnownBelow> {
         None

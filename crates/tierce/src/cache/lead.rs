@@ -180,7 +180,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.call_loader(key, call, lead, &marks, load)?;
         let late = simulated::is_planted(Fault::StampAfterLoad).then(|| {
             let mut marks = self.marks(plan, key);
-            _ = self.find_remote(plan, key, &mut marks);
+            _ = self.find_remote(plan, key, &mut marks, false);
             marks
         });
         let marks = late.unwrap_or(marks);
@@ -254,7 +254,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         call: &mut Call<'_, V>,
         marks: &mut Marks,
     ) -> Option<Found<V>> {
-        let found = self.find_remote(plan, key, marks);
+        let asks_replica = call.max_age.is_none() && call.reason.is_none();
+        let found = self.find_remote(plan, key, marks, asks_replica);
         if call.reason != Some(LoadReason::Ahead) {
             // The loader has a histogram of its own.
             self.read_ended(call.reach, call.began);

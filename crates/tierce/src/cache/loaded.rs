@@ -177,6 +177,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let filled = marks
             .remote()
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
+        if marks.remote().is_some() {
+            // Done or not.
+            self.hear_of(plan, key);
+        }
         draft.record = Some(record);
         match filled {
             Some(Fill::Refused) => {

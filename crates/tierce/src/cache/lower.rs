@@ -67,6 +67,10 @@ pub(super) struct Lower<T: Tier + ?Sized> {
     ledger: Ledger,
     /// When the latest key was noted, in milliseconds of the coarse clock; 0 for never.
     noted_at: AtomicU64,
+    /// How many replays of the ledger are under way.
+    replays: AtomicU32,
+    /// When the latest ended, boot-time milliseconds; 0 for never.
+    replayed_at: AtomicU64,
     /// How long a note, or a doubt in the store, rests before it is settled.
     pub(super) rest: Duration,
     /// True if the builder was given options for the tier: it is expected to be used.
@@ -100,6 +104,8 @@ impl<T: Tier + ?Sized> Lower<T> {
             breaker: Breaker::new(kind, breaker, clock.clone())?,
             ledger: Ledger::new(ledger_keys),
             noted_at: AtomicU64::new(0),
+            replays: AtomicU32::new(0),
+            replayed_at: AtomicU64::new(0),
             rest,
             is_expected,
             events: FaultEvents::default(),
@@ -287,10 +293,12 @@ impl<T: Tier + ?Sized> Lower<T> {
         taken
     }
 
-    /// Clears the tier; false as for [`change`](Self::change).
-    pub(super) fn clear(&self, plan: Plan, metrics: &Metrics) -> bool {
+    /// Clears the tier; false as for [`change`](Self::change). Calls `cleared` before anybody is let
+    /// look there again.
+    pub(super) fn clear(&self, plan: Plan, metrics: &Metrics, cleared: impl FnOnce()) -> bool {
         let begin = self.ledger.mark();
         let taken = self.call(plan, metrics, |tier| tier.clear()).is_some();
+        cleared();
         if taken && self.is_rested() {
             self.ledger.settle_everything(begin);
         }
@@ -340,8 +348,18 @@ impl<T: Tier + ?Sized> Lower<T> {
     /// As [`replay`](Self::replay), for a tier that takes changes at once or never.
     pub(super) fn replay_now(&self, plan: Plan, metrics: &Metrics, budget: usize) {
         if !self.ledger.is_empty() {
+            self.replays.fetch_add(1, Ordering::AcqRel);
             self.call(plan, metrics, |tier| self.ledger.replay(tier, budget));
+            self.replayed_at.fetch_max(self.clock.boot().0, Ordering::AcqRel);
+            self.replays.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// When keys of the ledger were last removed from the tier; `None` while some may be.
+    #[cfg(feature = "redis")]
+    pub(super) fn replayed_at(&self) -> Option<Millis> {
+        let is_under_way = self.replays.load(Ordering::Acquire) != 0;
+        (!is_under_way).then(|| Millis(self.replayed_at.load(Ordering::Acquire)))
     }
 
     /// Why the tier does not answer now, or `None` while it does.

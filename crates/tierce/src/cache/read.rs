@@ -169,7 +169,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if key.len() <= MAX_KEY_BYTES && needs_bytes(plan) {
             let begin = Instant::now();
             let mut marks = self.marks(plan, key);
-            best = self.find_below(plan, key, &mut marks, best, &may_serve);
+            let asks_replica = options.max_age.is_none();
+            best = self.find_below(plan, key, &mut marks, best, &may_serve, asks_replica);
             self.read_ended(plan.reach(), begin);
         }
         let answer = best.filter(may_serve);
@@ -335,7 +336,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Asks the tiers below L1 in turn until one has what `may_serve`, and copies it into the tiers
-    /// above; else the best of what they have and of `best`, which L1 had.
+    /// above; else the best of what they have and of `best`, which L1 had. `asks_replica` as for
+    /// [`find_remote`](Self::find_remote).
     fn find_below(
         &self,
         plan: Plan,
@@ -343,11 +345,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &mut Marks,
         mut best: Option<Found<V>>,
         may_serve: &dyn Fn(&Found<V>) -> bool,
+        asks_replica: bool,
     ) -> Option<Found<V>> {
         for tier in [TierKind::Shared, TierKind::Redis] {
             let found = match tier {
                 TierKind::Shared => self.find_shared(plan, key, marks),
-                _ => self.find_remote(plan, key, marks),
+                _ => self.find_remote(plan, key, marks, asks_replica),
             };
             let Some(found) = found else { continue };
             if found.is_fresh() && may_serve(&found) {
@@ -383,13 +386,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Asks L3 alone, and copies what it has into L2 and L1. A miss is counted, a hit is not.
+    ///
+    /// With `asks_replica` a replica may answer, but by a fresh value alone: about anything else its
+    /// master is asked, of whom alone there is a licence to fill L3 as well.
     pub(super) fn find_remote(
         &self,
         plan: Plan,
         key: &[u8],
         marks: &mut Marks,
+        asks_replica: bool,
     ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
+        if asks_replica && let Some(found) = self.find_at_replica(plan, key, marks) {
+            return Some(found);
+        }
         let begin = simulated::now();
         let found = self.read_remote(plan, key);
         let record = found.and_then(|found| {
@@ -398,6 +408,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             found.record.map(|record| aged(record, begin))
         });
         self.bring_up(plan, key, record, marks)
+    }
+
+    /// A fresh value that a replica of L3 has, which knows of all changes that this host knows of.
+    fn find_at_replica(&self, plan: Plan, key: &[u8], marks: &Marks) -> Option<Found<V>> {
+        // After the marks: who was heard of before them is heard of here.
+        let least = self.replica_of(plan, key)?;
+        let trusts_tags = self.trusts_tags(plan);
+        let begin = simulated::now();
+        let record = self.ask_remote(plan, key, |tier| tier.read_replica(key, least)).flatten();
+        let record = record.map(|record| aged(record, begin)).filter(|record| {
+            self.is_taken(record, trusts_tags) && marks.finds_all_tags(key, record)
+        });
+        let Some(record) = record else {
+            self.metrics.count(CacheCounter::ReplicaTurnedBack);
+            return None;
+        };
+        self.metrics.count(CacheCounter::ReplicaReads);
+        self.bring_up(plan, key, Some(record), marks)
     }
 
     /// Copies what L3 has of a key into L2 and L1, and counts a miss there.

@@ -60,7 +60,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         ask: impl FnOnce(&Remote) -> Result<()>,
     ) {
-        let is_taken = self.lowers.redis.change(plan, &self.metrics, key, ask);
+        let is_taken = self.lowers.redis.change(plan, &self.metrics, key, |tier| {
+            let taken = ask(tier);
+            // Before the key is settled, and asked for again.
+            self.hear_of(plan, key);
+            taken
+        });
         if !is_taken && !simulated::is_planted(Fault::NoDoubtAfterLostReply) {
             self.doubt_remote(key);
         }
@@ -80,7 +85,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if simulated::is_planted(Fault::StaleAfterClear) {
             return;
         }
-        if !self.lowers.redis.clear(plan, &self.metrics) {
+        if !self.lowers.redis.clear(plan, &self.metrics, || self.hear_of_all(plan)) {
             match self.lowers.shared.opened() {
                 Some(shared) => shared.doubt_all_below(),
                 None => self.lowers.redis.note_everything(),
@@ -99,6 +104,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let clear = |tier: &Remote| tier.clear_group(doubt.group);
         let cleared = self.lowers.redis.call(plan, &self.metrics, clear).is_some();
         if cleared {
+            self.hear_of_all(plan);
             shared.settle_below(doubt);
         }
         cleared

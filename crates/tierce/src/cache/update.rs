@@ -496,6 +496,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             tier.write_if(key, record, expected)
         });
+        self.hear_of(plan, key);
         let outcome = match written {
             Some(Written::Done(made)) => {
                 self.count_bytes_in(plan, record);

@@ -164,6 +164,10 @@ impl Config {
         if let Some(nodes) = &section.nodes {
             options = options.nodes(nodes);
         }
+        options = options.replica_reads(section.replica_reads);
+        if let Some(replicas) = &section.replicas {
+            options = options.replicas(replicas);
+        }
         if let Some(name) = &section.sentinel_master {
             options = options.sentinel_master(name);
         }

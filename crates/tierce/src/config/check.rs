@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_unix(config)?;
     check_sentinels(config)?;
     check_cluster(config)?;
+    check_replicas(config)?;
     check_certificate(config)?;
     check_user(config)?;
     check_serve(config)?;
@@ -292,6 +293,37 @@ fn check_cluster(config: &Config) -> Result<()> {
         if is_set {
             return Err(conflict(config, "redis.cluster", key, rule));
         }
+    }
+    Ok(())
+}
+
+/// Replicas that are read are named by somebody, and a host that reads them follows the others.
+fn check_replicas(config: &Config) -> Result<()> {
+    let redis = &config.redis;
+    let (reads, replicas) = ("redis.replica_reads", "redis.replicas");
+    match (redis.replica_reads, &redis.replicas) {
+        (false, Some(_)) => {
+            return Err(conflict(config, replicas, reads, "replicas are named to be read"));
+        }
+        (false, None) => return Ok(()),
+        (true, Some(_)) => {
+            for (key, is_set) in
+                [("redis.sentinels", redis.sentinels.is_some()), ("redis.cluster", redis.cluster)]
+            {
+                if is_set {
+                    return Err(conflict(config, replicas, key, "these name theirs"));
+                }
+            }
+        }
+        (true, None) if redis.sentinels.is_none() && !redis.cluster => {
+            let rule = "those of one server must be named";
+            return Err(conflict(config, reads, replicas, rule));
+        }
+        (true, None) => {}
+    }
+    if !redis.coherence {
+        let rule = "a host that is told of no changes reads no replica";
+        return Err(conflict(config, reads, "redis.coherence", rule));
     }
     Ok(())
 }

@@ -147,6 +147,10 @@ pub struct RedisSection {
     pub cluster: bool,
     /// `redis.nodes`: nodes of that cluster, in place of `host` and `port`.
     pub nodes: Option<String>,
+    /// `redis.replica_reads`: whether replicas answer reads of what is as new as is known.
+    pub replica_reads: bool,
+    /// `redis.replicas`: those of the one server; sentinels and a cluster name theirs.
+    pub replicas: Option<String>,
     /// `redis.tls`.
     pub tls: bool,
     /// `redis.tls_ca_file`: PEM file of the only certificates that are trusted.
@@ -204,6 +208,8 @@ impl Default for RedisSection {
             sentinel_password: None,
             cluster: false,
             nodes: None,
+            replica_reads: false,
+            replicas: None,
             tls: false,
             tls_ca_file: None,
             tls_certificate: None,

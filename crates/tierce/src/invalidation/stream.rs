@@ -13,6 +13,8 @@
 //!   tag seen   the highest number of which the host heard
 //!   known      of each group of keys: the stamp in L3 up to which changes are known here
 //!   own        a table of the latest changes that this host made, by hash of the key
+//!   offsets    of each group of keys: how far L3's master had come by then, for who asks a replica
+//!   heard      a table, by hash of the key, of when changes were heard of, boot-time milliseconds
 //!   groups     of each group of keys: an epoch, and whether its copies are suspended
 //! ```
 //!
@@ -55,6 +57,21 @@
 //! ```
 //!
 //! Two hosts that change one key at the same moment draw the same 47 bits once in 10^14 times.
+//!
+//! **Replicas.** What a replica of L3 says may be older than what this host knows. It counts as long as
+//! the host is told of changes, for keys of which nothing was heard since the last look at L3's master
+//! (*until* is the time before that look), from a replica that has come as far as the master had then:
+//!
+//! ```text
+//!   heard of the key < until      every change of the key that is known here is from before the look
+//!   offset of the replica >= that of the master      so the replica has it, and all fills of before
+//!   stamp at the replica >= the known one      and it is a replica of that master, and its reign
+//! ```
+//!
+//! A change that the host makes is heard after L3 took it and before the stamps above are raised: who
+//! finds the stamp raised finds it heard. News of others is heard before copies go. So what is fetched
+//! from a replica is filed as anything is: a change that it lacks is heard of later, and ends the copy.
+//! Two keys that share a slot of the table can cost each other a question to the master.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -68,6 +85,7 @@ use crate::{
     random,
     simulated::{self, Fault},
     tag_cells::KnownBelow,
+    tier::Reached,
 };
 
 const TERM: usize = 0;
@@ -82,14 +100,25 @@ const HEAD: usize = 8;
 /// Slots of the table. A slot is in use from a change until its echo has come back.
 const SLOTS: usize = 4096;
 
+/// All of them.
+const WORDS: usize = HEAD + GROUPS + SLOTS + GROUPS + HEARD;
+
 const DONE: u64 = 1;
 const KEY: u64 = 0xffff << 48;
 
 /// Bits of a tag number; above them are bits of the era.
 const TAG_NUMBER_BITS: u32 = 44;
 
+/// Slots of the table of what was heard: with a thousand changes a second and some looks at the master in
+/// that time, few slots wait for the next one.
+const HEARD: usize = 4096;
+
 /// Stamps that this host may have raised since L3 was asked for them.
 const AHEAD: u64 = 1 << 32;
+
+/// Bits of how far a master had come; above them are bits of the term, so that what a subscriber says
+/// that was stopped and replaced counts no more.
+const OFFSET_BITS: u32 = Reached::OFFSET_BITS;
 
 /// The words of a host, or of a process that has no store.
 #[derive(Clone, Copy)]
@@ -97,6 +126,8 @@ pub(crate) struct Stream<'a> {
     head: &'a [AtomicU64],
     known: &'a [AtomicU64],
     own: &'a [AtomicU64],
+    offsets: &'a [AtomicU64],
+    heard: &'a [AtomicU64],
     groups: &'a [AtomicU32],
 }
 
@@ -109,7 +140,7 @@ pub(crate) struct OwnStream {
 impl OwnStream {
     pub(crate) fn new() -> Self {
         Self {
-            words: (0..HEAD + GROUPS + SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             groups: (0..GROUPS).map(|_| AtomicU32::new(0)).collect(),
         }
     }
@@ -144,11 +175,13 @@ impl Change {
 impl<'a> Stream<'a> {
     /// The stream of these words.
     pub(crate) fn new(words: &'a [AtomicU64], groups: &'a [AtomicU32]) -> Self {
-        assert_eq!(words.len(), HEAD + GROUPS + SLOTS, "words of a stream");
+        assert_eq!(words.len(), WORDS, "words of a stream");
         assert_eq!(groups.len(), GROUPS, "words of groups");
         let (head, rest) = words.split_at(HEAD);
-        let (known, own) = rest.split_at(GROUPS);
-        Self { head, known, own, groups }
+        let (known, rest) = rest.split_at(GROUPS);
+        let (own, rest) = rest.split_at(SLOTS);
+        let (offsets, heard) = rest.split_at(GROUPS);
+        Self { head, known, own, offsets, heard, groups }
     }
 
     /// Shows a sign of life of the subscriber whose term is `mine`, or replaces one that has shown
@@ -189,6 +222,8 @@ impl<'a> Stream<'a> {
     ///
     /// With `keeps` none is voided: for copies of which each lives for the staleness bound at most.
     pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>], keeps: bool) {
+        // Until the master is looked at: what was heard of may have been missed.
+        self.offsets.iter().for_each(|offset| offset.store(0, Ordering::Release));
         for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
             let known = self.known[group].load(Ordering::Acquire);
             match stamp {
@@ -209,8 +244,20 @@ impl<'a> Stream<'a> {
     }
 
     /// The subscriber of this term was told of all changes up to these stamps, and of all that
-    /// were made before `until`, and they were dealt with.
-    pub(crate) fn told_until(&self, term: u64, until: Millis, stamps: &[Option<u64>]) {
+    /// were made before `until`, and they were dealt with. `offsets` say of each group how far its
+    /// master had come by then, where that was asked.
+    pub(crate) fn told_until(
+        &self,
+        term: u64,
+        until: Millis,
+        stamps: &[Option<u64>],
+        offsets: &[Option<u64>],
+    ) {
+        // Before the time: who finds that finds these, or later ones.
+        for (group, word) in self.offsets.iter().enumerate() {
+            let offset = offsets.get(group).copied().flatten();
+            word.store(offset.map_or(0, |offset| offset_word(term, offset)), Ordering::Release);
+        }
         for (known, stamp) in self.known.iter().zip(stamps) {
             let Some(stamp) = *stamp else { continue };
             let before = known.load(Ordering::Acquire);
@@ -225,6 +272,47 @@ impl<'a> Stream<'a> {
             let live = &self.head[LIVE_TERM];
             _ = live.compare_exchange(0, term, Ordering::AcqRel, Ordering::Relaxed);
         }
+    }
+
+    /// Heard of a change of `key` at this time, by this host or another, that L3 has.
+    pub(crate) fn hear(&self, key: &[u8], now: Millis) {
+        self.heard[heard_slot(key)].fetch_max(now.0, Ordering::AcqRel);
+    }
+
+    /// Heard of changes of any keys.
+    pub(crate) fn hear_all(&self, now: Millis) {
+        for heard in self.heard {
+            // A clear is told of as 256 groups: most find that the one before has done it.
+            if heard.load(Ordering::Acquire) < now.0 {
+                heard.fetch_max(now.0, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// What a replica must have reached whose answer about `key` is as new as what this host knows, and
+    /// as anything that is `patience` old; `None` where the master alone can say. All that was made here
+    /// without being heard of, until `unheard`, counts as a change of the key.
+    pub(crate) fn replica_of(
+        &self,
+        key: &[u8],
+        now: Millis,
+        patience: Duration,
+        unheard: Millis,
+    ) -> Option<Reached> {
+        let until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        let heard = Millis(self.heard[heard_slot(key)].load(Ordering::Acquire));
+        let is_looked_at = heard < until && unheard < until;
+        let is_recent = until <= now && now < until.after(patience);
+        if !is_looked_at || !is_recent || !self.is_live(now, patience) {
+            return None;
+        }
+        let group = key::group(key);
+        let word = self.offsets[group].load(Ordering::Acquire);
+        let stamp = self.known[group].load(Ordering::Acquire);
+        let is_known = word != 0 && stamp != 0;
+        let live_term = self.head[LIVE_TERM].load(Ordering::Acquire);
+        let offset = offset_word(0, word);
+        (is_known && word == offset_word(live_term, offset)).then_some(Reached { stamp, offset })
     }
 
     /// True while nobody was ever told of anything.
@@ -441,6 +529,16 @@ impl<'a> Stream<'a> {
         // Bits that are not those of the tag.
         &self.own[(hash >> 16) as usize % SLOTS]
     }
+}
+
+/// The word of how far a master had come, by the look of the subscriber of this term.
+fn offset_word(term: u64, offset: u64) -> u64 {
+    term << OFFSET_BITS | offset & ((1 << OFFSET_BITS) - 1)
+}
+
+/// The slot of a key in the table of what was heard: bits that are not those of its group.
+fn heard_slot(key: &[u8]) -> usize {
+    (key::hash(key) >> 16) as usize % HEARD
 }
 
 /// The word of a number of this era.

@@ -37,13 +37,13 @@ fn who_is_told_of_changes_is_live_whoever_said_otherwise() {
     stream.leave(term);
     assert!(!stream.is_live(Millis(1010), PATIENCE));
     assert_eq!(at(1010, Some(term)), Some(term));
-    stream.told_until(term, Millis(1010), &[]);
+    stream.told_until(term, Millis(1010), &[], &[]);
     assert!(stream.is_live(Millis(1010), PATIENCE));
 
     let next = at(2000, None).unwrap();
     stream.set_lost(term);
-    stream.told_until(term, Millis(2000), &[]);
-    stream.told_until(next - 1, Millis(2000), &[]);
+    stream.told_until(term, Millis(2000), &[], &[]);
+    stream.told_until(next - 1, Millis(2000), &[], &[]);
     assert!(!stream.is_live(Millis(2000), PATIENCE), "that term is over");
 }
 
@@ -65,7 +65,7 @@ fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
     stream.made(ours, 102);
     stamps[key::group(ours)] = Some(102);
     stamps[key::group(other)] = Some(101);
-    stream.told_until(1, Millis(20), &stamps);
+    stream.told_until(1, Millis(20), &stamps, &[]);
     stream.begin(2, Millis(30), &stamps, false);
     assert_eq!(current(begun), [true, true], "nothing was missed");
 
@@ -88,7 +88,7 @@ fn stamps_that_this_host_raised_meanwhile_stay_known() {
     stream.begin(1, Millis(10), &vec![Some(100); GROUPS], false);
     let word = stream.word(b"a");
     stream.made(b"a", 101);
-    stream.told_until(1, Millis(20), &vec![Some(100); GROUPS]);
+    stream.told_until(1, Millis(20), &vec![Some(100); GROUPS], &[]);
     let mut stamps = vec![Some(100); GROUPS];
     stamps[key::group(b"a")] = Some(101);
     stream.begin(2, Millis(30), &stamps, false);
@@ -195,4 +195,56 @@ fn a_change_that_is_not_above_is_taken_for_a_foreign_one() {
     stream.abandon_change(b"k", change);
     stream.end_change(b"k", later);
     assert!(stream.is_own(b"k", Some(later.number())));
+}
+
+#[test]
+fn a_replica_is_asked_of_what_was_not_heard_of_since_the_last_look_at_the_master() {
+    let own = OwnStream::new();
+    let stream = own.stream();
+    let (stamps, offsets) = (vec![Some(100); GROUPS], vec![Some(7); GROUPS]);
+    let ask =
+        |key: &[u8], now, unheard| stream.replica_of(key, Millis(now), PATIENCE, Millis(unheard));
+    let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
+    stream.begin(term, Millis(1000), &stamps, false);
+    assert_eq!(ask(b"a", 1001, 0), None, "the master was not looked at");
+    stream.told_until(term, Millis(1010), &stamps, &offsets);
+    let least = Some(Reached { stamp: 100, offset: 7 });
+    assert_eq!(ask(b"a", 1011, 0), least);
+    assert_eq!(ask(b"a", 1110, 0), None, "too long ago");
+    assert_eq!(ask(b"a", 1009, 0), None, "of an earlier boot");
+
+    stream.hear(b"a", Millis(1010));
+    assert_ne!(heard_slot(b"a"), heard_slot(b"b"));
+    assert_eq!((ask(b"a", 1011, 0), ask(b"b", 1011, 0)), (None, least));
+    assert_eq!(ask(b"b", 1011, 1010), None, "what was made without being heard of");
+    stream.made(b"a", 101);
+    let offsets = vec![Some(9); GROUPS];
+    stream.told_until(term, Millis(1011), &stamps, &offsets);
+    assert_eq!(ask(b"a", 1012, 0), Some(Reached { stamp: 101, offset: 9 }));
+    stream.hear_all(Millis(1012));
+    assert_eq!((ask(b"a", 1012, 0), ask(b"b", 1012, 0)), (None, None));
+
+    // One that was replaced and wakes up says what was.
+    stream.told_until(term, Millis(1013), &stamps, &offsets);
+    let next = stream.subscribe(None, Millis(1100), PATIENCE).unwrap();
+    stream.begin(next, Millis(1100), &stamps, false);
+    assert_eq!(ask(b"b", 1101, 0), None);
+    stream.told_until(term, Millis(1050), &stamps, &offsets);
+    assert_eq!(ask(b"b", 1101, 0), None, "of a term that is over");
+    stream.told_until(next, Millis(1101), &stamps, &offsets);
+    assert!(ask(b"b", 1102, 0).is_some());
+    stream.set_lost(next);
+    assert_eq!(ask(b"b", 1102, 0), None, "nobody is told");
+    stream.told_until(next, Millis(1103), &stamps, &[]);
+    assert_eq!(ask(b"b", 1104, 0), None, "nobody asked how far the master is");
+}
+
+#[test]
+fn a_replica_has_come_as_far_as_it_must_by_both_numbers() {
+    let least = Reached { stamp: 1000, offset: Reached::OFFSET_MASK - 1 };
+    let is_at = |stamp, offset| Reached { stamp, offset }.is_at(least);
+    assert!(is_at(1000, least.offset) && is_at(1001, least.offset + 1));
+    assert!(is_at(1000, 5), "the low bits of a larger number");
+    assert!(!is_at(999, least.offset) && !is_at(1000, least.offset - 1));
+    assert!(!is_at(1000 + (1 << 30), least.offset), "of another server");
 }

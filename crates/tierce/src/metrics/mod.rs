@@ -199,10 +199,14 @@ pub(crate) enum CacheCounter {
     Sets,
     /// Keys that callers deleted.
     Deletes,
+    /// Reads that a replica of L3 answered.
+    ReplicaReads,
+    /// Reads that none answered which might have.
+    ReplicaTurnedBack,
 }
 
 /// How many [`CacheCounter`]s there are.
-const CACHE_COUNTERS: usize = CacheCounter::Deletes as usize + 1;
+const CACHE_COUNTERS: usize = CacheCounter::ReplicaTurnedBack as usize + 1;
 
 /// What one cache does.
 #[derive(Debug)]
@@ -423,6 +427,8 @@ impl Metrics {
             failed_reads: sum(CacheCounter::FailedReads),
             sets: sum(CacheCounter::Sets),
             deletes: sum(CacheCounter::Deletes),
+            replica_reads: sum(CacheCounter::ReplicaReads),
+            replica_turned_back: sum(CacheCounter::ReplicaTurnedBack),
             stale_served,
             last_hit_tier: self.notice.latest(),
             keyspaces: self.keyspaces.snapshot(),

@@ -103,6 +103,15 @@ impl Page<'_> {
         self.each_cache("tierce_load_waits_total", help, |stats| stats.load_waits);
         let help = "Loaded values that were not kept, as their keys had changed meanwhile.";
         self.each_cache("tierce_loads_not_stored_total", help, |stats| stats.loads_not_stored);
+        let name = "tierce_replica_reads_total";
+        self.text.head(name, "counter", "Reads that a replica of L3 answered, or might have.");
+        for (cache, stats) in self.caches {
+            let results =
+                [("answered", stats.replica_reads), ("turned_back", stats.replica_turned_back)];
+            for (result, count) in results {
+                self.text.sample(&[("cache", *cache), ("result", result)], count as f64);
+            }
+        }
         let name = "tierce_tier_reads_total";
         self.text.head(name, "counter", "Reads of a tier by whether it had the key.");
         self.by_tier(|tier| vec![("result", "hit", tier.hits), ("result", "miss", tier.misses)]);

@@ -208,6 +208,11 @@ pub struct Stats {
     pub sets: u64,
     /// Keys that callers deleted.
     pub deletes: u64,
+    /// Reads of L3 that a replica answered.
+    pub replica_reads: u64,
+    /// Reads of L3 that might have been, and that its master was asked for: no replica was there, as
+    /// new as it must be, or had a fresh value.
+    pub replica_turned_back: u64,
     /// Reads that were answered with a stale value, because their callers allowed it: neither hits
     /// nor misses.
     pub stale_served: u64,

@@ -254,7 +254,7 @@ impl Listening<'_> {
         self.deal_with_told(post)?;
         if self.under_way.is_empty() {
             let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-            listener.told_until(post, until, &stamps);
+            listener.told_until(post, until, &stamps, &[]);
             self.world.note(self.number, || format!("was told all until {}", until.0));
         }
         Ok(())

@@ -12,7 +12,7 @@
 //! |        per shard: epoch, entries;     |
 //! |        doubts about the tier below,   |
 //! |        what its changes tell us       |
-//! +---------------------------------------+   128 KiB
+//! +---------------------------------------+   192 KiB
 //! | segment table, 64 bytes a segment     |
 //! +---------------------------------------+
 //! | stamps, u32 each                      |
@@ -78,12 +78,12 @@ pub(super) const REGION_ALIGN: u64 = 64 << 10;
 pub(super) const HEADER_BYTES: usize = 4096;
 /// Position of the state region.
 pub(super) const STATE_AT: u64 = REGION_ALIGN;
-/// Position of the segment table.
-pub(super) const SEGMENT_TABLE_AT: u64 = 2 * REGION_ALIGN;
+/// Position of the segment table, past the two parts of the state region.
+pub(super) const SEGMENT_TABLE_AT: u64 = 3 * REGION_ALIGN;
 
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"tierceL2");
 /// Files of a higher major version are left untouched; of a lower one, started empty.
-pub(super) const MAJOR: u32 = 3;
+pub(super) const MAJOR: u32 = 4;
 const MINOR: u32 = 0;
 pub(super) const ENDIAN_PROBE: u64 = 0x0102_0304_0506_0708;
 /// The only hash of keys and checksum of records so far: XXH3-64.

@@ -17,8 +17,8 @@ pub(super) const GROUPS_AT: u64 = STATE_AT + (20 << 10);
 /// Past that.
 const STREAM_AT: u64 = STATE_AT + (24 << 10);
 
-/// 34 KiB and a line, which end before the region does.
-const STREAM_WORDS: usize = HEAD_WORDS + GROUPS + 4096;
+/// 68 KiB and a line, which end before the region does.
+const STREAM_WORDS: usize = HEAD_WORDS + GROUPS + 4096 + GROUPS + 4096;
 
 /// Words before those that say up to which stamp the changes of each group are known.
 const HEAD_WORDS: usize = 8;

@@ -121,6 +121,36 @@ pub(crate) struct Found {
     pub word_ttl: Option<Duration>,
 }
 
+/// How far a server that follows another one has come, or must have.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The stamp of a group of keys.
+    pub stamp: u64,
+    /// How many bytes of what the other one did it has done too: the low
+    /// [`OFFSET_BITS`](Self::OFFSET_BITS) of their number.
+    pub offset: u64,
+}
+
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+impl Reached {
+    /// A terabyte: nobody lags by half of it.
+    pub(crate) const OFFSET_BITS: u32 = 40;
+
+    /// Those bits of a number.
+    pub(crate) const OFFSET_MASK: u64 = (1 << Self::OFFSET_BITS) - 1;
+
+    /// Stamps that may be ahead of those that are asked for: more changes of a group than happen between
+    /// two looks at the master. Stamps begin at random, so those of another server are rarely that close.
+    const AHEAD: u64 = 1 << 20;
+
+    /// True if who has come as far as this has come as far as `least`.
+    pub(crate) fn is_at(self, least: Self) -> bool {
+        let ahead = self.offset.wrapping_sub(least.offset) & Self::OFFSET_MASK;
+        ahead < 1 << (Self::OFFSET_BITS - 1) && self.stamp.wrapping_sub(least.stamp) < Self::AHEAD
+    }
+}
+
 /// What became of a fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
@@ -249,6 +279,19 @@ pub(crate) trait RemoteTier: Tier {
     /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
+    /// True if there may be replicas to ask.
+    fn has_replicas(&self) -> bool {
+        false
+    }
+
+    /// The fresh value that a replica of this tier has of the key, if that has come as far as `least`;
+    /// `None` where there is none. A record with tags is judged as that of a
+    /// [`read`](Self::read). No licence to fill this tier comes with it.
+    fn read_replica(&self, key: &[u8], least: Reached) -> Result<Option<Record>> {
+        _ = (key, least);
+        Ok(None)
+    }
+
     /// Looks many keys up, in as few round trips as the size of what is found allows; a record or
     /// `None` for each, in their order. No licence to fill this tier comes with it.
     ///
@@ -341,8 +384,15 @@ pub(crate) trait ChangeListener: Send + Sync {
     fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]);
 
     /// All changes until `until` were told, and those up to `stamps`, the stamps of all groups of
-    /// keys.
-    fn told_until(&self, post: Post, until: Millis, stamps: &[Option<u64>]);
+    /// keys. `offsets` say how far the masters of all groups had come by then
+    /// ([`Reached::offset`]), where that was asked; else there are none.
+    fn told_until(
+        &self,
+        post: Post,
+        until: Millis,
+        stamps: &[Option<u64>],
+        offsets: &[Option<u64>],
+    );
 
     /// No more changes are told, or some were not, for a reason that is no wish of the listener.
     fn ends(&self, post: Post, why: &Error);

@@ -66,6 +66,22 @@ fn sentinels_come_with_a_name_and_in_place_of_an_address() {
 }
 
 #[test]
+fn replicas_are_read_where_somebody_names_them_and_changes_are_followed() {
+    let (reads, replicas) =
+        (("CACHE_REDIS_REPLICA_READS", "true"), ("CACHE_REDIS_REPLICAS", "a:1"));
+    let config = env(&[reads, replicas]).unwrap();
+    let redis = &config.redis;
+    assert_eq!((redis.replica_reads, redis.replicas.as_deref()), (true, Some("a:1")));
+    let cluster = ("CACHE_REDIS_CLUSTER", "true");
+    assert!(env(&[reads, cluster]).unwrap().redis.replica_reads);
+    holds(&refused(env(&[reads])), &["redis.replica_reads = true", "must be named"]);
+    holds(&refused(env(&[replicas])), &["redis.replicas = a:1", "to be read"]);
+    holds(&refused(env(&[reads, replicas, cluster])), &["redis.replicas", "redis.cluster"]);
+    let deaf = ("CACHE_REDIS_COHERENCE", "false");
+    holds(&refused(env(&[reads, replicas, deaf])), &["redis.replica_reads", "redis.coherence"]);
+}
+
+#[test]
 fn a_cluster_has_nodes_in_place_of_an_address_and_no_databases() {
     let (cluster, nodes) = (("CACHE_REDIS_CLUSTER", "true"), ("CACHE_REDIS_NODES", "a:1,b:2"));
     let config = env(&[cluster, nodes]).unwrap();

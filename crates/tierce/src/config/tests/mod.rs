@@ -55,7 +55,7 @@ fn sample(key: &str) -> &'static str {
         "service" => "orders",
         "environment" => "production",
         "tiering" => "L1L2L3",
-        "metrics_enabled" | "redis.tls" | "redis.cluster" => "true",
+        "metrics_enabled" | "redis.tls" | "redis.cluster" | "redis.replica_reads" => "true",
         "shared.resize" | "shared.survive_truncation" | "shared.mapped_reads" => "true",
         "shared.directory"
         | "redis.unix"
@@ -136,6 +136,8 @@ fn every_key_is_set_by_code_by_file_and_by_each_of_its_variables() {
         let needs: &[_] = match field.key {
             "redis.username" => &[("redis.password", "REDIS_PASSWORD", "p")],
             "redis.older_seal_keys" => &[("redis.seal_key", "CACHE_REDIS_SEAL_KEY", SEAL_KEY)],
+            "redis.replica_reads" => &[("redis.replicas", "CACHE_REDIS_REPLICAS", "a:1")],
+            "redis.replicas" => &[("redis.replica_reads", "CACHE_REDIS_REPLICA_READS", "true")],
             "redis.nodes" => &[("redis.cluster", "CACHE_REDIS_CLUSTER", "true")],
             "redis.tls_certificate" => &[("redis.tls_key", "CACHE_REDIS_TLS_KEY", "/k")],
             "redis.tls_key" => &[("redis.tls_certificate", "CACHE_REDIS_TLS_CERTIFICATE", "/c")],

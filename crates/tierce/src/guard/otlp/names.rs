@@ -62,6 +62,7 @@ pub(super) fn metric(prometheus: &str) -> Option<Metric> {
         "tierce_negative_hits_total" => count("tierce.negative_hits", "{request}"),
         "tierce_load_waits_total" => count("tierce.load.waits", "{wait}"),
         "tierce_loads_not_stored_total" => count("tierce.loads_not_stored", "{load}"),
+        "tierce_replica_reads_total" => count("tierce.replica.reads", "{read}"),
         "tierce_tier_reads_total" => count("tierce.tier.reads", "{read}"),
         "tierce_evictions_total" => count("tierce.evictions", "{entry}"),
         "tierce_backfills_total" => count("tierce.backfills", "{entry}"),

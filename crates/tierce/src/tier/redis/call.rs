@@ -59,6 +59,14 @@ impl Way {
         }
     }
 
+    /// The reign of the master of a stripe, where masters may change and it is known by now.
+    pub(super) fn reign(&self, stripe: usize) -> Option<Reign> {
+        match self {
+            Self::One(link) => link.reign().1,
+            Self::Cluster(cluster) => cluster.known_link(stripe)?.reign().1,
+        }
+    }
+
     /// Drops all connections; they are made anew at once.
     pub(super) fn reset(&self) {
         match self {

@@ -28,6 +28,14 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits { string, reply: 2 * string }
 }
 
+/// What the server at the other end is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Master,
+    /// Is asked for what it has, and says with each answer whose replica it is.
+    Replica,
+}
+
 /// A connection that is ready for use.
 pub(super) struct Made {
     pub(super) wire: Arc<Wire>,
@@ -50,6 +58,7 @@ pub(super) async fn address(common: &Arc<Common>) -> Result<Address> {
 pub(super) async fn connect(
     common: &Arc<Common>,
     node: Option<&Address>,
+    role: Role,
     clock: &ServerClock,
 ) -> Result<Made> {
     let settings = &common.settings;
@@ -63,7 +72,7 @@ pub(super) async fn connect(
         .await
         .map_err(unreachable)?;
     let limits = limits(settings);
-    let greeting = Greeting::of(settings);
+    let greeting = Greeting::of(settings, role);
     let replies = stream.ask(&greeting.bytes, greeting.commands, limits).await.map_err(as_error)?;
     let reign = greeting.judge(&replies, clock)?;
     let usual = settings.read_timeout.min(settings.write_timeout);
@@ -110,8 +119,8 @@ struct Greeting {
 }
 
 impl Greeting {
-    fn of(settings: &Settings) -> Self {
-        let asks_for_reign = settings.place.may_change();
+    fn of(settings: &Settings, role: Role) -> Self {
+        let asks_for_reign = settings.place.may_change() && role == Role::Master;
         let mut greeting = Self {
             bytes: Vec::new(),
             commands: 0,
@@ -127,8 +136,14 @@ impl Greeting {
         if asks_for_reign {
             Reign::questions().iter().for_each(|question| greeting.add(question));
         }
-        for load in scripts::load_all(asks_for_reign) {
-            greeting.add(&load);
+        match role {
+            Role::Master => {
+                let loads = scripts::load_all(asks_for_reign);
+                loads.iter().for_each(|load| greeting.add(load));
+            }
+            // Else it sends those who ask to its master.
+            Role::Replica if settings.place.is_cluster() => greeting.add(&redis::cmd("READONLY")),
+            Role::Replica => {}
         }
         greeting
     }

@@ -43,6 +43,12 @@ pub struct RedisStatistics {
     pub subscriptions: u64,
     /// ... and those that were lost, or could not be made.
     pub subscriptions_lost: u64,
+    /// Reads that a replica answered ...
+    pub replica_hits: u64,
+    /// ... those that its master was asked for next, as it had no fresh value ...
+    pub replica_misses: u64,
+    /// ... and those as it was behind what this host knows, failed, or was no replica of that master.
+    pub replica_turned_back: u64,
     doubts: [u64; Doubt::ALL.len()],
 }
 
@@ -74,6 +80,9 @@ pub(super) struct Counters {
     pub(super) all_changes_told: AtomicU64,
     pub(super) subscriptions: AtomicU64,
     pub(super) subscriptions_lost: AtomicU64,
+    pub(super) replica_hits: AtomicU64,
+    pub(super) replica_misses: AtomicU64,
+    pub(super) replica_turned_back: AtomicU64,
     doubts: [AtomicU64; Doubt::ALL.len()],
     /// Questions for many values that are under way; no statistic.
     pub(super) many_under_way: AtomicUsize,
@@ -111,6 +120,9 @@ impl Counters {
             all_changes_told: read(&self.all_changes_told),
             subscriptions: read(&self.subscriptions),
             subscriptions_lost: read(&self.subscriptions_lost),
+            replica_hits: read(&self.replica_hits),
+            replica_misses: read(&self.replica_misses),
+            replica_turned_back: read(&self.replica_turned_back),
             doubts: std::array::from_fn(|number| read(&self.doubts[number])),
         }
     }

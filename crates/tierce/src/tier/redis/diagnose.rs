@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `commands` | which commands there are, each in a form that does no harm |
 //! | `server` | what the server says of itself |
+//! | `replicas` | which replicas there are, and how far they are behind |
 
 mod commands;
+mod replicas;
 mod server;
 
 use std::{
@@ -92,6 +94,7 @@ async fn examine(common: &Arc<Common>, coherence: Coherence) -> Vec<Diagnosis> {
     });
     server::examine(&mut asked, &mut all).await;
     commands::examine(&mut asked, &mut all).await;
+    replicas::examine(&mut asked, &mut all).await;
     all.push(stream(common, address, coherence).await);
     all
 }

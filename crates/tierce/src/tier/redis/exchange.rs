@@ -235,6 +235,20 @@ impl Exchange {
         (state.serial, reign)
     }
 
+    /// Has the connection made, though nobody asked yet.
+    pub(super) fn begin(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Idle) {
+            state.phase = Phase::Waiting;
+            _ = self.keeper.send(Message::Connect);
+        }
+    }
+
+    /// True while there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Up(_))
+    }
+
     /// Gives the present connection up.
     pub(super) fn lose_present(&self, why: Error) {
         let serial = match &self.state.lock().phase {

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    connect::{self, Made, as_error, connect},
+    connect::{self, Made, Role, as_error, connect},
     counters::count,
     exchange::{Activity, Exchange},
     link::Common,
@@ -76,6 +76,7 @@ pub(super) struct Keeper {
     pub(super) common: Arc<Common>,
     /// Which node of a cluster it is, in one.
     pub(super) node: Option<Address>,
+    pub(super) role: Role,
     pub(super) exchange: Arc<Exchange>,
     pub(super) inbox: UnboundedSender<Message>,
     /// Attempts that failed in a row.
@@ -107,10 +108,10 @@ impl Keeper {
     fn connect(&self) {
         let (common, exchange, inbox) =
             (Arc::clone(&self.common), Arc::clone(&self.exchange), self.inbox.clone());
-        let node = self.node.clone();
+        let (node, role) = (self.node.clone(), self.role);
         tokio::spawn(async move {
             let allowed = common.settings.connect_timeout;
-            let made = connect(&common, node.as_ref(), exchange.clock());
+            let made = connect(&common, node.as_ref(), role, exchange.clock());
             let message = match timeout(allowed, made).await {
                 Ok(Ok(made)) => Message::Connected(made),
                 Ok(Err(error)) => Message::Refused(error),
@@ -140,7 +141,8 @@ impl Keeper {
         if let Some(serial) = self.exchange.connected(&wire, reign) {
             let watch = watch(Arc::clone(&self.exchange), Arc::downgrade(&wire), serial);
             tokio::spawn(watch);
-            if matches!(self.common.settings.place, Place::Sentinels(_)) {
+            let is_followed = matches!(self.common.settings.place, Place::Sentinels(_));
+            if is_followed && self.role == Role::Master {
                 let common = Arc::clone(&self.common);
                 tokio::spawn(follow(common, Arc::clone(&self.exchange), address, serial));
             }

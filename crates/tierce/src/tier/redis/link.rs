@@ -57,6 +57,7 @@ use tokio::{
 
 pub(super) use super::exchange::closed;
 use super::{
+    connect::Role,
     counters::{Counters, count},
     exchange::Exchange,
     keeper::{Keeper, Message, replaced},
@@ -143,6 +144,15 @@ impl Link {
         link
     }
 
+    /// The same to a server that is read alone and may be any master's; connects at once.
+    pub(super) fn at_replica(common: &Arc<Common>, address: &Address, thread: &Handle) -> Self {
+        let (link, mut keeper, messages) = Self::new(common, Some(address.clone()));
+        keeper.role = Role::Replica;
+        thread.spawn(keeper.run(messages));
+        link.exchange.begin();
+        link
+    }
+
     fn new(
         common: &Arc<Common>,
         node: Option<Address>,
@@ -152,6 +162,7 @@ impl Link {
         let keeper = Keeper {
             common: Arc::clone(common),
             node: node.clone(),
+            role: Role::Master,
             exchange: Arc::clone(&exchange),
             inbox: inbox.clone(),
             failures: 0,
@@ -171,6 +182,11 @@ impl Link {
     /// Which node of a cluster it leads to.
     pub(super) fn node(&self) -> Option<&Address> {
         self.node.as_ref()
+    }
+
+    /// True while there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        self.exchange.is_up()
     }
 
     /// Sends `work` and waits for its replies until `deadline`, which is `timeout` after the caller

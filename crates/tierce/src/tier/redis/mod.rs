@@ -12,6 +12,7 @@
 //! | `lease` | which host loads a key |
 //! | `call` | one call: its round trips until one deadline, by whoever has the stripe |
 //! | `cluster` | the masters of a cluster, and which has which stripe |
+//! | `replicas`, `read_replica` | servers that are asked in a master's stead, and what counts of it |
 //! | `link` | the way to one server, and which files it is made of |
 //! | `tags` | what was changed by its tags, by whichever host |
 //! | `rollout` | what hosts agree on while they move their caches together |
@@ -48,9 +49,11 @@ mod names;
 mod options;
 mod read;
 mod read_many;
+mod read_replica;
 mod record;
 mod refusal;
 mod reign;
+mod replicas;
 mod replies;
 mod reply;
 #[cfg(test)]
@@ -96,6 +99,7 @@ use self::{
     names::Names,
     read::{NO_SUCH_KEY, Stored, random_start},
     record::{aside_of, record_of},
+    replicas::Replicas,
     subscriber::Subscriber,
 };
 pub use self::{counters::RedisStatistics, options::RedisOptions, refusal::RedisRefusal};
@@ -108,8 +112,8 @@ use crate::{
     key, random,
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
-        ChangeListener, Expected, Fill, Found, LeaseStep, Leased, Record, RemoteTier, RolloutAsk,
-        RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
+        ChangeListener, Expected, Fill, Found, LeaseStep, Leased, Reached, Record, RemoteTier,
+        RolloutAsk, RolloutNews, TagsRaised, Tier, Token, Touch, Usage, Written,
     },
     tiering::TierKind,
 };
@@ -132,6 +136,7 @@ const FILLS: usize = 3;
 pub(crate) struct RedisTier {
     common: Arc<Common>,
     home: Home<Way>,
+    replicas: Home<Replicas>,
     subscriber: Home<Subscriber>,
     is_closed: AtomicBool,
     /// How many keys a read of many asks for at once.
@@ -168,6 +173,7 @@ impl RedisTier {
         Ok(Self {
             common: Arc::new(common),
             home: Home::new(),
+            replicas: Home::new(),
             subscriber: Home::new(),
             is_closed: AtomicBool::new(false),
             keys_at_once: AtomicUsize::new(read_many::MOST_KEYS),
@@ -400,6 +406,9 @@ impl RedisTier {
 
 impl RemoteTier for RedisTier {
     fn reset(&self) -> bool {
+        if let Some(replicas) = self.replicas.existing() {
+            replicas.reset();
+        }
         let way = self.home.existing();
         way.inspect(|way| way.reset()).is_some()
     }
@@ -433,6 +442,14 @@ impl RemoteTier for RedisTier {
         // A server that is only unwilling to write leaves a missing counter missing: no fills.
         let token = stamp.zip(epoch).map(|(stamp, epoch)| Token { words: [stamp, epoch], seen });
         Ok(Found { record, token, tags, word_ttl })
+    }
+
+    fn has_replicas(&self) -> bool {
+        self.common.settings.replica_reads
+    }
+
+    fn read_replica(&self, key: &[u8], least: Reached) -> Result<Option<Record>> {
+        self.find_at_replica(key, least)
     }
 
     fn read_many(&self, keys: &[&[u8]], keeps: bool) -> Result<Vec<Option<Record>>> {
@@ -612,6 +629,9 @@ impl Tier for RedisTier {
         self.is_closed.store(true, Ordering::Release);
         if let Some(way) = self.home.existing() {
             way.stop();
+        }
+        if let Some(replicas) = self.replicas.existing() {
+            replicas.stop();
         }
         if let Some(subscriber) = self.subscriber.existing() {
             subscriber.stop();

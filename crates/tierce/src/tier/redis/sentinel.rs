@@ -57,6 +57,31 @@ pub(super) async fn master(common: &Arc<Common>, sentinels: &Sentinels) -> Resul
     })
 }
 
+/// The replicas of the master that the first of them to answer knows, but for those that it takes for
+/// dead.
+///
+/// # Errors
+/// That of a sentinel, where none has an answer.
+pub(super) async fn replicas(common: &Arc<Common>, sentinels: &Sentinels) -> Result<Vec<Address>> {
+    let until = Instant::now() + patience(common.settings.connect_timeout);
+    let mut asked = JoinSet::new();
+    for address in &sentinels.addresses {
+        let (common, sentinels, address) = (Arc::clone(common), sentinels.clone(), address.clone());
+        asked.spawn(async move {
+            listed(say(&common, &sentinels, &address, "replicas").await?, &sentinels.master)
+        });
+    }
+    let mut failure = None;
+    while let Ok(Some(answer)) = timeout_at(until, asked.join_next()).await {
+        match answer.map_err(|_| unexpected()).flatten() {
+            Ok(listed) => return Ok(listed),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let none = || error(ErrorKind::Network, "no sentinel answered in time");
+    Err(failure.unwrap_or_else(none))
+}
+
 #[derive(Default)]
 struct Votes(Vec<(Address, usize)>);
 
@@ -77,6 +102,17 @@ impl Votes {
 }
 
 async fn ask(common: &Common, sentinels: &Sentinels, address: &Address) -> Result<Address> {
+    let answer = say(common, sentinels, address, "get-master-addr-by-name").await?;
+    named(answer, &sentinels.master)
+}
+
+/// What a sentinel says of the master.
+async fn say(
+    common: &Common,
+    sentinels: &Sentinels,
+    address: &Address,
+    question: &str,
+) -> Result<Value> {
     let counters = Arc::clone(&common.counters);
     let mut stream = Stream::connect(address, common.connector.as_ref(), counters)
         .await
@@ -89,17 +125,45 @@ async fn ask(common: &Common, sentinels: &Sentinels, address: &Address) -> Resul
             .arg(password)
             .write_packed_command(&mut bytes);
     }
-    redis::cmd("SENTINEL")
-        .arg("get-master-addr-by-name")
-        .arg(&sentinels.master)
-        .write_packed_command(&mut bytes);
+    redis::cmd("SENTINEL").arg(question).arg(&sentinels.master).write_packed_command(&mut bytes);
     let asked = stream.ask(&bytes, commands, limits(&common.settings));
     let mut replies = asked.await.map_err(as_error)?;
     let answer = replies.pop().ok_or_else(unexpected)?;
     if let Some(Value::ServerError(_)) = replies.first() {
         return Err(error(ErrorKind::Auth, "a sentinel refused our credentials"));
     }
-    named(answer, &sentinels.master)
+    Ok(answer)
+}
+
+/// Reads what one says of replicas.
+fn listed(answer: Value, master: &str) -> Result<Vec<Address>> {
+    let all = match answer {
+        Value::Array(all) => all,
+        Value::Nil => return Err(unknown(master)),
+        Value::ServerError(reply) => return Err(refusal::from_reply(&reply)),
+        _ => return Err(unexpected()),
+    };
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    };
+    let mut addresses = Vec::new();
+    for replica in &all {
+        let Value::Array(fields) = replica else { return Err(unexpected()) };
+        let field = |name: &str| {
+            let mut pairs = fields.chunks_exact(2);
+            pairs.find(|pair| text(&pair[0]).as_deref() == Some(name)).and_then(|it| text(&it[1]))
+        };
+        let flags = field("flags").unwrap_or_default();
+        let is_dead = |flag| ["s_down", "o_down", "disconnected"].contains(&flag);
+        let port = field("port").and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+        let host = field("ip").filter(|host| !host.is_empty());
+        let (host, port) = host.zip(port).ok_or_else(unexpected)?;
+        if !flags.split(',').any(is_dead) {
+            addresses.push(Address::Tcp(host, port));
+        }
+    }
+    Ok(addresses)
 }
 
 /// Reads the answer of one.
@@ -138,6 +202,21 @@ mod tests {
         assert_eq!((votes.add(at(2)), votes.add(at(2))), (1, 2));
         assert_eq!(votes.winner(), Some(at(2)));
         assert_eq!(Votes::default().winner(), None);
+    }
+
+    #[test]
+    fn replicas_that_are_taken_for_dead_are_left_out() {
+        let string = |text: &str| Value::BulkString(text.into());
+        let replica = |port: &str, flags: &str| {
+            let fields = ["name", "x", "ip", "10.0.0.1", "port", port, "flags", flags];
+            Value::Array(fields.into_iter().map(string).collect())
+        };
+        let all = ["slave", "s_down,slave,disconnected", "slave,o_down", "slave"];
+        let all = all.iter().zip(["1", "2", "3", "4"]).map(|(flags, port)| replica(port, flags));
+        assert_eq!(listed(Value::Array(all.collect()), "m").unwrap(), [at(1), at(4)]);
+        assert_eq!(listed(Value::Array(vec![]), "m").unwrap(), []);
+        assert!(listed(Value::Array(vec![replica("0", "slave")]), "m").is_err());
+        assert!(listed(Value::Nil, "shop").unwrap_err().to_string().contains("shop"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::{
     names::{self, Names, STRIPES},
     options::Address,
     refusal::{self, error},
+    replicas,
     subscription::{Event, Queue, Subscription, no_answer, unexpected},
     tags,
 };
@@ -158,6 +159,19 @@ impl Streams {
                 part.subscription.ask(&redis::cmd("PING")).await?;
             }
             Ok::<_, Error>(stamps)
+        };
+        timeout(limit, asked).await.map_err(|_| no_answer(limit))?
+    }
+
+    /// How far the masters of all stripes have come, each `None` where that is not said; within `limit`.
+    pub(super) async fn offsets(&mut self, limit: Duration) -> Result<Vec<Option<u64>>> {
+        let asked = async {
+            let mut offsets = vec![None; STRIPES];
+            for part in &mut self.parts {
+                let offset = replicas::offset_of_master(&part.say(&redis::cmd("ROLE")).await?);
+                part.stripes.iter().for_each(|stripe| offsets[*stripe] = offset);
+            }
+            Ok(offsets)
         };
         timeout(limit, asked).await.map_err(|_| no_answer(limit))?
     }

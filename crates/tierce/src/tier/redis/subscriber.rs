@@ -12,7 +12,7 @@
 //!
 //! **Loss.** The stream counts as lost when the connection ends, when it does not answer a
 //! heartbeat within half of one, or when more was told than could be dealt with. So a loss is
-//! noticed within one and a half heartbeats. The listener hears of it at once, and of the next
+//! noticed within one and a half heartbeats. Where replicas are read, the heart beats with each look. The listener hears of it at once, and of the next
 //! subscription only once the server tells on it.
 
 use std::{
@@ -317,7 +317,11 @@ impl Listening {
         }
         // From here on what was missed is dealt with.
         count(&self.common.counters.subscriptions);
-        let heartbeat = self.common.settings.heartbeat;
+        // What a replica is asked for must be from before the last beat.
+        let heartbeat = match self.common.settings.replica_reads {
+            true => self.look_pause(),
+            false => self.common.settings.heartbeat,
+        };
         let mut next_look = Instant::now() + self.look_pause();
         let mut next_heartbeat = Instant::now() + heartbeat;
         loop {
@@ -364,12 +368,16 @@ impl Listening {
         let settings = &self.common.settings;
         let asked = streams.stamps(&settings.prefix, settings.heartbeat / 2);
         let stamps = asked.await.map_err(End::Lost)?;
+        let offsets = match settings.replica_reads {
+            true => streams.offsets(settings.heartbeat / 2).await.map_err(End::Lost)?,
+            false => Vec::new(),
+        };
         let event = self.events.try_recv().ok();
         self.deal_with(event, streams, post).await?;
         // What is under way is not dealt with.
         if !streams.overflowed() && self.under_way.is_empty() {
             let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-            listener.told_until(post, until, &stamps);
+            listener.told_until(post, until, &stamps, &offsets);
         }
         Ok(())
     }

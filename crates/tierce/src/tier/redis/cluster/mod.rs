@@ -144,6 +144,11 @@ impl Cluster {
         }
     }
 
+    /// The link to the master of a stripe, if that is known by now.
+    pub(super) fn known_link(&self, stripe: usize) -> Option<Arc<Link>> {
+        self.shared.state.lock().map.as_ref()?[stripe].clone()
+    }
+
     /// The link to a node, whatever slots it has.
     pub(super) fn link_to(&self, address: &Address) -> Result<Arc<Link>> {
         let mut state = self.shared.state.lock();

@@ -34,6 +34,8 @@ fn crc16(bytes: &[u8]) -> u16 {
 pub(in super::super) struct Shares {
     /// Of each stripe.
     pub(in super::super) masters: Vec<Option<Address>>,
+    /// The replicas of each stripe's master.
+    pub(in super::super) replicas: Vec<Vec<Address>>,
     /// All nodes, replicas too.
     pub(in super::super) nodes: Vec<Address>,
     /// Counts the changes that the cluster agreed on.
@@ -53,17 +55,25 @@ impl Shares {
             Value::ServerError(reply) => return Err(refusal::from_reply(reply)),
             _ => return Err(unexpected()),
         };
-        let mut shares =
-            Self { masters: vec![None; STRIPES], nodes: Vec::new(), epoch: 0, is_ok: false };
+        let mut shares = Self {
+            masters: vec![None; STRIPES],
+            replicas: vec![Vec::new(); STRIPES],
+            nodes: Vec::new(),
+            epoch: 0,
+            is_ok: false,
+        };
         for range in ranges {
             let Value::Array(parts) = range else { return Err(unexpected()) };
             let [Value::Int(first), Value::Int(last), nodes @ ..] = &parts[..] else {
                 return Err(unexpected());
             };
-            let mut master = None;
+            let (mut master, mut replicas) = (None, Vec::new());
             for node in nodes {
                 let address = address(node, asked)?;
-                master.get_or_insert_with(|| address.clone());
+                match &master {
+                    None => master = Some(address.clone()),
+                    Some(_) => replicas.push(address.clone()),
+                }
                 if !shares.nodes.contains(&address) {
                     shares.nodes.push(address);
                 }
@@ -71,6 +81,7 @@ impl Shares {
             for (stripe, share) in shares.masters.iter_mut().enumerate() {
                 if (*first..=*last).contains(&i64::from(of_stripe(stripe))) {
                     share.clone_from(&master);
+                    shares.replicas[stripe].clone_from(&replicas);
                 }
             }
         }
@@ -178,6 +189,8 @@ mod tests {
         for (stripe, master) in shares.masters.iter().enumerate() {
             let port = if of_stripe(stripe) < 8_192 { 1 } else { 2 };
             assert_eq!(master.as_ref(), Some(&at(port)));
+            let replicas: &[Address] = if port == 1 { &[at(3)] } else { &[] };
+            assert_eq!(shares.replicas[stripe], replicas);
         }
         let by_master = shares.by_master().unwrap();
         assert_eq!(by_master.len(), 2);

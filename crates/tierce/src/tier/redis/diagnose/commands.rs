@@ -31,8 +31,16 @@ const LONE_ROLLOUTS: &str = "rollouts are those of each host";
 /// What is lost without a command: `None` where nothing works.
 type Loss = Option<&'static str>;
 
+/// What is asked of a server beside what all are asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asks {
+    may_change: bool,
+    replica_reads: bool,
+    is_cluster: bool,
+}
+
 /// The commands that are sent, in an order in which each meets what it needs.
-pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static str, Cmd, Loss)> {
+pub(super) fn all(name: &[u8], asks: Asks, database: i64) -> Vec<(&'static str, Cmd, Loss)> {
     let tags = Some("tags do not work in L3");
     let expire = Some("`expire` removes from L3 instead of making stale");
     let rollout = Some(LONE_ROLLOUTS);
@@ -74,9 +82,16 @@ pub(super) fn all(name: &[u8], may_change: bool, database: i64) -> Vec<(&'static
     add("EVAL", &[b"return 1", b"0"], None);
     // Of no script: the server looks for it after it looked at the rights.
     add("EVALSHA", &[b"0000000000000000000000000000000000000000", b"0"], None);
-    if may_change {
+    let replicas = Some("replicas are not read");
+    if asks.may_change {
         add("ROLE", &[], None);
         add("INFO", &[b"server"], None);
+    } else if asks.replica_reads {
+        add("ROLE", &[], replicas);
+    }
+    if asks.replica_reads && asks.is_cluster {
+        add("READONLY", &[], replicas);
+        add("READWRITE", &[], replicas);
     }
     if database != 0 {
         add("SELECT", &[database.to_string().as_bytes()], None);
@@ -89,8 +104,10 @@ pub(super) async fn examine(asked: &mut Asked, out: &mut Vec<Diagnosis>) {
     let prefix = settings.prefix.clone();
     let word = format!("diagnosis {:016x}", random::random());
     let name = names::lease(&prefix, STRIPE, word.as_bytes());
-    let commands = all(&name, settings.place.may_change(), settings.database);
     let is_cluster = settings.place.is_cluster();
+    let (may_change, replica_reads) = (settings.place.may_change(), settings.replica_reads);
+    let asks = Asks { may_change, replica_reads, is_cluster };
+    let commands = all(&name, asks, settings.database);
     let sent: Vec<Cmd> = commands.iter().map(|(_, command, _)| command.clone()).collect();
     let replies = match asked.all(&sent).await {
         Ok(replies) => replies,
@@ -240,7 +257,8 @@ mod tests {
         for elsewhere in ["AUTH", "CLIENT", "CLUSTER", "SENTINEL", "ASKING", "ECHO"] {
             used.remove(elsewhere);
         }
-        let tried: BTreeSet<String> = all(b"", true, 1)
+        let asks = Asks { may_change: true, replica_reads: true, is_cluster: true };
+        let tried: BTreeSet<String> = all(b"", asks, 1)
             .iter()
             .filter_map(|(words, ..)| words.split(' ').next().map(str::to_owned))
             .collect();

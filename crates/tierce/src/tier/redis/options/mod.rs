@@ -61,6 +61,8 @@ pub struct RedisOptions {
     sentinel_password: Option<String>,
     cluster: bool,
     nodes: Option<String>,
+    replica_reads: bool,
+    replicas: Option<String>,
     tls: Option<bool>,
     tls_ca_file: Option<PathBuf>,
     tls_certificate: Option<PathBuf>,
@@ -97,6 +99,8 @@ impl Default for RedisOptions {
             sentinel_password: None,
             cluster: false,
             nodes: None,
+            replica_reads: false,
+            replicas: None,
             tls: None,
             tls_ca_file: None,
             tls_certificate: None,
@@ -240,6 +244,39 @@ impl RedisOptions {
     #[must_use]
     pub fn nodes(mut self, addresses: impl Into<String>) -> Self {
         self.nodes = Some(addresses.into());
+        self
+    }
+
+    /// Has replicas answer reads of single keys in their master's stead, where what they say is as new as
+    /// all that this host knows. Default: false. Needs [`replicas`](Self::replicas), sentinels or a
+    /// cluster, which name them, and [`coherence`](Self::coherence).
+    ///
+    /// The answer of a replica counts if it is a fresh value, if the host is told of the changes of
+    /// others, and if the replica has all that its master had at the last look at that, a quarter of a
+    /// [`heartbeat`](Self::heartbeat) ago as a rule. For all else the master is asked, and no caller sees
+    /// an error for it: about a key of which a change or a load, by any host, was heard of since that
+    /// look, where no replica is there or has a link to its master, before anything is loaded, and
+    /// which tags of a value were changed. What this host has set or removed is never read older; what
+    /// another host changed, for the [`staleness_bound`](Self::staleness_bound) at most, as from a copy.
+    ///
+    /// [`get_many`](crate::Cache::get_many), calls with a `max_age` and changes ask the master; so does
+    /// a cache whose only tier is L3, which is not told of changes. A replica has half of
+    /// [`read_timeout`](Self::read_timeout) for its answer, before its master is asked. The ACL user needs the right to `ROLE`, in a
+    /// cluster to `READONLY` too. A value ends by the clock of the server that is asked.
+    /// docs/l3-replicas.md.
+    #[must_use]
+    pub fn replica_reads(mut self, reads: bool) -> Self {
+        self.replica_reads = reads;
+        self
+    }
+
+    /// Sets the replicas of the one server: `host:port`, apart by commas; a port that is left out is
+    /// 6379. 1 to 32. Default: none; those of a master of sentinels and of a cluster are asked for
+    /// there. Needs [`replica_reads`](Self::replica_reads). User, password, database and TLS are those
+    /// of the server.
+    #[must_use]
+    pub fn replicas(mut self, addresses: impl Into<String>) -> Self {
+        self.replicas = Some(addresses.into());
         self
     }
 
@@ -484,6 +521,8 @@ impl fmt::Debug for RedisOptions {
             .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "(hidden)"))
             .field("cluster", &self.cluster)
             .field("nodes", &self.nodes)
+            .field("replica_reads", &self.replica_reads)
+            .field("replicas", &self.replicas)
             .field("tls", &self.tls)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("tls_certificate", &self.tls_certificate)

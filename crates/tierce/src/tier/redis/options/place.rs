@@ -169,6 +169,20 @@ impl RedisOptions {
         Ok(Named::nameless(Place::One(address)))
     }
 
+    /// The replicas of a server at this place, where those are read and it does not name them itself.
+    pub(super) fn checked_replicas(&self, place: &Place) -> Result<Vec<Address>> {
+        let is_one = matches!(place, Place::One(_));
+        match &self.replicas {
+            Some(_) if !self.replica_reads => Err(wrong("replicas: need replica_reads = true")),
+            Some(_) if !is_one => Err(wrong("replicas: not together with sentinels or a cluster")),
+            Some(list) => parse_list("replicas", list, DEFAULT_PORT),
+            None if self.replica_reads && is_one => {
+                Err(wrong("replica_reads = true: needs replicas, sentinels or a cluster"))
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
     fn checked_sentinels(&self) -> Result<Option<Sentinels>> {
         let Some(list) = &self.sentinels else {
             for (name, is_set) in [

@@ -63,9 +63,13 @@ impl RedisOptions {
         check_range("ledger_keys", self.ledger_keys, 1 << 24)?;
         check_coherence(&self.coherence)?;
         check_lease(self.load_lease)?;
+        if self.replica_reads && !self.coherence.enabled {
+            return Err(wrong("replica_reads = true: needs coherence = true"));
+        }
 
         let envelope = self.envelope()?;
         let mut named = self.named()?;
+        let replicas = self.checked_replicas(&named.place)?;
         named.username = self.username.or(named.username);
         named.password = self.password.or(named.password);
         named.database = self.database.unwrap_or(named.database);
@@ -106,6 +110,8 @@ impl RedisOptions {
             username: named.username,
             password: named.password,
             database: named.database,
+            replica_reads: self.replica_reads,
+            replicas,
             tls,
             tls_ca_file: self.tls_ca_file,
             tls_identity,
@@ -153,6 +159,9 @@ pub(in super::super) struct Settings {
     pub(in super::super) username: Option<String>,
     pub(in super::super) password: Option<String>,
     pub(in super::super) database: i64,
+    pub(in super::super) replica_reads: bool,
+    /// Those of the one server.
+    pub(in super::super) replicas: Vec<Address>,
     pub(in super::super) tls: bool,
     pub(in super::super) tls_ca_file: Option<PathBuf>,
     /// The files of our certificate and of its key.
