@@ -426,7 +426,7 @@ fn any_flip_of_the_header_is_refused_with_value_and_rule() {
         text
     };
     holds(&refused(200, b"x"), &["l2.data: has damaged header: its checksum is 0x", "make 0x"]);
-    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 3 only"]);
+    holds(&refused(8, &7_u32.to_ne_bytes()), &["has format version 7.0", "reads version 4 only"]);
     holds(&refused(8, &0_u32.to_ne_bytes()), &["has format version 0.0", "made by tierce 0."]);
     holds(&refused(0, b"SQLite f"), &["begins with \"SQLite f\"", "begins with \"tierceL2\""]);
     let swapped = 0x0102_0304_0506_0708_u64.swap_bytes().to_ne_bytes();

@@ -390,6 +390,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         marks: &mut Marks,
     ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
+        if let Some(record) = self.waiting_record(key) {
+            // On its way there from this process, and gone from L2 and L1.
+            return self.bring_up(plan, key, Some(record), marks);
+        }
         let begin = simulated::now();
         let found = self.read_remote(plan, key);
         let record = found.and_then(|found| {
