@@ -119,6 +119,7 @@ impl Store {
     }
 
     /// Makes doubts of all claims that are over.
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn give_up_overdue(&self) {
         if !self.is_written_behind() {
             return;

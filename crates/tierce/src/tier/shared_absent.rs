@@ -38,7 +38,7 @@ pub(crate) struct SharedDoubt {
 
 /// Where a store says that a value is on its way; without a store there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum SharedCell {}
+pub(crate) struct SharedCell;
 
 /// What it says there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
