@@ -81,9 +81,9 @@ fn judge(store: &Store, set: u64, slot: Slot) -> std::io::Result<Judged> {
     }
     let mut key = Vec::with_capacity(header.key_bytes as usize);
     opened.append(RECORD_HEADER_BYTES, header.key_bytes as usize, &mut key)?;
-    let Some(body) = opened.body(&header)? else { return Ok(Judged::Dead) };
+    let Some((_, sum)) = opened.body(&header)? else { return Ok(Judged::Dead) };
     let is_whole = layout::key_hash(&key, store.seed) == header.hash
-        && layout::checksum(&opened.words, layout::body_sum(&body)) == opened.words[7]
+        && layout::checksum(&opened.words, sum) == opened.words[7]
         && header.kind != Kind::Extent;
     Ok(if is_whole { Judged::Live(header.hash) } else { Judged::Corrupt })
 }

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use crate::store::{
     Dropped, Store,
     index::Ahead,
-    layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, body_sum, checksum, record_bytes},
+    layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes},
     lock::{LockGuard, Wait},
     segment::{SegmentEntry, State, Status},
     statistics::Count,
@@ -276,15 +276,13 @@ impl Store {
             return false;
         }
         let mut scratch = None;
-        let read = self
-            .media()
-            .open(position, left, &mut scratch)
-            .and_then(|opened| opened.append(RECORD_HEADER_BYTES, body_bytes, &mut body));
-        if read.is_err() {
-            return false;
-        }
+        let read = self.media().open(position, left, &mut scratch).and_then(|opened| {
+            opened.append(RECORD_HEADER_BYTES, head_at, &mut body)?;
+            let rest = RECORD_HEADER_BYTES + head_at as u64;
+            opened.append(rest, body_bytes - head_at, &mut body)
+        });
+        let Ok(sum) = read else { return false };
         let (head, value) = (&body[head_at..value_at], &body[value_at..]);
-        let sum = body_sum(&body[head_at..]);
         if checksum(words, sum) != words[7] {
             self.count(Count::Corrupt);
             return false;

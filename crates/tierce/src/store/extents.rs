@@ -80,12 +80,11 @@ impl Store {
             if !fits || !is_ours {
                 return broken;
             }
-            opened.append(found.value_offset(), piece.bytes as usize, &mut value)?;
+            let sum = opened.append(found.value_offset(), piece.bytes as usize, &mut value)?;
             fence(Ordering::Acquire);
             if entry.generation.load(Ordering::Relaxed) != piece.generation {
                 return broken;
             }
-            let sum = layout::body_sum(&value[start..]);
             if layout::checksum(&opened.words, sum) != opened.words[7] {
                 return Ok(Err(Death::Corrupt));
             }

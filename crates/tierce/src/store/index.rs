@@ -6,12 +6,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::store::{
-    Store,
-    layout::{self, Kind, RECORD_HEADER_BYTES, RecordHeader, Slot},
-    stamps,
-    statistics::Count,
-    tags,
+use crate::{
+    prefetch::prefetch_to_write,
+    store::{
+        Store,
+        layout::{self, Kind, RECORD_HEADER_BYTES, RecordHeader, Slot},
+        stamps,
+        statistics::Count,
+        tags,
+    },
 };
 
 /// Neighbouring sets that are searched for a victim when a full shard gets a key whose own set is
@@ -34,10 +37,25 @@ impl Store {
     pub(super) fn fetch_for_change(&self, hash: u64) {
         let set = self.geometry.set_of(hash);
         let bytes = (layout::SET_SLOTS * 8) as u64;
-        self.mapping.prefetch(self.geometry.index_at() + set * bytes, 2);
+        let at = self.geometry.index_at() + set * bytes;
+        self.mapping.prefetch_to_write(at);
+        self.mapping.prefetch_to_write(at + bytes / 2);
         self.fetch_ghosts(hash);
         let stamp = u64::from(self.geometry.stamp_of(hash));
-        self.mapping.prefetch(self.geometry.stamps_at() + stamp * 4, 1);
+        self.mapping.prefetch_to_write(self.geometry.stamps_at() + stamp * 4);
+    }
+
+    /// Has the processor take from others what a put of a key with this hash will write to, whoever
+    /// of the host wrote to it last.
+    #[inline]
+    pub(super) fn fetch_for_put(&self, hash: u64, class: u32) {
+        let shard = self.geometry.shard_of(hash);
+        self.shard(shard).fetch();
+        if let Some(segment) = self.locks.fetch_for_put(shard, class)
+            && segment < self.geometry.segments
+        {
+            prefetch_to_write(self.segment(segment));
+        }
     }
 
     /// As above, for all that the walk over a segment will look at a few records from now.

@@ -68,6 +68,12 @@ const MUTEX_BYTES: usize = size_of::<libc::pthread_mutex_t>();
 const OWNER_AT: u64 = if cfg!(target_env = "musl") { 4 } else { 0 };
 /// The bits of that word that are the number of the owner's thread (linux/futex.h).
 const OWNER: u32 = 0x3fff_ffff;
+/// Times that a waiting thread looks on before it sleeps, each twice as long as the one before: some
+/// microseconds together. A put holds its shard for a fraction of one, and to sleep and be woken takes
+/// several.
+const SPINS: u32 = 4;
+/// Looks at the mutex in the shortest of them.
+const SHORTEST_SPIN: u32 = 4;
 /// Looks at a mutex until its owner is called stuck: a busy one lets go between two of them.
 const LOOKS: u32 = 20;
 
@@ -266,6 +272,16 @@ impl LockArea {
         self.mapping.at(FREE_AT)
     }
 
+    /// Has the processor take from others what who fills a segment for `index` will write to, so that
+    /// it comes all at once; returns the number of that segment, if it is one, as it is at the moment.
+    #[inline]
+    pub(super) fn fetch_for_put(&self, index: u32, class: u32) -> Option<u32> {
+        let index = index.min(self.shards);
+        self.mapping.prefetch_to_write((MUTEXES_AT + index as usize * MUTEX_STRIDE) as u64);
+        let active = &self.active(index).segments[class as usize % MAX_CLASSES];
+        active.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     fn mutex(&self, index: u32) -> *mut libc::pthread_mutex_t {
         let at = MUTEXES_AT + index.min(self.shards) as usize * MUTEX_STRIDE;
         self.mapping.address(at, MUTEX_BYTES).as_ptr().cast()
@@ -273,9 +289,12 @@ impl LockArea {
 
     /// Takes a mutex, waiting no longer than what is left of `wait`.
     pub(super) fn lock(&self, index: u32, wait: &Wait) -> Result<LockGuard<'_>, NotLocked> {
-        match self.try_lock(index) {
-            Err(NotLocked::Busy) if !wait.span.is_zero() => {}
-            done => return done,
+        for spins in 0..=SPINS {
+            match self.try_lock(index) {
+                Err(NotLocked::Busy) if !wait.span.is_zero() => {}
+                done => return done,
+            }
+            self.spin(index, SHORTEST_SPIN << spins);
         }
         let mutex = self.mutex(index);
         let deadline = wait.deadline();
@@ -302,12 +321,28 @@ impl LockArea {
         outcome
     }
 
+    /// Looks on for a while, or until the mutex is free.
+    fn spin(&self, index: u32, looks: u32) {
+        let word = self.owner_word(index);
+        for _ in 0..looks {
+            if word.load(Ordering::Relaxed) & OWNER == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The word by which the kernel knows the owner of a mutex.
+    fn owner_word(&self, index: u32) -> &AtomicU32 {
+        let at = MUTEXES_AT + index.min(self.shards) as usize * MUTEX_STRIDE;
+        self.mapping.at(at as u64 + OWNER_AT)
+    }
+
     /// The number of the thread that holds the mutex which was not had in time last, if it holds
     /// it still and for all of `wait`.
     pub(super) fn stuck_owner(&self, wait: Duration) -> Option<u32> {
         let index = self.missed.load(Ordering::Relaxed).checked_sub(1)?;
-        let at = MUTEXES_AT + index as usize * MUTEX_STRIDE;
-        let word: &AtomicU32 = self.mapping.at(at as u64 + OWNER_AT);
+        let word = self.owner_word(index);
         let owner = word.load(Ordering::Relaxed) & OWNER;
         let keeps_it = |_| {
             std::thread::sleep(wait / LOOKS);

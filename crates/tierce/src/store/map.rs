@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use crate::store::guard::Guard;
+use crate::{prefetch, store::guard::Guard};
 
 pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The largest page that this library knows of: what is cut off of a reservation is whole pages.
@@ -144,6 +144,12 @@ impl Mapping {
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = (at, lines);
+    }
+
+    /// Has the processor take the cache line of byte `at` from others. Of no effect but on time.
+    #[inline(always)]
+    pub(super) fn prefetch_to_write(&self, at: u64) {
+        prefetch::prefetch_to_write(self.base.as_ptr().wrapping_add(at as usize));
     }
 
     /// Has the mapping outlive the truncation of its file; false where the system does not allow

@@ -14,7 +14,7 @@ use crate::store::{
     layout::{RECORD_HEADER_BYTES, RecordHeader},
     map::Mapping,
     records::Records,
-    words,
+    sum, words,
 };
 
 /// The least and the most that the first read of a record on a disk asks for: most keys, and a
@@ -236,22 +236,30 @@ impl Opened<'_> {
     }
 
     /// Appends `count` bytes at `offset` (a multiple of 8) of the record to `target`, which has
-    /// the capacity; the caller has bounded them by the segment.
+    /// the capacity, and returns their sum; the caller has bounded them by the segment.
     #[inline(always)]
-    pub(super) fn append(&self, offset: u64, count: usize, target: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn append(
+        &self,
+        offset: u64,
+        count: usize,
+        target: &mut Vec<u8>,
+    ) -> io::Result<u64> {
         let at = self.position + offset;
         if !self.media.on_disk {
-            words::append(self.media.mapping.slice(at, count.div_ceil(8)), count, target);
-            return Ok(());
+            let words = self.media.mapping.slice(at, count.div_ceil(8));
+            return Ok(words::append_summed(words, count, target));
         }
         if let (None, Some(records)) = (self.prefix, self.media.sound_records())
-            && records.append(at, count, target)
+            && let Some(sum) = records.append(at, count, target)
         {
-            return Ok(());
+            return Ok(sum);
         }
+        let start = target.len();
         let known = self.known(offset, count);
         target.extend_from_slice(known);
-        files::append_at(self.media.file, at + known.len() as u64, count - known.len(), target)
+        let rest = count - known.len();
+        files::append_at(self.media.file, at + known.len() as u64, rest, target)?;
+        Ok(sum::xxh3(&target[start..]))
     }
 
     /// What the first call brought of the `count` bytes at `offset`.
@@ -261,23 +269,23 @@ impl Opened<'_> {
         &known[..known.len().min(count)]
     }
 
-    /// Head and value of the record in a buffer of exactly their size, or `None` where memory is
-    /// short.
+    /// Head and value of the record in a buffer of exactly their size, and their sum, or `None`
+    /// where memory is short.
     #[inline(always)]
-    pub(super) fn body(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn body(&self, header: &RecordHeader) -> io::Result<Option<(Vec<u8>, u64)>> {
         let count = header.body_bytes();
         let Some(mut body) = words::buffer(count) else { return Ok(None) };
-        self.append(header.head_offset(), count, &mut body)?;
+        let sum = self.append(header.head_offset(), count, &mut body)?;
         if self.prefix.is_some() {
             self.media.calls.saw(header.record_bytes());
         }
-        Ok(Some(body))
+        Ok(Some((body, sum)))
     }
 
     /// The value of the record alone, as [`body`](Self::body).
     pub(super) fn value(&self, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
         let body = self.body(header)?;
-        Ok(body.map(|mut body| {
+        Ok(body.map(|(mut body, _)| {
             body.drain(..header.head_bytes());
             body
         }))

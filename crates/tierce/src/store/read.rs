@@ -275,14 +275,14 @@ impl Store {
         if !opened.key_is(key)? {
             return Ok(Seen::Other);
         }
-        let Some(body) = opened.body(&header)? else { return Ok(Seen::Other) };
+        let Some((body, sum)) = opened.body(&header)? else { return Ok(Seen::Other) };
         fence(Ordering::Acquire);
         if entry.generation.load(Ordering::Relaxed) != generation
             || !Slot(slot.load(Ordering::Relaxed)).same_record(word)
         {
             return Ok(Seen::Moved);
         }
-        if layout::checksum(&opened.words, layout::body_sum(&body)) != opened.words[7] {
+        if layout::checksum(&opened.words, sum) != opened.words[7] {
             return Ok(Seen::Dead(Death::Corrupt));
         }
         let (head, value) = match header.head_bytes() {

@@ -43,16 +43,17 @@ impl Records {
     }
 
     /// Appends `count` bytes from `position` (a multiple of 8) on to `target`, which has the
-    /// capacity; false where they cannot be read here, and then `target` is as it was.
+    /// capacity, and returns their sum; `None` where they cannot be read here, and then `target` is
+    /// as it was.
     #[inline(always)]
-    pub(super) fn append(&self, position: u64, count: usize, target: &mut Vec<u8>) -> bool {
+    pub(super) fn append(&self, position: u64, count: usize, target: &mut Vec<u8>) -> Option<u64> {
         let before = target.len();
-        words::append(self.0.slice(position, count.div_ceil(8)), count, target);
+        let sum = words::append_summed(self.0.slice(position, count.div_ceil(8)), count, target);
         let is_sound = self.is_sound();
         if !is_sound {
             target.truncate(before);
         }
-        is_sound
+        is_sound.then_some(sum)
     }
 
     /// Has the processor fetch what is at `position`.
@@ -76,6 +77,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+    use crate::store::sum;
 
     const BYTES: u64 = 1 << 20;
 
@@ -90,12 +92,12 @@ mod tests {
             assert_eq!(records.equal(4096, &[round; 13]), Some(true));
             assert_eq!(records.equal(4096, &[0; 13]), Some(false));
             let mut value = Vec::with_capacity(5000);
-            assert!(records.append(64, 5000, &mut value));
+            assert_eq!(records.append(64, 5000, &mut value), Some(sum::xxh3(&[round; 5000])));
             assert_eq!(value, [round; 5000]);
         }
         file.set_len(4096).unwrap();
         let mut value = Vec::with_capacity(100);
-        assert!(!records.append(8192, 100, &mut value) && value.is_empty());
+        assert!(records.append(8192, 100, &mut value).is_none() && value.is_empty());
         assert_eq!((records.words(64), records.equal(64, &[3; 8])), (None, None));
     }
 }

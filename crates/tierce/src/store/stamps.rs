@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::{
     group_word::GroupWord,
     key::GROUPS,
+    prefetch::prefetch_to_write,
     store::{
         layout::{Geometry, RecordHeader, STATE_AT},
         map::{Counters, Mapping, shared_struct},
@@ -129,6 +130,12 @@ pub(super) fn shard(mapping: &Mapping, shard: u32) -> &ShardState {
 }
 
 impl ShardState {
+    /// Has the processor take from others what a put writes to.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        prefetch_to_write(&raw const self.entries);
+    }
+
     /// Live entries of the shard under `clear_epoch`.
     pub(super) fn entries(&self, clear_epoch: u32) -> u64 {
         let word = self.entries.load(Ordering::Relaxed);

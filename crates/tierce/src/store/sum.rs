@@ -17,7 +17,10 @@ const STRIPE_BYTES: usize = 64;
 const SECRET_BYTES: usize = 192;
 /// The secret moves on by 8 bytes with each stripe, until its end.
 const STRIPES_PER_BLOCK: usize = (SECRET_BYTES - STRIPE_BYTES) / 8;
-const BLOCK_BYTES: usize = STRIPES_PER_BLOCK * STRIPE_BYTES;
+/// How far ahead of what is copied the processor is told to fetch: on small pages it has to begin with
+/// a walk of the page tables, which is more than a page takes to copy half of.
+#[cfg(target_arch = "x86_64")]
+const BYTES_AHEAD: usize = 2560;
 /// Where the secret for the last stripe begins.
 const LAST_SECRET_AT: usize = SECRET_BYTES - STRIPE_BYTES - 7;
 /// Where the secret for merging the lanes begins.
@@ -80,6 +83,26 @@ pub(super) fn xxh3(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
+/// Copies `count` bytes and returns XXH3-64 of them; `None`, and nothing is copied, where that is
+/// done better in two passes: of a few bytes.
+///
+/// # Safety
+/// `from` is valid for reads and `to` for writes of so many bytes, and they do not overlap. What lies
+/// at `from` may be written by others at the same time.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+pub(super) unsafe fn copied(from: *const u8, to: *mut u8, count: usize) -> Option<u64> {
+    let is_wide = count > MID_SIZE_MAX && std::arch::is_x86_feature_detected!("avx2");
+    // SAFETY: the processor has AVX2; the rest is the caller's word.
+    is_wide.then(|| unsafe { wide::long_copied(from, to, count) })
+}
+
+/// Nothing, on this processor.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(super) unsafe fn copied(_from: *const u8, _to: *mut u8, _count: usize) -> Option<u64> {
+    None
+}
+
 /// XXH3-64 of eight words as the bytes that they are in memory.
 #[inline(always)]
 pub(super) fn xxh3_of_words(words: &[u64; 8]) -> u64 {
@@ -129,8 +152,9 @@ mod wide {
     };
 
     use super::{
-        BLOCK_BYTES, LAST_SECRET_AT, MID_SIZE_MAX, PRIME32_1, PRIME32_2, PRIME32_3, PRIME64_1,
-        PRIME64_2, PRIME64_3, PRIME64_4, PRIME64_5, SECRET, SECRET_BYTES, STRIPE_BYTES, merge,
+        BYTES_AHEAD, LAST_SECRET_AT, MID_SIZE_MAX, PRIME32_1, PRIME32_2, PRIME32_3, PRIME64_1,
+        PRIME64_2, PRIME64_3, PRIME64_4, PRIME64_5, SECRET, SECRET_BYTES, STRIPE_BYTES,
+        STRIPES_PER_BLOCK, merge,
     };
 
     /// Eight lanes.
@@ -139,7 +163,50 @@ mod wide {
     /// XXH3-64 of more than [`MID_SIZE_MAX`] bytes.
     #[target_feature(enable = "avx2")]
     pub(super) fn long(bytes: &[u8]) -> u64 {
-        assert!(bytes.len() > MID_SIZE_MAX, "another way for short inputs");
+        sum_of(bytes.len(), |at| {
+            let stripe = &bytes[at..at + STRIPE_BYTES];
+            [load(stripe, 0), load(stripe, 1)]
+        })
+    }
+
+    /// Copies more than [`MID_SIZE_MAX`] bytes, and returns XXH3-64 of what was copied: in one pass,
+    /// so that the arithmetic is done while the next bytes come from memory.
+    ///
+    /// # Safety
+    /// `from` is valid for reads and `to` for writes of so many bytes, and they do not overlap. What
+    /// lies at `from` may be written by others at the same time.
+    #[cfg(not(miri))]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn long_copied(from: *const u8, to: *mut u8, bytes: usize) -> u64 {
+        sum_of(bytes, |at| {
+            let (first, second);
+            // SAFETY: a whole stripe lies from `at` on, says `sum_of`, at any alignment; the
+            // instructions read it and change the registers named. Loads come in order.
+            unsafe {
+                std::arch::asm!(
+                    "prefetcht0 [{from} + {ahead}]",
+                    "vmovdqu {first}, [{from}]",
+                    "vmovdqu {second}, [{from} + 32]",
+                    from = in(reg) from.add(at),
+                    ahead = const BYTES_AHEAD,
+                    first = out(ymm_reg) first,
+                    second = out(ymm_reg) second,
+                    options(nostack, preserves_flags, readonly),
+                );
+                // SAFETY: as above; this memory is ours alone.
+                _mm256_storeu_si256(to.add(at).cast(), first);
+                _mm256_storeu_si256(to.add(at + 32).cast(), second);
+            }
+            [first, second]
+        })
+    }
+
+    /// XXH3-64 of so many bytes, more than [`MID_SIZE_MAX`], of which `stripe` is asked for those
+    /// from a place on: one stripe after another, and then the last, so that each byte is asked for.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sum_of(bytes: usize, mut stripe: impl FnMut(usize) -> Lanes) -> u64 {
+        assert!(bytes > MID_SIZE_MAX, "another way for short inputs");
         let mut lanes = [
             _mm256_setr_epi64x(
                 PRIME32_3 as i64,
@@ -155,23 +222,27 @@ mod wide {
             ),
         ];
         // The last stripe is not among the others, also where it is whole.
-        let body = &bytes[..bytes.len() - 1];
-        let mut blocks = body.chunks_exact(BLOCK_BYTES);
-        for block in &mut blocks {
-            accumulate(&mut lanes, block);
+        let stripes = (bytes - 1) / STRIPE_BYTES;
+        let mut at = 0;
+        for _ in 0..stripes / STRIPES_PER_BLOCK {
+            for number in 0..STRIPES_PER_BLOCK {
+                accumulate(&mut lanes, stripe(at), secret(number * 8));
+                at += STRIPE_BYTES;
+            }
             scramble(&mut lanes);
         }
-        accumulate(&mut lanes, blocks.remainder());
-        if let Some(last) = bytes.last_chunk() {
-            accumulate_stripe(&mut lanes, last, secret(LAST_SECRET_AT));
+        for number in 0..stripes % STRIPES_PER_BLOCK {
+            accumulate(&mut lanes, stripe(at), secret(number * 8));
+            at += STRIPE_BYTES;
         }
+        accumulate(&mut lanes, stripe(bytes - STRIPE_BYTES), secret(LAST_SECRET_AT));
         let mut words = [0_u64; 8];
         // SAFETY: both halves of the array are valid for a write of 32 bytes.
         unsafe {
             _mm256_storeu_si256(words.as_mut_ptr().cast(), lanes[0]);
             _mm256_storeu_si256(words.as_mut_ptr().add(4).cast(), lanes[1]);
         }
-        merge(words, bytes.len())
+        merge(words, bytes)
     }
 
     #[inline]
@@ -180,24 +251,11 @@ mod wide {
         WHOLE[at..].first_chunk().expect("a place that leaves a whole stripe")
     }
 
-    /// The whole stripes of at most a block.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn accumulate(lanes: &mut Lanes, bytes: &[u8]) {
-        for (number, stripe) in bytes.as_chunks().0.iter().enumerate() {
-            accumulate_stripe(lanes, stripe, secret(number * 8));
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn accumulate_stripe(
-        lanes: &mut Lanes,
-        stripe: &[u8; STRIPE_BYTES],
-        secret: &[u8; STRIPE_BYTES],
-    ) {
+    fn accumulate(lanes: &mut Lanes, stripe: Lanes, secret: &[u8; STRIPE_BYTES]) {
         for (half, lanes) in lanes.iter_mut().enumerate() {
-            let (data, key) = (load(stripe, half), load(secret, half));
+            let (data, key) = (stripe[half], load(secret, half));
             let keyed = _mm256_xor_si256(data, key);
             let high = _mm256_srli_epi64::<32>(keyed);
             let product = _mm256_mul_epu32(keyed, high);
@@ -224,7 +282,7 @@ mod wide {
     /// The first or second half of a stripe.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(stripe: &[u8; STRIPE_BYTES], half: usize) -> __m256i {
+    fn load(stripe: &[u8], half: usize) -> __m256i {
         let bytes = &stripe[half * 32..half * 32 + 32];
         // SAFETY: 32 bytes, at any alignment.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }

@@ -15,6 +15,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::store::sum;
+
 /// Words that are moved at a time.
 const BLOCK_WORDS: usize = 8;
 const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
@@ -132,6 +134,25 @@ pub(super) fn append(words: &[AtomicU64], count: usize, target: &mut Vec<u8>) {
     unsafe { target.set_len(start + count) };
 }
 
+/// As [`append`], and returns XXH3-64 of what was appended.
+///
+/// # Panics
+/// As there.
+#[inline(always)]
+pub(super) fn append_summed(words: &[AtomicU64], count: usize, target: &mut Vec<u8>) -> u64 {
+    let start = target.len();
+    assert!(words.len() >= count.div_ceil(8) && target.capacity() - start >= count, "room");
+    let spare = target.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+    // SAFETY: both have that many bytes (asserted). Private memory does not overlap with a mapping.
+    if let Some(sum) = unsafe { sum::copied(words.as_ptr().cast(), spare, count) } {
+        // SAFETY: within the capacity (asserted), and every byte of it was copied.
+        unsafe { target.set_len(start + count) };
+        return sum;
+    }
+    append(words, count, target);
+    sum::xxh3(&target[start..])
+}
+
 /// True where the bytes at `words` are `bytes`.
 #[inline(always)]
 pub(super) fn equal(words: &[AtomicU64], bytes: &[u8]) -> bool {
@@ -237,6 +258,21 @@ fn padded(tail: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_summed_as_it_is_copied_is_the_sum_of_the_copy() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for count in (0..2_200_usize).chain((2_200..40_000).step_by(1_237)) {
+            let bytes: Vec<u8> = (0..count).map(|_| random.u8(..)).collect();
+            let words: Vec<AtomicU64> = (0..count.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+            write(&words, &bytes);
+            let start = random.usize(..9);
+            let mut back = Vec::with_capacity(start + count);
+            back.resize(start, 0);
+            assert_eq!(append_summed(&words, count, &mut back), sum::xxh3(&bytes), "{count} bytes");
+            assert_eq!(back[start..], bytes, "{count} bytes");
+        }
+    }
 
     #[test]
     fn bytes_of_every_length_come_back() {

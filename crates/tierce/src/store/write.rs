@@ -340,6 +340,7 @@ impl Store {
             draft = Draft { kind: Kind::Manifest, value: &manifest, ..draft };
         }
         let bytes = record_bytes(draft.key.len(), draft.head.len(), draft.value.len() as u64);
+        self.fetch_for_put(hash, class);
         draft.body_sum = layout::body_sum_of(draft.head, draft.value);
         // Also where no tier below is in use: it may come in later, and judges this record too.
         let group_word = self.group_word(key).0;
