@@ -145,7 +145,7 @@ fn the_text_names_what_there_is() {
     let out = succeed(&mut inspect(&file, &["--check"]));
     let process = user.process().to_string();
     holds(&out, &[&*file.to_string_lossy(), ": a store, in use", "alive", &process]);
-    holds(&out, &["format      3.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
+    holds(&out, &["format      4.0", "schema 0", "mapped", "slots used", "0 wrong; 0 sets full"]);
     holds(&out, &["records: ", " right, 0 wrong", "for ever", "under 10 min", "sealed"]);
     user.kill();
     let out = succeed(&mut inspect(&file, &[]));
