@@ -1160,6 +1160,17 @@ tierce_status_t tierce_touch(const tierce_t *cache,
 tierce_status_t tierce_clear(const tierce_t *cache);
 
 /**
+ * Sends L3 what was set behind it until now (`redis.write` is `behind`), for `redis.flush_timeout` at
+ * most; at once where nothing waits. tierce_close() does the same.
+ *
+ * \param cache  borrowed, not NULL.
+ * \return TIERCE_OK; TIERCE_OTHERWISE where some of it goes on waiting; TIERCE_E_CLOSED; TIERCE_E_ARG.
+ *         Threads: any.
+ * \since 0.1
+ */
+tierce_status_t tierce_flush(const tierce_t *cache);
+
+/**
  * Removes all that bears one of these tags from all tiers, as tierce_delete() of each key would.
  *
  * Costs as much as one tierce_delete(), however much bears them. What was looked for or loaded

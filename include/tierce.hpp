@@ -346,6 +346,8 @@ public:
         return tierce_touch(handle(), key.data(), key.size(), ttl_ms);
     }
     Status clear() const noexcept { return tierce_clear(handle()); }
+    /** Sends L3 what was set behind it until now. See tierce_flush(). */
+    Status flush() const noexcept { return tierce_flush(handle()); }
 
     /** Removes all that bears one of these tags. See tierce_remove_tags(). */
     template <std::size_t Count>

@@ -12,7 +12,7 @@ use crate::{
     open::tierce_t,
     options::{self, tierce_set_opts_t},
     slice,
-    status::{TIERCE_MISS, TIERCE_OK, tierce_status_t},
+    status::{TIERCE_MISS, TIERCE_OK, TIERCE_OTHERWISE, tierce_status_t},
 };
 
 /// Puts a copy of `value` under `key` into all tiers.
@@ -182,4 +182,16 @@ pub extern "C" fn tierce_clear(cache: *const tierce_t) -> tierce_status_t {
         handle::find(cache)?.clear()?;
         Ok(TIERCE_OK)
     })
+}
+
+/// Sends L3 what was set behind it until now (`redis.write` is `behind`), for `redis.flush_timeout` at
+/// most; at once where nothing waits. tierce_close() does the same.
+///
+/// \param cache  borrowed, not NULL.
+/// \return TIERCE_OK; TIERCE_OTHERWISE where some of it goes on waiting; TIERCE_E_CLOSED; TIERCE_E_ARG.
+///         Threads: any.
+/// \since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn tierce_flush(cache: *const tierce_t) -> tierce_status_t {
+    guard(|| Ok(if handle::find(cache)?.flush()? { TIERCE_OK } else { TIERCE_OTHERWISE }))
 }

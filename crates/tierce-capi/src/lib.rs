@@ -94,7 +94,8 @@ pub use actions::{
     tierce_survey_end, tierce_window_json,
 };
 pub use change::{
-    tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_set, tierce_touch,
+    tierce_clear, tierce_delete, tierce_delete_many, tierce_expire, tierce_flush, tierce_set,
+    tierce_touch,
 };
 pub use event::{
     TIERCE_EVENT_BREAKER, TIERCE_EVENT_CLEAR, TIERCE_EVENT_DELETE, TIERCE_EVENT_EVICT,

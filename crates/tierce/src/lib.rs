@@ -105,9 +105,9 @@ pub use memory::{
     MemoryStatistics, RandomState, RemovalCause, Ttl,
 };
 pub use metrics::{
-    BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary, PrefixShare,
-    SideStats, Stats, SurveyReport, TierStats, TtlUse, WindowStats, process_to_prometheus,
-    to_openmetrics, to_prometheus,
+    BehindStats, BreakerStats, EvictionStats, KeyspaceStats, LatencyCount, LatencySummary,
+    PrefixShare, SideStats, Stats, SurveyReport, TierStats, TtlUse, WindowStats,
+    process_to_prometheus, to_openmetrics, to_prometheus,
 };
 pub use policy::{PolicyKind, PolicyView};
 pub use resilience::{BreakerOptions, BreakerState};

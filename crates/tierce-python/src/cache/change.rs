@@ -212,6 +212,36 @@ impl PyCache {
         self.change(py, || self.core.clear())
     }
 
+    /// Send L3 what was set behind it until now (the option ``redis.write`` is ``"behind"``).
+    ///
+    /// It takes ``redis.flush_timeout`` at most, and no time where nothing waits. ``close`` does the same.
+    ///
+    /// Returns
+    /// -------
+    /// bool
+    ///     False where some of it goes on waiting.
+    ///
+    /// Raises
+    /// ------
+    /// ClosedError
+    ///     The cache was closed.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import tierce
+    /// >>> cache = tierce.Cache()
+    /// >>> cache["user:7"] = "Ada"
+    /// >>> cache.flush()
+    /// True
+    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut is_sent = false;
+        self.change(py, || {
+            is_sent = self.core.flush()?;
+            Ok(())
+        })?;
+        Ok(is_sent)
+    }
+
     /// Remove `key` and return its value.
     ///
     /// Looking and removing are two steps: of two processes that pop one key at a time, both may

@@ -1,12 +1,16 @@
 //! How a cache is set up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 use super::{
     Cache, Freshness, Inner, Key,
     asynchronous::Tasks,
+    behind::Behind,
     coherence::Coherence,
     events::Events,
     fleet::Fleet,
@@ -230,6 +234,8 @@ impl Builder {
         self.freshness.check_alone()?;
         let (rules, coherence) = (self.rules(), self.coherence());
         let writes = self.redis.as_ref().map_or(WritePolicy::Through, |it| it.how_written());
+        let behind = self.redis.as_ref().map(|options| options.how_behind());
+        let rest = self.redis.as_ref().map_or(REST, |options| options.rest());
         let fleet_lease = self.redis.as_ref().map_or(Duration::ZERO, |options| options.lease());
         let codec: Arc<dyn Codec<V>> = Arc::new(codec);
         let weigh = |key: &Key, near: &Near<V>| key.len().saturating_add(near.weight);
@@ -271,6 +277,9 @@ impl Builder {
             .told_by(events.teller()),
         };
         let inner = Arc::new_cyclic(|me| Inner {
+            behind: Behind::new(behind, rest, &self.clock),
+            handles: AtomicUsize::new(1),
+            on_last: Inner::end_behind,
             service: self.service,
             metrics_enabled: self.metrics_enabled,
             rules,

@@ -183,6 +183,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.may_set()?;
         let reach = self.reach_of(key, options.reach());
         let is_around = self.goes_around(reach, options);
+        let is_behind = self.goes_behind(reach, options);
         let reach = if is_around { reach.and(Reach::of(Tiering::L1L2)) } else { reach };
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
@@ -191,7 +192,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.listen(plan);
         if is_around && plan.has(TierKind::Redis) {
             self.put_around(plan, key, &draft);
-        } else {
+        } else if !is_behind || !plan.has(TierKind::Redis) || !self.put_behind(plan, key, &draft) {
             let change = self.begin_change(plan, key);
             self.put(plan, key, draft, Self::number_of(change));
             self.end_change(plan, key, change);
@@ -216,6 +217,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.metrics.add(CacheCounter::Deletes, keys.len() as u64);
         for key in keys.iter().filter(|key| key.len() <= MAX_KEY_BYTES) {
             let mut made = None;
+            let _withdrawn = self.overrule(key, None);
             if simulated::is_planted(Fault::StampBeforeChange) {
                 self.delete_above_remote(key);
                 (0..8).for_each(|_| simulated::point());
@@ -256,6 +258,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(());
         }
         let mut made = None;
+        // What is stale from now on must be there.
+        self.await_settled(key);
+        let _withdrawn = self.overrule(key, None);
         self.change_remote(plan, key, |tier| {
             made = tier.expire(key)?;
             Ok(())
@@ -286,6 +291,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Err(closed());
         }
         self.listen(plan);
+        let _withdrawn = self.overrule_all();
         self.clear_remote(plan);
         match self.lowers.shared.opened() {
             Some(tier) => tier.clear_all(),
@@ -330,7 +336,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// `number` is that of the change, for L3. False where another change of the key came in between,
     /// and what the tiers above L3 had was dropped.
     fn put(&self, plan: Plan, key: &[u8], mut draft: Draft<V>, number: u64) -> bool {
-        let marks = self.marks(plan, key);
+        let mut marks = self.marks(plan, key);
+        let _withdrawn = self.overrule(key, Some(&mut marks));
         draft.bear(key, &marks);
         if draft.tags().is_some() {
             self.tags.be_used();

@@ -30,6 +30,7 @@ use std::{
         Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -43,9 +44,16 @@ use crate::{
     key::GROUPS,
     sync::{self, Mutex},
     tag_cells::{CELLS_BELOW, CellChange, KnownBelow},
-    tier::{ChangeListener, OnLoss, Post, Reached, SharedTier, TagsRaised, TagsTold, Token},
+    tier::{
+        ChangeListener, OnLoss, Post, Reached, SharedTier, TagsRaised, TagsTold, Token, WritePolicy,
+    },
     tiering::{TierKind, Tiering},
 };
+
+/// Between two looks at a change of this host's own that is under way: an answer of L3 takes that long.
+const OWN_PAUSE: Duration = Duration::from_millis(1);
+/// How often it is looked at: other news wait meanwhile.
+const LOOKS_AT_OWN: u32 = 50;
 
 /// What a cache keeps of this.
 pub(super) struct Coherence {
@@ -191,6 +199,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
+    /// L3 did not make the change, as it found something else.
+    pub(super) fn undo_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
+        if let Some(change) = change {
+            self.with_stream(plan, |_, stream| stream.undo_change(key, change));
+        }
+    }
+
     /// The tiers above L3 may have something else than what the change was to put there: who hears of
     /// it removes that.
     pub(super) fn abandon_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
@@ -304,6 +319,41 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
         shared.stream(|_, words, groups| Stream::new(words, groups).is_live(now, patience))
+    }
+
+    /// True if news of a key are of a change that this host made before the one that it made last: L3 has
+    /// had no change of the group that is not known here. What was set behind L3 since is only here.
+    fn is_own_news(&self, post: Post, key: &[u8]) -> bool {
+        let plan = self.plan.load();
+        for _ in 0..LOOKS_AT_OWN {
+            // Before L3 is asked: what it has then is of this change, or of a later one.
+            let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
+            let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
+            let Some(token) = found.and_then(|found| found.token) else { return false };
+            let [stamp, _] = token.words;
+            let is_own =
+                |stream: Stream<'_>| stream.knows(key, stamp) || stream.has_done(key, token.seen);
+            if self.with_stream_of(post, is_own) == Some(true) {
+                return true;
+            }
+            if is_changing != Some(true) {
+                return false;
+            }
+            thread::sleep(OWN_PAUSE);
+        }
+        false
+    }
+
+    /// The latest change of the key by this host, if it is known.
+    pub(super) fn latest_change(&self, plan: Plan, key: &[u8]) -> Option<u64> {
+        let look = |_, stream: Stream<'_>| stream.own_change(key);
+        self.coherence.concerns(plan).then(|| self.with_stream(plan, look)).flatten()
+    }
+
+    /// True if this host made the change of this number, and no later one of the key, and is done with it.
+    pub(super) fn has_done(&self, plan: Plan, key: &[u8], number: u64) -> bool {
+        let look = |_, stream: Stream<'_>| stream.has_done(key, number);
+        self.coherence.concerns(plan) && self.with_stream(plan, look)
     }
 
     /// The stream of the host, and the place of its words.
@@ -421,7 +471,17 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
     }
 
     fn changed(&self, post: Post, key: &[u8], present: Option<u64>) {
-        if self.with_stream_of(post, |stream| stream.is_own(key, present)) == Some(true) {
+        let judge = |stream: Stream<'_>| {
+            let was_changed_here = stream.own_change(key).is_some();
+            (stream.is_own(key, present), was_changed_here)
+        };
+        let (is_own, was_changed_here) = self.with_stream_of(post, judge).unwrap_or((false, false));
+        if is_own {
+            return;
+        }
+        let may_be_behind =
+            !self.is_settled_below(key) || was_changed_here && self.writes == WritePolicy::Behind;
+        if may_be_behind && self.is_own_news(post, key) {
             return;
         }
         self.with_stream_of(post, |stream| stream.hear(key, self.coherence.clock.boot()));

@@ -49,7 +49,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn end_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
 
+    pub(super) fn undo_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
+
     pub(super) fn abandon_change(&self, _plan: Plan, _key: &[u8], _change: Option<Change>) {}
+
+    pub(super) fn latest_change(&self, _plan: Plan, _key: &[u8]) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn has_done(&self, _plan: Plan, _key: &[u8], _number: u64) -> bool {
+        false
+    }
 
     pub(super) fn has_dealt_with(&self, _plan: Plan, _key: &[u8], _token: Token) -> bool {
         true

@@ -204,7 +204,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let sought = sought.iter_mut().filter(|it| keys[it.index].len() <= MAX_KEY_BYTES);
         let (asked, untold): (Vec<&mut Sought<V>>, Vec<&mut Sought<V>>) =
             sought.partition(|it| self.may_ask_remote(plan, keys[it.index]));
-        self.metrics.tier(TierKind::Redis).add(TierCounter::Misses, untold.len() as u64);
+        for it in untold {
+            let key = keys[it.index];
+            let found = match self.waiting_record(key) {
+                record @ Some(_) => self.bring_up(plan, key, record, &it.marks),
+                None => {
+                    self.metrics.tier(TierKind::Redis).count(TierCounter::Misses);
+                    None
+                }
+            };
+            if found.is_some() {
+                self.settle_sought(key, it, found, may_serve, answers);
+            }
+        }
         if asked.is_empty() {
             return;
         }

@@ -165,6 +165,11 @@ impl Marks {
         self.shared
     }
 
+    /// Has them be of after a change of this call's own, whose mark of L2 this is.
+    pub(super) fn renew_shared(&mut self, after: SharedMark) {
+        (self.shared, self.filed) = (Some(after), Filed::Shared(after.stamp()));
+    }
+
     pub(super) fn local(&self) -> LocalMark {
         self.local
     }

@@ -16,6 +16,7 @@
 //! | `read_options.rs` | what a read accepts |
 //! | `load_options.rs` | what a load is to do |
 //! | `many.rs` | the same for many keys at once |
+//! | `behind/` | what is set behind L3, and when it is sent |
 //! | `change.rs` | how `set`, `delete` and `clear` reach every tier, and in which order |
 //! | `tags.rs` | what is changed by its tags |
 //! | `prefix.rs` | what is changed by what its key begins with |
@@ -44,7 +45,10 @@
 //! may read and change the cache, but not `retier` or `close` it.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -66,6 +70,7 @@ use crate::{
 mod advice;
 mod answer;
 mod asynchronous;
+mod behind;
 mod builder;
 mod bulkhead;
 mod change;
@@ -124,6 +129,7 @@ pub use split::Split;
 pub use update::{Countable, Version};
 
 use asynchronous::Tasks;
+use behind::Behind;
 use coherence::Coherence;
 use events::Events;
 use fleet::Fleet;
@@ -188,6 +194,11 @@ struct Inner<V> {
     delimiter: Option<u8>,
     /// Which values reach L3.
     writes: WritePolicy,
+    behind: Behind,
+    /// How many [`Cache`]s there are of it.
+    handles: AtomicUsize,
+    /// What the last of them does when it is dropped.
+    on_last: fn(&Self),
     coherence: Coherence,
     flights: Flights<Landing<V>>,
     failures: Failures,
@@ -587,7 +598,16 @@ fn absent() -> Error {
 
 impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
+        self.inner.handles.fetch_add(1, Ordering::Relaxed);
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<V> Drop for Cache<V> {
+    fn drop(&mut self) {
+        if self.inner.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (self.inner.on_last)(&self.inner);
+        }
     }
 }
 

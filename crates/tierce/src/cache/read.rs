@@ -397,6 +397,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         asks_replica: bool,
     ) -> Option<Found<V>> {
         self.lowers.redis.in_force(plan).filter(|_| plan.reaches(TierKind::Redis))?;
+        if let Some(record) = self.waiting_record(key) {
+            // On its way there from this process, and gone from L2 and L1.
+            return self.bring_up(plan, key, Some(record), marks);
+        }
         if asks_replica && let Some(found) = self.find_at_replica(plan, key, marks) {
             return Some(found);
         }

@@ -41,15 +41,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.is_below_known(plan, key) && self.lowers.redis.may_ask(plan, &self.metrics, key)
     }
 
-    /// False while the store doubts what is below it of a key.
+    /// False while the store doubts what is below it of a key, or a value is on its way there.
     fn is_below_known(&self, plan: Plan, key: &[u8]) -> bool {
         if let Some(shared) = self.lowers.shared.opened()
             && shared.doubts_below(key)
         {
             self.settle_doubt(plan, shared, key);
-            return !shared.doubts_below(key);
+            if shared.doubts_below(key) {
+                return false;
+            }
         }
-        true
+        self.is_settled_below(key)
     }
 
     /// Changes a key in L3, or sees to it that nobody asks L3 about it. To be called before the
@@ -117,6 +119,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.send_tags(plan);
         match self.lowers.shared.opened() {
             Some(shared) => {
+                shared.give_up_overdue();
                 let doubts = shared.doubts_to_settle(self.lowers.redis.rest, SETTLED_PER_HEARTBEAT);
                 // Where L3 does not take one it will not take the next.
                 let _ = doubts.into_iter().all(|doubt| self.settle(plan, shared, doubt));

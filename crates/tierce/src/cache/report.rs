@@ -15,6 +15,7 @@ use crate::{
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn stats(&self) -> Stats {
         let mut stats = self.metrics.snapshot(self.plan.load().tiering().tiers());
+        (stats.behind.waiting, stats.behind.waiting_bytes) = self.behind.len();
         for tier in &mut stats.tiers {
             let (usage, evictions) = match tier.kind {
                 TierKind::Memory => self.memory_usage(),

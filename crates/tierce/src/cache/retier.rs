@@ -26,11 +26,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Puts tiers in force that were opened, or could not be.
     pub(super) fn put_in_force(&self, tiering: Tiering, is_split: bool) -> Result<()> {
+        self.flush_for_retier();
         let exclusive = self.changes.write();
         let before = self.plan.load();
         if !before.is_open() {
             return Err(closed());
         }
+        self.give_up_waiting();
         let leaves = |tier| before.tiering().has(tier) && !tiering.has(tier);
         // Who follows other hosts from now on did not hear of what they changed until now.
         let is_to_follow = self.follows(tiering) && !self.follows(before.tiering());
@@ -102,6 +104,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Some(shared) = self.lowers.shared.opened() else { return };
         let _exclusive = self.changes.write();
         let plan = self.plan.load();
+        self.give_up_waiting();
         self.lowers.shared.replay_now(plan, &self.metrics, usize::MAX);
         self.hand_tags_over();
         self.lowers.redis.hand_notes_to(shared);
@@ -110,11 +113,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(super) fn close(&self) {
+        self.close_behind();
         let exclusive = self.changes.write();
+        self.give_up_waiting();
         let plan = self.plan.load();
         self.plan.store(plan.closed());
         drop(exclusive);
         if plan.is_open() {
+            self.close_sending();
             self.flights.cancel_all();
             // Not waited for: a loader may hang.
             self.crew.close(Duration::ZERO);

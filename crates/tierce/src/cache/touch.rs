@@ -90,7 +90,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if key.len() > MAX_KEY_BYTES {
             return Ok(false);
         }
-        let marks = self.marks(plan, key);
+        // L3 is to touch what is latest.
+        self.await_settled(key);
+        let mut marks = self.marks(plan, key);
+        let _withdrawn = self.overrule(key, Some(&mut marks));
         let span = Span { fresh, prolongs: self.may_prolong(plan, &marks) };
         let seen = self.look_to_touch(plan, key, span);
         let mut is_there = seen.is_some();

@@ -293,6 +293,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         self.listen(plan);
         let kind = decider(plan);
+        if kind == TierKind::Redis {
+            self.await_settled(key);
+        }
         let mut marks = self.marks(plan, key);
         if kind == TierKind::Memory {
             // L1 raises a stamp before the value is there, and is read without its lock. Who takes
@@ -479,6 +482,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         mut draft: Draft<V>,
         expected: Option<Expected>,
     ) -> Result<bool> {
+        self.await_settled(key);
         // As any change: marks first.
         let marks = self.marks(plan, key);
         draft.bear(key, &marks);
@@ -503,7 +507,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 _ = self.put_above(plan, key, draft, &marks, made);
                 Ok(true)
             }
-            Some(Written::Otherwise) => Ok(false),
+            Some(Written::Otherwise) => {
+                self.undo_change(plan, key, change);
+                return Ok(false);
+            }
             None => {
                 // Done or not: nobody may read there until it is known, nor what was above.
                 self.doubt_remote(key);
@@ -532,6 +539,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
             return Err(silent(TierKind::Shared));
         };
+        self.await_settled(key);
+        if !self.is_settled_below(key) {
+            // What is on its way to L3 might come after the word of this change.
+            return Err(silent(TierKind::Redis));
+        }
         // Beyond reach or out of the tiering; then it is told when it is back.
         let change = self.begin_change(plan, key);
         let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
@@ -562,6 +574,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return self.set_on_shared(plan, key, draft, marks);
         }
         draft.bear(key, marks);
+        self.await_settled(key);
         // Beyond reach or out of the tiering; then they are told when they are back.
         let change = self.begin_change(plan, key);
         let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));

@@ -142,6 +142,8 @@ impl Config {
             .staleness_bound(section.staleness_bound)
             .on_loss(section.on_loss)
             .write(section.write)
+            .write_delay(section.write_delay)
+            .flush_timeout(section.flush_timeout)
             .load_lease(section.load_lease)
             .compression(section.compression)
             .compress_above(usize::try_from(section.compress_above).unwrap_or(usize::MAX));

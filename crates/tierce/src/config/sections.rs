@@ -183,6 +183,10 @@ pub struct RedisSection {
     pub on_loss: OnLoss,
     /// `redis.write`: which values reach L3.
     pub write: WritePolicy,
+    /// `redis.write_delay`: how long a value waits at most that is set behind L3.
+    pub write_delay: Duration,
+    /// `redis.flush_timeout`: how long who closes the cache waits for those.
+    pub flush_timeout: Duration,
     /// `redis.load_lease`: longest wait for another host that loads the key and is gone; zero is off.
     pub load_lease: Duration,
     /// `redis.compression`: how values are made smaller.
@@ -226,6 +230,8 @@ impl Default for RedisSection {
             staleness_bound: Duration::from_secs(5),
             on_loss: OnLoss::Miss,
             write: WritePolicy::Through,
+            write_delay: Duration::from_millis(100),
+            flush_timeout: Duration::from_secs(5),
             load_lease: Duration::ZERO,
             compression: Compression::None,
             compress_above: 1 << 10,

@@ -191,7 +191,7 @@ impl Kind {
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
-            Self::Write => "must be through or around".to_owned(),
+            Self::Write => "must be through, around or behind".to_owned(),
             Self::Compression => "must be none, lz4 or zstd".to_owned(),
             Self::Share => units::PERCENT_RULE.to_owned(),
             Self::Address => "must be host:port, such as 127.0.0.1:9464 or [::1]:9464".to_owned(),

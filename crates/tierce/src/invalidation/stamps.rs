@@ -28,6 +28,19 @@ pub(crate) struct LocalMark {
     clears: u32,
 }
 
+impl LocalMark {
+    /// The mark of after a change that raised the stamp, if no other did.
+    pub(crate) fn raised(self) -> Self {
+        Self { stamp: self.stamp.wrapping_add(1), ..self }
+    }
+
+    /// True if it was taken after another one of the key.
+    pub(crate) fn is_after(self, other: Self) -> bool {
+        let clears = self.clears.wrapping_sub(other.clears) as i32;
+        clears > 0 || clears == 0 && (self.stamp.wrapping_sub(other.stamp) as i32) > 0
+    }
+}
+
 impl StampTable {
     pub(crate) fn new() -> Self {
         Self { stamps: (0..STAMPS).map(|_| AtomicU32::new(0)).collect(), clears: AtomicU32::new(0) }

@@ -163,12 +163,16 @@ impl OwnStream {
 
 /// Which change of a key made a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change(u64);
+pub(crate) struct Change {
+    number: u64,
+    /// What was said of the latest change before this one.
+    before: u64,
+}
 
 impl Change {
     /// The change as the record has it.
     pub(crate) fn number(self) -> u64 {
-        self.0
+        self.number
     }
 }
 
@@ -461,8 +465,8 @@ impl<'a> Stream<'a> {
         simulated::point();
         let hash = key::hash(key);
         let change = hash & KEY | random::random() & !KEY & !DONE;
-        self.slot(hash).store(change, Ordering::Release);
-        Change(change)
+        let before = self.slot(hash).swap(change, Ordering::AcqRel);
+        Change { number: change, before }
     }
 
     /// Says that a change is done with the tiers above L3: what they have of the key is what L3
@@ -471,8 +475,8 @@ impl<'a> Stream<'a> {
         simulated::point();
         // If not, another change came to the slot.
         _ = self.slot(key::hash(key)).compare_exchange(
-            change.0,
-            change.0 | DONE,
+            change.number,
+            change.number | DONE,
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
@@ -484,8 +488,22 @@ impl<'a> Stream<'a> {
         simulated::point();
         // If not, another change came to the slot.
         _ = self.slot(key::hash(key)).compare_exchange(
-            change.0,
+            change.number,
             0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Says that a change was not made: the one before it is the latest again.
+    pub(crate) fn undo_change(&self, key: &[u8], change: Change) {
+        simulated::point();
+        // One that was under way may have ended in vain meanwhile.
+        let before = if change.before & DONE != 0 { change.before } else { 0 };
+        // If not, another change came to the slot.
+        _ = self.slot(key::hash(key)).compare_exchange(
+            change.number,
+            before,
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
@@ -497,6 +515,20 @@ impl<'a> Stream<'a> {
         let hash = key::hash(key);
         let own = self.slot(hash).load(Ordering::Acquire);
         (own != 0 && own & KEY == hash & KEY).then_some(own & !DONE)
+    }
+
+    /// True while a change of the key by this host is under way.
+    pub(crate) fn is_changing(&self, key: &[u8]) -> bool {
+        let hash = key::hash(key);
+        let own = self.slot(hash).load(Ordering::Acquire);
+        own != 0 && own & DONE == 0 && own & KEY == hash & KEY
+    }
+
+    /// True if this is the latest change of the key by this host, which is done with it.
+    pub(crate) fn has_done(&self, key: &[u8], number: u64) -> bool {
+        let hash = key::hash(key);
+        let own = self.slot(hash).load(Ordering::Acquire);
+        number != 0 && own == number | DONE && own & KEY == hash & KEY
     }
 
     /// True if what L3 has of the key now, a record of change `in_l3`, is what this host put there,

@@ -54,7 +54,9 @@ pub(crate) use process::Process;
 pub use process::process_to_prometheus;
 pub use prometheus::to_prometheus;
 pub(crate) use sampler::{Countdown, SAMPLE_RATE, Sampler};
-pub use snapshot::{BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats};
+pub use snapshot::{
+    BehindStats, BreakerStats, EvictionStats, LatencyCount, LatencySummary, Stats, TierStats,
+};
 pub(crate) use survey::Survey;
 pub use survey::{PrefixShare, SurveyReport, TtlUse};
 pub use window_stats::WindowStats;
@@ -203,10 +205,23 @@ pub(crate) enum CacheCounter {
     ReplicaReads,
     /// Reads that none answered which might have.
     ReplicaTurnedBack,
+    /// Values that were set behind L3.
+    BehindQueued,
+    /// Those of them that took the place of one that waited.
+    BehindCoalesced,
+    /// Those that L3 was given.
+    BehindSent,
+    /// Those whose key was changed before L3 had them.
+    BehindOvertaken,
+    /// Values that were to be set behind L3 and went there at once.
+    BehindThrough,
+    /// Values of which nobody knows whether L3 has them: it is not asked for them until it was cleared of
+    /// their group.
+    BehindInDoubt,
 }
 
 /// How many [`CacheCounter`]s there are.
-const CACHE_COUNTERS: usize = CacheCounter::ReplicaTurnedBack as usize + 1;
+const CACHE_COUNTERS: usize = CacheCounter::BehindInDoubt as usize + 1;
 
 /// What one cache does.
 #[derive(Debug)]
@@ -429,6 +444,16 @@ impl Metrics {
             deletes: sum(CacheCounter::Deletes),
             replica_reads: sum(CacheCounter::ReplicaReads),
             replica_turned_back: sum(CacheCounter::ReplicaTurnedBack),
+            behind: BehindStats {
+                queued: sum(CacheCounter::BehindQueued),
+                coalesced: sum(CacheCounter::BehindCoalesced),
+                sent: sum(CacheCounter::BehindSent),
+                overtaken: sum(CacheCounter::BehindOvertaken),
+                through: sum(CacheCounter::BehindThrough),
+                in_doubt: sum(CacheCounter::BehindInDoubt),
+                waiting: 0,
+                waiting_bytes: 0,
+            },
             stale_served,
             last_hit_tier: self.notice.latest(),
             keyspaces: self.keyspaces.snapshot(),

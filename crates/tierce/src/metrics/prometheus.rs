@@ -112,9 +112,41 @@ impl Page<'_> {
                 self.text.sample(&[("cache", *cache), ("result", result)], count as f64);
             }
         }
+        self.behind();
         let name = "tierce_tier_reads_total";
         self.text.head(name, "counter", "Reads of a tier by whether it had the key.");
         self.by_tier(|tier| vec![("result", "hit", tier.hits), ("result", "miss", tier.misses)]);
+    }
+
+    fn behind(&mut self) {
+        let caches = self.caches;
+        let used = || caches.iter().filter(|(_, stats)| !stats.behind.is_unused());
+        let name = "tierce_written_behind_total";
+        let help = "Values that were to be set behind L3, by what became of them.";
+        self.text.head(name, "counter", help);
+        for (cache, stats) in used() {
+            let behind = stats.behind;
+            let counts = [
+                ("queued", behind.queued),
+                ("coalesced", behind.coalesced),
+                ("sent", behind.sent),
+                ("overtaken", behind.overtaken),
+                ("through", behind.through),
+                ("in_doubt", behind.in_doubt),
+            ];
+            for (outcome, count) in counts {
+                self.text.sample(&[("cache", cache), ("outcome", outcome)], count as f64);
+            }
+        }
+        self.text.head("tierce_waiting_writes", "gauge", "Values that wait to be sent to L3.");
+        for (cache, stats) in used() {
+            self.text.sample(&[("cache", cache)], stats.behind.waiting as f64);
+        }
+        let help = "Bytes of values, and of their keys, that wait to be sent to L3.";
+        self.text.head("tierce_waiting_size_bytes", "gauge", help);
+        for (cache, stats) in used() {
+            self.text.sample(&[("cache", cache)], stats.behind.waiting_bytes as f64);
+        }
     }
 
     fn entries(&mut self) {

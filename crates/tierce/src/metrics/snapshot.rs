@@ -102,6 +102,38 @@ impl BreakerStats {
     }
 }
 
+/// What became of values that are set behind L3 ([`WritePolicy::Behind`](crate::WritePolicy::Behind)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BehindStats {
+    /// Values that were let wait.
+    pub queued: u64,
+    /// Values that a newer one of their key took the place of while they waited.
+    pub coalesced: u64,
+    /// Values that L3 was given.
+    pub sent: u64,
+    /// Values whose key was changed before L3 had them, so that they went nowhere.
+    pub overtaken: u64,
+    /// Values that went to L3 at once, as the queue was full, another process had the cell of their key, they
+    /// bore tags, or changes of other hosts were not told.
+    pub through: u64,
+    /// Values that did not get to L3, or of which that is not known: nobody of the host asks L3 for keys of
+    /// their groups until those were cleared there.
+    pub in_doubt: u64,
+    /// Values that wait now.
+    pub waiting: u64,
+    /// Their bytes, and those of their keys.
+    pub waiting_bytes: u64,
+}
+
+impl BehindStats {
+    /// True where nothing was ever set behind L3.
+    pub(super) fn is_unused(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What one tier did since the cache was made, and how full it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -213,6 +245,9 @@ pub struct Stats {
     /// Reads of L3 that might have been, and that its master was asked for: no replica was there, as
     /// new as it must be, or had a fresh value.
     pub replica_turned_back: u64,
+    /// What was set behind L3.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BehindStats::is_unused"))]
+    pub behind: BehindStats,
     /// Reads that were answered with a stale value, because their callers allowed it: neither hits
     /// nor misses.
     pub stale_served: u64,

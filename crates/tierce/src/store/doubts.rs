@@ -43,6 +43,8 @@ shared_struct! {
 pub(super) const IN_USE: u64 = 1;
 /// A key was changed while no tier below was in use: what that tier has may be older.
 pub(super) const CHANGED_ALONE: u64 = 2;
+/// Values were kept back from the tier below for a while: its cells may say so ([`super::pending`]).
+const BEHIND: u64 = 4;
 
 /// A doubt that has rested, as it was when it was looked at.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,21 @@ impl Store {
         for (mine, old) in self.doubts().groups.iter().zip(&old.doubts().groups) {
             mine.fetch_max(old.load(Ordering::Acquire), Ordering::AcqRel);
         }
+        // Who has them sends them no more, or to another tier's knowledge than this store's.
+        old.pending_groups().into_iter().for_each(|group| self.raise_doubt(group));
+    }
+
+    /// Says that from now on cells may be claimed.
+    pub(super) fn join_behind(&self) {
+        if !self.is_written_behind() {
+            self.doubts().below.fetch_or(BEHIND, Ordering::AcqRel);
+        }
+    }
+
+    /// True once cells of this store may be claimed: one load.
+    #[inline]
+    pub(crate) fn is_written_behind(&self) -> bool {
+        self.doubts().below.load(Ordering::Acquire) & BEHIND != 0
     }
 
     /// Which changes of tags the tier below may not know of.
@@ -144,9 +161,10 @@ impl Store {
         doubts.below.store(0, Ordering::Release);
         doubts.unsent_tags.store(0, Ordering::Release);
         doubts.groups.iter().for_each(|group| group.store(0, Ordering::Release));
+        self.forget_pending();
     }
 
-    fn raise_doubt(&self, group: usize) {
+    pub(super) fn raise_doubt(&self, group: usize) {
         let now = self.clock.boot().0.max(1);
         self.doubts().groups[group].fetch_max(now, Ordering::AcqRel);
     }

@@ -20,6 +20,9 @@
 //! | cells of tags, u64 each: removals,    |
 //! |        then expirations               |
 //! +---------------------------------------+
+//! | cells of values that are on their way |
+//! |        to the tier below, u64 each    |
+//! +---------------------------------------+
 //! | index: sets of 16 slots of 8 bytes,   |
 //! |        then ghosts, 16 bytes a set    |
 //! +---------------------------------------+   data
@@ -115,6 +118,10 @@ const LARGE_TAG_CELLS: u32 = 64 << 10;
 const LARGE_BYTES: u64 = 64 << 20;
 /// Bytes of a cell: a word for removals, one for expirations.
 const TAG_CELL_BYTES: u64 = 16;
+/// Cells of values on their way to the tier below: 64 KiB, and 32 for each group of keys.
+const PENDING_CELLS: u32 = 8 << 10;
+/// The same of a large store, where more keys would be kept from that tier with one that waits: 512 KiB.
+const LARGE_PENDING_CELLS: u32 = 64 << 10;
 /// Most stamps: 16 MiB.
 const MAX_STAMPS: u64 = 4 << 20;
 /// Entries that justify one more shard; the bound is divided over shards, so few entries must
@@ -153,6 +160,7 @@ pub(super) struct Geometry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Places {
     tags_at: u64,
+    pending_at: u64,
     index_at: u64,
     ghosts_at: u64,
     data_at: u64,
@@ -167,9 +175,11 @@ impl Places {
     fn of(geometry: &Geometry) -> Self {
         let stamps_at = geometry.stamps_at();
         let tags_at = stamps_at + align_up(u64::from(geometry.stamps) * 4);
-        let index_at = tags_at + align_up(u64::from(geometry.tag_cells) * TAG_CELL_BYTES);
+        let pending_at = tags_at + align_up(u64::from(geometry.tag_cells) * TAG_CELL_BYTES);
+        let index_at = pending_at + align_up(u64::from(geometry.pending_cells()) * 8);
         Self {
             tags_at,
+            pending_at,
             index_at,
             ghosts_at: index_at + geometry.sets * SET_BYTES,
             data_at: index_at + align_up(geometry.sets * SET_AND_GHOSTS_BYTES),
@@ -222,6 +232,7 @@ impl Geometry {
             + table
             + align_up(stamps * 4)
             + align_up(u64::from(tag_cells) * TAG_CELL_BYTES)
+            + align_up(u64::from(geometry.pending_cells()) * 8)
             + align_up(sets * SET_AND_GHOSTS_BYTES);
         let segments = max_bytes.saturating_sub(fixed) / segment_bytes;
         if !(8..1 << 24).contains(&segments) {
@@ -260,6 +271,17 @@ impl Geometry {
 
     pub(super) fn tags_at(&self) -> u64 {
         self.places.tags_at
+    }
+
+    #[inline]
+    pub(super) fn pending_at(&self) -> u64 {
+        self.places.pending_at
+    }
+
+    /// How many cells there are of values on their way to the tier below.
+    #[inline]
+    pub(super) fn pending_cells(&self) -> u32 {
+        if self.tag_cells == TAG_CELLS { PENDING_CELLS } else { LARGE_PENDING_CELLS }
     }
 
     #[inline]

@@ -27,6 +27,7 @@
 //! | `map`, `words`, `lock` | the mapping, copying from it, mutexes in it: most that is unsafe |
 //! | `sum` | checksums |
 //! | `files`, `limits`, `open` | opening, checking, making, repairing |
+//! | `doubts`, `pending` | what the tier below may have in an older state; what is on its way there |
 //! | `stamps`, `tag_table` | stamps, epochs, entry counts; changes of tags |
 //! | `segment`, `evict`, `ghosts` | the life of a segment, its end, and what is remembered of it |
 //! | `read`, `write`, `expire`, `touch`, `extents` | get; put, fill, delete; expire; touch; large values |
@@ -74,6 +75,7 @@ mod named;
 mod open;
 mod options;
 mod parked;
+mod pending;
 mod present;
 mod read;
 mod records;
@@ -108,6 +110,7 @@ pub(crate) use self::{
     lease::{Turn, Turns},
     limits::check_memory,
     named::{NamedStore, View},
+    pending::ClaimWord,
     supersede::Standing,
 };
 pub use self::{

@@ -486,9 +486,13 @@ fn geometry_keeps_within_its_bounds_for_every_size() {
             assert!(geometry.file_bytes() <= max_bytes, "{geometry:?}");
             assert!(geometry.file_bytes() > max_bytes / 2, "{max_bytes} {geometry:?}");
             // Where pages of 64 KiB begin, those of 4 and 16 KiB do: each maps the same file.
-            for at in
-                [geometry.stamps_at(), geometry.tags_at(), geometry.index_at(), geometry.data_at()]
-            {
+            for at in [
+                geometry.stamps_at(),
+                geometry.tags_at(),
+                geometry.pending_at(),
+                geometry.index_at(),
+                geometry.data_at(),
+            ] {
                 assert_eq!(at % (64 << 10), 0, "{max_bytes} {geometry:?}");
             }
             assert!((8..=4096).contains(&geometry.segments), "{max_bytes} {geometry:?}");

@@ -30,6 +30,10 @@ impl RedisOptions {
         match *self {}
     }
 
+    pub(crate) fn how_behind(&self) -> super::Behind {
+        match *self {}
+    }
+
     pub(crate) fn ledger_bound(&self) -> usize {
         match *self {}
     }

@@ -25,7 +25,8 @@ use crate::{
 mod below;
 mod tags;
 
-pub(crate) use below::SharedDoubt;
+pub(crate) use crate::store::ClaimWord;
+pub(crate) use below::{SharedCell, SharedDoubt};
 use tags::{place, verdict, verdict_on};
 
 /// The options of this tier.
@@ -307,6 +308,17 @@ impl SharedTier {
             let stamp = view.store().delete(view.store().hash(key), key);
             // As in `change`.
             Changed { stamp, keep: mark.is_of(view) && stamp == mark.token.stamp.wrapping_add(1) }
+        })
+    }
+
+    /// As [`delete`](Self::delete), for who is to change the key below this tier: the mark of after
+    /// it, if `mark` says something of this store.
+    pub(crate) fn delete_before(&self, mark: Option<SharedMark>, key: &[u8]) -> Option<SharedMark> {
+        simulated::point();
+        self.store.change(|view| {
+            let stamp = view.store().delete(view.store().hash(key), key);
+            let mark = mark.filter(|mark| mark.is_of(view))?;
+            Some(SharedMark { token: StoreToken { stamp, ..mark.token }, ..mark })
         })
     }
 

@@ -36,6 +36,34 @@ pub(crate) struct SharedDoubt {
     pub(crate) group: usize,
 }
 
+/// Where a store says that a value is on its way; without a store there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SharedCell;
+
+/// What it says there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClaimWord;
+
+impl ClaimWord {
+    pub(crate) const FREE: Self = Self;
+
+    pub(crate) fn is_free(self) -> bool {
+        true
+    }
+
+    pub(crate) fn is_wanted(self) -> bool {
+        false
+    }
+
+    pub(crate) fn claim(self) -> Self {
+        self
+    }
+
+    pub(crate) fn until(self) -> crate::clock::Millis {
+        crate::clock::Millis(0)
+    }
+}
+
 /// A call's way to its turn to load a key, in a tier that is not built in.
 #[derive(Debug)]
 pub(crate) enum Turns {}
@@ -226,6 +254,45 @@ impl SharedTier {
     }
 
     pub(crate) fn doubt_below(&self, _: &[u8]) {
+        match *self {}
+    }
+
+    pub(crate) fn is_written_behind(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn cell_below(&self, _: &[u8]) -> SharedCell {
+        match *self {}
+    }
+
+    pub(crate) fn claim_below(&self, _: SharedCell, _: ClaimWord) -> ClaimWord {
+        match *self {}
+    }
+
+    pub(crate) fn hold_below(
+        &self,
+        _: SharedCell,
+        _: ClaimWord,
+        _: u32,
+        _: crate::clock::Millis,
+    ) -> Option<ClaimWord> {
+        match *self {}
+    }
+
+    pub(crate) fn free_below(&self, _: SharedCell, _: ClaimWord) {
+        match *self {}
+    }
+
+    pub(crate) fn want_below(&self, _: SharedCell) {
+        match *self {}
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn give_up_overdue(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn delete_before(&self, _: Option<SharedMark>, _: &[u8]) -> Option<SharedMark> {
         match *self {}
     }
 

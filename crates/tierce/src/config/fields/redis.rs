@@ -10,6 +10,8 @@ const MOST_NETWORK: Duration = Duration::from_secs(600);
 /// As the options of L3 have them.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+/// As the options of L3 have it.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// The largest value that the options of L3 allow.
 const MOST_REDIS_VALUE: u64 = 511 << 20;
 /// A few dozen addresses.
@@ -333,9 +335,32 @@ pub(super) static REDIS: &[Field] = &[
         first_name_wins: false,
         kind: Kind::Write,
         default: "through",
-        meaning: "which values reach L3: what is set and what is loaded, or what is loaded alone",
+        meaning: "which values reach L3, and when: what is set and what is loaded, at once or the first a \
+                  while after, or what is loaded alone",
         read: take!(Write, redis.write),
         write: put!(Write, redis.write),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.write_delay",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: MILLISECOND, most: LONGEST_DELAY },
+        default: "100ms",
+        meaning: "how long a value waits at most that is set behind L3",
+        read: take!(Span, redis.write_delay),
+        write: put!(Span, redis.write_delay),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
+        key: "redis.flush_timeout",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Span { least: Duration::ZERO, most: MOST_NETWORK },
+        default: "5s",
+        meaning: "how long who closes the cache sends what was set behind L3",
+        read: take!(Span, redis.flush_timeout),
+        write: put!(Span, redis.flush_timeout),
         unset: |_| "none".to_owned(),
     },
     Field {

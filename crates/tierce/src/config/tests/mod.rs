@@ -69,6 +69,8 @@ fn sample(key: &str) -> &'static str {
         "redis.staleness_bound" => "20s",
         "redis.on_loss" => "serve",
         "redis.write" => "around",
+        "redis.write_delay" => "250ms",
+        "redis.flush_timeout" => "9s",
         "redis.load_lease" => "3s",
         "redis.host" => "cache",
         "redis.username" | "redis.password" => "orders-user",

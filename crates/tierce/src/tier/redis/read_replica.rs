@@ -11,8 +11,9 @@ use super::{
     counters::count,
     read::{self, pack},
     replicas::{Replica, Replicas, offset_of_replica},
+    replies::Replies,
     reply,
-    request::{Replies, Work},
+    request::Work,
 };
 use crate::{
     codec::Format,
@@ -84,19 +85,19 @@ impl RedisTier {
         let allowed = call.timeout / 2;
         let link = replica.link();
         let work = Work::Packed(bytes, 1 + commands);
-        let mut replies: Replies = link.replies(work, Instant::now() + allowed, allowed).ok()?;
-        if link.node().is_some_and(|node| Redirect::among(&replies, node).is_some()) {
+        let replies: Replies = link.replies(work, Instant::now() + allowed, allowed).ok()?;
+        if link.node().is_some_and(|node| Redirect::among(replies.iter(), node).is_some()) {
             replicas.miss();
             return None;
         }
-        let rest = replies.split_off(1);
-        let role = reply::value(replies.first()?).ok()?;
+        let role = reply::value(replies.get(0)?).ok()?;
         let Some(offset) = offset_of_replica(&role) else {
             if !matches!(role, Value::ServerError(_)) {
                 replicas.miss();
             }
             return None;
         };
+        let rest: Replies = replies.iter().skip(1).collect();
         let stored = read::answer(&self.common.counters, rest, most).ok()?;
         if reign.is_some_and(|reign| stored.reign.as_deref() != Some(reign.name())) {
             return None;
@@ -106,7 +107,7 @@ impl RedisTier {
         if !(Reached { stamp, offset }).is_at(least) {
             return None;
         }
-        let opened = stored.data.and_then(|data| self.open(data, key, stored.pttl));
+        let opened = stored.data.and_then(|data| self.open(data.bytes(), key, stored.pttl));
         let record = opened.filter(|(epoch, _)| Some(*epoch) == stored.epoch);
         Some(match record.map(|(_, record)| record).filter(is_fresh) {
             Some(record) => Said::Value(record),

@@ -23,7 +23,7 @@ pub(super) use self::{
 };
 use crate::{
     codec::Compression,
-    tier::{Coherence, OnLoss, WritePolicy},
+    tier::{Behind, Coherence, OnLoss, WritePolicy},
 };
 
 const COHERENCE: Coherence = Coherence {
@@ -77,6 +77,8 @@ pub struct RedisOptions {
     compress_above: usize,
     load_lease: Duration,
     write: WritePolicy,
+    write_delay: Duration,
+    flush_timeout: Duration,
     seal_key: Option<String>,
     older_seal_keys: Option<String>,
     ledger_keys: usize,
@@ -115,6 +117,8 @@ impl Default for RedisOptions {
             compress_above: COMPRESS_ABOVE,
             load_lease: Duration::ZERO,
             write: WritePolicy::Through,
+            write_delay: Duration::from_millis(100),
+            flush_timeout: Duration::from_secs(5),
             seal_key: None,
             older_seal_keys: None,
             ledger_keys: 65_536,
@@ -471,6 +475,10 @@ impl RedisOptions {
     /// are told. What loads bring goes there as ever, so who sets a value writes it to the source
     /// of the loads first.
     ///
+    /// [`WritePolicy::Behind`] is for values that are set more often than they have to reach other hosts:
+    /// `set` does not wait for the server, which is sent the newest value of each key after
+    /// [`write_delay`](Self::write_delay).
+    ///
     /// A call or a keyspace that names its tiers ([`SetOptions::tiers`](crate::SetOptions::tiers)) goes
     /// by those instead. Changes that depend on what is there
     /// ([`Cache::update`](crate::Cache::update) and its like) are decided by the server and go there: a
@@ -480,6 +488,28 @@ impl RedisOptions {
     pub fn write(mut self, policy: WritePolicy) -> Self {
         self.write = policy;
         self
+    }
+
+    /// Sets how long a value waits at most that is set behind the server ([`WritePolicy::Behind`]), as long
+    /// as the server takes what is sent. Default: 100 ms; 1 ms to a minute.
+    #[must_use]
+    pub fn write_delay(mut self, delay: Duration) -> Self {
+        self.write_delay = delay;
+        self
+    }
+
+    /// Sets for how long [`Cache::flush`](crate::Cache::flush), and who closes the cache or drops the last
+    /// handle of it, sends values that wait. Default: 5 s; at most 10 minutes. After that
+    /// nobody of the host reads from the server what is older than those that still wait.
+    #[must_use]
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.flush_timeout = timeout;
+        self
+    }
+
+    /// When values are sent that are set behind the server.
+    pub(crate) fn how_behind(&self) -> Behind {
+        Behind { delay: self.write_delay, flush_timeout: self.flush_timeout }
     }
 
     /// What [`write`](Self::write) set.
@@ -541,6 +571,8 @@ impl fmt::Debug for RedisOptions {
             .field("coherence", &self.coherence)
             .field("load_lease", &self.load_lease)
             .field("write", &self.write)
+            .field("write_delay", &self.write_delay)
+            .field("flush_timeout", &self.flush_timeout)
             .finish()
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     codec::envelope::{Envelope, SealKeys},
     error::{Error, ErrorKind, Result},
-    tier::Coherence,
+    tier::{Behind, Coherence},
     tiering::TierKind,
 };
 
@@ -24,6 +24,12 @@ const MAX_QUEUE: usize = 1 << 20;
 
 /// Waits above this are taken for a mistaken unit.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// As the clocks count.
+const SHORTEST_DELAY: Duration = Duration::from_millis(1);
+
+/// What waits is known to other hosts only then.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// More of them would be work without a gain.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
@@ -66,6 +72,7 @@ impl RedisOptions {
         if self.replica_reads && !self.coherence.enabled {
             return Err(wrong("replica_reads = true: needs coherence = true"));
         }
+        check_behind(&self.how_behind())?;
 
         let envelope = self.envelope()?;
         let mut named = self.named()?;
@@ -189,6 +196,19 @@ pub(super) fn wrong(what: impl fmt::Display) -> Error {
 fn check_range(name: &str, value: usize, max: usize) -> Result<()> {
     if value == 0 || value > max {
         return Err(wrong(format!("{name} = {value}: must be 1 to {max}")));
+    }
+    Ok(())
+}
+
+fn check_behind(behind: &Behind) -> Result<()> {
+    let Behind { delay, flush_timeout } = *behind;
+    if delay < SHORTEST_DELAY || delay > LONGEST_DELAY {
+        return Err(wrong(format!("write_delay = {delay:?}: must be 1 ms to a minute")));
+    }
+    if flush_timeout > MAX_WAIT {
+        return Err(wrong(format!(
+            "flush_timeout = {flush_timeout:?}: must be at most 10 minutes"
+        )));
     }
     Ok(())
 }

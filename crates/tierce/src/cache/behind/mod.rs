@@ -1,0 +1,505 @@
+//! What is set behind L3: in L2 and L1 when the call returns, in L3 a while after
+//! ([`WritePolicy::Behind`]).
+//!
+//! The argument is in ARCHITECTURE.md ("Behind L3"). In short:
+//!
+//! 1. *A set* claims the cell of its key ([`store::pending`](crate::store)), changes L2 and L1, and has
+//!    its value wait with the stamp that this made. Nobody of the host asks L3 for keys of a claimed cell;
+//!    who claimed it knows the very keys.
+//! 2. *Any other change of a key in a claimed cell* raises the key's stamp before it goes to L3, too.
+//! 3. *Who sends a value* looks at the stamp before and after. Where it is another one before, the value
+//!    goes nowhere; where it is another one after, what L3 has by then may be this older value. In both
+//!    cases L3 gets a word without a value, unless what it has is a later change of this host. Only then
+//!    the claim is given back.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `queue.rs` | which values wait in this process, and when they are due |
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+mod queue;
+
+use bytes::Bytes;
+use queue::{Basis, Entry, Queue, Take, Taken};
+
+use super::{
+    Cache, Inner,
+    change::{SetOptions, closed},
+    filing::Draft,
+    marks::Marks,
+    plan::{Plan, Reach},
+};
+use crate::{
+    clock::Clock,
+    codec::Format,
+    error::{ErrorKind, Result},
+    invalidation::Filed,
+    load::Crew,
+    metrics::CacheCounter,
+    shared_stamp::SharedStamp,
+    tier::{self, Changed, ClaimWord, Record, SharedCell, SharedTier, WritePolicy},
+    tiering::TierKind,
+};
+
+/// How long the thread that sends stays when nothing waits.
+const IDLE: Duration = Duration::from_secs(10);
+/// How long a change that depends on what is there waits for another process that is to send first: it is
+/// asked to hurry, which takes it some hundredths of a second.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks whether it has.
+const NAP: Duration = Duration::from_millis(1);
+/// For how long a change waits for another thread of this process that sends a value of its key.
+const SENDING: Duration = Duration::from_secs(2);
+
+/// What a cache keeps of this.
+pub(super) struct Behind {
+    queue: Arc<Queue>,
+    crew: Crew,
+    flush_timeout: Duration,
+}
+
+/// A key that is changed while a value of it was to wait: nobody asks L3 for it until this is dropped.
+pub(super) struct Withdrawn<'a> {
+    behind: &'a Behind,
+    shared: Option<&'a SharedTier>,
+    key: Arc<[u8]>,
+    cell: Option<SharedCell>,
+}
+
+impl Drop for Withdrawn<'_> {
+    fn drop(&mut self) {
+        self.behind.queue.done(self.shared, &self.key, self.cell);
+    }
+}
+
+impl Behind {
+    pub(super) fn new(options: Option<tier::Behind>, rest: Duration, clock: &Clock) -> Self {
+        let (delay, flush_timeout) =
+            options.map_or_else(Default::default, |it| (it.delay, it.flush_timeout));
+        Self {
+            queue: Arc::new(Queue::new(delay, rest, clock)),
+            crew: Crew::named("tierce-write", 1, 1, IDLE),
+            flush_timeout,
+        }
+    }
+
+    /// How many values wait, and their bytes.
+    pub(super) fn len(&self) -> (u64, u64) {
+        self.queue.len()
+    }
+
+    fn withdraw<'a>(&'a self, shared: Option<&'a SharedTier>, key: &[u8]) -> Option<Withdrawn<'a>> {
+        let (key, cell) = self.queue.withdraw(key)?;
+        Some(Withdrawn { behind: self, shared, key, cell })
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache<V> {
+    /// Sends L3 what was set behind it until now ([`WritePolicy::Behind`](crate::WritePolicy::Behind)), for
+    /// [`RedisOptions::flush_timeout`](crate::RedisOptions::flush_timeout) at most. True where all of it
+    /// is there or was overtaken by other changes; at once where nothing waits. What does not get there in
+    /// time goes on waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] only.
+    pub fn flush(&self) -> Result<bool> {
+        if !self.inner.plan.load().is_open() {
+            return Err(closed());
+        }
+        Ok(self.inner.flush(self.inner.behind.flush_timeout))
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Whether a set that goes this far and names no tiers, or does, is to be behind L3.
+    pub(super) fn goes_behind(&self, reach: Reach, options: &SetOptions) -> bool {
+        let plan = self.plan.load().within(reach);
+        let is_kept = plan.reaches(TierKind::Memory) || plan.reaches(TierKind::Shared);
+        self.writes == WritePolicy::Behind
+            && !options.names_tiers()
+            && is_kept
+            && plan.reaches(TierKind::Redis)
+    }
+
+    /// Puts a value into the tiers above L3, and has it wait. False where it has to go there at once;
+    /// then it may be above already.
+    pub(super) fn put_behind(&self, plan: Plan, key: &[u8], draft: &Draft<V>) -> bool {
+        let is_put = self.try_behind(plan, key, draft).is_some();
+        let counter = if is_put { CacheCounter::BehindQueued } else { CacheCounter::BehindThrough };
+        self.metrics.count(counter);
+        is_put
+    }
+
+    fn try_behind(&self, plan: Plan, key: &[u8], draft: &Draft<V>) -> Option<()> {
+        let record = draft.record.as_ref()?;
+        // What other hosts change meanwhile must be known before it is sent.
+        if !self.is_told(plan) {
+            return None;
+        }
+        let shared = match (self.lowers.shared.in_force(plan), self.lowers.shared.opened()) {
+            (Some(shared), _) => Some(shared),
+            (None, None) if !plan.has(TierKind::Shared) => None,
+            // Others of the host change keys by a store in which this process does not look.
+            _ => return None,
+        };
+        let place = self.behind.queue.claim(shared, key, record.value.len())?;
+        // After the claim: who takes the stamp that this makes sees it.
+        let marks = self.marks(plan, key);
+        let mut draft = draft.clone();
+        draft.bear(key, &marks);
+        // L3 numbers what has tags when it takes it: a removal of before that would not concern it.
+        let basis = match draft.tags() {
+            None => self.put_over(plan, key, draft.clone(), &marks),
+            Some(_) => None,
+        };
+        let (Some(basis), Some(record)) = (basis, draft.record) else {
+            self.behind.queue.give_back(shared, place);
+            return None;
+        };
+        let before = self.latest_change(plan, key);
+        let entry = Entry { record, basis, before, set_at: self.clock.coarse() };
+        let (is_coalesced, needs_thread) = self.behind.queue.enqueue(shared, place, entry);
+        if is_coalesced {
+            self.metrics.count(CacheCounter::BehindCoalesced);
+        }
+        if needs_thread && !self.start_sending() {
+            self.send_key(key);
+        }
+        Some(())
+    }
+
+    /// Puts what is to wait into L2 and L1. Returns by what a later change of the key is known; `None`
+    /// where there was one, or L1 alone would have it and does not take it.
+    fn put_over(&self, plan: Plan, key: &[u8], draft: Draft<V>, marks: &Marks) -> Option<Basis> {
+        let record = draft.record.as_ref().filter(|_| plan.reaches(TierKind::Shared));
+        let life = self.life_above(plan, draft.life, marks);
+        let Some((mark, tier)) = marks.shared().zip(self.lowers.shared.in_force(plan)) else {
+            self.lowers.shared.note(key);
+            let filed = marks.filed_private(plan);
+            let word = match filed {
+                Filed::Private { word, .. } | Filed::Shared(SharedStamp { word, .. }) => word,
+            };
+            _ = self.file_changed(plan, key, Draft { life, ..draft }, filed, marks, false);
+            let after = marks.local().raised();
+            return self.stamps.is_current(after).then_some(Basis::Private(after, word));
+        };
+        let Changed { stamp, keep } = match record {
+            Some(record) => {
+                let record = Record { ttl: life.ttl, stale: life.stale, ..record.clone() };
+                tier.change(mark, key, &record, false)
+            }
+            None => tier.remove_marked(mark, key),
+        };
+        self.tell_evictions();
+        let stamp = SharedStamp { stamp, ..mark.stamp() };
+        if keep {
+            let filed = Filed::Shared(stamp);
+            _ = self.file_changed(plan, key, Draft { life, ..draft }, filed, marks, false);
+        } else {
+            self.drop_near(key);
+        }
+        Some(Basis::Shared(stamp))
+    }
+
+    /// Sees to it that no value of the key which waits, or is on its way, gets to L3 after the change that
+    /// is about to be made there: to be called when the marks were taken, which it renews. What it
+    /// returns is to be dropped when the change is done.
+    pub(super) fn overrule(&self, key: &[u8], marks: Option<&mut Marks>) -> Option<Withdrawn<'_>> {
+        let shared = self.lowers.shared.opened();
+        let is_in_use = shared.is_some_and(SharedTier::is_written_behind);
+        if self.writes != WritePolicy::Behind && !is_in_use {
+            return None;
+        }
+        let withdrawn = self.behind.withdraw(shared, key);
+        if withdrawn.is_some() {
+            self.metrics.count(CacheCounter::BehindOvertaken);
+        }
+        let is_claimed = withdrawn.is_some() || self.behind.queue.has(key);
+        if let Some(shared) = shared {
+            if is_claimed || self.is_claimed(shared, key) {
+                let mark = marks.as_ref().and_then(|marks| marks.shared());
+                let after = shared.delete_before(mark, key);
+                if let Some((marks, after)) = marks.zip(after) {
+                    marks.renew_shared(after);
+                }
+            }
+        } else if is_claimed {
+            let mark = self.stamps.mark(self.memory.hash(key));
+            let mark = marks.as_ref().map_or(mark, |marks| marks.local());
+            self.stamps.raise(mark);
+            if let Some(marks) = marks {
+                marks.local = mark.raised();
+            }
+        }
+        withdrawn
+    }
+
+    /// The same of all keys. L2 is cleared once more when L3 was.
+    pub(super) fn overrule_all(&self) -> Vec<Withdrawn<'_>> {
+        let shared = self.lowers.shared.opened();
+        let mut withdrawn = Vec::new();
+        while let Some(key) = self.behind.queue.first(u64::MAX) {
+            withdrawn.extend(self.behind.withdraw(shared, &key));
+        }
+        self.metrics.add(CacheCounter::BehindOvertaken, withdrawn.len() as u64);
+        match shared {
+            Some(shared) if shared.is_written_behind() => shared.clear_all(),
+            Some(_) => {}
+            None => self.stamps.raise_all(),
+        }
+        withdrawn
+    }
+
+    /// False while a value of the key may be on its way to L3, which has an older one. Then L3 must not be
+    /// asked.
+    pub(super) fn is_settled_below(&self, key: &[u8]) -> bool {
+        match self.lowers.shared.opened() {
+            Some(shared) => !self.is_claimed(shared, key),
+            None => self.writes != WritePolicy::Behind || !self.behind.queue.has(key),
+        }
+    }
+
+    /// Whether a value of the key, or of one that shares its cell, may be on its way.
+    fn is_claimed(&self, shared: &SharedTier, key: &[u8]) -> bool {
+        if !shared.is_written_behind() {
+            return false;
+        }
+        let cell = shared.cell_below(key);
+        let mine = self.behind.queue.claim_of(cell);
+        let word = shared.claim_below(cell, mine);
+        if word.is_free() {
+            // It may have become a doubt at this look.
+            return shared.doubts_below(key);
+        }
+        word.claim() != mine || self.behind.queue.has(key)
+    }
+
+    /// Has L3 know the key's latest value, for changes that L3 decides about: sends what waits in this
+    /// process, and waits a while for others. Where that does not help L3 is not asked.
+    pub(super) fn await_settled(&self, key: &[u8]) {
+        let begin = Instant::now();
+        while !self.is_settled_below(key) && begin.elapsed() < PATIENCE {
+            if self.behind.queue.has(key) {
+                self.send_key(key);
+                continue;
+            }
+            let Some(shared) = self.lowers.shared.opened() else { return };
+            let cell = shared.cell_below(key);
+            if shared.claim_below(cell, ClaimWord::FREE).is_free() {
+                // A doubt, which others settle.
+                return;
+            }
+            shared.want_below(cell);
+            std::thread::sleep(NAP);
+        }
+    }
+
+    /// What waits in this process of a key, if it is the latest that was set, as L3 would return it.
+    pub(super) fn waiting_record(&self, key: &[u8]) -> Option<Record> {
+        if self.writes != WritePolicy::Behind {
+            return None;
+        }
+        let entry = self.behind.queue.waiting(key)?;
+        let record = self.aged_entry(&entry)?;
+        self.is_latest(&entry.basis).then_some(record)
+    }
+
+    /// The record of an entry as of now; `None` where its time is over.
+    fn aged_entry(&self, entry: &Entry) -> Option<Record> {
+        let passed = Duration::from_millis(self.clock.coarse().0.saturating_sub(entry.set_at.0));
+        let ttl = entry.record.ttl.map(|ttl| ttl.saturating_sub(passed));
+        let age = entry.record.age.map(|age| age.saturating_add(passed));
+        let record = Record { ttl, age, ..entry.record.clone() };
+        (ttl != Some(Duration::ZERO)).then_some(record)
+    }
+
+    fn is_latest(&self, basis: &Basis) -> bool {
+        match basis {
+            Basis::Shared(stamp) => {
+                self.lowers.shared.opened().is_some_and(|shared| shared.is_current(*stamp))
+            }
+            Basis::Private(mark, word) => {
+                self.stamps.is_current(*mark) && self.coherence.is_current(*word)
+            }
+        }
+    }
+
+    /// Sends the value of a key that waits, by this thread or, where another is at it, by that.
+    pub(super) fn send_key(&self, key: &[u8]) {
+        let straddles_no_retier = self.changing();
+        match self.behind.queue.take(key) {
+            Take::Taken(taken) => self.send(taken),
+            Take::Busy => {
+                drop(straddles_no_retier);
+                self.behind.queue.wait_until_idle(Some(key), Instant::now() + SENDING);
+            }
+            Take::Nothing => {}
+        }
+    }
+
+    fn send(&self, taken: Taken) {
+        let Taken { key, entry, cell } = taken;
+        let outcome = self.send_entry(self.plan.load(), &key, &entry);
+        self.metrics.count(outcome);
+        self.behind.queue.done(self.lowers.shared.opened(), &key, cell);
+    }
+
+    /// Sends a value, unless its key was changed since.
+    fn send_entry(&self, plan: Plan, key: &[u8], entry: &Entry) -> CacheCounter {
+        // Before there is another number for the latest change.
+        if !self.is_latest(&entry.basis) {
+            return self.give_way(plan, key, entry, entry.before);
+        }
+        // Before the look that counts: a value that is set after that knows that this is an older change.
+        let change = self.begin_change(plan, key);
+        let is_latest = self.is_latest(&entry.basis);
+        let Some(mut record) = self.aged_entry(entry).filter(|_| is_latest) else {
+            self.abandon_change(plan, key, change);
+            return self.give_way(plan, key, entry, entry.before);
+        };
+        record.change = Self::number_of(change);
+        self.count_bytes_in(plan.within(Reach::of(crate::tiering::Tiering::L3)), &record);
+        let Some(made) = self.write_below(plan, key, &record) else {
+            self.abandon_change(plan, key, change);
+            return CacheCounter::BehindInDoubt;
+        };
+        // Whatever the tiers above have by now, it is not older: news of this change are to leave it.
+        self.end_change(plan, key, change);
+        self.made(plan, key, made);
+        if !self.is_latest(&entry.basis) {
+            return self.give_way(plan, key, entry, Some(record.change));
+        }
+        CacheCounter::BehindSent
+    }
+
+    /// Writes a record into L3; the stamp that this made. `None` where L3 did not take it, and is not asked
+    /// for the key any more.
+    #[allow(clippy::option_option)]
+    fn write_below(&self, plan: Plan, key: &[u8], record: &Record) -> Option<Option<u64>> {
+        let mut written = None;
+        self.change_remote(plan, key, |tier| {
+            // What it does not keep must not leave the old value there either.
+            written = Some(match tier.write(key, record) {
+                Err(error) if error.kind() == ErrorKind::TooLarge => {
+                    self.metrics.tier(TierKind::Redis).error(error.kind());
+                    tier.write(key, &record.oversized())
+                }
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    self.metrics.tier(TierKind::Redis).error(error.kind());
+                    tier.delete(key)
+                }
+                taken => taken,
+            }?);
+            Ok(())
+        });
+        written
+    }
+
+    /// Has L3 hold nothing older than the change that came to a key while its value waited: a word
+    /// without a value, unless that change is there: not the change `before`, which was before it.
+    fn give_way(&self, plan: Plan, key: &[u8], entry: &Entry, before: Option<u64>) -> CacheCounter {
+        if self.behind.queue.has_newer(key) {
+            // Which keeps all from asking L3, and sees to it in its turn.
+            return CacheCounter::BehindOvertaken;
+        }
+        let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
+        let seen = found.and_then(|found| found.token).map_or(0, |token| token.seen);
+        if seen != 0 && before != Some(seen) && self.has_done(plan, key, seen) {
+            return CacheCounter::BehindOvertaken;
+        }
+        let nothing = Record::new(Bytes::new(), Format::Absent, entry.record.ttl);
+        let change = self.begin_change(plan, key);
+        let nothing = Record { change: Self::number_of(change), ..nothing }.oversized();
+        match self.write_below(plan, key, &nothing) {
+            Some(made) => {
+                self.end_change(plan, key, change);
+                self.made(plan, key, made);
+                CacheCounter::BehindOvertaken
+            }
+            None => {
+                self.abandon_change(plan, key, change);
+                CacheCounter::BehindInDoubt
+            }
+        }
+    }
+
+    /// Sends all that waits now, for so long at most. False where some still does.
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
+        let queue = &self.behind.queue;
+        if queue.is_empty() {
+            return true;
+        }
+        let until = Instant::now() + timeout;
+        let below = queue.next_number();
+        while Instant::now() < until
+            && let Some(key) = queue.first(below)
+        {
+            self.send_key(&key);
+        }
+        queue.wait_until_idle(None, until);
+        queue.first(below).is_none()
+    }
+
+    /// Sends what waits before tiers enter or leave.
+    pub(super) fn flush_for_retier(&self) {
+        self.flush(self.behind.flush_timeout);
+    }
+
+    /// Has nothing wait any more, for who changes the tiers alone: L3 is doubted instead.
+    pub(super) fn give_up_waiting(&self) {
+        let shared = self.lowers.shared.opened();
+        while let Some(key) = self.behind.queue.first(u64::MAX) {
+            let Some(withdrawn) = self.behind.withdraw(shared, &key) else { continue };
+            // Before the claim is given back.
+            self.doubt_remote(&key);
+            self.metrics.count(CacheCounter::BehindInDoubt);
+            drop(withdrawn);
+        }
+    }
+
+    /// Sends what waits, or doubts L3, for good.
+    pub(super) fn close_behind(&self) {
+        self.behind.queue.close();
+        self.flush(self.behind.flush_timeout);
+    }
+
+    /// For who drops a cache that was not closed.
+    pub(super) fn end_behind(&self) {
+        if self.behind.queue.is_empty() {
+            return;
+        }
+        self.close_behind();
+        self.give_up_waiting();
+    }
+
+    pub(super) fn close_sending(&self) {
+        self.behind.crew.close(Duration::ZERO);
+    }
+
+    /// Has a thread send what is due; false where there is none to be had.
+    fn start_sending(&self) -> bool {
+        let (me, queue) = (self.me.clone(), Arc::clone(&self.behind.queue));
+        let is_started = self.behind.crew.spawn(move || send_when_due(&me, &queue)).is_ok();
+        if !is_started {
+            self.behind.queue.thread_ended();
+        }
+        is_started
+    }
+}
+
+/// Sends what is due until nothing waits.
+fn send_when_due<V: Clone + Send + Sync + 'static>(me: &Weak<Inner<V>>, queue: &Queue) {
+    loop {
+        // Who drops the cache is not to wait for this thread.
+        queue.nap();
+        let Some(inner) = me.upgrade() else { return };
+        let Some(due) = queue.due(inner.lowers.shared.opened()) else { return };
+        for key in due {
+            inner.send_key(&key);
+        }
+    }
+}
