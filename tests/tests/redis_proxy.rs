@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{BreakerOptions, Cache, RedisOptions, TierKind, Tiering};
+use tierce::{
+    BreakerOptions, Cache, MemoryOptions, Origin, ReadOptions, RedisOptions, TierKind, Tiering,
+};
 use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
@@ -326,4 +328,30 @@ fn a_herd_comes_back_spread_out_and_not_in_haste() {
     println!("attempts each {WINDOW:?}: {windows:?}");
     let fullest = windows[settled..].iter().max().unwrap();
     assert!(*fullest < CLIENTS / 3, "{fullest} of {CLIENTS} came within {WINDOW:?}");
+}
+
+#[test]
+fn a_loaded_value_is_as_old_in_l1_as_the_server_took_to_keep_it() {
+    const SLOW: Duration = Duration::from_millis(300);
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let cache = Cache::builder()
+        .tiering(Tiering::L1L3)
+        .memory(MemoryOptions::new().max_entries(100))
+        .redis(options(&proxy, PATIENCE))
+        .build()
+        .unwrap();
+    let load = |_: &[u8]| {
+        // What is asked of the server from now on is to keep what is loaded.
+        proxy.set(Line::Calls, Way::Down, Fault::Delay(SLOW));
+        Ok::<_, std::convert::Infallible>(tierce::Bytes::from("loaded"))
+    };
+    cache.get_or_load("key", load).unwrap();
+    let found = cache.get_entry("key").unwrap();
+    assert_eq!(found.origin, Origin::Tier(TierKind::Memory));
+    let age = found.age.unwrap();
+    assert!(age >= SLOW, "{age:?}");
+    let too_old = ReadOptions::new().max_age(SLOW / 2);
+    proxy.set(Line::Calls, Way::Down, Fault::None);
+    assert!(cache.get_with("key", &too_old).is_none());
 }

@@ -6,7 +6,7 @@ use super::{
     Inner, Loaded,
     answer::Content,
     change::needs_bytes,
-    filing::Draft,
+    filing::{Draft, aged},
     freshness::{Life, Rules},
     lead::Led,
     load::{Call, Landing},
@@ -174,13 +174,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let trusts_tags = self.trusts_tags(plan);
-        let filled = marks
-            .remote()
+        let asked = simulated::now();
+        let token = marks.remote();
+        let filled = token
             .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
-        if marks.remote().is_some() {
+        if token.is_some() {
             // Done or not.
             self.hear_of(plan, key);
         }
+        // L3 may have taken long to answer: nothing above it is to look younger for that.
+        let grown = |record| if token.is_some() { aged(record, asked) } else { record };
+        let record = grown(record);
+        draft.age = record.age;
         draft.record = Some(record);
         match filled {
             Some(Fill::Refused) => {
@@ -191,7 +196,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Adopted(theirs))
                 if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
             {
-                if let Some(theirs) = self.decode(TierKind::Redis, theirs) {
+                if let Some(theirs) = self.decode(TierKind::Redis, grown(theirs)) {
                     draft = Draft { over: draft.over, ..theirs };
                     made = made_at(draft.age);
                     draft.bear(key, marks);
