@@ -22,7 +22,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::store::{
-    Dropped, Store,
+    Dropped, Store, extents,
     index::Ahead,
     layout::{Kind, RECORD_HEADER_BYTES, RecordHeader, Slot, checksum, record_bytes},
     lock::{LockGuard, Wait},
@@ -62,33 +62,47 @@ enum Reason {
 }
 
 impl Store {
-    /// Empties a segment ahead of need, if few are free and nobody else is at it.
-    pub(super) fn keep_spare(&self) {
+    /// Empties a segment ahead of need, if few are free and nobody else is at it; those that hold
+    /// pieces of this manifest only where there is no other.
+    pub(super) fn keep_spare(&self, manifest: &[u8]) {
         let low = LOW_WATER.max(self.geometry.shards / 8);
         if self.locks.free_segments().load(Ordering::Relaxed) >= low {
             return;
         }
         if let Ok(guard) = self.locks.try_lock(self.locks.evictor()) {
-            self.reclaim(&guard, low);
+            self.reclaim(&guard, low, &self.spared(manifest));
         }
     }
 
-    /// Empties segments until a writer can claim one, or none can be emptied.
-    pub(super) fn make_room(&self, wait: &Wait) -> Result<(), Dropped> {
+    /// Empties segments until a writer can claim one, or none can be emptied; spares those that hold
+    /// pieces of this manifest as [`keep_spare`](Self::keep_spare) does. A segment is as old as its
+    /// first record, so what a large value filled up may be the oldest.
+    pub(super) fn make_room(&self, wait: &Wait, manifest: &[u8]) -> Result<(), Dropped> {
+        let spared = self.spared(manifest);
         let guard =
             self.locks.lock(self.locks.evictor(), wait).map_err(|error| self.not_locked(error))?;
-        self.reclaim(&guard, LOW_WATER.max(self.geometry.shards / 8));
+        self.reclaim(&guard, LOW_WATER.max(self.geometry.shards / 8), &spared);
         Ok(())
     }
 
-    fn reclaim(&self, guard: &LockGuard<'_>, wanted: u32) {
+    /// The segments that hold pieces of a manifest.
+    fn spared(&self, manifest: &[u8]) -> Vec<u32> {
+        let pieces = extents::parse(manifest).into_iter().flat_map(|(_, pieces)| pieces);
+        let segments = pieces.filter_map(|piece| self.geometry.locate(piece.position));
+        segments.map(|(segment, _)| segment).collect()
+    }
+
+    fn reclaim(&self, guard: &LockGuard<'_>, wanted: u32, spared: &[u32]) {
         if guard.owner_died() {
             self.count(Count::OwnerDeaths);
             self.recover_evictor();
         }
         let mut budget = u64::from(self.geometry.segment_bytes) / 2 * CARRIED_HALVES;
         for _ in 0..VICTIMS_PER_CALL {
-            let survey = self.survey();
+            let mut survey = self.survey(spared);
+            if survey.victim.is_none() && !spared.is_empty() {
+                survey = self.survey(&[]);
+            }
             self.locks.free_segments().store(survey.free, Ordering::Relaxed);
             if survey.free >= wanted {
                 return;
@@ -99,8 +113,8 @@ impl Store {
         }
     }
 
-    /// Counts free segments and chooses a victim.
-    fn survey(&self) -> Survey {
+    /// Counts free segments and chooses a victim among those that are not spared.
+    fn survey(&self, spared: &[u32]) -> Survey {
         let clear_epoch = self.state.clear_epoch();
         let now_seconds = u32::try_from(self.clock.boot().0 / 1000).unwrap_or(u32::MAX - 1);
         let sequence = super::stamps::head(&self.mapping).sequence.load(Ordering::Relaxed);
@@ -117,7 +131,7 @@ impl Store {
             if !is_main && matches!(status.state, State::Active | State::Sealed) {
                 on_probation += u64::from(entry.used.load(Ordering::Relaxed));
             }
-            if status.state != State::Sealed {
+            if status.state != State::Sealed || spared.contains(&(number as u32)) {
                 continue;
             }
             // Wraps with the counter; larger is older.

@@ -35,7 +35,6 @@ impl Store {
             match self.try_put(&wait, hash.0, key, &record, Some(token)) {
                 Ok(stamp) => {
                     self.count(Count::Puts);
-                    self.keep_spare();
                     return stamp;
                 }
                 Err(Dropped::Raced) => {}

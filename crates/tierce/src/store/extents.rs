@@ -115,7 +115,7 @@ impl Store {
                 self.abandon(&manifest);
                 return Err(Dropped::TooLarge);
             }
-            match self.write_extent(wait, shard, class, draft, rest) {
+            match self.write_extent(wait, shard, class, draft, rest, &manifest) {
                 Ok(piece) => {
                     rest = &rest[piece.bytes as usize..];
                     manifest.extend_from_slice(&piece.position.to_ne_bytes());
@@ -131,7 +131,7 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Writes as much of `rest` as the active segment takes.
+    /// Writes as much of `rest` as the active segment takes; `manifest` names what came before it.
     fn write_extent(
         &self,
         wait: &Wait,
@@ -139,8 +139,9 @@ impl Store {
         class: u32,
         draft: &Draft<'_>,
         rest: &[u8],
+        manifest: &[u8],
     ) -> Result<Piece, Dropped> {
-        self.with_room(wait, shard, || {
+        self.with_room(wait, shard, manifest, || {
             // At least this much, or all that is left; else the segment is sealed.
             let least = record_bytes(0, 0, MIN_EXTENT_BYTES.min(rest.len() as u64));
             let (segment, room) = self.active_segment(shard, class, least)?;

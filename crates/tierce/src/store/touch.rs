@@ -58,7 +58,6 @@ impl Store {
             match self.put_unless(&wait, hash.0, key, &record, Some(token), Some(later)) {
                 Ok(stamp) => {
                     self.count(Count::Puts);
-                    self.keep_spare();
                     return Some(stamp);
                 }
                 Err(Dropped::Raced) => {}

@@ -107,7 +107,6 @@ impl Store {
         match self.try_put(&wait, hash.0, key, &record, expect) {
             Ok(stamp) => {
                 self.count(Count::Puts);
-                self.keep_spare();
                 Put::Stored { stamp }
             }
             Err(why) => {
@@ -132,10 +131,7 @@ impl Store {
     ) -> Result<u32, Dropped> {
         let put = self.try_put(&Wait::new(self.lock_wait), hash.0, key, &record, Some(expect));
         match put {
-            Ok(_) => {
-                self.count(Count::Puts);
-                self.keep_spare();
-            }
+            Ok(_) => self.count(Count::Puts),
             Err(why) => self.count(why.counter()),
         }
         put
@@ -157,10 +153,7 @@ impl Store {
     ) -> StoreFill {
         let filled = self.try_fill(hash.0, key, &record, token);
         match &filled {
-            StoreFill::Stored | StoreFill::Replaced(_) => {
-                self.count(Count::Fills);
-                self.keep_spare();
-            }
+            StoreFill::Stored | StoreFill::Replaced(_) => self.count(Count::Fills),
             StoreFill::Adopted(_) => self.count(Count::FillsAdopted),
             StoreFill::Refused => self.count(Count::FillsRefused),
             StoreFill::Dropped(why) => self.count(why.counter()),
@@ -345,7 +338,7 @@ impl Store {
         // Also where no tier below is in use: it may come in later, and judges this record too.
         let group_word = self.group_word(key).0;
         _ = self.is_below_in_use();
-        let stored = self.with_room(wait, shard, || {
+        let stored = self.with_room(wait, shard, &manifest, || {
             // Under the mutex and before the record is published: a change that could not have
             // the mutex raises the epoch, and makes what is published here a miss.
             let mut draft = draft;
@@ -370,8 +363,9 @@ impl Store {
             let position = self.append(shard, segment, &draft)?;
             Ok(publish(&draft, position))
         });
-        if stored.is_err() {
-            self.abandon(&manifest);
+        match &stored {
+            Ok(_) => self.keep_spare(&manifest),
+            Err(_) => self.abandon(&manifest),
         }
         stored
     }
@@ -386,11 +380,12 @@ impl Store {
     }
 
     /// Runs `step` under the mutex of a shard; where it finds no free segment, lets go, makes
-    /// room and runs it again.
+    /// room, not of the pieces of this manifest, and runs it again.
     pub(super) fn with_room<T>(
         &self,
         wait: &Wait,
         shard: u32,
+        manifest: &[u8],
         step: impl Fn() -> Result<T, Failure>,
     ) -> Result<T, Dropped> {
         for _ in 0..ROOM_TRIES {
@@ -400,7 +395,7 @@ impl Store {
             match done {
                 Ok(done) => return Ok(done),
                 Err(Failure::Dropped(why)) => return Err(why),
-                Err(Failure::NoSegment) => self.make_room(wait)?,
+                Err(Failure::NoSegment) => self.make_room(wait, manifest)?,
             }
         }
         Err(Dropped::NoRoom)
