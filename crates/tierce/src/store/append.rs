@@ -89,7 +89,11 @@ impl Store {
                 let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
                     Some(free.saturating_sub(1))
                 });
-                return Some(number as u32);
+                if entry.is_empty() {
+                    return Some(number as u32);
+                }
+                // Only damage calls it free: what may be in it, the evictor forgets as of any other.
+                entry.seal(owner);
             }
         }
         None

@@ -192,6 +192,12 @@ impl Places {
     }
 }
 
+/// How many cells of values on their way there are beside so many of tags.
+#[inline]
+fn pending_cells(tag_cells: u32) -> u32 {
+    if tag_cells == TAG_CELLS { PENDING_CELLS } else { LARGE_PENDING_CELLS }
+}
+
 impl Geometry {
     /// The sizes for a file of at most `max_bytes`.
     pub(super) fn fit(
@@ -206,7 +212,13 @@ impl Geometry {
         let sets = (max_entries * 2).div_ceil(SET_SLOTS as u64).next_power_of_two().max(2);
         let stamps = (sets * 2).next_power_of_two().clamp(MIN_STAMPS, MAX_STAMPS);
         let tag_cells = if max_bytes < LARGE_BYTES { TAG_CELLS } else { LARGE_TAG_CELLS };
-        let room = max_bytes / 8 * 7;
+        let pending_cells = pending_cells(tag_cells);
+        let beside_table = SEGMENT_TABLE_AT
+            + align_up(stamps * 4)
+            + align_up(u64::from(tag_cells) * TAG_CELL_BYTES)
+            + align_up(u64::from(pending_cells) * 8)
+            + align_up(sets * SET_AND_GHOSTS_BYTES);
+        let room = max_bytes.saturating_sub(beside_table + REGION_ALIGN);
         let segment_bytes = segment_bytes.map_or_else(
             || {
                 let most = floor_power_of_two(room / MIN_SEGMENTS);
@@ -228,13 +240,7 @@ impl Geometry {
             places: Places::default(),
         };
         let table = align_up(max_bytes / segment_bytes * 64);
-        let fixed = SEGMENT_TABLE_AT
-            + table
-            + align_up(stamps * 4)
-            + align_up(u64::from(tag_cells) * TAG_CELL_BYTES)
-            + align_up(u64::from(geometry.pending_cells()) * 8)
-            + align_up(sets * SET_AND_GHOSTS_BYTES);
-        let segments = max_bytes.saturating_sub(fixed) / segment_bytes;
+        let segments = max_bytes.saturating_sub(beside_table + table) / segment_bytes;
         if !(8..1 << 24).contains(&segments) {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -281,7 +287,7 @@ impl Geometry {
     /// How many cells there are of values on their way to the tier below.
     #[inline]
     pub(super) fn pending_cells(&self) -> u32 {
-        if self.tag_cells == TAG_CELLS { PENDING_CELLS } else { LARGE_PENDING_CELLS }
+        pending_cells(self.tag_cells)
     }
 
     #[inline]

@@ -110,6 +110,12 @@ impl SegmentEntry {
         self.status.store(free.to_word(), Ordering::Release);
     }
 
+    /// True for a segment as [`empty`](Self::empty) leaves it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used.load(Ordering::Relaxed) == 0
+            && self.generation.load(Ordering::Relaxed).is_multiple_of(2)
+    }
+
     /// Counts `bytes` as no longer wanted.
     pub(super) fn bury(&self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -342,6 +342,26 @@ fn a_segment_that_a_dead_owner_left_unsound_is_not_filled_any_more() {
 }
 
 #[test]
+fn a_segment_that_damage_calls_free_is_not_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for (number, entry) in store.segments().iter().enumerate() {
+        match number % 3 {
+            0 => entry.used.store(13, Ordering::Relaxed),
+            1 => entry.generation.store(7, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+    for number in 0..5000 {
+        let key = format!("key-{number}");
+        assert!(matches!(put(&store, &key, &"v".repeat(4000)), Put::Stored { .. }), "{key}");
+        assert_eq!(get(&store, &key).unwrap(), "v".repeat(4000), "{key}");
+    }
+    let check = store.validate().unwrap();
+    assert_eq!((check.corrupt, check.doubled, check.broken_segments), (0, 0, 0));
+}
+
+#[test]
 fn a_segment_that_a_dead_evictor_left_half_emptied_is_finished() {
     for reopen in [false, true] {
         let folder = tempfile::tempdir().unwrap();
