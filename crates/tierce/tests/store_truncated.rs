@@ -80,8 +80,9 @@ fn a_file_truncated_in_use_is_right_values_misses_or_errors_and_at_worst_a_bus_e
         }
         println!("{medium:?}, {mapped_reads}: {} went on, {} ended by SIGBUS", ends[0], ends[1]);
         if medium == Medium::Disk {
-            // Only index and stamps are mapped there, or the rest is behind the guard.
-            assert!(ends[0] >= 8, "{ends:?}");
+            // Only index, stamps and cells are mapped there, four fifths of so small a file, or the
+            // rest is behind the guard.
+            assert!(ends[0] >= 7, "{ends:?}");
         }
     }
 }
