@@ -168,8 +168,7 @@ fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     assert_eq!((code, of(&checks, "redis.names").0), (1, "fail"), "{checks:#?}");
     assert!(of(&checks, "redis.names").1.contains("~tierce:*"));
     // All names but those by which hosts agree on a rollout.
-    let all_but_one =
-        "~tierce:k:* ~tierce:s:* ~tierce:e:* ~tierce:n:* ~tierce:r:* ~tierce:t:* ~tierce:l:* +@all";
+    let all_but_one = "~tierce:k:* ~tierce:s:* ~tierce:e:* ~tierce:n:* ~tierce:r:* ~tierce:t:* ~tierce:l:* ~tierce:v:* +@all";
     let (code, checks) = user(all_but_one);
     assert_eq!((code, of(&checks, "redis.names").0), (0, "ok"), "{checks:#?}");
     let (verdict, said) = of(&checks, "redis.rollout_names");
