@@ -86,10 +86,39 @@ def test_what_is_set_goes_around_redis_and_what_is_loaded_does_not(server: Serve
     assert "key" not in other
     cache.set("key", "everywhere", tiers="L1L3")
     assert other["key"] == "everywhere"
-    with pytest.raises(tierce.ConfigError, match="must be through or around"):
-        tierce.Cache[Any](tiering="L1L3", options={"redis.write": "behind"})
+    with pytest.raises(tierce.ConfigError, match="must be through, around or behind"):
+        tierce.Cache[Any](tiering="L1L3", options={"redis.write": "beside"})
     cache.close()
     other.close()
+
+
+def test_what_is_set_behind_redis_is_there_once_it_is_flushed(server: Server) -> None:
+    options = {**PATIENT, "redis.write": "behind", "redis.write_delay": "10s"}
+    cache = tierce.Cache[Any](tiering="L1L3", redis=server.url, options=options)
+    other = tierce.Cache[Any](tiering="L3", redis=server.url, options=PATIENT)
+    # Until the changes of others are told, what is set goes through.
+    cache["key"] = "first"
+    deadline = time.monotonic() + 30
+    while (behind := put_behind(cache, other)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert cache["key"] == behind
+    assert cache.flush()
+    assert other["key"] == behind
+    assert cache.flush(), "nothing waits"
+    cache["key"] = "at the end"
+    cache.close()
+    assert other["key"] == "at the end"
+    with pytest.raises(tierce.ClosedError):
+        cache.flush()
+    other.close()
+
+
+def put_behind(cache: tierce.Cache[Any], other: tierce.Cache[Any]) -> str | None:
+    """Set a value; return it where Redis did not get it."""
+    value = f"set at {time.monotonic()}"
+    cache["key"] = value
+    return None if other.get("key") == value else value
 
 
 def ask(server: Server, *words: bytes) -> bytes:
