@@ -9,7 +9,7 @@ use std::{path::Path, thread, time::Duration};
 use tempfile::TempDir;
 use tierce::{Bytes, Cache, ReadOptions, RedisOptions, SetOptions, TierKind, Tiering, WritePolicy};
 use tierce_tests::{
-    host::{Host, process},
+    host::{HEARTBEAT, Host, process},
     process::Worker,
     redis::Redis,
     store_folder,
@@ -349,6 +349,54 @@ fn a_server_that_is_away_has_nothing_older_to_give_when_it_is_back() {
             }
             elsewhere.finds("a") != some("old")
         });
+        elsewhere.0.clear().unwrap();
+    }
+}
+
+#[test]
+fn what_waits_outlasts_a_silence_unless_another_host_changed_it() {
+    let redis = Redis::start();
+    let elsewhere = Elsewhere::of(&redis);
+    for tiering in TIERINGS {
+        let host = host(&redis, tiering, LONG);
+        for key in ["same", "changed"] {
+            elsewhere.sets(key, "old", &host.cache);
+            host.cache.set(key, "new".into()).unwrap();
+        }
+        let before = host.cache.stats().behind;
+        // With a heartbeat it is known up to where all changes are known.
+        thread::sleep(3 * HEARTBEAT);
+        redis.signal(libc::SIGSTOP);
+        wait_until("copies are suspended", || host.cache.get("same").is_none());
+        assert!(host.cache.stats().behind.waiting == 2, "{tiering}");
+        redis.signal(libc::SIGCONT);
+        elsewhere.0.set("changed", "newer".into()).unwrap();
+        wait_until("all is sent", || host.cache.flush().unwrap());
+        let after = host.cache.stats().behind;
+        assert_eq!(after.in_doubt, before.in_doubt, "{tiering}");
+        assert_eq!(elsewhere.finds("same"), some("new"), "{tiering}: {after:?}");
+        assert_ne!(elsewhere.finds("changed"), some("new"), "{tiering}: {after:?}");
+        elsewhere.0.clear().unwrap();
+    }
+}
+
+#[test]
+fn keys_that_share_a_stamp_do_not_cost_each_other_what_waits() {
+    let redis = Redis::start();
+    let elsewhere = Elsewhere::of(&redis);
+    for tiering in TIERINGS {
+        let host = host(&redis, tiering, LONG);
+        // Of 2^16 stamps, or 2^14 without a store, dozens or hundreds are raised twice.
+        for number in 0..3_000 {
+            host.cache.set(number.to_string(), "1".into()).unwrap();
+        }
+        let queued = host.cache.stats().behind.waiting;
+        wait_until("all is sent", || host.cache.flush().unwrap());
+        let counted = host.cache.stats().behind;
+        let there =
+            (0..3_000).filter(|number| elsewhere.finds(&number.to_string()).is_some()).count();
+        // News of what was sent may come when nobody knows any more whose it was.
+        assert!(there > 2_980, "{tiering}: {there}, {queued} waited: {counted:?}");
         elsewhere.0.clear().unwrap();
     }
 }

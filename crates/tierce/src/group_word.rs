@@ -38,6 +38,12 @@ impl GroupWord {
         self.0 as usize % crate::key::GROUPS
     }
 
+    /// True where this is what the word of a group becomes while its copies are suspended.
+    #[cfg(feature = "redis")]
+    pub(crate) fn suspends(self, before: Self) -> bool {
+        self.0 == before.0 | Self::SUSPENDED && self != before
+    }
+
     /// Makes all copies that bear the word of this entry of a table void, and ends a suspension.
     #[cfg(feature = "redis")]
     pub(crate) fn raise(entry: &AtomicU32) {

@@ -285,6 +285,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.with_stream(plan, |_, stream| stream.is_live(now, patience))
     }
 
+    /// True while nobody knows whether other hosts changed a key since its group had this word: it may be
+    /// that they did not.
+    pub(super) fn is_suspended(&self, plan: Plan, key: &[u8], word: GroupWord) -> bool {
+        self.coherence.concerns(plan)
+            && self.with_stream(plan, |_, stream| stream.word(key)).suspends(word)
+    }
+
     /// The life of a copy above L3 of what was looked for under these marks and has this life there.
     pub(super) fn life_above(&self, plan: Plan, life: Life, marks: &Marks) -> Life {
         // A store's words void what was looked for before its stream began.

@@ -86,6 +86,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         true
     }
 
+    pub(super) fn is_suspended(&self, _plan: Plan, _key: &[u8], _word: GroupWord) -> bool {
+        false
+    }
+
     pub(super) fn life_above(&self, _plan: Plan, life: Life, marks: &Marks) -> Life {
         _ = marks.is_told();
         life

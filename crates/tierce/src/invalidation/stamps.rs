@@ -34,6 +34,16 @@ impl LocalMark {
         Self { stamp: self.stamp.wrapping_add(1), ..self }
     }
 
+    /// Which stamp it is of, as of which clear, and its value.
+    pub(crate) fn parts(self) -> (u32, u32, u32) {
+        (self.index, self.clears, self.stamp)
+    }
+
+    /// The mark of a moment when the stamp had this value.
+    pub(crate) fn with_stamp(self, stamp: u32) -> Self {
+        Self { stamp, ..self }
+    }
+
     /// True if it was taken after another one of the key.
     pub(crate) fn is_after(self, other: Self) -> bool {
         let clears = self.clears.wrapping_sub(other.clears) as i32;

@@ -10,11 +10,12 @@
 //! 3. *Who sends a value* looks at the stamp before and after. Where it is another one before, the value
 //!    goes nowhere; where it is another one after, what L3 has by then may be this older value. In both
 //!    cases L3 gets a word without a value, unless what it has is a later change of this host. Only then
-//!    the claim is given back.
+//!    the claim is given back. While nobody knows what other hosts changed, values go on waiting.
 //!
 //! | file | answers |
 //! |---|---|
 //! | `queue.rs` | which values wait in this process, and when they are due |
+//! | `raised.rs` | which steps of a stamp say nothing against what waits |
 
 use std::{
     sync::{Arc, Weak},
@@ -22,6 +23,7 @@ use std::{
 };
 
 mod queue;
+mod raised;
 
 use bytes::Bytes;
 use queue::{Basis, Entry, Queue, Take, Taken};
@@ -284,7 +286,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let begin = Instant::now();
         while !self.is_settled_below(key) && begin.elapsed() < PATIENCE {
             if self.behind.queue.has(key) {
-                self.send_key(key);
+                if !self.send_key(key) {
+                    std::thread::sleep(NAP);
+                }
                 continue;
             }
             let Some(shared) = self.lowers.shared.opened() else { return };
@@ -318,34 +322,43 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     fn is_latest(&self, basis: &Basis) -> bool {
-        match basis {
+        // Before the stamp is looked at, which may be raised meanwhile.
+        match self.behind.queue.carried(*basis) {
             Basis::Shared(stamp) => {
-                self.lowers.shared.opened().is_some_and(|shared| shared.is_current(*stamp))
+                self.lowers.shared.opened().is_some_and(|shared| shared.is_current(stamp))
             }
             Basis::Private(mark, word) => {
-                self.stamps.is_current(*mark) && self.coherence.is_current(*word)
+                self.stamps.is_current(mark) && self.coherence.is_current(word)
             }
         }
     }
 
-    /// Sends the value of a key that waits, by this thread or, where another is at it, by that.
-    pub(super) fn send_key(&self, key: &[u8]) {
+    /// Sends the value of a key that waits, by this thread or, where another is at it, by that. False where
+    /// it goes on waiting: nobody knows now whether another host changed it.
+    pub(super) fn send_key(&self, key: &[u8]) -> bool {
         let straddles_no_retier = self.changing();
         match self.behind.queue.take(key) {
-            Take::Taken(taken) => self.send(taken),
+            Take::Taken(taken) => return self.send(taken),
             Take::Busy => {
                 drop(straddles_no_retier);
                 self.behind.queue.wait_until_idle(Some(key), Instant::now() + SENDING);
             }
             Take::Nothing => {}
         }
+        true
     }
 
-    fn send(&self, taken: Taken) {
-        let Taken { key, entry, cell } = taken;
-        let outcome = self.send_entry(self.plan.load(), &key, &entry);
+    fn send(&self, taken: Taken) -> bool {
+        let (plan, shared) = (self.plan.load(), self.lowers.shared.opened());
+        if self.is_suspended(plan, &taken.key, taken.entry.basis.word()) {
+            self.behind.queue.postpone(shared, taken);
+            return false;
+        }
+        let Taken { key, entry, cell, .. } = taken;
+        let outcome = self.send_entry(plan, &key, &entry);
         self.metrics.count(outcome);
-        self.behind.queue.done(self.lowers.shared.opened(), &key, cell);
+        self.behind.queue.done(shared, &key, cell);
+        true
     }
 
     /// Sends a value, unless its key was changed since.
@@ -438,7 +451,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         while Instant::now() < until
             && let Some(key) = queue.first(below)
         {
-            self.send_key(&key);
+            if !self.send_key(&key) {
+                std::thread::sleep(NAP);
+            }
         }
         queue.wait_until_idle(None, until);
         queue.first(below).is_none()
@@ -499,7 +514,10 @@ fn send_when_due<V: Clone + Send + Sync + 'static>(me: &Weak<Inner<V>>, queue: &
         let Some(inner) = me.upgrade() else { return };
         let Some(due) = queue.due(inner.lowers.shared.opened()) else { return };
         for key in due {
-            inner.send_key(&key);
+            if !inner.send_key(&key) {
+                // Nor are others, as a rule.
+                break;
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 //! exchange of a word of the store. A forked child has nothing of this: what waits is its parent's.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{BTreeMap, HashMap, hash_map},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,6 +28,8 @@ use crate::{
     tier::{ClaimWord, Record, SharedCell, SharedTier},
 };
 
+use super::raised::Raised;
+
 /// Keys that wait at most: at a thousand sets in a hundredth of a second none waits for more than the
 /// usual delay.
 const MOST_KEYS: usize = 16 << 10;
@@ -41,6 +43,32 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) enum Basis {
     Shared(SharedStamp),
     Private(LocalMark, GroupWord),
+}
+
+impl Basis {
+    /// Which stamp it is of, as of which clear, and its value.
+    pub(super) fn parts(self) -> (u32, u32, u32) {
+        match self {
+            Self::Shared(stamp) => (stamp.index, stamp.clear_epoch, stamp.stamp),
+            Self::Private(mark, _) => mark.parts(),
+        }
+    }
+
+    /// The same of a moment when the stamp had this value.
+    pub(super) fn with_stamp(self, stamp: u32) -> Self {
+        match self {
+            Self::Shared(it) => Self::Shared(SharedStamp { stamp, ..it }),
+            Self::Private(mark, word) => Self::Private(mark.with_stamp(stamp), word),
+        }
+    }
+
+    /// What L3 said of the key's group.
+    pub(super) fn word(self) -> GroupWord {
+        match self {
+            Self::Shared(stamp) => stamp.word,
+            Self::Private(_, word) => word,
+        }
+    }
 }
 
 /// A value that waits.
@@ -75,13 +103,14 @@ struct State {
     /// The process ([`sync::generation`]) whose values these are.
     generation: u32,
     waiting: HashMap<Key, Waiting>,
-    /// The keys by when they are due; some wait no more.
-    order: VecDeque<(u64, Key)>,
+    /// The keys that wait, by when they are due.
+    order: BTreeMap<u64, Key>,
     next_number: u64,
     /// How many threads send a key, or change it in another way.
     busy: HashMap<Key, u32>,
     bytes: usize,
     held: HashMap<SharedCell, Held>,
+    raised: Raised,
     has_thread: bool,
     is_closed: bool,
 }
@@ -112,6 +141,8 @@ pub(super) struct Taken {
     pub(super) key: Key,
     pub(super) entry: Entry,
     pub(super) cell: Option<SharedCell>,
+    number: u64,
+    bytes: usize,
 }
 
 /// What has become of a wish to send a key.
@@ -127,11 +158,12 @@ impl Queue {
         let state = State {
             generation: sync::generation(),
             waiting: HashMap::new(),
-            order: VecDeque::new(),
+            order: BTreeMap::new(),
             next_number: 0,
             busy: HashMap::new(),
             bytes: 0,
             held: HashMap::new(),
+            raised: Raised::default(),
             has_thread: false,
             is_closed: false,
         };
@@ -190,13 +222,14 @@ impl Queue {
         let Place { key, cell, bytes } = place;
         let mut state = self.lock();
         let now = self.clock.coarse();
+        state.note_raise(entry.basis);
         let number = state.next_number;
         state.next_number += 1;
         let new = Waiting { entry, cell, bytes, number, due: now.after(self.delay) };
         let gone = match state.waiting.entry(Arc::clone(&key)) {
             hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(new);
-                state.order.push_back((number, key));
+                state.order.insert(number, key);
                 None
             }
             hash_map::Entry::Occupied(mut present) => {
@@ -235,8 +268,10 @@ impl Queue {
         }
         let Some((key, waiting)) = state.waiting.remove_entry(key) else { return Take::Nothing };
         state.bytes -= waiting.bytes;
+        state.order.remove(&waiting.number);
         state.busy.insert(Arc::clone(&key), 1);
-        Take::Taken(Taken { key, entry: waiting.entry, cell: waiting.cell })
+        let Waiting { entry, cell, bytes, number, .. } = waiting;
+        Take::Taken(Taken { key, entry, cell, number, bytes })
     }
 
     /// Takes what waits of a key out, if it does, and marks the key as busy while it is changed in another
@@ -248,6 +283,7 @@ impl Queue {
             return None;
         };
         state.bytes -= waiting.bytes;
+        state.order.remove(&waiting.number);
         *state.busy.entry(Arc::clone(&key)).or_insert(0) += 1;
         Some((key, waiting.cell))
     }
@@ -282,6 +318,33 @@ impl Queue {
         self.lock().waiting.get(key).map(|waiting| waiting.entry.clone())
     }
 
+    /// What the stamp of a basis is now, if only sets of other keys that were enqueued here raised it since.
+    pub(super) fn carried(&self, basis: Basis) -> Basis {
+        self.lock().raised.carried(basis)
+    }
+
+    /// Has a value that was taken wait again for a moment, unless a newer one of its key does.
+    pub(super) fn postpone(&self, shared: Option<&SharedTier>, taken: Taken) {
+        let Taken { key, entry, cell, number, bytes } = taken;
+        let mut state = self.lock();
+        if let Some(count) = state.busy.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                state.busy.remove(&key);
+            }
+            if let hash_map::Entry::Vacant(vacant) = state.waiting.entry(Arc::clone(&key)) {
+                let due = self.clock.coarse().after(TICK);
+                vacant.insert(Waiting { entry, cell, bytes, number, due });
+                state.order.insert(number, key);
+                state.bytes += bytes;
+            } else {
+                release(&mut state, shared, cell);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// The word by which this process knows its claim of a cell.
     pub(super) fn claim_of(&self, cell: SharedCell) -> ClaimWord {
         self.lock().held.get(&cell).map_or(ClaimWord::FREE, |held| held.word)
@@ -306,19 +369,9 @@ impl Queue {
 
     /// The first key that waits and is not busy, of those below this number.
     pub(super) fn first(&self, below: u64) -> Option<Key> {
-        let mut state = self.lock();
-        state.forget_gone();
-        let is_ready = |(number, key): &&(u64, Key)| {
-            *number < below
-                && !state.busy.contains_key(key)
-                && state.waiting.get(key).is_some_and(|waiting| waiting.number == *number)
-        };
-        state
-            .order
-            .iter()
-            .take_while(|(number, _)| *number < below)
-            .find(is_ready)
-            .map(|(_, key)| Arc::clone(key))
+        let state = self.lock();
+        let mut waiting = state.order.range(..below).map(|(_, key)| key);
+        waiting.find(|key| !state.busy.contains_key(*key)).map(Arc::clone)
     }
 
     /// All that waits, for who closes: nothing more is let in.
@@ -340,7 +393,7 @@ impl Queue {
     /// Waits for a moment, unless something is due.
     pub(super) fn nap(&self) {
         let mut state = self.lock();
-        let first = state.order.iter().find_map(|(_, key)| state.waiting.get(key));
+        let first = state.order.values().next().and_then(|key| state.waiting.get(key));
         if !state.is_closed && first.is_none_or(|first| first.due > self.clock.coarse()) {
             self.called.wait_until(&mut state, Instant::now() + TICK.min(self.delay));
         }
@@ -350,22 +403,14 @@ impl Queue {
     /// `None` where nothing waits any more: the thread ends.
     pub(super) fn due(&self, shared: Option<&SharedTier>) -> Option<Vec<Key>> {
         let mut state = self.lock();
-        state.forget_gone();
         if state.waiting.is_empty() {
             state.has_thread = false;
             return None;
         }
         let now = self.clock.coarse();
         let mut keys: Vec<Key> = Vec::new();
-        for (number, key) in &state.order {
-            let Some(waiting) = state.waiting.get(key).filter(|it| it.number == *number) else {
-                continue;
-            };
-            if waiting.due > now {
-                break;
-            }
-            keys.push(Arc::clone(key));
-        }
+        let is_due = |key: &&Key| state.waiting.get(*key).is_some_and(|it| it.due <= now);
+        keys.extend(state.order.values().take_while(is_due).map(Arc::clone));
         if let Some(shared) = shared {
             let wanted: Vec<SharedCell> = state
                 .held
@@ -412,6 +457,7 @@ impl Queue {
             state.order.clear();
             state.busy.clear();
             state.held.clear();
+            state.raised = Raised::default();
             state.bytes = 0;
             state.has_thread = false;
         }
@@ -420,13 +466,13 @@ impl Queue {
 }
 
 impl State {
-    /// Forgets the places in the order of what was sent or withdrawn.
-    fn forget_gone(&mut self) {
-        while let Some((number, key)) = self.order.front()
-            && self.waiting.get(key).is_none_or(|waiting| waiting.number != *number)
-        {
-            self.order.pop_front();
+    /// A set raised the stamp of this basis to what it is.
+    fn note_raise(&mut self, basis: Basis) {
+        if self.raised.is_long() {
+            let waiting = self.waiting.values().map(|waiting| waiting.entry.basis);
+            self.raised.forget_all_but(waiting);
         }
+        self.raised.note(basis);
     }
 }
 
