@@ -282,7 +282,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        self.with_stream(plan, |_, stream| stream.is_live(now, patience))
+        let is_told = |stream: Stream<'_>| stream.is_live(now, patience) && !stream.is_bounded();
+        self.with_stream(plan, |_, stream| is_told(stream))
     }
 
     /// True while nobody knows whether other hosts changed a key since its group had this word: it may be
@@ -325,7 +326,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        shared.stream(|_, words, groups| Stream::new(words, groups).is_live(now, patience))
+        shared.stream(|_, words, groups| {
+            let stream = Stream::new(words, groups);
+            stream.is_live(now, patience) && !stream.is_bounded()
+        })
     }
 
     /// True if news of a key are of a change that this host made before the one that it made last: L3 has
@@ -433,8 +437,9 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         self.coherence.clock.boot()
     }
 
-    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]) {
+    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>], bounds: bool) {
         *self.coherence.lost.lock() = None;
+        let bounds = bounds && self.coherence.options.on_loss != OnLoss::Serve;
         let is_bounded = post.place == 0 && self.coherence.options.on_loss != OnLoss::Serve;
         self.with_stream_of(post, |stream| {
             // All copies of this process that were looked for until now end with the bound, also
@@ -447,7 +452,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
                 // But who asks from now on must not be given what is loaded from before.
                 self.flights.detach_all();
             }
-            stream.begin(post.term, since, stamps, keeps);
+            stream.begin(post.term, since, stamps, keeps, bounds);
         });
     }
 
