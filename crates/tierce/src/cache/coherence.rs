@@ -458,7 +458,11 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         stamps: &[Option<u64>],
         offsets: &[Option<u64>],
     ) {
-        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps, offsets));
+        self.with_stream_of(post, |stream| {
+            stream.told_until(post.term, until, stamps, offsets);
+            let (now, bound) = (self.coherence.clock.boot(), self.coherence.suspend_after());
+            stream.resume(post.term, now, bound);
+        });
         self.settle_some(self.plan.load());
     }
 

@@ -39,7 +39,7 @@
 //!
 //! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
 //! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
-//! when the others are brought back.
+//! when the others are brought back: by the next subscription, or by the same one where it was only late.
 //!
 //! **Own changes.** L3 tells of all changes, of those too that this host made; the copies that it
 //! has of such keys need not go. Which change made a record is written in it ([`Change`]). So who
@@ -415,6 +415,23 @@ impl<'a> Stream<'a> {
                 word.fetch_or(GroupWord::SUSPENDED, Ordering::AcqRel) & GroupWord::SUSPENDED == 0;
         }
         Some(news)
+    }
+
+    /// Brings copies back that were suspended though the subscriber of this term missed nothing: it was
+    /// stopped for a while, or had much to do. To be called when it told up to when all was told.
+    pub(crate) fn resume(&self, term: u64, now: Millis, bound: Duration) {
+        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        let is_recent = told_until.after(bound) > now && told_until <= now;
+        let is_told = self.head[LIVE_TERM].load(Ordering::Acquire) == term
+            && self.head[TERM].load(Ordering::Acquire) == term;
+        if !is_recent || !is_told {
+            return;
+        }
+        let is_suspended =
+            |group: &AtomicU32| group.load(Ordering::Relaxed) & GroupWord::SUSPENDED != 0;
+        for (group, _) in self.groups.iter().enumerate().filter(|(_, word)| is_suspended(word)) {
+            self.bring_back(group);
+        }
     }
 
     /// Ends a term, so that another process need not wait for the patience to end.

@@ -95,6 +95,7 @@ impl Subscriber {
             events: received,
             serial: 0,
             under_way: Vec::new(),
+            last_beat: None,
             reigns: Vec::new(),
         };
         let thread = thread::Builder::new()
@@ -164,6 +165,15 @@ async fn looked_after<T>(
     }
 }
 
+/// What the server said at a heartbeat, which counts when the changes that were under way then are dealt with.
+struct Beat {
+    until: Millis,
+    stamps: Vec<Option<u64>>,
+    offsets: Vec<Option<u64>>,
+    /// When the last of them is.
+    dealt_with: Option<Instant>,
+}
+
 struct Listening {
     common: Arc<Common>,
     listener: Weak<dyn ChangeListener>,
@@ -174,6 +184,8 @@ struct Listening {
     /// Keys that changed by changes of our own that are not done yet, and when they are looked at
     /// for the last time.
     under_way: Vec<(Vec<u8>, Instant)>,
+    /// Of this subscription, while it does not count yet.
+    last_beat: Option<Beat>,
     /// Of the latest subscription, where masters may change.
     reigns: Vec<Vec<u8>>,
 }
@@ -306,6 +318,7 @@ impl Listening {
         let Begun { mut streams, since, stamps, tags } = begun;
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
+        self.last_beat = None;
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
             // First: what `begins` brings back is judged by its tags then.
@@ -343,6 +356,7 @@ impl Listening {
                 let message = "more changes were told than could be dealt with";
                 return End::Lost(error(ErrorKind::Full, message));
             }
+            self.count_beat(post);
             let now = Instant::now();
             if now < next_look {
                 continue;
@@ -374,12 +388,24 @@ impl Listening {
         };
         let event = self.events.try_recv().ok();
         self.deal_with(event, streams, post).await?;
-        // What is under way is not dealt with.
-        if !streams.overflowed() && self.under_way.is_empty() {
-            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-            listener.told_until(post, until, &stamps, &offsets);
+        // What is under way is not dealt with. It will be, though more may come all the time.
+        let dealt_with = self.under_way.iter().map(|(_, last)| *last).max();
+        self.last_beat = Some(Beat { until, stamps, offsets, dealt_with });
+        if !streams.overflowed() {
+            self.count_beat(post);
         }
         Ok(())
+    }
+
+    /// Has the latest heartbeat count, if all is dealt with that was told before it.
+    fn count_beat(&mut self, post: Post) {
+        let first = self.under_way.iter().map(|(_, last)| *last).min();
+        let is_open =
+            |beat: &mut Beat| first.zip(beat.dealt_with).is_none_or(|(first, dealt)| first > dealt);
+        let Some(beat) = self.last_beat.take_if(is_open) else { return };
+        if let Some(listener) = self.listener.upgrade() {
+            listener.told_until(post, beat.until, &beat.stamps, &beat.offsets);
+        }
     }
 
     /// Asks what became of tags.
