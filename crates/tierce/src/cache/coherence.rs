@@ -282,7 +282,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        self.with_stream(plan, |_, stream| stream.is_live(now, patience))
+        let bound = self.coherence.suspend_after();
+        // A subscriber that stood still for long is live when it goes on, and may be so on a dead link: what
+        // is kept now bears a word that is suspended already.
+        self.with_stream(plan, |_, stream| {
+            stream.is_live(now, patience) && stream.is_recent(now, bound)
+        })
     }
 
     /// True while nobody knows whether other hosts changed a key since its group had this word: it may be

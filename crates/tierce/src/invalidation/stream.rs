@@ -401,12 +401,10 @@ impl<'a> Stream<'a> {
     /// not, else whether there were some that were not suspended. Where nobody was ever told of
     /// anything, there are no copies that live for longer than the bound.
     pub(crate) fn suspend_after(&self, now: Millis, bound: Duration) -> Option<bool> {
-        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
         if simulated::is_planted(Fault::NeverSuspended) {
             return None;
         }
-        let is_recent = told_until.after(bound) > now && told_until <= now;
-        if is_recent || told_until == Millis(0) {
+        if self.is_recent(now, bound) || self.is_untold() {
             return None;
         }
         let mut news = false;
@@ -420,11 +418,9 @@ impl<'a> Stream<'a> {
     /// Brings copies back that were suspended though the subscriber of this term missed nothing: it was
     /// stopped for a while, or had much to do. To be called when it told up to when all was told.
     pub(crate) fn resume(&self, term: u64, now: Millis, bound: Duration) {
-        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
-        let is_recent = told_until.after(bound) > now && told_until <= now;
         let is_told = self.head[LIVE_TERM].load(Ordering::Acquire) == term
             && self.head[TERM].load(Ordering::Acquire) == term;
-        if !is_recent || !is_told {
+        if !self.is_recent(now, bound) || !is_told || simulated::is_planted(Fault::NeverResumed) {
             return;
         }
         let is_suspended =
@@ -432,6 +428,13 @@ impl<'a> Stream<'a> {
         for (group, _) in self.groups.iter().enumerate().filter(|(_, word)| is_suspended(word)) {
             self.bring_back(group);
         }
+    }
+
+    /// True where all changes are known that were made until less than `bound` ago: else copies are
+    /// suspended, or will be at the next look.
+    pub(crate) fn is_recent(&self, now: Millis, bound: Duration) -> bool {
+        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        told_until.after(bound) > now && told_until <= now
     }
 
     /// Ends a term, so that another process need not wait for the patience to end.

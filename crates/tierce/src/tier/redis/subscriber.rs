@@ -400,9 +400,9 @@ impl Listening {
     /// Has the latest heartbeat count, if all is dealt with that was told before it.
     fn count_beat(&mut self, post: Post) {
         let first = self.under_way.iter().map(|(_, last)| *last).min();
-        let is_open =
+        let counts =
             |beat: &mut Beat| first.zip(beat.dealt_with).is_none_or(|(first, dealt)| first > dealt);
-        let Some(beat) = self.last_beat.take_if(is_open) else { return };
+        let Some(beat) = self.last_beat.take_if(counts) else { return };
         if let Some(listener) = self.listener.upgrade() {
             listener.told_until(post, beat.until, &beat.stamps, &beat.offsets);
         }
