@@ -89,5 +89,8 @@ fn a_hundred_kills_leave_a_warm_store_and_no_wrong_value() {
             found.is_some()
         })
         .count();
-    assert!(warm > KEYS / 4, "only {warm} of {KEYS} keys survived {kills} kills");
+    // On a loaded machine they do not come to set all of them.
+    let was_set = |key: &u64| board.returned(*key).load(Ordering::Relaxed) > 0;
+    let set = (0..KEYS as u64).filter(was_set).count();
+    assert!(set > 100 && warm > set / 4, "only {warm} of {set} keys survived {kills} kills");
 }

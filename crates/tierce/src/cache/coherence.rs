@@ -282,8 +282,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        let is_told = |stream: Stream<'_>| stream.is_live(now, patience) && !stream.is_bounded();
-        self.with_stream(plan, |_, stream| is_told(stream))
+        let bound = self.coherence.suspend_after();
+        // A subscriber that stood still for long is live when it goes on, and may be so on a dead link: what
+        // is kept now bears a word that is suspended already.
+        self.with_stream(plan, |_, stream| {
+            stream.is_live(now, patience) && stream.is_recent(now, bound) && !stream.is_bounded()
+        })
     }
 
     /// True while nobody knows whether other hosts changed a key since its group had this word: it may be
@@ -463,7 +467,11 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         stamps: &[Option<u64>],
         offsets: &[Option<u64>],
     ) {
-        self.with_stream_of(post, |stream| stream.told_until(post.term, until, stamps, offsets));
+        self.with_stream_of(post, |stream| {
+            stream.told_until(post.term, until, stamps, offsets);
+            let (now, bound) = (self.coherence.clock.boot(), self.coherence.suspend_after());
+            stream.resume(post.term, now, bound);
+        });
         self.settle_some(self.plan.load());
     }
 

@@ -40,7 +40,7 @@
 //!
 //! **A lost stream.** Copies are served until the staleness bound has passed since all changes were
 //! known to be told, then suspended. What is filed meanwhile bears the suspended word, so it is void
-//! when the others are brought back.
+//! when the others are brought back: by the next subscription, or by the same one where it was only late.
 //!
 //! **Own changes.** L3 tells of all changes, of those too that this host made; the copies that it
 //! has of such keys need not go. Which change made a record is written in it ([`Change`]). So who
@@ -416,12 +416,10 @@ impl<'a> Stream<'a> {
     /// not, else whether there were some that were not suspended. Where nobody was ever told of
     /// anything, there are no copies that live for longer than the bound.
     pub(crate) fn suspend_after(&self, now: Millis, bound: Duration) -> Option<bool> {
-        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
         if simulated::is_planted(Fault::NeverSuspended) {
             return None;
         }
-        let is_recent = told_until.after(bound) > now && told_until <= now;
-        if is_recent || told_until == Millis(0) {
+        if self.is_recent(now, bound) || self.is_untold() {
             return None;
         }
         let mut news = false;
@@ -430,6 +428,28 @@ impl<'a> Stream<'a> {
                 word.fetch_or(GroupWord::SUSPENDED, Ordering::AcqRel) & GroupWord::SUSPENDED == 0;
         }
         Some(news)
+    }
+
+    /// Brings copies back that were suspended though the subscriber of this term missed nothing: it was
+    /// stopped for a while, or had much to do. To be called when it told up to when all was told.
+    pub(crate) fn resume(&self, term: u64, now: Millis, bound: Duration) {
+        let is_told = self.head[LIVE_TERM].load(Ordering::Acquire) == term
+            && self.head[TERM].load(Ordering::Acquire) == term;
+        if !self.is_recent(now, bound) || !is_told || simulated::is_planted(Fault::NeverResumed) {
+            return;
+        }
+        let is_suspended =
+            |group: &AtomicU32| group.load(Ordering::Relaxed) & GroupWord::SUSPENDED != 0;
+        for (group, _) in self.groups.iter().enumerate().filter(|(_, word)| is_suspended(word)) {
+            self.bring_back(group);
+        }
+    }
+
+    /// True where all changes are known that were made until less than `bound` ago: else copies are
+    /// suspended, or will be at the next look.
+    pub(crate) fn is_recent(&self, now: Millis, bound: Duration) -> bool {
+        let told_until = Millis(self.head[TOLD_UNTIL].load(Ordering::Acquire));
+        told_until.after(bound) > now && told_until <= now
     }
 
     /// Ends a term, so that another process need not wait for the patience to end.

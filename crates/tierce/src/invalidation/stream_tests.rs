@@ -116,6 +116,34 @@ fn copies_are_suspended_after_the_bound_and_come_back() {
 }
 
 #[test]
+fn a_subscriber_that_was_late_and_missed_nothing_brings_copies_back() {
+    let own = OwnStream::new();
+    let stream = own.stream();
+    let stamps = vec![Some(100); GROUPS];
+    let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
+    stream.begin(term, Millis(1000), &stamps, false);
+    let word = stream.word(b"a");
+    assert_eq!(stream.suspend_after(Millis(1100), PATIENCE), Some(true));
+    let meanwhile = stream.word(b"a");
+    let told = |until, now| {
+        stream.told_until(term, Millis(until), &stamps, &[]);
+        stream.resume(term, Millis(now), PATIENCE);
+    };
+    told(1010, 1110);
+    assert!(!own.is_current(word), "it says what was so a bound ago");
+    told(1105, 1110);
+    assert!(own.is_current(word));
+    assert!(!own.is_current(meanwhile), "filed while nobody knew");
+    // Else these would not be suspended the next time.
+    assert_eq!(stream.suspend_after(Millis(1205), PATIENCE), Some(true));
+    assert!(!own.is_current(word) && own.is_current(meanwhile));
+    let successor = stream.subscribe(None, Millis(1300), PATIENCE).unwrap();
+    assert!(successor != term);
+    told(1300, 1301);
+    assert!(!own.is_current(word), "the next one says what was missed");
+}
+
+#[test]
 fn only_the_latest_change_that_is_done_and_lies_in_l3_is_an_own_one() {
     let own = OwnStream::new();
     let stream = own.stream();

@@ -371,6 +371,7 @@ fn meddle(world: &Arc<World>, verb: &Verb) {
         Verb::CutLink { host, millis, refuses } => {
             world.cut_link(host % HOSTS, *millis, *refuses);
         }
+        Verb::Stall { host, millis } => world.stall(host % HOSTS, *millis),
         Verb::CutStream { number, is_silent } => {
             world.at_server(|server, now, draws| server.cut(*number, now, *is_silent, draws));
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How often the listener is asked for its post.
-const LOOK: u64 = HEARTBEAT / 4;
+pub(super) const LOOK: u64 = HEARTBEAT / 4;
 /// When a change of our own that is not done is looked at again, and when for the last time.
 const SECOND_LOOK: u64 = 2;
 const LAST_LOOK: u64 = 100;
@@ -29,6 +29,13 @@ enum End {
     Lost,
 }
 
+/// What the server said at a heartbeat, as in `subscriber.rs`.
+struct Beat {
+    until: Millis,
+    stamps: Vec<Option<u64>>,
+    dealt_with: Option<u64>,
+}
+
 struct Listening<'a> {
     world: &'a World,
     number: usize,
@@ -36,11 +43,14 @@ struct Listening<'a> {
     listener: &'a Weak<dyn ChangeListener>,
     /// Keys of changes of our own that are not done, and when they are looked at for the last time.
     under_way: Vec<(Vec<u8>, u64)>,
+    /// Of this subscription, while it does not count yet.
+    last_beat: Option<Beat>,
 }
 
 /// Listens until the history or the process ends.
 pub(super) fn run(world: &World, number: usize, host: usize, listener: &Weak<dyn ChangeListener>) {
-    let mut me = Listening { world, number, host, listener, under_way: Vec::new() };
+    let mut me =
+        Listening { world, number, host, listener, under_way: Vec::new(), last_beat: None };
     me.run();
     lock(&world.server).unsubscribe(number);
 }
@@ -197,6 +207,7 @@ impl Listening<'_> {
 
     fn serve(&mut self, post: Post, since: Millis, stamps: &[Option<u64>], tags: &TagsTold) -> End {
         let left = std::mem::take(&mut self.under_way);
+        self.last_beat = None;
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
             self.world.note(self.number, || format!("is told of changes, in term {}", post.term));
@@ -218,8 +229,9 @@ impl Listening<'_> {
             if let Some(told) = told {
                 until = until.min(told);
             }
-            if until > now {
-                self.world.sleep_until(until);
+            let stalled = self.world.stalled_until(self.host);
+            if until.max(stalled) > now {
+                self.world.sleep_until(until.max(stalled));
             } else {
                 simulated::point();
             }
@@ -229,6 +241,7 @@ impl Listening<'_> {
             if let Err(end) = self.deal_with_told(post) {
                 return end;
             }
+            self.count_beat(post);
             let now = self.world.now().millis;
             if now < next_look {
                 continue;
@@ -252,12 +265,21 @@ impl Listening<'_> {
         let until = self.listener.upgrade().ok_or(End::Stopped)?.now();
         let stamps = self.stamps(post, HEARTBEAT / 2)?;
         self.deal_with_told(post)?;
-        if self.under_way.is_empty() {
-            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-            listener.told_until(post, until, &stamps, &[]);
-            self.world.note(self.number, || format!("was told all until {}", until.0));
-        }
+        let dealt_with = self.under_way.iter().map(|(_, last)| *last).max();
+        self.last_beat = Some(Beat { until, stamps, dealt_with });
+        self.count_beat(post);
         Ok(())
+    }
+
+    fn count_beat(&mut self, post: Post) {
+        let first = self.under_way.iter().map(|(_, last)| *last).min();
+        let counts =
+            |beat: &mut Beat| first.zip(beat.dealt_with).is_none_or(|(first, dealt)| first > dealt);
+        let Some(beat) = self.last_beat.take_if(counts) else { return };
+        if let Some(listener) = self.listener.upgrade() {
+            listener.told_until(post, beat.until, &beat.stamps, &[]);
+            self.world.note(self.number, || format!("was told all until {}", beat.until.0));
+        }
     }
 
     fn deal_with_told(&mut self, post: Post) -> Result<(), End> {

@@ -3,7 +3,7 @@
 
 use super::{
     draws::Draws,
-    script::{Script, Stale},
+    script::{HOSTS, Script, Stale, host_of},
     verb::Verb,
 };
 use crate::Tiering;
@@ -21,6 +21,7 @@ pub(super) fn vary(script: &mut Script, seed: u64) {
     with_windows(script, &mut Draws::new(seed ^ 0x57A1));
     with_what_is_left(script, &mut Draws::new(seed ^ 0x1EF7));
     with_evictions(script, &mut Draws::new(seed ^ 0xE71C));
+    with_stalls(script, &mut Draws::new(seed ^ 0x57A7));
 }
 
 fn verbs(script: &mut Script) -> impl Iterator<Item = &mut Verb> {
@@ -178,6 +179,35 @@ fn with_what_is_left(script: &mut Script, draws: &mut Draws) {
             true => vec![Verb::Set(0, Some(1)), pause(draws), load.clone(), pause(draws), load],
             false => vec![load, pause(draws), Verb::Load(0, None), Verb::GetStale(0)],
         };
+    }
+}
+
+/// Those who listen stand still for about as long as copies may be served untold, then lose their link.
+fn with_stalls(script: &mut Script, draws: &mut Draws) {
+    if let [Verb::Sleep(_), cut @ Verb::CutLink { host, millis: 8000, .. }] = &script.mischief[..]
+        && draws.chance(400)
+    {
+        let (cut, host) = (cut.clone(), *host);
+        let stall = Verb::Stall { host, millis: draws.one(&[1000, 1400, 1700, 2200]) };
+        for caller in &mut script.callers {
+            let pause = |draws: &mut Draws| Verb::Sleep(draws.one(&[700, 1600, 2400]));
+            let change = Verb::Set(0, None);
+            let look = Verb::Load(0, None);
+            caller.verbs = match host_of(caller.slot) == host {
+                true => (0..5).flat_map(|_| [look.clone(), pause(draws)]).collect(),
+                false => (0..3).flat_map(|_| [change.clone(), pause(draws)]).collect(),
+            };
+        }
+        let (before, between) = (draws.one(&[1, 30, 200]), draws.one(&[1500, 2500]));
+        script.mischief = vec![Verb::Sleep(before), stall, Verb::Sleep(between), cut];
+    }
+    if draws.chance(100) {
+        for verb in &mut script.mischief {
+            if matches!(verb, Verb::CutStream { .. }) && draws.chance(500) {
+                let host = draws.below(HOSTS);
+                *verb = Verb::Stall { host, millis: draws.one(&[200, 900, 1600, 2500]) };
+            }
+        }
     }
 }
 

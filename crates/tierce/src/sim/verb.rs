@@ -81,6 +81,11 @@ pub(super) enum Verb {
         millis: u64,
         refuses: bool,
     },
+    /// Those of a host who listen stand still for a while, and keep their connections.
+    Stall {
+        host: usize,
+        millis: u64,
+    },
     /// The subscription of a process ends.
     CutStream {
         number: usize,
@@ -141,6 +146,9 @@ impl fmt::Display for Verb {
             Self::CutLink { host, millis, refuses } => {
                 let how = if *refuses { "refused" } else { "no answer" };
                 write!(out, "host {host}: no way to the server for {millis} ms ({how})")
+            }
+            Self::Stall { host, millis } => {
+                write!(out, "those who listen on host {host} stand still for {millis} ms")
             }
             Self::CutStream { number, is_silent } => {
                 let how = if *is_silent { ", unnoticed" } else { "" };

@@ -83,6 +83,8 @@ pub(super) struct World {
     pub(super) planted: u32,
     pub(super) server: Mutex<Server>,
     pub(super) links: Mutex<[Link; HOSTS]>,
+    /// Until when those who listen stand still.
+    stalls: Mutex<[u64; HOSTS]>,
     pub(super) tale: Mutex<Tale>,
     pub(super) settings: Settings,
     processes: Mutex<Vec<Process>>,
@@ -139,6 +141,7 @@ impl Ground {
             planted,
             server: Mutex::new(server),
             links: Mutex::default(),
+            stalls: Mutex::default(),
             tale: Mutex::default(),
             settings: settings.clone(),
             processes: Mutex::default(),
@@ -271,6 +274,16 @@ impl World {
         }
     }
 
+    /// Has those of a host who listen stand still from their next step on.
+    pub(super) fn stall(&self, host: usize, millis: u64) {
+        lock(&self.stalls)[host] = self.now().millis + millis;
+    }
+
+    /// Until when those who listen on a host stand still.
+    pub(super) fn stalled_until(&self, host: usize) -> u64 {
+        lock(&self.stalls)[host]
+    }
+
     /// Nothing gets through between this host and the server for so long.
     pub(super) fn cut_link(&self, host: usize, millis: u64, refuses: bool) {
         let down_until = self.now().millis + millis;
@@ -284,6 +297,7 @@ impl World {
     /// From now on nothing fails, and no thread stands still.
     pub(super) fn heal(&self) {
         *lock(&self.links) = Default::default();
+        *lock(&self.stalls) = Default::default();
         self.is_well.store(true, Ordering::Relaxed);
         self.schedule.keep_time();
     }

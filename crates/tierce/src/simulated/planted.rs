@@ -38,6 +38,8 @@ pub enum Fault {
     GapIgnored,
     /// Copies are served however long nobody was told of changes.
     NeverSuspended,
+    /// Copies that were suspended because the subscriber was late stay so, and so do later ones.
+    NeverResumed,
     /// Two sets that overlap both keep their copies.
     RacedSetKept,
     /// What is copied from L2 lives for ever in L1.
@@ -64,7 +66,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -76,6 +78,7 @@ impl Fault {
         Self::ForeignChangeIgnored,
         Self::GapIgnored,
         Self::NeverSuspended,
+        Self::NeverResumed,
         Self::RacedSetKept,
         Self::LifeForgotten,
         Self::EraKept,

@@ -18,7 +18,10 @@
 //! | `raised.rs` | which steps of a stamp say nothing against what waits |
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ mod queue;
 mod raised;
 
 use bytes::Bytes;
-use queue::{Basis, Entry, Queue, Take, Taken};
+use queue::{Basis, Entry, Key, Queue, Take, Taken};
 
 use super::{
     Cache, Inner,
@@ -47,8 +50,13 @@ use crate::{
     tiering::TierKind,
 };
 
-/// How long the thread that sends stays when nothing waits.
+/// How long threads that send stay when nothing waits.
 const IDLE: Duration = Duration::from_secs(10);
+/// Threads that send at most. What they write within a moment goes in one pipeline, so many are as fast as
+/// the server; each costs a stack.
+const SENDERS: usize = 16;
+/// Keys for which another thread is worth it.
+const EACH: usize = 8;
 /// How long a change that depends on what is there waits for another process that is to send first: it is
 /// asked to hurry, which takes it some hundredths of a second.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -84,7 +92,7 @@ impl Behind {
             options.map_or_else(Default::default, |it| (it.delay, it.flush_timeout));
         Self {
             queue: Arc::new(Queue::new(delay, rest, clock)),
-            crew: Crew::named("tierce-write", 1, 1, IDLE),
+            crew: Crew::named("tierce-write", SENDERS, SENDERS, IDLE),
             flush_timeout,
         }
     }
@@ -448,6 +456,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let until = Instant::now() + timeout;
         let below = queue.next_number();
+        self.share(queue.all(below)).send(self, until);
         while Instant::now() < until
             && let Some(key) = queue.first(below)
         {
@@ -495,6 +504,25 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.behind.crew.close(Duration::ZERO);
     }
 
+    /// Has other threads send a part of these keys, where they are many.
+    fn share(&self, keys: Vec<Key>) -> Arc<Share> {
+        let helpers = (keys.len() / EACH).min(SENDERS - 1);
+        let share = Arc::new(Share { keys, next: AtomicUsize::new(0) });
+        for _ in 0..helpers {
+            let (me, share) = (self.me.clone(), Arc::clone(&share));
+            let helps = move || {
+                // Who drops the cache sends alone.
+                if let Some(inner) = me.upgrade() {
+                    share.send(&inner, Instant::now() + SENDING);
+                }
+            };
+            if self.behind.crew.spawn(helps).is_err() {
+                break;
+            }
+        }
+        share
+    }
+
     /// Has a thread send what is due; false where there is none to be had.
     fn start_sending(&self) -> bool {
         let (me, queue) = (self.me.clone(), Arc::clone(&self.behind.queue));
@@ -506,6 +534,23 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 }
 
+/// Keys that several threads send.
+struct Share {
+    keys: Vec<Key>,
+    next: AtomicUsize,
+}
+
+impl Share {
+    /// Sends one key after the other that no other thread has taken, until this moment, or until one has
+    /// to go on waiting: so do others, as a rule.
+    fn send<V: Clone + Send + Sync + 'static>(&self, inner: &Inner<V>, until: Instant) {
+        while Instant::now() < until
+            && let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed))
+            && inner.send_key(key)
+        {}
+    }
+}
+
 /// Sends what is due until nothing waits.
 fn send_when_due<V: Clone + Send + Sync + 'static>(me: &Weak<Inner<V>>, queue: &Queue) {
     loop {
@@ -513,11 +558,6 @@ fn send_when_due<V: Clone + Send + Sync + 'static>(me: &Weak<Inner<V>>, queue: &
         queue.nap();
         let Some(inner) = me.upgrade() else { return };
         let Some(due) = queue.due(inner.lowers.shared.opened()) else { return };
-        for key in due {
-            if !inner.send_key(&key) {
-                // Nor are others, as a rule.
-                break;
-            }
-        }
+        inner.share(due).send(&inner, Instant::now() + SENDING);
     }
 }

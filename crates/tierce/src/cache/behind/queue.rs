@@ -97,7 +97,7 @@ struct Held {
     word: ClaimWord,
 }
 
-type Key = Arc<[u8]>;
+pub(super) type Key = Arc<[u8]>;
 
 struct State {
     /// The process ([`sync::generation`]) whose values these are.
@@ -365,6 +365,11 @@ impl Queue {
     /// The number of the value that is enqueued next: all that wait have a lower one.
     pub(super) fn next_number(&self) -> u64 {
         self.lock().next_number
+    }
+
+    /// The keys that wait, of those below this number, in their order.
+    pub(super) fn all(&self, below: u64) -> Vec<Key> {
+        self.lock().order.range(..below).map(|(_, key)| Arc::clone(key)).collect()
     }
 
     /// The first key that waits and is not busy, of those below this number.

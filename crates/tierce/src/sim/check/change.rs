@@ -4,6 +4,7 @@ use super::{Facts, Read, told};
 use crate::{
     TierKind, hidden_tags, key,
     sim::{
+        listen::LOOK,
         schedule::At,
         server::{Effect, EffectOf},
         tale::{self, Call, Made, Outcome},
@@ -100,6 +101,9 @@ impl Facts<'_> {
         if !self.had(read.process, TierKind::Redis, over.at, read.end) {
             return None;
         }
+        if !read.decides && self.was_stalled(read) {
+            return None;
+        }
         let At { step, millis } = over.at;
         Some(format!(
             "hosts: {} got v{}, which L3 gave up at {step} ({millis} ms), {}",
@@ -107,6 +111,18 @@ impl Facts<'_> {
             read.value,
             if read.decides { "and looked there" } else { "longer ago than the staleness bound" }
         ))
+    }
+
+    /// True where nobody could tell the reader's host of anything for longer than a moment before it read, for
+    /// they stood still.
+    fn was_stalled(&self, read: &Read<'_>) -> bool {
+        self.tale.calls.iter().any(|call| match call.verb {
+            Verb::Stall { host, millis } if host == read.host => {
+                let began = call.begin.millis;
+                (began..=began + millis + LOOK).contains(&read.call.begin.millis)
+            }
+            _ => false,
+        })
     }
 
     /// Since when a reader has the tiers that it has: who has L3 anew follows it from then on.

@@ -99,6 +99,7 @@ impl Subscriber {
             events: received,
             serial: 0,
             under_way: Vec::new(),
+            last_beat: None,
             reigns: Vec::new(),
             sequences: Sequences::begin(&[]),
         };
@@ -169,6 +170,15 @@ async fn looked_after<T>(
     }
 }
 
+/// What the server said at a heartbeat, which counts when the changes that were under way then are dealt with.
+struct Beat {
+    until: Millis,
+    stamps: Vec<Option<u64>>,
+    offsets: Vec<Option<u64>>,
+    /// When the last of them is.
+    dealt_with: Option<Instant>,
+}
+
 struct Listening {
     common: Arc<Common>,
     listener: Weak<dyn ChangeListener>,
@@ -179,6 +189,8 @@ struct Listening {
     /// Keys that changed by changes of our own that are not done yet, and when they are looked at
     /// for the last time.
     under_way: Vec<(Vec<u8>, Instant)>,
+    /// Of this subscription, while it does not count yet.
+    last_beat: Option<Beat>,
     /// Of the latest subscription, where masters may change.
     reigns: Vec<Vec<u8>>,
     /// What was heard of what is published.
@@ -313,6 +325,7 @@ impl Listening {
         let Begun { mut streams, since, stamps, tags } = begun;
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
+        self.last_beat = None;
         self.sequences = Sequences::begin(&stamps);
         let is_by_pubsub = !streams.published().is_empty();
         let bounds = is_by_pubsub && self.common.settings.invalidation == Invalidation::Auto;
@@ -353,6 +366,7 @@ impl Listening {
                 let message = "more changes were told than could be dealt with";
                 return End::Lost(error(ErrorKind::Full, message));
             }
+            self.count_beat(post);
             let now = Instant::now();
             if now < next_look {
                 continue;
@@ -398,10 +412,11 @@ impl Listening {
             drop(listener);
             self.deal_with_tags(streams, post).await?;
         }
-        // What is under way is not dealt with.
-        if !streams.overflowed() && self.under_way.is_empty() {
-            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
-            listener.told_until(post, until, &stamps, &offsets);
+        // What is under way is not dealt with. It will be, though more may come all the time.
+        let dealt_with = self.under_way.iter().map(|(_, last)| *last).max();
+        self.last_beat = Some(Beat { until, stamps, offsets, dealt_with });
+        if !streams.overflowed() {
+            self.count_beat(post);
         }
         Ok(())
     }
@@ -411,6 +426,17 @@ impl Listening {
         let stripe = news.stripe(&self.common.settings.prefix)?;
         let is_missed = !self.sequences.hear(stripe, news.stamp);
         (is_missed || news.stamp == Stamp::Lost).then_some(stripe)
+    }
+
+    /// Has the latest heartbeat count, if all is dealt with that was told before it.
+    fn count_beat(&mut self, post: Post) {
+        let first = self.under_way.iter().map(|(_, last)| *last).min();
+        let counts =
+            |beat: &mut Beat| first.zip(beat.dealt_with).is_none_or(|(first, dealt)| first > dealt);
+        let Some(beat) = self.last_beat.take_if(counts) else { return };
+        if let Some(listener) = self.listener.upgrade() {
+            listener.told_until(post, beat.until, &beat.stamps, &beat.offsets);
+        }
     }
 
     /// Asks what became of tags.
