@@ -265,6 +265,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_comes_back_as_it_was() {
+        let codec = JsonCodec::<f64>::new();
+        let comes_back = |number: f64| {
+            let (bytes, format) = codec.encode(&number).unwrap();
+            let back = codec.decode(bytes, format).unwrap();
+            assert_eq!(back.to_bits(), number.to_bits(), "{number:?}");
+        };
+        [0.1 + 0.2, 9.0 / 89.0, -0.0, f64::MAX, 5e-324].into_iter().for_each(comes_back);
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..10_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            Some(f64::from_bits(bits)).filter(|number| number.is_finite()).map(comes_back);
+        }
+    }
+
+    #[test]
     fn a_value_without_such_a_form_is_an_error_that_names_its_type() {
         let codec = JsonCodec::<BTreeMap<(u8, u8), u8>>::new();
         let error = codec.encode(&BTreeMap::from([((1, 2), 3)])).unwrap_err();
