@@ -121,7 +121,7 @@ fn a_subscriber_that_was_late_and_missed_nothing_brings_copies_back() {
     let stream = own.stream();
     let stamps = vec![Some(100); GROUPS];
     let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
-    stream.begin(term, Millis(1000), &stamps, false);
+    stream.begin(term, Millis(1000), &stamps, false, false);
     let word = stream.word(b"a");
     assert_eq!(stream.suspend_after(Millis(1100), PATIENCE), Some(true));
     let meanwhile = stream.word(b"a");
