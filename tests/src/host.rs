@@ -45,6 +45,17 @@ impl Host {
         Self::built(redis, tiering, more, |builder| builder)
     }
 
+    /// The same by another way to the server, which these options name.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn through(tiering: Tiering, more: impl FnOnce(RedisOptions) -> RedisOptions) -> Self {
+        let folder = store_folder();
+        let cache = begun(builder_of(&folder, tiering, more(options())));
+        wait_until("a subscription", || subscriptions(&cache) >= 1);
+        Self { folder, cache }
+    }
+
     /// The same with other options of the cache.
     ///
     /// # Panics
@@ -91,17 +102,23 @@ fn builder(
     tiering: Tiering,
     more: impl FnOnce(RedisOptions) -> RedisOptions,
 ) -> Builder {
-    let options = RedisOptions::new()
-        .unix_path(redis.socket())
+    builder_of(folder, tiering, more(options().unix_path(redis.socket())))
+}
+
+fn options() -> RedisOptions {
+    RedisOptions::new()
         .read_timeout(Duration::from_secs(2))
         .write_timeout(Duration::from_secs(2))
         .heartbeat(HEARTBEAT)
-        .staleness_bound(BOUND);
+        .staleness_bound(BOUND)
+}
+
+fn builder_of(folder: &TempDir, tiering: Tiering, options: RedisOptions) -> Builder {
     Cache::builder()
         .tiering(tiering)
         .memory(MemoryOptions::new().max_entries(10_000))
         .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
-        .redis(more(options))
+        .redis(options)
         .breaker(BreakerOptions::new().open_for(Duration::from_millis(200)))
 }
 

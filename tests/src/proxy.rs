@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Which line a connection is shows in its first bytes: the stream of changes speaks RESP3, so it
-//! begins with HELLO. Each connection has a thread for each way.
+//! begins with HELLO, or it begins with SUBSCRIBE. Each connection has a thread for each way.
 
 use std::{
     io::{Read, Write},
@@ -48,6 +48,8 @@ pub enum Fault {
     None,
     /// They wait until the fault is another one.
     Hold,
+    /// They are gone.
+    Lose,
     /// Each piece that was read waits for so long.
     Delay(Duration),
     /// They come one by one, with such a pause before each.
@@ -264,8 +266,9 @@ impl Shared {
             let Ok(read @ 1..) = read else { return };
             let bytes = &buffer[..read];
             if way == Way::Up && connection.line.load(Ordering::Acquire) == 0 {
-                let speaks = bytes.windows(5).any(|word| word == b"HELLO");
-                let line = if speaks { Line::Changes } else { Line::Calls };
+                let has = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+                let line =
+                    if has(b"HELLO") || has(b"SUBSCRIBE") { Line::Changes } else { Line::Calls };
                 connection.line.store(line as usize + 1, Ordering::Release);
             }
             if !self.pass(connection, way, bytes) {
@@ -288,6 +291,10 @@ impl Shared {
         };
         match self.fault(connection, way) {
             Fault::None => write(bytes),
+            Fault::Lose => {
+                connection.passed[way as usize].fetch_add(bytes.len() as u64, Ordering::AcqRel);
+                true
+            }
             Fault::Hold => {
                 while self.fault(connection, way) == Fault::Hold {
                     if connection.is_over() {

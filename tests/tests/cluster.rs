@@ -10,7 +10,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tierce::{Bytes, Cache, RedisOptions, SetOptions, TierKind, TierStats, Tiering};
+use tierce::{Bytes, Cache, Invalidation, RedisOptions, SetOptions, TierKind, TierStats, Tiering};
 use tierce_tests::{
     seed,
     server::{PATIENCE, Server, command_line},
@@ -25,10 +25,15 @@ use tierce_tests::{
 /// Keys in most stripes.
 const KEYS: usize = 1000;
 
-struct Nodes(Vec<Server>);
+/// And how hosts are told of changes.
+struct Nodes(Vec<Server>, Invalidation);
 
 impl Nodes {
     fn start(replicas: usize) -> Self {
+        Self::by(Invalidation::Tracking, replicas)
+    }
+
+    fn by(way: Invalidation, replicas: usize) -> Self {
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         let count = 3 * (1 + replicas);
         let nodes: Vec<Server> = (0..count).map(|_| Server::start(&options)).collect();
@@ -43,7 +48,7 @@ impl Nodes {
             node.wait_for(&["cluster", "info"], "cluster_state:ok");
             node.wait_for(&["cluster", "info"], &format!("cluster_known_nodes:{count}"));
         }
-        Self(nodes)
+        Self(nodes, way)
     }
 
     fn options(&self) -> RedisOptions {
@@ -54,6 +59,7 @@ impl Nodes {
             .write_timeout(Duration::from_millis(500))
             .heartbeat(HEARTBEAT)
             .staleness_bound(BOUND)
+            .invalidation(self.1)
     }
 
     fn host(&self, tiering: Tiering) -> Cache {
@@ -94,7 +100,15 @@ fn names() -> Vec<String> {
 
 #[test]
 fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
-    let nodes = Nodes::start(0);
+    follow_each_other(&Nodes::start(0));
+}
+
+#[test]
+fn hosts_of_a_cluster_follow_each_other_by_pubsub() {
+    follow_each_other(&Nodes::by(Invalidation::Pubsub, 0));
+}
+
+fn follow_each_other(nodes: &Nodes) {
     let hosts = [Tiering::L1L3, Tiering::L1L3, Tiering::L3].map(|tiering| nodes.host(tiering));
     hosts[..2].iter().for_each(wait_for_stream);
     let names = names();
@@ -145,7 +159,15 @@ fn hosts_read_change_and_clear_all_keys_of_a_cluster_and_follow_each_other() {
 
 #[test]
 fn callers_see_no_error_and_no_wrong_value_while_slots_move_under_load() {
-    let nodes = Nodes::start(0);
+    work_while_slots_move(&Nodes::start(0));
+}
+
+#[test]
+fn callers_see_no_error_and_no_wrong_value_while_slots_move_by_pubsub() {
+    work_while_slots_move(&Nodes::by(Invalidation::Pubsub, 0));
+}
+
+fn work_while_slots_move(nodes: &Nodes) {
     let folder = store_folder();
     let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
     hosts.iter().for_each(wait_for_stream);
@@ -212,7 +234,15 @@ fn a_slot_that_came_to_a_master_nobody_listens_to_has_no_stale_copies() {
 
 #[test]
 fn no_wrong_value_is_seen_while_a_master_is_lost_under_load() {
-    let mut nodes = Nodes::start(1);
+    work_while_a_master_is_lost(Nodes::start(1));
+}
+
+#[test]
+fn no_wrong_value_is_seen_while_a_master_is_lost_by_pubsub() {
+    work_while_a_master_is_lost(Nodes::by(Invalidation::Pubsub, 1));
+}
+
+fn work_while_a_master_is_lost(mut nodes: Nodes) {
     let folder = store_folder();
     let hosts = [nodes.host_with_store(&folder), nodes.host(Tiering::L1L3)];
     let probe = nodes.host(Tiering::L3);

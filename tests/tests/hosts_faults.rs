@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Bytes, Cache, MemoryOptions, RedisOptions, StoreOptions, Tiering};
+use tierce::{Bytes, Cache, Invalidation, MemoryOptions, RedisOptions, StoreOptions, Tiering};
 use tierce_tests::{
     proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
@@ -397,11 +397,12 @@ fn serves_with_the_bound(redis: Redis, options: impl Fn(RedisOptions) -> RedisOp
 #[test]
 fn copies_live_for_the_bound_where_the_server_knows_no_hello() {
     let redis = Redis::with(&["--rename-command", "HELLO", ""]);
-    serves_with_the_bound(redis, |options| options, "HELLO");
+    serves_with_the_bound(redis, |it| it.invalidation(Invalidation::Tracking), "HELLO");
 }
 
 #[test]
-fn copies_live_for_the_bound_where_the_user_may_not_track() {
+fn copies_live_for_the_bound_where_the_user_may_neither_track_nor_subscribe() {
+    // Nor use any channel.
     let redis = Redis::with(&["--user", "ann", "on", ">secret", "~*", "+@all", "-client|tracking"]);
     serves_with_the_bound(redis, |options| options.username("ann").password("secret"), "NOPERM");
 }

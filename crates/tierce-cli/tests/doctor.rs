@@ -164,6 +164,17 @@ fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     let (code, checks) = user("~tierce:* +@all -client|tracking");
     assert_eq!((code, of(&checks, "redis.stream").0), (1, "fail"));
     assert_eq!(of(&checks, "redis.commands").0, "ok");
+    // By pub/sub, then.
+    for (rules, expected) in [
+        ("", "changes by tierce are told by pub/sub"),
+        (" -publish", "see with their next heartbeat"),
+        (" -pubsub", "see with their next heartbeat"),
+    ] {
+        let (code, checks) = user(&format!("~tierce:* &tierce:* +@all -client|tracking{rules}"));
+        let (verdict, said) = of(&checks, "redis.stream");
+        assert_eq!((code, verdict), (0, "warn"), "{rules}: {checks:#?}");
+        assert!(said.contains(expected), "{said}");
+    }
     let (code, checks) = user("~tierce:l:* ~tierce:k:* +@all");
     assert_eq!((code, of(&checks, "redis.names").0), (1, "fail"), "{checks:#?}");
     assert!(of(&checks, "redis.names").1.contains("~tierce:*"));
@@ -181,7 +192,7 @@ fn each_right_that_the_user_lacks_is_named_with_what_it_costs() {
     assert_eq!((code, of(&checks, "redis.rollout_names").0), (0, "ok"), "{checks:#?}");
     // The rights that the documentation names are enough for all of it.
     let (code, checks) = user(
-        "~tierce:* &* +@connection +@string +@hash +@list +@keyspace +@scripting +info +time +scan",
+        "~tierce:* &tierce:* +@connection +@string +@hash +@list +@keyspace +@scripting +@pubsub +info +time +scan",
     );
     assert_eq!((code, of(&checks, "redis.commands").0), (0, "ok"), "{checks:#?}");
 }

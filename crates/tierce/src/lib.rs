@@ -122,7 +122,7 @@ pub use store::{
     StoreLook, StorePlace, StoreProcess, StoreSegment, StoreSegmentState, StoreSeverity,
     StoreSlots, StoreUser, StoreUsers,
 };
-pub use tier::{OnLoss, WritePolicy};
+pub use tier::{Invalidation, OnLoss, WritePolicy};
 #[cfg(feature = "redis")]
 pub use tier::{RedisOptions, RedisRefusal, RedisStatistics};
 pub use tiering::{TierKind, Tiering};

@@ -286,7 +286,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // A subscriber that stood still for long is live when it goes on, and may be so on a dead link: what
         // is kept now bears a word that is suspended already.
         self.with_stream(plan, |_, stream| {
-            stream.is_live(now, patience) && stream.is_recent(now, bound)
+            stream.is_live(now, patience) && stream.is_recent(now, bound) && !stream.is_bounded()
         })
     }
 
@@ -330,7 +330,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return true;
         }
         let (now, patience) = (self.coherence.clock.boot(), self.coherence.patience());
-        shared.stream(|_, words, groups| Stream::new(words, groups).is_live(now, patience))
+        shared.stream(|_, words, groups| {
+            let stream = Stream::new(words, groups);
+            stream.is_live(now, patience) && !stream.is_bounded()
+        })
     }
 
     /// True if news of a key are of a change that this host made before the one that it made last: L3 has
@@ -438,8 +441,9 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
         self.coherence.clock.boot()
     }
 
-    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]) {
+    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>], bounds: bool) {
         *self.coherence.lost.lock() = None;
+        let bounds = bounds && self.coherence.options.on_loss != OnLoss::Serve;
         let is_bounded = post.place == 0 && self.coherence.options.on_loss != OnLoss::Serve;
         self.with_stream_of(post, |stream| {
             // All copies of this process that were looked for until now end with the bound, also
@@ -452,7 +456,7 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
                 // But who asks from now on must not be given what is loaded from before.
                 self.flights.detach_all();
             }
-            stream.begin(post.term, since, stamps, keeps);
+            stream.begin(post.term, since, stamps, keeps, bounds);
         });
     }
 

@@ -141,6 +141,7 @@ impl Config {
             .heartbeat(section.heartbeat)
             .staleness_bound(section.staleness_bound)
             .on_loss(section.on_loss)
+            .invalidation(section.invalidation)
             .write(section.write)
             .write_delay(section.write_delay)
             .flush_timeout(section.flush_timeout)

@@ -9,7 +9,7 @@ use crate::{
     codec::Compression,
     config::secret::Secret,
     policy::PolicyKind,
-    tier::{OnLoss, WritePolicy},
+    tier::{Invalidation, OnLoss, WritePolicy},
 };
 
 /// The bound of L1 where none is given: enough for a service's hot set, small beside its heap.
@@ -181,6 +181,8 @@ pub struct RedisSection {
     pub staleness_bound: Duration,
     /// `redis.on_loss`: what becomes of copies when the stream of changes is lost.
     pub on_loss: OnLoss,
+    /// `redis.invalidation`: how changes of other hosts are told.
+    pub invalidation: Invalidation,
     /// `redis.write`: which values reach L3.
     pub write: WritePolicy,
     /// `redis.write_delay`: how long a value waits at most that is set behind L3.
@@ -229,6 +231,7 @@ impl Default for RedisSection {
             heartbeat: Duration::from_secs(2),
             staleness_bound: Duration::from_secs(5),
             on_loss: OnLoss::Miss,
+            invalidation: Invalidation::Auto,
             write: WritePolicy::Through,
             write_delay: Duration::from_millis(100),
             flush_timeout: Duration::from_secs(5),

@@ -19,7 +19,7 @@ use crate::{
     guard::{Objectives, are_pairs},
     policy::PolicyKind,
     split::Share,
-    tier::{OnLoss, WritePolicy},
+    tier::{Invalidation, OnLoss, WritePolicy},
     tiering::Tiering,
 };
 
@@ -38,6 +38,7 @@ pub(super) enum Value {
     Environment(Environment),
     Policy(PolicyKind),
     OnLoss(OnLoss),
+    Invalidation(Invalidation),
     Write(WritePolicy),
     Compression(Compression),
     Share(Share),
@@ -59,6 +60,7 @@ impl fmt::Display for Value {
             Self::Environment(environment) => write!(out, "{environment}"),
             Self::Policy(policy) => write!(out, "{policy}"),
             Self::OnLoss(what) => out.write_str(what.as_str()),
+            Self::Invalidation(way) => out.write_str(way.as_str()),
             Self::Write(policy) => out.write_str(policy.as_str()),
             Self::Share(share) => write!(out, "{share}"),
             Self::Compression(kind) => out.write_str(kind.as_str()),
@@ -104,6 +106,7 @@ pub(super) enum Kind {
     Environment,
     Policy,
     OnLoss,
+    Invalidation,
     Write,
     Compression,
     /// A share of all.
@@ -191,6 +194,7 @@ impl Kind {
             Self::Environment => "must be development, staging or production".to_owned(),
             Self::Policy => "must be adaptive or lru".to_owned(),
             Self::OnLoss => "must be miss or serve".to_owned(),
+            Self::Invalidation => "must be auto, tracking or pubsub".to_owned(),
             Self::Write => "must be through, around or behind".to_owned(),
             Self::Compression => "must be none, lz4 or zstd".to_owned(),
             Self::Share => units::PERCENT_RULE.to_owned(),
@@ -233,6 +237,7 @@ impl Kind {
             Self::Environment => Value::Environment(Environment::parse(text)?),
             Self::Policy => Value::Policy(PolicyKind::parse(text)?),
             Self::OnLoss => Value::OnLoss(OnLoss::parse(text)?),
+            Self::Invalidation => Value::Invalidation(Invalidation::parse(text)?),
             Self::Write => Value::Write(WritePolicy::parse(text)?),
             Self::Compression => Value::Compression(Compression::parse(text)?),
         };
@@ -280,6 +285,7 @@ impl Kind {
             | (Self::Environment, Value::Environment(_))
             | (Self::Policy, Value::Policy(_))
             | (Self::OnLoss, Value::OnLoss(_))
+            | (Self::Invalidation, Value::Invalidation(_))
             | (Self::Write, Value::Write(_))
             | (Self::Compression, Value::Compression(_))
             | (Self::Share, Value::Share(_)) => true,

@@ -11,6 +11,7 @@
 //!   told until all changes made before were told, boot-time milliseconds
 //!   tag era, tag number   up to which change of tags in L3 all are known here, and dealt with
 //!   tag seen   the highest number of which the host heard
+//!   bounded    1 while clients that are no tierce are not told of: copies live for the bound
 //!   known      of each group of keys: the stamp in L3 up to which changes are known here
 //!   own        a table of the latest changes that this host made, by hash of the key
 //!   offsets    of each group of keys: how far L3's master had come by then, for who asks a replica
@@ -95,6 +96,7 @@ const TOLD_UNTIL: usize = 3;
 const TAG_ERA: usize = 4;
 const TAG_NUMBER: usize = 5;
 const TAG_SEEN: usize = 6;
+const BOUNDED: usize = 7;
 /// Words before the known stamps: a line.
 const HEAD: usize = 8;
 /// Slots of the table. A slot is in use from a change until its echo has come back.
@@ -225,7 +227,20 @@ impl<'a> Stream<'a> {
     /// the others back.
     ///
     /// With `keeps` none is voided: for copies of which each lives for the staleness bound at most.
-    pub(crate) fn begin(&self, term: u64, since: Millis, stamps: &[Option<u64>], keeps: bool) {
+    /// With `bounds` those that are kept from now on live so, as not all changes are told. Where that
+    /// changes all are voided: what was kept for longer, and what was looked for before all are told.
+    pub(crate) fn begin(
+        &self,
+        term: u64,
+        since: Millis,
+        stamps: &[Option<u64>],
+        keeps: bool,
+        bounds: bool,
+    ) {
+        let was_bounded = self.head[BOUNDED].swap(u64::from(bounds), Ordering::AcqRel) != 0;
+        if bounds != was_bounded && !keeps {
+            (0..GROUPS).for_each(|group| self.void(group));
+        }
         // Until the master is looked at: what was heard of may have been missed.
         self.offsets.iter().for_each(|offset| offset.store(0, Ordering::Release));
         for (group, stamp) in stamps.iter().enumerate().take(GROUPS) {
@@ -452,6 +467,11 @@ impl<'a> Stream<'a> {
         live != 0
             && live == self.head[TERM].load(Ordering::Acquire)
             && !self.is_silent(now, patience)
+    }
+
+    /// True while the changes of some are not told, so that copies are to live for the staleness bound.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.head[BOUNDED].load(Ordering::Acquire) != 0
     }
 
     /// The word that copies of `key` bear which are looked for from now on.

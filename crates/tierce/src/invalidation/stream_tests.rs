@@ -9,7 +9,7 @@ fn one_listens_and_is_replaced_when_it_is_silent_or_left() {
     let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
     let first = at(1000, None).unwrap();
     assert_eq!((at(1050, None), at(1099, Some(first))), (None, Some(first)));
-    stream.begin(first, Millis(1099), &[], false);
+    stream.begin(first, Millis(1099), &[], false, false);
     assert_eq!(at(1198, None), None);
     assert!(stream.is_live(Millis(1198), PATIENCE));
     assert!(!stream.is_live(Millis(1199), PATIENCE), "silent");
@@ -19,7 +19,7 @@ fn one_listens_and_is_replaced_when_it_is_silent_or_left() {
     assert_eq!(at(1200, Some(first)), None, "stopped, and late");
     stream.leave(first);
     assert_eq!(at(1201, None), None, "not the late one's to leave");
-    stream.begin(second, Millis(1201), &[], false);
+    stream.begin(second, Millis(1201), &[], false, false);
     assert!(stream.is_live(Millis(1201), PATIENCE));
     stream.leave(second);
     assert!(!stream.is_live(Millis(1202), PATIENCE));
@@ -33,7 +33,7 @@ fn who_is_told_of_changes_is_live_whoever_said_otherwise() {
     let stream = own.stream();
     let at = |now, mine| stream.subscribe(mine, Millis(now), PATIENCE);
     let term = at(1000, None).unwrap();
-    stream.begin(term, Millis(1000), &[], false);
+    stream.begin(term, Millis(1000), &[], false, false);
     stream.leave(term);
     assert!(!stream.is_live(Millis(1010), PATIENCE));
     assert_eq!(at(1010, Some(term)), Some(term));
@@ -54,7 +54,7 @@ fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
     let (ours, other) = (b"user:7", b"user:8");
     assert_ne!(key::group(ours), key::group(other));
     let mut stamps = vec![Some(100); GROUPS];
-    stream.begin(1, Millis(10), &stamps, false);
+    stream.begin(1, Millis(10), &stamps, false, false);
     let words = || [ours, other].map(|key| stream.word(key));
     let current = |words: [GroupWord; 2]| words.map(|word| own.is_current(word));
     let begun = words();
@@ -66,18 +66,18 @@ fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
     stamps[key::group(ours)] = Some(102);
     stamps[key::group(other)] = Some(101);
     stream.told_until(1, Millis(20), &stamps, &[]);
-    stream.begin(2, Millis(30), &stamps, false);
+    stream.begin(2, Millis(30), &stamps, false, false);
     assert_eq!(current(begun), [true, true], "nothing was missed");
 
     // One of another host that nobody was told of, and one of this host after it.
     stream.made(ours, 104);
     stamps[key::group(ours)] = Some(104);
-    stream.begin(3, Millis(40), &stamps, false);
+    stream.begin(3, Millis(40), &stamps, false, false);
     assert_eq!(current(begun), [false, true]);
     // A server that lost its stamps.
     let begun = words();
     stamps[key::group(other)] = None;
-    stream.begin(4, Millis(50), &stamps, false);
+    stream.begin(4, Millis(50), &stamps, false, false);
     assert_eq!(current(begun), [true, false]);
 }
 
@@ -85,13 +85,13 @@ fn who_begins_to_listen_voids_the_groups_that_missed_changes_and_no_others() {
 fn stamps_that_this_host_raised_meanwhile_stay_known() {
     let own = OwnStream::new();
     let stream = own.stream();
-    stream.begin(1, Millis(10), &vec![Some(100); GROUPS], false);
+    stream.begin(1, Millis(10), &vec![Some(100); GROUPS], false, false);
     let word = stream.word(b"a");
     stream.made(b"a", 101);
     stream.told_until(1, Millis(20), &vec![Some(100); GROUPS], &[]);
     let mut stamps = vec![Some(100); GROUPS];
     stamps[key::group(b"a")] = Some(101);
-    stream.begin(2, Millis(30), &stamps, false);
+    stream.begin(2, Millis(30), &stamps, false, false);
     assert!(own.is_current(word));
 }
 
@@ -101,7 +101,7 @@ fn copies_are_suspended_after_the_bound_and_come_back() {
     let stream = own.stream();
     let stamps = vec![Some(100); GROUPS];
     assert_eq!(stream.suspend_after(Millis(999), PATIENCE), None, "nobody was told yet");
-    stream.begin(1, Millis(1000), &stamps, false);
+    stream.begin(1, Millis(1000), &stamps, false, false);
     let word = stream.word(b"a");
     stream.set_lost(1);
     assert_eq!(stream.suspend_after(Millis(1099), PATIENCE), None);
@@ -110,7 +110,7 @@ fn copies_are_suspended_after_the_bound_and_come_back() {
     assert_eq!(stream.suspend_after(Millis(1101), PATIENCE), Some(false));
     let meanwhile = stream.word(b"a");
     assert!(!own.is_current(word) && own.is_current(meanwhile));
-    stream.begin(1, Millis(1200), &stamps, false);
+    stream.begin(1, Millis(1200), &stamps, false, false);
     assert!(own.is_current(word), "nothing was changed");
     assert!(!own.is_current(meanwhile), "filed while nobody was told");
 }
@@ -121,7 +121,7 @@ fn a_subscriber_that_was_late_and_missed_nothing_brings_copies_back() {
     let stream = own.stream();
     let stamps = vec![Some(100); GROUPS];
     let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
-    stream.begin(term, Millis(1000), &stamps, false);
+    stream.begin(term, Millis(1000), &stamps, false, false);
     let word = stream.word(b"a");
     assert_eq!(stream.suspend_after(Millis(1100), PATIENCE), Some(true));
     let meanwhile = stream.word(b"a");
@@ -233,7 +233,7 @@ fn a_replica_is_asked_of_what_was_not_heard_of_since_the_last_look_at_the_master
     let ask =
         |key: &[u8], now, unheard| stream.replica_of(key, Millis(now), PATIENCE, Millis(unheard));
     let term = stream.subscribe(None, Millis(1000), PATIENCE).unwrap();
-    stream.begin(term, Millis(1000), &stamps, false);
+    stream.begin(term, Millis(1000), &stamps, false, false);
     assert_eq!(ask(b"a", 1001, 0), None, "the master was not looked at");
     stream.told_until(term, Millis(1010), &stamps, &offsets);
     let least = Some(Reached { stamp: 100, offset: 7 });
@@ -255,7 +255,7 @@ fn a_replica_is_asked_of_what_was_not_heard_of_since_the_last_look_at_the_master
     // One that was replaced and wakes up says what was.
     stream.told_until(term, Millis(1013), &stamps, &offsets);
     let next = stream.subscribe(None, Millis(1100), PATIENCE).unwrap();
-    stream.begin(next, Millis(1100), &stamps, false);
+    stream.begin(next, Millis(1100), &stamps, false, false);
     assert_eq!(ask(b"b", 1101, 0), None);
     stream.told_until(term, Millis(1050), &stamps, &offsets);
     assert_eq!(ask(b"b", 1101, 0), None, "of a term that is over");

@@ -212,7 +212,7 @@ impl Listening<'_> {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
             self.world.note(self.number, || format!("is told of changes, in term {}", post.term));
             listener.tags_changed(post, tags);
-            listener.begins(post, since, stamps);
+            listener.begins(post, since, stamps, false);
             for (key, _) in left {
                 listener.changed(post, &key, None);
             }

@@ -383,8 +383,10 @@ pub(crate) trait ChangeListener: Send + Sync {
     fn now(&self) -> Millis;
 
     /// All changes since `since` are told from here on. `stamps` are those of all groups of keys, of
-    /// a moment after `since`: where one is as it was known, nothing was missed before.
-    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>]);
+    /// a moment after `since`: where one is as it was known, nothing was missed before. Where `bounds`
+    /// the changes of clients that are no tierce are not told, and copies are to live for the staleness
+    /// bound at most.
+    fn begins(&self, post: Post, since: Millis, stamps: &[Option<u64>], bounds: bool);
 
     /// All changes until `until` were told, and those up to `stamps`, the stamps of all groups of
     /// keys. `offsets` say how far the masters of all groups had come by then
@@ -502,6 +504,42 @@ impl OnLoss {
     #[cfg(feature = "config")]
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Miss, Self::Serve].into_iter().find(|what| what.as_str() == name)
+    }
+}
+
+/// How a host is told of the changes that other hosts make in L3.
+///
+/// Whichever it is, the stamps in L3 are compared with each heartbeat, so a change by any tierce whose
+/// news is lost is seen by then. docs/l3-news.md has more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalidation {
+    /// By client tracking; where the server refuses that, by pub/sub. As that tells nothing of clients
+    /// that are no tierce, copies then live for the staleness bound at most. The default.
+    #[default]
+    Auto,
+    /// By client tracking (`CLIENT TRACKING` in broadcasting mode, over RESP3): of changes by any
+    /// client. Where the server refuses it nobody is told, and copies live for the staleness bound.
+    Tracking,
+    /// By pub/sub, over RESP2: of changes by tierce alone. A record that another client changes, and
+    /// one that the server evicts, is left in copies until their time to live ends.
+    Pubsub,
+}
+
+impl Invalidation {
+    /// `auto`, `tracking` or `pubsub`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Tracking => "tracking",
+            Self::Pubsub => "pubsub",
+        }
+    }
+
+    /// The one of this name.
+    #[cfg(feature = "config")]
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Tracking, Self::Pubsub].into_iter().find(|way| way.as_str() == name)
     }
 }
 

@@ -330,6 +330,18 @@ pub(super) static REDIS: &[Field] = &[
         unset: |_| "none".to_owned(),
     },
     Field {
+        key: "redis.invalidation",
+        names: &[],
+        first_name_wins: false,
+        kind: Kind::Invalidation,
+        default: "auto",
+        meaning: "how changes of other hosts are told: by client tracking, by pub/sub, or by pub/sub \
+                  where tracking is refused",
+        read: take!(Invalidation, redis.invalidation),
+        write: put!(Invalidation, redis.invalidation),
+        unset: |_| "none".to_owned(),
+    },
+    Field {
         key: "redis.write",
         names: &[],
         first_name_wins: false,

@@ -68,6 +68,7 @@ fn sample(key: &str) -> &'static str {
         "redis.heartbeat" => "1s",
         "redis.staleness_bound" => "20s",
         "redis.on_loss" => "serve",
+        "redis.invalidation" => "pubsub",
         "redis.write" => "around",
         "redis.write_delay" => "250ms",
         "redis.flush_timeout" => "9s",

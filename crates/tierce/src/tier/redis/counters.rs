@@ -39,6 +39,10 @@ pub struct RedisStatistics {
     pub changes_told: u64,
     /// Times that it said that everything changed.
     pub all_changes_told: u64,
+    /// Groups of keys of which news was missed, by pub/sub, so that their copies were given up.
+    pub news_missed: u64,
+    /// Messages of pub/sub that were no news: of an unknown version, or no words of ours.
+    pub news_ignored: u64,
     /// Subscriptions to its stream of changes that this process made ...
     pub subscriptions: u64,
     /// ... and those that were lost, or could not be made.
@@ -78,6 +82,8 @@ pub(super) struct Counters {
     pub(super) late_writes: AtomicU64,
     pub(super) changes_told: AtomicU64,
     pub(super) all_changes_told: AtomicU64,
+    pub(super) news_missed: AtomicU64,
+    pub(super) news_ignored: AtomicU64,
     pub(super) subscriptions: AtomicU64,
     pub(super) subscriptions_lost: AtomicU64,
     pub(super) replica_hits: AtomicU64,
@@ -118,6 +124,8 @@ impl Counters {
             late_writes: read(&self.late_writes),
             changes_told: read(&self.changes_told),
             all_changes_told: read(&self.all_changes_told),
+            news_missed: read(&self.news_missed),
+            news_ignored: read(&self.news_ignored),
             subscriptions: read(&self.subscriptions),
             subscriptions_lost: read(&self.subscriptions_lost),
             replica_hits: read(&self.replica_hits),

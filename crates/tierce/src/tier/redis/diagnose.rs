@@ -27,6 +27,7 @@ use super::{
     RedisOptions, RedisTier, cluster,
     connect::{self, as_error, limits},
     link::{Common, runtime},
+    names,
     options::{Address, Place, Settings},
     refusal::{self, RedisRefusal},
     sentinel,
@@ -36,7 +37,7 @@ use super::{
 use crate::{
     diagnosis::Diagnosis,
     error::{Error, ErrorKind, Result},
-    tier::Coherence,
+    tier::{Coherence, Invalidation},
     tiering::TierKind,
 };
 
@@ -95,7 +96,7 @@ async fn examine(common: &Arc<Common>, coherence: Coherence) -> Vec<Diagnosis> {
     server::examine(&mut asked, &mut all).await;
     commands::examine(&mut asked, &mut all).await;
     replicas::examine(&mut asked, &mut all).await;
-    all.push(stream(common, address, coherence).await);
+    all.push(stream(common, &mut asked, address, coherence).await);
     all
 }
 
@@ -213,22 +214,31 @@ impl Asked {
     }
 }
 
-/// Whether the server tells of changes: RESP3 and `CLIENT TRACKING` in broadcasting mode, as the
-/// listener asks for them.
-async fn stream(common: &Arc<Common>, address: Address, coherence: Coherence) -> Diagnosis {
+/// Whether the server tells of changes: by RESP3 and `CLIENT TRACKING` in broadcasting mode, or by
+/// pub/sub, as the listener asks for them.
+async fn stream(
+    common: &Arc<Common>,
+    asked: &mut Asked,
+    address: Address,
+    coherence: Coherence,
+) -> Diagnosis {
     if !coherence.enabled {
         let found = "redis.coherence is off: copies here do not follow the changes of other hosts";
         return Diagnosis::doubtful(STREAM, found, "set redis.coherence, unless one host is all");
     }
     let (events, _inbox) = tokio::sync::mpsc::unbounded_channel();
     let queue = Arc::new(Queue::default());
-    let subscribed = Subscription::new(common, address, &events, 0, &queue);
+    let stripes: Vec<usize> = (0..names::STRIPES).collect();
+    let subscribed = Subscription::new(common, address, &stripes, &events, 0, &queue);
     let outcome = match timeout(PATIENCE, subscribed).await {
-        Ok(outcome) => outcome.map(drop),
+        Ok(outcome) => outcome,
         Err(_) => Err(refusal::error(ErrorKind::Timeout, format!("no answer within {PATIENCE:?}"))),
     };
     match outcome {
-        Ok(()) => {
+        Ok(subscription) if subscription.is_by_pubsub() => {
+            published(common, asked, coherence).await
+        }
+        Ok(_) => {
             Diagnosis::fit(STREAM, "RESP3 and CLIENT TRACKING in broadcasting mode are allowed")
         }
         Err(error) => Diagnosis::unfit(
@@ -239,7 +249,54 @@ async fn stream(common: &Arc<Common>, address: Address, coherence: Coherence) ->
                 said(&error),
                 coherence.staleness_bound
             ),
-            "allow the user +hello and +client|tracking; a server before Redis 6 cannot",
+            match common.settings.invalidation {
+                Invalidation::Tracking => {
+                    "allow the user +hello and +client|tracking, or set redis.invalidation = auto; a \
+                     server before Redis 6 cannot"
+                }
+                _ => {
+                    "allow the user +hello and +client|tracking, or +subscribe and the channels \
+                      &PREFIX:s:* and &PREFIX:t:*"
+                }
+            },
+        ),
+    }
+}
+
+/// What it is worth that changes are told by pub/sub, and whether those of this user are.
+async fn published(common: &Arc<Common>, asked: &mut Asked, coherence: Coherence) -> Diagnosis {
+    let prefix = &common.settings.prefix;
+    let mut look = redis::cmd("PUBSUB");
+    look.arg("NUMSUB").arg(names::stamp(prefix, 0));
+    let mut publish = redis::cmd("PUBLISH");
+    // Of no version: nobody takes it for news.
+    publish.arg(names::stamp(prefix, 0)).arg("diagnosis");
+    for command in [look, publish] {
+        if let Err(error) = asked.one(command).await {
+            let found = format!(
+                "{}: what is changed here, other hosts that are told by pub/sub see with their next \
+                 heartbeat",
+                said(&error)
+            );
+            let remedy =
+                format!("ACL SETUSER ... +pubsub|numsub +publish &{prefix}:s:* &{prefix}:t:*");
+            return Diagnosis::doubtful(STREAM, found, remedy);
+        }
+    }
+    match common.settings.invalidation {
+        Invalidation::Pubsub => Diagnosis::fit(
+            STREAM,
+            "pub/sub is allowed; what clients change that are no tierce is not told",
+        ),
+        _ => Diagnosis::doubtful(
+            STREAM,
+            format!(
+                "client tracking is refused: changes by tierce are told by pub/sub, those by others are \
+                 seen after {:?}, for which copies live",
+                coherence.staleness_bound
+            ),
+            "allow the user +hello and +client|tracking, or set redis.invalidation = pubsub if nobody \
+             else writes",
         ),
     }
 }

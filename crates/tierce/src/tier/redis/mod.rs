@@ -19,6 +19,7 @@
 //! | `sentinel`, `reign` | which server is the master; what holds when it changes |
 //! | `secure` | TLS |
 //! | `subscriber`, `streams`, `subscription` | what other hosts change: the thread that hears of it, its connections, one of them |
+//! | `news`, `channel` | the same by pub/sub: what is published and what was missed, and who hears it |
 //! | `home` | which process a thread belongs to |
 //! | `refusal`, `counters` | errors and numbers |
 //! | `diagnose` | what a cache would find at its server |
@@ -35,6 +36,7 @@
 //! brings back counters and records of that time together.
 
 mod call;
+mod channel;
 mod cluster;
 mod connect;
 mod counters;
@@ -46,6 +48,7 @@ mod keeper;
 mod lease;
 mod link;
 mod names;
+mod news;
 mod options;
 mod read;
 mod read_many;

@@ -16,6 +16,8 @@
 //!   PREFIX:o:{01}       a rollout of all hosts, with `:log` and `:lead` (`rollout.rs`)
 //! ```
 //!
+//! The channels of pub/sub (`news.rs`) have the names of the stamps, and of the changes of tags.
+//!
 //! What hosts tell each other by their changes begins with `PREFIX:k:{`, `PREFIX:n:{` or `PREFIX:t:{`,
 //! and nothing else does. No name under one prefix equals a name under another: a prefix has no brace,
 //! so the first brace of a name ends it and one letter.
@@ -138,6 +140,12 @@ pub(super) fn told(prefix: &str) -> [Vec<u8>; 3] {
     ['k', 'n', 't'].map(|letter| format!("{prefix}:{letter}:{{").into_bytes())
 }
 
+/// The channels on which the changes of these stripes are published.
+pub(super) fn channels(prefix: &str, stripes: &[usize]) -> Vec<Vec<u8>> {
+    let tags = stripes.contains(&super::tags::STRIPE).then(|| tags(prefix));
+    stripes.iter().map(|stripe| stamp(prefix, *stripe)).chain(tags).collect()
+}
+
 /// What a name that begins as [`told`] says has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told<'a> {
@@ -150,6 +158,15 @@ pub(super) enum Told<'a> {
 }
 
 impl<'a> Told<'a> {
+    /// On which channel it is published.
+    pub(super) fn channel(self, prefix: &str) -> Vec<u8> {
+        match self {
+            Self::Key(key) => stamp(prefix, key::group(key)),
+            Self::Stripe(stripe) => stamp(prefix, stripe),
+            Self::Tags => tags(prefix),
+        }
+    }
+
     /// Reads a name, or `None` where it is none of ours.
     pub(super) fn of(prefix: &str, name: &'a [u8]) -> Option<Self> {
         let rest = name.strip_prefix(prefix.as_bytes())?;

@@ -50,6 +50,23 @@ local function raise(name, start)
 end
 ";
 
+/// Tells who is subscribed to the channel of a stripe (`news.rs`) of the change that raised its stamp so;
+/// `'-'` for one that raised none, `false` where the stamp is lost. While nobody is subscribed that is one
+/// look, and nothing is sent to replicas or other nodes. Where the user may not look, or not publish,
+/// the stamp tells at the next heartbeat. After `REFUSED`.
+const TELL: &str = r"
+local function tell(channel, stamp, name)
+  local heard = redis.pcall('PUBSUB', 'NUMSUB', channel)
+  if refused(heard) or heard[2] == 0 then
+    return
+  end
+  if type(stamp) == 'number' then
+    stamp = string.format('%.0f', stamp)
+  end
+  redis.pcall('PUBLISH', channel, '1 ' .. (stamp or '0') .. ' ' .. name)
+end
+";
+
 /// Removes the edition of the epochs, where there is one, as an epoch is changed in the same step.
 const REVISE: &str = r"
 local function revise(edition)
@@ -101,7 +118,7 @@ local function remove(name)
 end
 ";
 
-/// After `REFUSED`.
+/// After `REFUSED` and `TELL`.
 const REIGN: &str = r"
 local function begin_reign(reign, id, names, starts)
   if redis.pcall('GET', reign) == id then
@@ -112,6 +129,7 @@ local function begin_reign(reign, id, names, starts)
       redis.call('DEL', names[number])
     end
   end
+  tell(names[1], false, names[3])
   local reply = redis.pcall('SET', names[3], '')
   if refused(reply) and redis.call('DEL', names[3]) == 0 then
     return reply
@@ -173,7 +191,7 @@ impl Script {
 /// may still lie in the buffer of a connection that was dropped, of a server that was stopped.
 pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[COUNTER, REFUSED, RAISE, HEAD, MARK, PUT],
+        &[COUNTER, REFUSED, RAISE, TELL, HEAD, MARK, PUT],
         &write("", "redis.call('DEL', KEYS[4])"),
     )
 });
@@ -181,7 +199,7 @@ pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
 /// The same where masters may change: the reign of the server begins first, unless it has begun.
 /// Keys: data, stamp, epoch, reign, notice. Arguments: those, the reign.
 pub(super) static WRITE_UNDER: LazyLock<Script> = LazyLock::new(|| {
-    let functions = [COUNTER, REFUSED, RAISE, HEAD, MARK, PUT, REIGN];
+    let functions = [COUNTER, REFUSED, RAISE, TELL, HEAD, MARK, PUT, REIGN];
     let body = write(
         r"
 local begun = begin_reign(KEYS[4], ARGV[8], {KEYS[2], KEYS[3], KEYS[5]}, {ARGV[1], ARGV[2]})
@@ -243,6 +261,7 @@ if refused(reply) then
   redis.call('DEL', KEYS[1])
 end
 local stamp = raise(KEYS[2], ARGV[1])
+tell(KEYS[2], stamp, KEYS[1])
 if refused(reply) then
   return reply
 end
@@ -256,10 +275,12 @@ return {1, now, stamp, news}
 /// is one.
 pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[REFUSED, RAISE, REMOVE_TOLD],
+        &[REFUSED, RAISE, TELL, REMOVE_TOLD],
         r"
 remove(KEYS[1])
-return raise(KEYS[2], ARGV[1])
+local stamp = raise(KEYS[2], ARGV[1])
+tell(KEYS[2], stamp, KEYS[1])
+return stamp
 ",
     )
 });
@@ -271,7 +292,7 @@ return raise(KEYS[2], ARGV[1])
 /// The record keeps its time to live: only its head is written.
 pub(super) static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[COUNTER, REFUSED, RAISE, HEAD, MARK, REMOVE_TOLD],
+        &[COUNTER, REFUSED, RAISE, TELL, HEAD, MARK, REMOVE_TOLD],
         r"
 local epoch = counter(KEYS[3])
 local is_stale = false
@@ -291,7 +312,9 @@ end
 if not is_stale then
   remove(KEYS[1])
 end
-return raise(KEYS[2], ARGV[1])
+local stamp = raise(KEYS[2], ARGV[1])
+tell(KEYS[2], stamp, KEYS[1])
+return stamp
 ",
     )
 });
@@ -307,7 +330,7 @@ return raise(KEYS[2], ARGV[1])
 /// whoever listens must not take it for what it was when it was made.
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[COUNTER, REFUSED, RAISE, HEAD, MARK],
+        &[COUNTER, REFUSED, RAISE, TELL, HEAD, MARK],
         r"
 local function number(start, at)
   local value = 0
@@ -360,7 +383,9 @@ else
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(tonumber(ARGV[2]) + stale, 2^52)))
 end
 local done = string.byte(start, 38) == tonumber(ARGV[5]) and 3 or 1
-return {done, raise(KEYS[2], ARGV[1])}
+local stamp = raise(KEYS[2], ARGV[1])
+tell(KEYS[2], stamp, KEYS[1])
+return {done, stamp}
 ",
     )
 });
@@ -373,7 +398,7 @@ return {done, raise(KEYS[2], ARGV[1])}
 /// TTL.
 pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[COUNTER, REFUSED, STORED, HEAD, MARK, PUT],
+        &[COUNTER, REFUSED, TELL, STORED, HEAD, MARK, PUT],
         r"
 local epoch = counter(KEYS[3])
 if counter(KEYS[2]) ~= ARGV[1] or epoch ~= ARGV[2] then
@@ -389,6 +414,7 @@ local reply = put(KEYS[1], ARGV[3], ARGV[4])
 if refused(reply) then
   return reply
 end
+tell(KEYS[2], '-', KEYS[1])
 return {1}
 ",
     )
@@ -427,11 +453,11 @@ return {stored(KEYS[1], ARGV[3]), redis.call('PTTL', KEYS[1]), stamp, epoch}
 /// Arguments: starts of epoch and stamp.
 pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[REFUSED, RAISE, REVISE],
+        &[REFUSED, RAISE, TELL, REVISE],
         r"
 raise(KEYS[1], ARGV[1])
 revise(KEYS[4])
-raise(KEYS[3], ARGV[2])
+tell(KEYS[3], raise(KEYS[3], ARGV[2]), KEYS[2])
 local reply = redis.pcall('SET', KEYS[2], '')
 if refused(reply) and redis.call('DEL', KEYS[2]) == 0 then
   return reply
@@ -446,7 +472,7 @@ return 1
 /// stamp and epoch.
 pub(super) static BEGIN_REIGN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[REFUSED, REIGN],
+        &[REFUSED, TELL, REIGN],
         r"
 local names, starts = {KEYS[2], KEYS[3], KEYS[4]}, {ARGV[2], ARGV[3]}
 return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
@@ -460,7 +486,7 @@ return begin_reign(KEYS[1], ARGV[1], names, starts) or 1
 /// memory for it and no hash any more: that voids all records with tags.
 pub(super) static RAISE_TAGS: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        &[REFUSED],
+        &[REFUSED, TELL],
         r"
 local name = KEYS[1]
 local found = redis.pcall('HMGET', name, 'era', 'n', 'reign')
@@ -474,6 +500,7 @@ else
   redis.call('DEL', name)
   era, number = ARGV[1], 1
   if refused(redis.pcall('HSET', name, 'era', era, 'n', '1', 'reign', ARGV[2])) then
+    tell(name, '-', name)
     return 0
   end
 end
@@ -485,9 +512,11 @@ for index = 3, #ARGV do
     'l' .. string.format('%.0f', number % 128), digits .. ':' .. ARGV[index])
   if refused(reply) then
     redis.call('DEL', name)
+    tell(name, '-', name)
     return 0
   end
 end
+tell(name, '-', name)
 return {era, string.format('%.0f', before), string.format('%.0f', number)}
 ",
     )

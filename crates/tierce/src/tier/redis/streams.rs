@@ -81,10 +81,17 @@ impl Streams {
         let (mut parts, mut of_stripe) = (Vec::new(), vec![0; STRIPES]);
         for (address, stripes) in servers {
             stripes.iter().for_each(|stripe| of_stripe[*stripe] = parts.len());
-            let subscription = Subscription::new(common, address, events, serial, &queue).await?;
+            let subscription =
+                Subscription::new(common, address, &stripes, events, serial, &queue).await?;
             parts.push(Part { subscription, stripes });
         }
         Ok(Self { parts, of_stripe, queue, is_cluster })
+    }
+
+    /// The stripes of which changes are published: news of them may be missed.
+    pub(super) fn published(&self) -> Vec<usize> {
+        let parts = self.parts.iter().filter(|part| part.subscription.is_by_pubsub());
+        parts.flat_map(|part| part.stripes.iter().copied()).collect()
     }
 
     /// Takes note that a message was dealt with.
@@ -153,10 +160,8 @@ impl Streams {
                     self.check_reigns(place, &stripes, prefix).await?;
                 }
             }
-            // A server tells what it changed in one turn after its replies of that turn. The answer
-            // to a later question comes after both.
             for part in &mut self.parts {
-                part.subscription.ask(&redis::cmd("PING")).await?;
+                part.subscription.settle().await?;
             }
             Ok::<_, Error>(stamps)
         };

@@ -10,6 +10,9 @@
 //! four times in each heartbeat, also while a subscription is made or waited for. The thread is a
 //! process's own and is begun by the first call there; in a forked child that is the child's.
 //!
+//! **Missed news.** By pub/sub messages may be missed (`news.rs`): groups of which some were are void as
+//! soon as that shows, with the next message or the next heartbeat.
+//!
 //! **Loss.** The stream counts as lost when the connection ends, when it does not answer a
 //! heartbeat within half of one, or when more was told than could be dealt with. So a loss is
 //! noticed within one and a half heartbeats. Where replicas are read, the heart beats with each look. The listener hears of it at once, and of the next
@@ -32,6 +35,7 @@ use super::{
     counters::count,
     link::Common,
     names,
+    news::{News, Sequences, Stamp},
     refusal::error,
     sentinel,
     streams::{Begin, Streams},
@@ -42,7 +46,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     random,
     sync::Mutex,
-    tier::{ChangeListener, Post, TagsTold},
+    tier::{ChangeListener, Invalidation, Post, TagsTold},
 };
 
 /// First pause after a subscription failed; doubles with each further one.
@@ -97,6 +101,7 @@ impl Subscriber {
             under_way: Vec::new(),
             last_beat: None,
             reigns: Vec::new(),
+            sequences: Sequences::begin(&[]),
         };
         let thread = thread::Builder::new()
             .name("tierce-l3-changes".to_owned())
@@ -188,6 +193,8 @@ struct Listening {
     last_beat: Option<Beat>,
     /// Of the latest subscription, where masters may change.
     reigns: Vec<Vec<u8>>,
+    /// What was heard of what is published.
+    sequences: Sequences,
 }
 
 fn lost() -> Error {
@@ -319,11 +326,14 @@ impl Listening {
         // Of the subscription before: nobody looks at them again.
         let left = std::mem::take(&mut self.under_way);
         self.last_beat = None;
+        self.sequences = Sequences::begin(&stamps);
+        let is_by_pubsub = !streams.published().is_empty();
+        let bounds = is_by_pubsub && self.common.settings.invalidation == Invalidation::Auto;
         {
             let Some(listener) = self.listener.upgrade() else { return End::Stopped };
             // First: what `begins` brings back is judged by its tags then.
             listener.tags_changed(post, &tags);
-            listener.begins(post, since, &stamps);
+            listener.begins(post, since, &stamps, bounds);
             for (key, _) in left {
                 listener.changed(post, &key, None);
             }
@@ -379,7 +389,9 @@ impl Listening {
     /// Asks for a sign of life, and what was told until then.
     async fn beat(&mut self, streams: &mut Streams, post: Post) -> Result<(), End> {
         let until = self.listener.upgrade().ok_or(End::Stopped)?.now();
-        let settings = &self.common.settings;
+        let heard = self.sequences.now();
+        let common = Arc::clone(&self.common);
+        let settings = &common.settings;
         let asked = streams.stamps(&settings.prefix, settings.heartbeat / 2);
         let stamps = asked.await.map_err(End::Lost)?;
         let offsets = match settings.replica_reads {
@@ -388,6 +400,18 @@ impl Listening {
         };
         let event = self.events.try_recv().ok();
         self.deal_with(event, streams, post).await?;
+        let published = streams.published();
+        if !published.is_empty() {
+            // The last message may be the one that was missed.
+            let missed = self.sequences.compare(&published, &heard, &stamps);
+            let listener = self.listener.upgrade().ok_or(End::Stopped)?;
+            for stripe in missed {
+                count(&common.counters.news_missed);
+                listener.group_changed(post, stripe);
+            }
+            drop(listener);
+            self.deal_with_tags(streams, post).await?;
+        }
         // What is under way is not dealt with. It will be, though more may come all the time.
         let dealt_with = self.under_way.iter().map(|(_, last)| *last).max();
         self.last_beat = Some(Beat { until, stamps, offsets, dealt_with });
@@ -395,6 +419,13 @@ impl Listening {
             self.count_beat(post);
         }
         Ok(())
+    }
+
+    /// The stripe of which news were missed before this.
+    fn missed_before(&mut self, news: &News) -> Option<usize> {
+        let stripe = news.stripe(&self.common.settings.prefix)?;
+        let is_missed = !self.sequences.hear(stripe, news.stamp);
+        (is_missed || news.stamp == Stamp::Lost).then_some(stripe)
     }
 
     /// Has the latest heartbeat count, if all is dealt with that was told before it.
@@ -426,6 +457,7 @@ impl Listening {
         post: Post,
     ) -> Result<(), End> {
         let (mut changed, mut everything, mut end) = (Vec::new(), false, None);
+        let mut missed = Vec::new();
         while let Some(event) = next {
             match event {
                 Event::Told { serial, told } if serial == self.serial => {
@@ -433,6 +465,10 @@ impl Listening {
                     match told {
                         Told::Names(names) => changed.extend(names),
                         Told::Everything => everything = true,
+                        Told::News(news) => {
+                            missed.extend(self.missed_before(&news));
+                            changed.push(news.name);
+                        }
                     }
                 }
                 Event::Ended { serial } if serial == self.serial => {
@@ -467,6 +503,10 @@ impl Listening {
             drop(listener);
             return self.deal_with_tags(streams, post).await;
         }
+        missed.iter().for_each(|_| count(&counters.news_missed));
+        stripes.extend(missed);
+        stripes.sort_unstable();
+        stripes.dedup();
         for stripe in stripes {
             listener.group_changed(post, stripe);
         }

@@ -4,10 +4,14 @@
 //!
 //! A connection of its own, in RESP3, so that what is told comes on the connection that is asked
 //! for a sign of life: while it answers, it tells too.
+//!
+//! The other way is pub/sub (`news.rs`): a connection in RESP2 that is asked, and one more that is
+//! subscribed (`channel.rs`), as one that is may ask for nothing else. The second has told all that was
+//! published before an answer of the first once it has answered a later question itself.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,16 +24,21 @@ use redis::{
 use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle, time::sleep};
 
 use super::{
+    channel::Channel,
     connect,
     link::Common,
     names,
+    news::News,
     options::{Address, Place},
-    refusal::{self, error},
+    refusal::{self, RedisRefusal, error},
     reign::{self, Reign},
     scripts,
     stream::Stream,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    tier::Invalidation,
+};
 
 /// Messages that wait to be dealt with; beyond that the connection is given up and all counts as
 /// changed, which is less work.
@@ -51,6 +60,8 @@ pub(super) enum Told {
     Names(Vec<Vec<u8>>),
     /// All names were.
     Everything,
+    /// This was published.
+    News(News),
 }
 
 /// A connection that is told of changes until it is dropped.
@@ -61,6 +72,10 @@ pub(super) struct Subscription {
     follower: Option<AbortHandle>,
     /// Where masters may change.
     reign: Option<Reign>,
+    /// Where changes are published.
+    channel: Option<Channel>,
+    /// What is dropped with it is reported to nobody.
+    _lives: Arc<()>,
 }
 
 /// Messages that wait to be dealt with.
@@ -71,6 +86,25 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Has a message wait.
+    ///
+    /// # Errors
+    /// Where too many do.
+    pub(super) fn put(
+        &self,
+        events: &UnboundedSender<Event>,
+        serial: u64,
+        told: Told,
+    ) -> Result<(), ()> {
+        if self.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            self.overflowed.store(true, Ordering::Relaxed);
+            return Err(());
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        _ = events.send(Event::Told { serial, told });
+        Ok(())
+    }
+
     /// Takes note that a message was dealt with.
     pub(super) fn took(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -83,23 +117,49 @@ impl Queue {
 }
 
 impl Subscription {
-    /// Connects to this server and has it tell of changes, as events of number `serial`, which wait
-    /// in this queue.
+    /// Connects to this server and has it tell of changes of these stripes at least, as events of number
+    /// `serial`, which wait in this queue.
     pub(super) async fn new(
         common: &Arc<Common>,
         address: Address,
+        stripes: &[usize],
         events: &UnboundedSender<Event>,
         serial: u64,
         queue: &Arc<Queue>,
     ) -> Result<Self> {
+        let tell = Tell { common, events, serial, queue };
+        if common.settings.invalidation != Invalidation::Pubsub {
+            match Self::tracking(&tell, address.clone()).await {
+                Err(error)
+                    if common.settings.invalidation == Invalidation::Auto && is_refusal(&error) => {
+                }
+                outcome => return outcome,
+            }
+        }
+        let mut subscription = Self::connect(&tell, address.clone(), false).await?;
+        let channel = Channel::subscribe(common, &address, stripes, events, serial, queue).await?;
+        subscription.channel = Some(channel);
+        Ok(subscription)
+    }
+
+    async fn tracking(tell: &Tell<'_>, address: Address) -> Result<Self> {
+        let mut subscription = Self::connect(tell, address, true).await?;
+        subscription.track(&tell.common.settings.prefix).await?;
+        Ok(subscription)
+    }
+
+    /// A connection, in RESP3 if it is to tell.
+    async fn connect(tell: &Tell<'_>, address: Address, tells: bool) -> Result<Self> {
+        let Tell { common, events, serial, .. } = *tell;
         let settings = &common.settings;
         let stream =
             Stream::connect(&address, common.connector.as_ref(), Arc::clone(&common.counters))
                 .await
                 .map_err(|cause| refusal::from_connect(cause, &address))?;
+        let protocol = if tells { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
         let mut info = RedisConnectionInfo::default()
             .set_db(settings.database)
-            .set_protocol(ProtocolVersion::RESP3)
+            .set_protocol(protocol)
             .set_skip_set_lib_name();
         if let Some(username) = &settings.username {
             info = info.set_username(username);
@@ -107,28 +167,20 @@ impl Subscription {
         if let Some(password) = &settings.password {
             info = info.set_password(password);
         }
-        let sender = {
-            let (events, queue) = (events.clone(), Arc::clone(queue));
-            move |info: PushInfo| {
-                if queue.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-                    queue.overflowed.store(true, Ordering::Relaxed);
-                    return Err(());
-                }
-                if let Some(told) = told(info) {
-                    queue.waiting.fetch_add(1, Ordering::Relaxed);
-                    _ = events.send(Event::Told { serial, told });
-                }
-                Ok(())
-            }
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_push_sender(sender);
+        let mut config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        if tells {
+            let (events, queue) = (events.clone(), Arc::clone(tell.queue));
+            config = config.set_push_sender(move |info: PushInfo| match told(info) {
+                Some(told) => queue.put(&events, serial, told),
+                None => Ok(()),
+            });
+        }
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
             .await
             .map_err(|failure| of_library(&failure))?;
-        let report = EndReport { events: events.clone(), serial };
+        let lives = Arc::new(());
+        let report = EndReport { events: events.clone(), serial, lives: Arc::downgrade(&lives) };
         let driver = tokio::spawn(async move {
             let _report = report;
             driver.await;
@@ -138,14 +190,36 @@ impl Subscription {
             let (common, address) = (Arc::clone(common), address.clone());
             tokio::spawn(follow(common, address, events.clone(), serial)).abort_handle()
         });
-        let mut subscription = Self { address, connection, driver, follower, reign: None };
+        let mut subscription = Self {
+            address,
+            connection,
+            driver,
+            follower,
+            reign: None,
+            channel: None,
+            _lives: lives,
+        };
         if settings.place.may_change() {
             let [role, info] = Reign::questions();
             let answers = (subscription.ask(&role).await?, subscription.ask(&info).await?);
             subscription.reign = Some(Reign::of(&answers.0, &answers.1)?);
         }
-        subscription.track(&settings.prefix).await?;
         Ok(subscription)
+    }
+
+    /// True if it tells what is published.
+    pub(super) fn is_by_pubsub(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Returns when all has been told that was changed before the last answer.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        match &self.channel {
+            // A server tells what it changed in one turn after its replies of that turn. The answer
+            // to a later question comes after both.
+            None => self.ask(&redis::cmd("PING")).await.map(drop),
+            Some(channel) => channel.settle().await,
+        }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -221,6 +295,19 @@ impl Drop for Subscription {
     }
 }
 
+/// Who is told, and how what is told is numbered.
+struct Tell<'a> {
+    common: &'a Arc<Common>,
+    events: &'a UnboundedSender<Event>,
+    serial: u64,
+    queue: &'a Arc<Queue>,
+}
+
+/// True where the server lacks client tracking, or the user the right to it.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.cause(), Some(RedisRefusal::Permission | RedisRefusal::Other))
+}
+
 /// Ends the subscription of this number when the sentinels name another server.
 async fn follow(
     common: Arc<Common>,
@@ -238,13 +325,18 @@ async fn follow(
 }
 
 /// Tells that a driver ended, by a panic too.
-struct EndReport {
-    events: UnboundedSender<Event>,
-    serial: u64,
+pub(super) struct EndReport {
+    pub(super) events: UnboundedSender<Event>,
+    pub(super) serial: u64,
+    /// Gone where nobody wants to know any more: the next one may have the same number.
+    pub(super) lives: Weak<()>,
 }
 
 impl Drop for EndReport {
     fn drop(&mut self) {
+        if self.lives.strong_count() == 0 {
+            return;
+        }
         _ = self.events.send(Event::Ended { serial: self.serial });
     }
 }
@@ -272,6 +364,9 @@ fn told(info: PushInfo) -> Option<Told> {
 fn of_library(failure: &RedisError) -> Error {
     if failure.kind() == redis::ErrorKind::AuthenticationFailed {
         return error(ErrorKind::Auth, "server refused our credentials");
+    }
+    if failure.kind() == redis::ErrorKind::RESP3NotSupported {
+        return refusal::refused("ERR", "unknown command HELLO");
     }
     if let Some(code) = failure.code() {
         return refusal::refused(code, failure.detail().unwrap_or_default());

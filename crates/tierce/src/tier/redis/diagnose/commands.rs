@@ -257,6 +257,10 @@ mod tests {
         for elsewhere in ["AUTH", "CLIENT", "CLUSTER", "SENTINEL", "ASKING", "ECHO"] {
             used.remove(elsewhere);
         }
+        // Of the stream: tried where it is by pub/sub.
+        for of_stream in ["SUBSCRIBE", "PUBSUB", "PUBLISH"] {
+            used.remove(of_stream);
+        }
         let asks = Asks { may_change: true, replica_reads: true, is_cluster: true };
         let tried: BTreeSet<String> = all(b"", asks, 1)
             .iter()

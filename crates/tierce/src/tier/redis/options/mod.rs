@@ -23,7 +23,7 @@ pub(super) use self::{
 };
 use crate::{
     codec::Compression,
-    tier::{Behind, Coherence, OnLoss, WritePolicy},
+    tier::{Behind, Coherence, Invalidation, OnLoss, WritePolicy},
 };
 
 const COHERENCE: Coherence = Coherence {
@@ -83,6 +83,7 @@ pub struct RedisOptions {
     older_seal_keys: Option<String>,
     ledger_keys: usize,
     coherence: Coherence,
+    invalidation: Invalidation,
 }
 
 impl Default for RedisOptions {
@@ -123,6 +124,7 @@ impl Default for RedisOptions {
             older_seal_keys: None,
             ledger_keys: 65_536,
             coherence: COHERENCE,
+            invalidation: Invalidation::Auto,
         }
     }
 }
@@ -448,6 +450,17 @@ impl RedisOptions {
     #[must_use]
     pub fn on_loss(mut self, what: OnLoss) -> Self {
         self.coherence.on_loss = what;
+        self
+    }
+
+    /// Sets how the host is told of the changes of others. Default: [`Invalidation::Auto`].
+    ///
+    /// Client tracking needs the rights to `HELLO` and `CLIENT TRACKING`. Pub/sub needs that to
+    /// `SUBSCRIBE`, who changes something those to `PUBSUB NUMSUB` and `PUBLISH`, both for the channels
+    /// `PREFIX:s:*` and `PREFIX:t:*`; without the latter changes are seen with the next heartbeat.
+    #[must_use]
+    pub fn invalidation(mut self, way: Invalidation) -> Self {
+        self.invalidation = way;
         self
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     codec::envelope::{Envelope, SealKeys},
     error::{Error, ErrorKind, Result},
-    tier::{Behind, Coherence},
+    tier::{Behind, Coherence, Invalidation},
     tiering::TierKind,
 };
 
@@ -129,6 +129,7 @@ impl RedisOptions {
             queue: self.queue,
             envelope,
             heartbeat: self.coherence.heartbeat,
+            invalidation: self.invalidation,
         })
     }
 
@@ -180,6 +181,7 @@ pub(in super::super) struct Settings {
     pub(in super::super) queue: usize,
     pub(in super::super) envelope: Envelope,
     pub(in super::super) heartbeat: Duration,
+    pub(in super::super) invalidation: Invalidation,
 }
 
 impl Settings {
