@@ -6,6 +6,7 @@
 //! | `names` | what our keys are called there, which stripe they belong to |
 //! | `epochs` | what a process knows of the epochs of stripes |
 //! | `read`, `read_many` | what a read asks the server, of one key and of many |
+//! | `write`, `fill` | what is set, and what was loaded, on its way there |
 //! | `record` | what a record says beside its value |
 //! | `scripts` | what runs inside the server |
 //! | `touch` | another time to live for a record |
@@ -43,6 +44,7 @@ mod counters;
 mod diagnose;
 mod epochs;
 mod exchange;
+mod fill;
 mod home;
 mod keeper;
 mod lease;
@@ -79,9 +81,9 @@ mod tests;
 mod touch;
 mod turns;
 mod wire;
+mod write;
 
 use std::{
-    borrow::Cow,
     iter,
     sync::{
         Arc, Weak,
@@ -95,7 +97,7 @@ use redis::Value;
 
 use self::{
     call::{Answer, Call, Under, Way},
-    counters::{Counters, count},
+    counters::Counters,
     epochs::Epochs,
     home::Home,
     link::{Common, Link, unexpected},
@@ -111,7 +113,7 @@ use crate::{
         Format,
         envelope::{Doubt, Opened, head},
     },
-    error::{ErrorKind, Result},
+    error::Result,
     key, random,
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
@@ -121,16 +123,9 @@ use crate::{
     tiering::TierKind,
 };
 
-/// TTLs beyond this are stored without one: the server's own bound is of that order, and no
-/// record lives that long.
-const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 /// How often a read asks again for a stripe under another reign before it is a miss: once to begin
 /// the reign, once to start a counter that was lost, and once more for who does the same.
 const READS_UNTIL_REIGN: usize = 4;
-
-/// How often a fill is tried over what can be adopted by nobody: damaged, or void by its tags.
-const FILLS: usize = 3;
 
 /// The Redis tier of one cache.
 ///
@@ -219,17 +214,6 @@ impl RedisTier {
         self.common.settings.envelope.most_stored_bytes(key.len())
     }
 
-    fn check_size(&self, record: &Record) -> Result<()> {
-        let bound = self.common.settings.envelope.max_value_bytes;
-        if record.value.len() > bound {
-            return Err(refusal::error(
-                ErrorKind::TooLarge,
-                format!("value of {} bytes: must be at most {bound}", record.value.len()),
-            ));
-        }
-        Ok(())
-    }
-
     /// What the server has of a key under its present reign; `None` where that does not come to be.
     fn stored(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Stored>> {
         let names = self.names(key);
@@ -299,87 +283,6 @@ impl RedisTier {
         };
         let starts = |_: &Link| vec![random_start(), random_start()];
         self.write_call()?.run_for(stripes, &scripts::CLEAR, &names, &starts)
-    }
-
-    /// Runs the script that replaces a record, of which its last argument says which it may be.
-    fn write_over(&self, key: &[u8], record: &Record, expected: Bytes) -> Result<Written> {
-        self.check_size(record)?;
-        let ttl = match ttl_argument(record.ttl) {
-            Ok(ttl) => ttl,
-            Err(()) if expected.is_empty() => return self.delete(key).map(Written::Done),
-            Err(()) => return Ok(Written::Otherwise),
-        };
-        let call = self.write_call()?;
-        let names = self.names(key);
-        let record = self.numbered(&call, record)?;
-        let stripe = key::group(key);
-        let epoch = self.epochs.guess(stripe);
-        let body = self.seal(key, &record, epoch)?;
-        let epoch = Bytes::from(epoch.to_string());
-        let arguments = |link: &Link| {
-            let not_after = Bytes::from(call.server_deadline(link)?.to_string());
-            let starts = [random_start(), random_start()];
-            let mut arguments = Vec::with_capacity(8);
-            arguments.extend(starts);
-            arguments.extend([
-                body.clone(),
-                ttl.clone(),
-                not_after,
-                expected.clone(),
-                epoch.clone(),
-            ]);
-            if link.may_change() {
-                let (_, reign) = link.reign();
-                let reign = reign.ok_or_else(keeper::replaced)?;
-                arguments.push(Bytes::copy_from_slice(reign.name()));
-            }
-            Ok(arguments)
-        };
-        let of_reign = self.reign_name(stripe).map(|reign| {
-            let [_, notice, _] = names::of_clear(&self.common.settings.prefix, stripe);
-            [reign, notice]
-        });
-        let mut all: Vec<&[u8]> = vec![&names.data, &names.stamp, &names.epoch];
-        all.extend(of_reign.iter().flatten().map(|name| &name[..]));
-        let edition = self.edition_name();
-        all.extend(edition.as_deref());
-        let script = if of_reign.is_some() { &scripts::WRITE_UNDER } else { &scripts::WRITE };
-        for _ in 0..2 {
-            let (reply, link) = call.run(stripe, script, &all, &arguments)?;
-            let Value::Array(parts) = reply else { return Err(unexpected()) };
-            let [Value::Int(happened), Value::Int(server_millis), stamp, news @ ..] = &parts[..]
-            else {
-                return Err(unexpected());
-            };
-            let (happened, server_millis) = (*happened, *server_millis);
-            if happened != 0 {
-                link.clock().heard(server_millis);
-                if let Some(epoch) = news.first() {
-                    self.epochs.heard(stripe, stamp_of(epoch));
-                }
-                let stamp = stamp_of(stamp);
-                return Ok(if happened == 1 { Written::Done(stamp) } else { Written::Otherwise });
-            }
-            // In time by our clock and late by the server's: that one was set forward.
-            count(&self.common.counters.late_writes);
-            link.clock().forget();
-            link.clock().heard(server_millis);
-        }
-        Err(refusal::error(ErrorKind::Timeout, "write came to the server after its deadline"))
-    }
-
-    /// The record with a number up to which it knows of changes of its tags.
-    fn numbered<'r>(&self, call: &Call<'_>, record: &'r Record) -> Result<Cow<'r, Record>> {
-        if tags::tags_of(record).is_none_or(|tags| tags.below.is_some()) {
-            return Ok(Cow::Borrowed(record));
-        }
-        let known = self.numbering(call)?;
-        let mut record = record.clone();
-        let extras = record.extras.as_mut().map(Arc::make_mut);
-        if let Some(tags) = extras.and_then(|extras| extras.tags.as_mut()) {
-            tags.below = Some(known);
-        }
-        Ok(Cow::Owned(record))
     }
 
     /// The record with the head that it has under this epoch.
@@ -460,69 +363,7 @@ impl RemoteTier for RedisTier {
     }
 
     fn fill(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
-        self.check_size(record)?;
-        let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
-        if tags::tags_of(record).is_some_and(|tags| tags.below.is_none()) {
-            // Nobody could tell which changes of its tags came after it.
-            return Ok(Fill::Dropped);
-        }
-        let call = self.write_call()?;
-        let names = self.names(key);
-        let stripe = key::group(key);
-        let body = self.seal(key, record, token.words[1])?;
-        let number = |number: u64| match number {
-            0 => Bytes::new(),
-            number => Bytes::copy_from_slice(&number.to_le_bytes()),
-        };
-        let [stamp, epoch] = token.words.map(|number| Bytes::from(number.to_string()));
-        let (mut most, mut seen) = (self.most_stored_bytes(key), token.seen);
-        for _ in 0..FILLS {
-            let adopted = Bytes::from(most.to_string());
-            let arguments =
-                [stamp.clone(), epoch.clone(), body.clone(), ttl.clone(), adopted, number(seen)];
-            let reply = match call.run(
-                stripe,
-                &scripts::FILL,
-                &[&names.data, &names.stamp, &names.epoch],
-                &|_| Ok(arguments.to_vec()),
-            ) {
-                Ok((reply, _)) => reply,
-                Err(error) if error.cause() == Some(&RedisRefusal::OutOfMemory) => {
-                    return Ok(Fill::Dropped);
-                }
-                Err(error) => return Err(error),
-            };
-            let Value::Array(parts) = reply else { return Err(unexpected()) };
-            match parts.first() {
-                Some(Value::Int(0)) => return Ok(Fill::Refused),
-                Some(Value::Int(1)) => return Ok(Fill::Stored),
-                Some(Value::Int(2)) => {}
-                _ => return Err(unexpected()),
-            }
-            let mut parts = parts.into_iter().skip(1);
-            let (Some(Value::BulkString(live)), Some(Value::Int(pttl))) =
-                (parts.next(), parts.next())
-            else {
-                return Err(unexpected());
-            };
-            let live = self.open(&live, key, pttl).map(|(_, live)| live);
-            let Some(live) = live.filter(|live| live.format != Format::Oversized) else {
-                // Damaged, or no value: nothing can be adopted from it, and it must not block the
-                // key for ever.
-                most = 0;
-                continue;
-            };
-            let verdict = match tags::tags_of(&live) {
-                Some(tags) => self.verdicts(&call, &[tags])?.1.pop(),
-                None => Some(Verdict::Current),
-            };
-            if verdict == Some(Verdict::Current) {
-                return Ok(Fill::Adopted(live));
-            }
-            // By its tags it is gone, or stale.
-            seen = live.change;
-        }
-        Ok(Fill::Dropped)
+        self.fill_record(key, record, token)
     }
 
     fn delete(&self, key: &[u8]) -> Result<Option<u64>> {
@@ -648,16 +489,5 @@ fn stamp_of(reply: &Value) -> Option<u64> {
         Value::Int(stamp) => u64::try_from(*stamp).ok(),
         Value::BulkString(digits) => names::parse_counter(digits),
         _ => None,
-    }
-}
-
-/// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.
-fn ttl_argument(ttl: Option<Duration>) -> Result<Bytes, ()> {
-    match ttl {
-        Some(ttl) if ttl.is_zero() => Err(()),
-        Some(ttl) if ttl <= LONGEST_TTL => {
-            Ok(Bytes::from(ttl.as_nanos().div_ceil(1_000_000).to_string()))
-        }
-        _ => Ok(Bytes::new()),
     }
 }

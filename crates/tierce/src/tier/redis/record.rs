@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LONGEST_TTL, tags};
+use super::{tags, write::LONGEST_TTL};
 use crate::{
     codec::envelope::{Aside, Opened},
     tag_cells::{Known, KnownBelow, Tags},

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    LONGEST_TTL, RedisTier,
+    RedisTier,
     counters::count,
     link::{Link, unexpected},
     read::random_start,
     refusal, scripts, stamp_of,
+    write::LONGEST_TTL,
 };
 use crate::{
     codec::Format,
