@@ -7,6 +7,7 @@ pub mod host;
 pub mod hosts;
 pub mod loads;
 pub mod moves;
+pub mod namespace;
 pub mod otlp;
 pub mod process;
 pub mod proxy;
