@@ -110,7 +110,9 @@ fn check_shortcuts(reply: &[u8], value: &Value) {
         },
         _ => None,
     };
-    assert_eq!(as_two_strings(reply), two);
+    // An array whose length has zeros in front is left to the library.
+    let two = two.filter(|_| reply.starts_with(b"*2\r\n"));
+    assert_eq!(as_two_strings(reply), two, "{}", reply.escape_ascii());
 }
 
 fn same((expected, found): (&Value, &Value)) -> bool {
