@@ -6,6 +6,8 @@
 #[cfg(feature = "redis")]
 pub(crate) mod envelope;
 #[cfg(feature = "serde")]
+mod finite;
+#[cfg(feature = "serde")]
 mod typed;
 
 #[cfg(feature = "serde")]

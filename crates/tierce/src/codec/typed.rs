@@ -9,7 +9,7 @@ use std::{fmt, io, marker::PhantomData};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, Format};
+use super::{Codec, Format, finite};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Says what a value weighs in L1, in bytes.
@@ -19,6 +19,12 @@ type Weigh<V> = dyn Fn(&V) -> usize + Send + Sync;
 trait Form: Send + Sync + 'static {
     const FORMAT: Format;
     const NAME: &'static str;
+
+    /// What it would write as something else.
+    fn check<V: Serialize>(value: &V) -> std::result::Result<(), Cause> {
+        _ = value;
+        Ok(())
+    }
 
     fn write<V: Serialize>(value: &V, out: &mut dyn io::Write) -> std::result::Result<(), Cause>;
     fn read<V: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<V, Cause>;
@@ -32,6 +38,10 @@ struct Json;
 impl Form for Json {
     const FORMAT: Format = Format::Json;
     const NAME: &'static str = "JSON";
+
+    fn check<V: Serialize>(value: &V) -> std::result::Result<(), Cause> {
+        Ok(finite::check(value)?)
+    }
 
     fn write<V: Serialize>(value: &V, out: &mut dyn io::Write) -> std::result::Result<(), Cause> {
         Ok(serde_json::to_writer(out, value)?)
@@ -80,7 +90,7 @@ impl<V: Serialize + DeserializeOwned, F: Form> Typed<V, F> {
 
     fn encode(&self, value: &V) -> Result<(Bytes, Format)> {
         let mut bytes = Vec::new();
-        F::write(value, &mut bytes).map_err(|cause| {
+        F::check(value).and_then(|()| F::write(value, &mut bytes)).map_err(|cause| {
             let what = std::any::type_name::<V>();
             Error::new(
                 ErrorKind::Codec,
@@ -182,7 +192,8 @@ macro_rules! codec {
 
 codec! {
     /// The codec of values that serde writes and reads as JSON: what the Python package and people
-    /// read too. Numbers keep JSON's limits (no infinities), map keys must be text.
+    /// read too. A value with an infinity or a NaN is refused, map keys must be text. JSON has one `null`:
+    /// `Some(None)` comes back as `None`. What is nested more than 126 deep does not come back.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -277,6 +288,37 @@ mod tests {
         for _ in 0..10_000 {
             bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             Some(f64::from_bits(bits)).filter(|number| number.is_finite()).map(comes_back);
+        }
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_have_is_refused_wherever_it_is() {
+        #[derive(Serialize, Deserialize)]
+        enum Shape {
+            Point(f64, f32),
+            Line { to: Option<f64> },
+            Round(BTreeMap<String, Vec<f32>>),
+        }
+        let round = |number| BTreeMap::from([("a".to_owned(), vec![0.5, number])]);
+        let codec = JsonCodec::<Shape>::new();
+        for finite in [
+            Shape::Point(1.0, 2.0),
+            Shape::Line { to: Some(f64::MIN) },
+            Shape::Round(round(f32::MAX)),
+        ] {
+            let (bytes, format) = codec.encode(&finite).unwrap();
+            codec.decode(bytes, format).unwrap();
+        }
+        for other in [
+            Shape::Point(f64::NAN, 2.0),
+            Shape::Point(1.0, f32::NEG_INFINITY),
+            Shape::Line { to: Some(f64::INFINITY) },
+            Shape::Round(round(f32::NAN)),
+        ] {
+            let error = codec.encode(&other).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Codec);
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("must be finite"), "{cause}");
         }
     }
 
