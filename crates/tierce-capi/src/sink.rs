@@ -8,6 +8,7 @@
 use std::{
     cell::RefCell,
     ffi::c_void,
+    mem::ManuallyDrop,
     ptr,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -33,7 +34,10 @@ const TOP: usize = 1 << (usize::BITS - 1);
 static LOADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+    // Never dropped, so it outlives every other value of the thread: a destructor may load, too. It has no
+    // memory of its own while the thread is in no load.
+    static RUNNING: ManuallyDrop<RefCell<Vec<Running>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// A load that its thread is in.
@@ -76,9 +80,8 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new() -> Self {
         let number = TOP | (LOADS.fetch_add(1, Ordering::Relaxed) << TAG_BITS) | TAG;
-        RUNNING.with_borrow_mut(|running| {
-            running.push(Running { number, written: Written::default() });
-        });
+        let load = Running { number, written: Written::default() };
+        RUNNING.with(|running| running.borrow_mut().push(load));
         Self { number }
     }
 
@@ -92,10 +95,15 @@ impl Sink {
     }
 
     fn take(&self) -> Option<Written> {
-        RUNNING.with_borrow_mut(|running| {
+        RUNNING.with(|running| {
+            let running = &mut *running.borrow_mut();
             let at = running.iter().rposition(|load| load.number == self.number)?;
             // Above it lie only loads that a jump out of a loader has left behind.
-            running.drain(at..).next().map(|load| load.written)
+            let written = running.drain(at..).next().map(|load| load.written);
+            if running.is_empty() {
+                *running = Vec::new();
+            }
+            written
         })
     }
 }
@@ -111,7 +119,8 @@ fn with(
     act: impl FnOnce(&mut Written) -> Result<(), Failure>,
 ) -> tierce_status_t {
     guard(|| {
-        RUNNING.with_borrow_mut(|running| {
+        RUNNING.with(|running| {
+            let mut running = running.borrow_mut();
             let load = running.iter_mut().rev().find(|load| load.number == sink.addr());
             let Some(Running { written, .. }) = load else {
                 return Err(Failure::argument(format!(
@@ -338,7 +347,7 @@ mod tests {
         assert!(written.failed.is_none() && written.value.is_empty());
         assert_eq!(write(ptr::without_provenance_mut(number), "x"), TIERCE_E_ARG);
         assert_eq!(write(ptr::null_mut(), "x"), TIERCE_E_ARG);
-        assert_eq!(RUNNING.with_borrow(Vec::len), 0);
+        assert_eq!(RUNNING.with(|running| running.borrow().len()), 0);
     }
 
     #[test]
@@ -352,7 +361,7 @@ mod tests {
         assert!(unwound.is_err());
         assert_eq!(write(outer.handle(), "whole"), TIERCE_OK);
         assert_eq!(outer.finish().value, b"whole");
-        assert_eq!(RUNNING.with_borrow(Vec::len), 0);
+        assert_eq!(RUNNING.with(|running| running.borrow().len()), 0);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //! A forked child has no guard: no thread looks there, and the journal's lock is the parent's.
 
 use std::{
-    cell::RefCell,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -35,7 +34,7 @@ use crate::{
     cache::Cache,
     clock::Millis,
     error::{Error, ErrorKind, Result},
-    sync::{self, Condvar, Mutex, SharedLock},
+    sync::{self, Condvar, Mutex, Nested, SharedLock},
 };
 
 /// How often alerts, gates and triggers are judged.
@@ -253,7 +252,7 @@ pub(super) struct Shown {
 
 thread_local! {
     /// The guards that this thread is in the midst of a look of, one within a sink of the other.
-    static LOOKED_AT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static LOOKED_AT: Nested = const { Nested::new() };
 }
 
 /// A look of this thread at one guard.
@@ -265,21 +264,19 @@ impl Look {
     /// # Errors
     /// [`ErrorKind::Reentrant`] in the midst of one.
     fn begin(guard: usize) -> Result<Self> {
-        LOOKED_AT.with_borrow_mut(|guards| {
-            if guards.contains(&guard) {
-                let message = "guard: a sink of alerts asks it in the midst of its look: put it \
-                               behind a CallbackSink, or ask from another thread";
-                return Err(Error::new(ErrorKind::Reentrant, message));
-            }
-            guards.push(guard);
-            Ok(Self)
-        })
+        let (is_nested, look) = (LOOKED_AT.with(|guards| guards.enter(guard)), Self);
+        if is_nested {
+            let message = "guard: a sink of alerts asks it in the midst of its look: put it behind a \
+                           CallbackSink, or ask from another thread";
+            return Err(Error::new(ErrorKind::Reentrant, message));
+        }
+        Ok(look)
     }
 }
 
 impl Drop for Look {
     fn drop(&mut self) {
-        LOOKED_AT.with_borrow_mut(Vec::pop);
+        LOOKED_AT.with(Nested::leave);
     }
 }
 

@@ -25,6 +25,7 @@ mod fork;
 mod futex;
 mod kept_back;
 mod lock;
+mod nested;
 mod shim;
 pub(crate) mod tally;
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub(crate) use fork::known_generation;
 pub(crate) use fork::{Turn, generation, section};
 #[cfg(feature = "serve")]
 pub(crate) use kept_back::KeptBack;
-#[allow(unused_imports)]
 pub(crate) use lock::{Condvar, Mutex, MutexGuard, SharedGuard, SharedLock};
+#[allow(unused_imports)]
+pub(crate) use nested::Nested;

@@ -5,6 +5,7 @@
 
 mod ages;
 mod counts;
+mod ending;
 mod freshness;
 mod load_many;
 mod loading;
