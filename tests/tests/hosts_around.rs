@@ -278,3 +278,32 @@ fn a_number_that_was_set_lives_on_though_its_copies_are_bounded() {
         cache.clear().unwrap();
     }
 }
+
+#[test]
+fn what_a_touch_prolongs_stays_where_l3_has_only_a_word_of_it() {
+    let redis = Redis::start();
+    let minute = Duration::from_secs(60);
+    for tiering in [Tiering::L1L3, Tiering::L2L3, Tiering::L1L2L3] {
+        let host = host(&redis, tiering);
+        let cache = &host.cache;
+        let told = || cache.redis_statistics().map_or(0, |counts| counts.changes_told);
+        let mut lost = 0;
+        for number in 0..20 {
+            let key = format!("around {number}");
+            cache.set_with(&key, "set".into(), &SetOptions::new().ttl(minute)).unwrap();
+            let before = told();
+            assert!(cache.touch(&key, 2 * minute).unwrap(), "{tiering}");
+            wait_until("the host has heard of it", || told() > before);
+            thread::sleep(Duration::from_millis(20));
+            lost += u32::from(cache.get(&key).is_none());
+        }
+        // News of the set itself may end it, which a touch does not.
+        assert!(lost <= 2, "{tiering}: {lost} of 20 are lost");
+        // Another host's change is seen all the same.
+        let key = "around 7";
+        let other = Host::with(&redis, tiering, steady);
+        other.cache.delete(key).unwrap();
+        wait_until("the host is told", || cache.get(key).is_none());
+        cache.clear().unwrap();
+    }
+}

@@ -182,3 +182,86 @@ fn without_the_tier_that_decides_there_is_an_error_and_no_guess() {
     redis.restart();
     wait_until("L3 is back", || cache.increment("n", 1).is_ok());
 }
+
+#[test]
+fn what_was_loaded_since_a_look_is_not_overwritten() {
+    let redis = Redis::start();
+    let load = |cache: &Cache, value: &'static str| {
+        cache.get_or_load("n", |_| std::io::Result::Ok(Bytes::from(value))).unwrap()
+    };
+    let options = SetOptions::new();
+    for tiering in Tiering::ALL {
+        let folder = store_folder();
+        let [one, other] = two(tiering, folder.path(), &redis);
+        let (none, version) = one.get_versioned("n").unwrap();
+        assert_eq!(none, None, "{tiering}");
+        load(&other, "100");
+        let set = one.compare_and_set("n", &version, "1".into(), &options).unwrap();
+        assert!(!set, "{tiering}");
+        assert_eq!(one.increment("n", 1).unwrap(), 101, "{tiering}");
+        one.delete("n").unwrap();
+        wait_until("the other is told", || other.get("n").is_none());
+
+        // Between the look and the change of one call.
+        let mut is_first = true;
+        let sum = one.update("n", &options, |value| {
+            if std::mem::take(&mut is_first) {
+                load(&other, "100");
+            }
+            Some(value.map_or("1".into(), |_| Bytes::from("101")))
+        });
+        assert_eq!(sum.unwrap().as_deref(), Some(&b"101"[..]), "{tiering}");
+        one.delete("n").unwrap();
+        wait_until("the other is told", || other.get("n").is_none());
+
+        // What was seen has ended, and something else was loaded.
+        let short = SetOptions::new().ttl(Duration::from_millis(300));
+        one.set_with("n", "1".into(), &short).unwrap();
+        let (seen, version) = one.get_versioned("n").unwrap();
+        assert!(seen.is_some(), "{tiering}");
+        wait_until("it ended", || other.get("n").is_none());
+        wait_until("another value is loaded", || load(&other, "100") == "100");
+        let set = one.compare_and_set("n", &version, "2".into(), &options).unwrap();
+        assert!(!set, "{tiering}: {seen:?} then {:?}", one.get_versioned("n").unwrap().0);
+        one.clear().unwrap();
+    }
+}
+
+#[test]
+fn a_value_too_large_for_l3_is_what_the_key_has_and_is_no_outcome_of_a_change() {
+    let redis = Redis::start();
+    let options = SetOptions::new();
+    let large = Bytes::from(vec![b'x'; 101]);
+    for tiering in [Tiering::L1L3, Tiering::L2L3, Tiering::L1L2L3] {
+        let folder = store_folder();
+        let remote = RedisOptions::new().unix_path(redis.socket()).max_value_bytes(100);
+        let cache: Cache = Cache::builder()
+            .tiering(tiering)
+            .shared(StoreOptions::new(folder.path()).max_bytes(16 << 20))
+            .redis(
+                remote.read_timeout(Duration::from_secs(5)).write_timeout(Duration::from_secs(5)),
+            )
+            .build()
+            .unwrap();
+        wait_until("copies stay", || {
+            cache.set("k", large.clone()).unwrap();
+            thread::sleep(Duration::from_millis(20));
+            cache.get("k").is_some()
+        });
+        let (value, version) = cache.get_versioned("k").unwrap();
+        assert_eq!(value.as_ref(), Some(&large), "{tiering}");
+        assert!(!cache.set_if_absent("k", "other".into(), &options).unwrap(), "{tiering}");
+        let error = cache.compare_and_set("k", &version, large.clone(), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{tiering}: {error}");
+        assert_eq!(cache.get("k").as_ref(), Some(&large), "{tiering}: it has what it had");
+        assert!(cache.compare_and_set("k", &version, "small".into(), &options).unwrap());
+        let error = cache.update("k", &options, |_| Some(large.clone())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{tiering}: {error}");
+        assert_eq!(cache.get("k").as_deref(), Some(&b"small"[..]), "{tiering}");
+        // A set of what L3 does not take leaves nothing older there.
+        cache.set("k", large.clone()).unwrap();
+        let below = ReadOptions::new().tiers(Tiering::L3);
+        assert!(cache.get_with("k", &below).is_none(), "{tiering}");
+        cache.clear().unwrap();
+    }
+}

@@ -25,9 +25,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The most tags of an entry that callers name.
 pub(crate) const MAX_TAGS: usize = 128;
 
-/// The most that an entry bears: those, and the ones of its key's prefixes.
+/// The most besides those of a keyspace that can be cleared: one for each part of its pattern.
+pub(crate) const MAX_KEYSPACE_TAGS: usize = 16;
+
+/// The most that an entry bears: those, the ones of its keyspace, and the ones of its key's prefixes.
 #[cfg_attr(not(any(feature = "shared", feature = "redis")), allow(dead_code))]
-pub(crate) const MOST_TAGS: usize = MAX_TAGS + crate::hidden_tags::MAX_PREFIXES;
+pub(crate) const MOST_TAGS: usize = MAX_TAGS + MAX_KEYSPACE_TAGS + crate::hidden_tags::MAX_PREFIXES;
 
 /// Cells of the numbering in L3: as many as in the smallest one of a host, which they are cells of.
 pub(crate) const CELLS_BELOW: usize = 1 << 12;

@@ -9,7 +9,7 @@
 //! key's mark before it goes to L3; whoever finds it stale when it comes to L2 (or, without L2, to
 //! L1) drops the copies there instead of writing its own. The next read brings up what L3 kept.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ use crate::{
     random,
     shared_stamp::SharedStamp,
     simulated::{self, Fault},
-    sync::SharedGuard,
+    sync::{Nested, SharedGuard},
     tag_cells,
     tier::{Changed, Extras, Record, WritePolicy},
     tiering::{TierKind, Tiering},
@@ -46,6 +46,8 @@ const TRIES_AROUND: u32 = 3;
 pub struct SetOptions {
     freshness: Freshness,
     pub(super) tags: Vec<u32>,
+    /// How many of them we added.
+    added_tags: usize,
     tiers: Option<Tiering>,
 }
 
@@ -95,7 +97,9 @@ impl SetOptions {
     /// These options, and these tags besides their own.
     pub(crate) fn and_tags(mut self, tags: &[u32]) -> Self {
         if !tags.is_empty() {
+            let own = self.tags.len();
             self.tags = tag_cells::joined(&self.tags, tags);
+            self.added_tags = self.tags.len() - own;
         }
         self
     }
@@ -116,7 +120,7 @@ impl SetOptions {
     /// What is wrong with these options.
     pub(super) fn check(&self) -> Result<()> {
         self.freshness.check()?;
-        tags::check(&self.tags)
+        tags::check(&self.tags, self.added_tags)
     }
 
     /// What few values have.
@@ -158,8 +162,8 @@ impl SetOptions {
 }
 
 thread_local! {
-    /// The caches, by address, that this thread is changing, innermost last.
-    static CHANGES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The caches that this thread is changing.
+    static CHANGES: Nested = const { Nested::new() };
 }
 
 /// A change under way. Holds the plan, unless a change around it on the same thread does.
@@ -169,7 +173,7 @@ pub(super) struct Changing<'a> {
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        CHANGES.with_borrow_mut(|caches| caches.pop());
+        CHANGES.with(Nested::leave);
     }
 }
 
@@ -188,8 +192,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let life = options.freshness.over(&self.rules).life(&self.jitter);
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras: options.extras(), ..draft };
-        let (_straddles_no_retier, plan) = self.changing_to(&mut draft, reach)?;
+        let (_straddles_no_retier, mut plan) = self.changing_to(&mut draft, reach)?;
         self.listen(plan);
+        let too_large = self.check_size_below(plan, &draft).err();
+        if let Some(error) = &too_large {
+            // Set around L3: nothing older may stay there, and its word tells who asks that the tiers above
+            // have the value.
+            self.metrics.tier(TierKind::Redis).error(error.kind());
+            plan = plan.within(Reach::of(Tiering::L1L2));
+        }
+        let is_around = is_around || too_large.is_some();
         if is_around && plan.has(TierKind::Redis) {
             self.put_around(plan, key, &draft);
         } else if !is_behind || !plan.has(TierKind::Redis) || !self.put_behind(plan, key, &draft) {
@@ -305,6 +317,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Ok(())
     }
 
+    /// Whether L3, where the plan reaches it, takes values of this size.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] with its rule, if not.
+    pub(super) fn check_size_below(&self, plan: Plan, draft: &Draft<V>) -> Result<()> {
+        let Some(record) = draft.record.as_ref().filter(|_| plan.reaches(TierKind::Redis)) else {
+            return Ok(());
+        };
+        self.lowers.redis.in_force(plan).map_or(Ok(()), |tier| tier.check_size(record))
+    }
+
     /// Whether a set that goes this far and names no tiers, or does, leaves out L3: where that is
     /// written around, and another tier within reach may have the value.
     fn goes_around(&self, reach: Reach, options: &SetOptions) -> bool {
@@ -353,10 +376,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.change_remote(plan, key, |tier| {
                 // What it does not keep must not leave the old value there either.
                 made = match tier.write(key, record) {
-                    Err(error) if error.kind() == ErrorKind::TooLarge => {
-                        self.metrics.tier(TierKind::Redis).error(error.kind());
-                        tier.write(key, &record.oversized())
-                    }
                     Err(error) if error.kind() == ErrorKind::Full => {
                         self.metrics.tier(TierKind::Redis).error(error.kind());
                         tier.delete(key)
@@ -496,11 +515,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// queue behind a `retier` that waits for it.
     pub(super) fn changing(&self) -> Changing<'_> {
         let cache = std::ptr::from_ref(&self.changes) as usize;
-        let nested = CHANGES.with_borrow_mut(|caches| {
-            let nested = caches.contains(&cache);
-            caches.push(cache);
-            nested
-        });
+        let nested = CHANGES.with(|changes| changes.enter(cache));
         Changing { _guard: (!nested).then(|| self.changes.read()) }
     }
 

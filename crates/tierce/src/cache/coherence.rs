@@ -187,6 +187,25 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
     }
 
+    /// This host is about to have L3 touch what it has of the key.
+    pub(super) fn begin_touch(&self, plan: Plan, key: &[u8]) -> Option<Change> {
+        let begin = |_, stream: Stream<'_>| stream.begin_touch(key);
+        self.coherence.concerns(plan).then(|| self.with_stream(plan, begin))
+    }
+
+    /// The touch is done with the tiers above L3, where it made this stamp.
+    pub(super) fn end_touch(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        touching: Option<Change>,
+        made: Option<u64>,
+    ) {
+        if let Some(change) = touching {
+            self.with_stream(plan, |_, stream| stream.end_touch(key, change, made));
+        }
+    }
+
     /// The number of a change, for its record; 0 where L3 may draw any.
     pub(super) fn number_of(change: Option<Change>) -> u64 {
         change.map_or(0, |change| change.number())
@@ -334,6 +353,40 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let stream = Stream::new(words, groups);
             stream.is_live(now, patience) && !stream.is_bounded()
         })
+    }
+
+    /// The number of the change of which L3 has a word, where the tiers above it have the value.
+    fn around_of(&self, plan: Plan, key: &[u8]) -> Option<u64> {
+        let of = |found: super::read::Found<V>| Some(found.extras.as_deref()?.around?.change);
+        let near = self.look_near(plan, key).and_then(of);
+        near.or_else(|| of(self.look_shared(plan, key, &self.marks(plan, key))?))
+    }
+
+    /// True if news of a key are of a touch by this host, of what L3 has only a word of and this host has the
+    /// value: that word is the one of its copy, and the touch was the latest change of the group. Other
+    /// copies may go at the news of a touch, as L3 has them.
+    fn is_own_touch(&self, post: Post, key: &[u8]) -> bool {
+        if self.own_change(post, key).is_none() {
+            return false;
+        }
+        let plan = self.plan.load();
+        let Some(copy) = self.around_of(plan, key) else { return false };
+        for _ in 0..LOOKS_AT_OWN {
+            // Before L3 is asked, as below.
+            let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
+            let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
+            let Some(token) = found.and_then(|found| found.token) else { return false };
+            let [stamp, _] = token.words;
+            let has_touched = |stream: Stream<'_>| stream.has_touched(key, stamp);
+            if token.seen == copy && self.with_stream_of(post, has_touched) == Some(true) {
+                return true;
+            }
+            if is_changing != Some(true) {
+                return false;
+            }
+            thread::sleep(OWN_PAUSE);
+        }
+        false
     }
 
     /// True if news of a key are of a change that this host made before the one that it made last: L3 has
@@ -491,6 +544,10 @@ impl<V: Clone + Send + Sync + 'static> ChangeListener for Inner<V> {
     }
 
     fn changed(&self, post: Post, key: &[u8], present: Option<u64>) {
+        // A record that was touched no longer tells which change made it.
+        if present.is_none() && self.is_own_touch(post, key) {
+            return;
+        }
         let judge = |stream: Stream<'_>| {
             let was_changed_here = stream.own_change(key).is_some();
             (stream.is_own(key, present), was_changed_here)

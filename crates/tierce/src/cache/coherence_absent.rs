@@ -43,6 +43,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         None
     }
 
+    pub(super) fn begin_touch(&self, _plan: Plan, _key: &[u8]) -> Option<Change> {
+        None
+    }
+
+    pub(super) fn end_touch(
+        &self,
+        _plan: Plan,
+        _key: &[u8],
+        _touching: Option<Change>,
+        _made: Option<u64>,
+    ) {
+    }
+
     pub(super) fn number_of(_change: Option<Change>) -> u64 {
         0
     }

@@ -351,11 +351,17 @@ pub(super) struct Life {
     pub(super) stale: Duration,
 }
 
+/// A window that is longer is cut to this: nobody waits for its end, and both parts of a life together
+/// stay within what each tier can say.
+const LONGEST_WINDOW: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Life {
     pub(super) const ENDLESS: Self = Self { ttl: None, stale: Duration::ZERO };
 
-    /// That of a value that is fresh for so long, then stale for so long.
+    /// That of a value that is fresh for so long, then stale for so long. What is fresh beyond all times is
+    /// so for ever; a window never makes it that.
     pub(super) fn of(fresh: Duration, stale: Duration) -> Self {
+        let stale = stale.min(LONGEST_WINDOW);
         match fresh.checked_add(stale).filter(|end| Millis(0).after(*end) != Millis::NEVER) {
             Some(end) => Self { ttl: Some(end), stale },
             None => Self::ENDLESS,
@@ -486,6 +492,17 @@ mod tests {
             let life = Rules { ttl, ..endless }.life(&Jitter::new(Some(1)));
             assert_eq!(life, Life::ENDLESS);
             assert_eq!((life.stale_for(), life.fresh_until(Millis(7))), (None, Millis::NEVER));
+        }
+    }
+
+    #[test]
+    fn no_window_makes_what_is_fresh_for_a_while_fresh_for_ever() {
+        for window in [Duration::MAX, secs(u64::MAX), secs(u64::MAX / 1_000), LONGEST_WINDOW] {
+            let rules = Freshness::new().ttl(secs(60)).stale_if_error(window);
+            let life = rules.over(&Rules::default()).life(&Jitter::new(Some(1)));
+            assert_eq!(life.fresh_left(), Some(secs(60)), "{window:?}");
+            assert_eq!(life.fresh_until(Millis(5_000)), Millis(65_000), "{window:?}");
+            assert_eq!(life.stale, LONGEST_WINDOW, "{window:?}");
         }
     }
 

@@ -342,7 +342,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(super) fn begin_call(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) -> Result<()> {
         check_key(key)?;
         call.options.freshness.check()?;
-        tags::check(&call.options.tags)?;
+        tags::check(&call.options.tags, call.options.added_tags)?;
         if !plan.is_open() {
             return Err(closed());
         }

@@ -72,7 +72,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> Vec<Result<Answer<Option<V>>>> {
         let mut answers: Answers<V> = Vec::new();
         answers.resize_with(keys.len(), || None);
-        let checked = options.freshness.check().and_then(|()| tags::check(&options.tags));
+        let checked =
+            options.freshness.check().and_then(|()| tags::check(&options.tags, options.added_tags));
         if let Err(error) = checked {
             return keys.iter().map(|_| Err(error.clone())).collect();
         }

@@ -13,6 +13,8 @@ pub struct LoadOptions {
     pub(super) wait: Option<Duration>,
     pub(super) check: Option<Arc<WaitCheck>>,
     pub(super) tags: Vec<u32>,
+    /// How many of them we added.
+    pub(super) added_tags: usize,
     tiers: Option<Tiering>,
     /// Those that may run at once with this load.
     pub(super) bulkhead: Option<Arc<Bulkhead>>,
@@ -71,7 +73,9 @@ impl LoadOptions {
     /// These options, and these tags besides their own.
     pub(crate) fn and_tags(mut self, tags: &[u32]) -> Self {
         if !tags.is_empty() {
+            let own = self.tags.len();
             self.tags = tag_cells::joined(&self.tags, tags);
+            self.added_tags = self.tags.len() - own;
         }
         self
     }

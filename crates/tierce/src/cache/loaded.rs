@@ -89,7 +89,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Loaded { content, ttl, weight, validator, tags: named } = loaded;
         let has_tags = named.is_some();
         let mut tags = tag_cells::joined(&call.options.tags, &named.unwrap_or_default());
-        tags::check(&tags)?;
+        tags::check(&tags, call.options.added_tags)?;
         if !tags.is_empty() {
             self.tags.be_used();
         }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Cache, Event, Inner, change::closed, marks::Marks, plan::Plan};
 use crate::{
     error::{Error, ErrorKind, Result},
-    tag_cells::{self, CellChange, MAX_TAGS, MOST_TAGS, TagChange, Tags},
+    tag_cells::{self, CellChange, MAX_KEYSPACE_TAGS, MAX_TAGS, MOST_TAGS, TagChange, Tags},
     tier::{Extras, Found, Record, RemoteTier},
     tiering::TierKind,
 };
@@ -215,9 +215,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 }
 
-/// What is wrong with these tags, which callers name.
-pub(super) fn check(hashes: &[u32]) -> Result<()> {
-    check_count(hashes.len(), MAX_TAGS)
+/// What is wrong with these tags, which callers name but for so many that we added.
+pub(super) fn check(hashes: &[u32], added: usize) -> Result<()> {
+    check_count(hashes.len().saturating_sub(added), MAX_TAGS)?;
+    check_count(hashes.len(), MAX_TAGS + MAX_KEYSPACE_TAGS)
 }
 
 /// The same of tags among which are those of a key's prefixes.

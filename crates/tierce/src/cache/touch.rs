@@ -14,6 +14,10 @@
 //! earlier now. Where it is in doubt already it is not asked: what it has may be older than a change,
 //! and will be cleared.
 //!
+//! L3 marks its record as touched, so that nobody knows it by its number any more: at the news of it L2 and
+//! L1 lose their copies, which L3 has. Of what L3 has only a word of, set around it or too large, this host
+//! knows the news of its own touch by the stamp that it made.
+//!
 //! While nobody tells this host of the changes of others its copies live for the staleness bound at
 //! most since they were looked for; a touch may end them earlier, but prolongs none.
 
@@ -97,12 +101,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let span = Span { fresh, prolongs: self.may_prolong(plan, &marks) };
         let seen = self.look_to_touch(plan, key, span);
         let mut is_there = seen.is_some();
-        let (mut made, mut is_raised) = (None, is_there);
+        let (mut made, mut is_raised, mut touching) = (None, is_there, None);
         if self.is_void_below(plan, key) {
             // L3 does not know which records a tag has voided.
         } else if plan.has(TierKind::Redis) && !self.may_ask_remote(plan, key) {
             // What it has may be older than a change of the key.
         } else if plan.has(TierKind::Redis) {
+            touching = self.begin_touch(plan, key);
             let mut answer = None;
             self.change_remote(plan, key, |tier| {
                 answer = Some(tier.touch(key, fresh)?);
@@ -139,6 +144,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             None => {}
         }
         if !is_raised {
+            self.undo_change(plan, key, touching);
             return Ok(false);
         }
         if self.lowers.shared.in_force(plan).is_some() {
@@ -150,6 +156,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             is_there |= self.touch_near(plan, key, span);
         }
         self.made(plan, key, made);
+        self.end_touch(plan, key, touching, made);
         if is_there {
             self.events.tell(|| Event::Touch { key: key.into() });
         }

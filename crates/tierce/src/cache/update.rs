@@ -7,8 +7,10 @@
 //! | decides | what was there is known by | so many changes meet it in vain |
 //! |---|---|---|
 //! | L3 | the number of the change that made the record, and that it was not made stale since, compared by the script that writes | those that were made to the very key |
-//! | L2 | the key's stamp, compared under the lock of its part of the store | those of keys that share the stamp too |
-//! | L1 | the key's stamp in this process, compared under its shard's lock | the same |
+//! | L2 | the key's stamp, compared under the lock of its part of the store, and that nothing fresh is there which was made later | those of keys that share the stamp too |
+//! | L1 | the key's stamp in this process, and when what is there was made, compared under its shard's lock | the same |
+//!
+//! What a load files raises no stamp, so the stamps of L2 and L1 alone would not tell of it.
 //!
 //! What was set around L3 (`WritePolicy::Around`) L3 does not have, and yet it decides: the word that it
 //! has instead bears the number of the change, and so does what this host has. Where the two are the
@@ -25,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Cache, Event, Inner, SetOptions,
+    Cache, Event, Inner, Near, SetOptions,
     change::{check_key, closed},
     filing::Draft,
     freshness::Life,
@@ -35,6 +37,7 @@ use super::{
     tags,
 };
 use crate::{
+    clock::Millis,
     error::{Error, ErrorKind, Result},
     invalidation::Filed,
     memory::Inserted,
@@ -68,8 +71,10 @@ pub struct Version {
 enum Basis {
     /// The record in L3; `None` without one.
     Remote(Option<Expected>),
-    Shared(Marks),
-    Near(Marks),
+    /// With when what was there was made; 0 where nothing was. What is made later came there by a load,
+    /// of which the marks know nothing.
+    Shared(Marks, Millis),
+    Near(Marks, Millis),
 }
 
 /// What the tier that decides has.
@@ -306,14 +311,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut seen = 0;
         let record = match kind {
             TierKind::Memory => {
-                let found = self.look_near(plan, key).filter(Found::is_fresh);
+                let (found, made_at) = self.look_fresh(plan, key).unzip();
+                let made_at = made_at.unwrap_or(Millis(0));
                 let fresh_left = found.as_ref().and_then(|found| found.fresh_left);
                 let extras = found.as_ref().and_then(|found| found.extras.clone());
                 let value = found.and_then(|found| found.value);
                 return Ok(Sight {
                     value,
                     fresh_left,
-                    version: self.version(key, reach, Basis::Near(marks), extras),
+                    version: self.version(key, reach, Basis::Near(marks, made_at), extras),
                 });
             }
             TierKind::Shared => {
@@ -341,6 +347,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let record = record.ok_or_else(|| silent(kind))?;
+        let made_at = match (kind, self.lowers.shared.in_force(plan), marks.shared()) {
+            (TierKind::Shared, Some(tier), Some(mark)) => match &record {
+                Some(record) => tier.made(record),
+                None => tier.made_void(mark, key),
+            },
+            _ => Millis(0),
+        };
         let record = record.filter(|record| marks.finds_all_tags(key, record));
         let mut draft = record.and_then(|record| self.decode(kind, record));
         if let (Some(draft), TierKind::Redis) = (&mut draft, kind) {
@@ -350,13 +363,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let expected = Expected { change: seen, is_fresh: draft.is_some() };
         let basis = match kind {
             TierKind::Redis => Basis::Remote((seen != 0).then_some(expected)),
-            _ => Basis::Shared(marks),
+            _ => Basis::Shared(marks, made_at),
         };
         let extras = draft.as_ref().and_then(|draft| draft.extras.clone());
         let version = self.version(key, reach, basis, extras);
         let fresh_left = draft.as_ref().and_then(|draft| draft.life.fresh_left());
         let value = draft.and_then(|draft| draft.value);
         Ok(Sight { value, fresh_left, version })
+    }
+
+    /// What L1 has that is fresh, and when that was made.
+    fn look_fresh(&self, plan: Plan, key: &[u8]) -> Option<(Found<V>, Millis)> {
+        let now = self.clock.coarse();
+        let look =
+            |near: &Near<V>| Some((near.found(self.look_at(plan, near, now)?), near.made_at()));
+        let found = self.memory.get_with(key, look).flatten();
+        found.filter(|(found, _)| plan.reaches(TierKind::Memory) && found.is_fresh())
+    }
+
+    /// True if L1 has something that is fresh and was not seen, with when what was seen was made.
+    fn has_unseen(&self, plan: Plan, near: &Near<V>, seen: Millis) -> bool {
+        let now = self.clock.coarse();
+        near.made_at() != seen
+            && self.look_at(plan, near, now).is_some_and(|now| near.found(now).is_fresh())
     }
 
     /// What the tiers above L3 have of the value for which the word of this change stands there, which
@@ -439,6 +468,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let draft = Draft::new(Some(value), life, Some(Duration::ZERO));
         let mut draft = Draft { extras, ..draft };
         let (_straddles_no_retier, plan) = self.changing_to(&mut draft, version.reach)?;
+        // Where L3 decides it has to have the value.
+        self.check_size_below(plan, &draft)?;
         let tags = version.extras.as_deref().and_then(|extras| extras.tags.as_ref());
         if tags.is_some_and(|tags| self.judge(tags) != Verdict::Current) {
             return Ok(false);
@@ -449,10 +480,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             (Basis::Remote(expected), TierKind::Redis) => {
                 self.set_on_remote(plan, key, draft, *expected)?
             }
-            (Basis::Shared(marks), TierKind::Shared) => {
-                self.set_on_shared(plan, key, draft, marks)?
+            (Basis::Shared(marks, seen), TierKind::Shared) => {
+                self.set_on_shared(plan, key, draft, marks, *seen)?
             }
-            (Basis::Near(marks), TierKind::Memory) => self.set_on_near(plan, key, draft, marks)?,
+            (Basis::Near(marks, seen), TierKind::Memory) => {
+                self.set_on_near(plan, key, draft, marks, *seen)?
+            }
             // Another tier decides by now.
             _ => false,
         };
@@ -527,13 +560,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         outcome
     }
 
-    /// Sets the key if L2's stamp is what was marked, also where its value is kept above L2 alone.
+    /// Sets the key if L2's stamp is what was marked and it has nothing fresh of later than `seen`, also
+    /// where its value is kept above L2 alone.
     fn set_on_shared(
         &self,
         plan: Plan,
         key: &[u8],
         mut draft: Draft<V>,
         marks: &Marks,
+        seen: Millis,
     ) -> Result<bool> {
         draft.bear(key, marks);
         let (Some(tier), Some(mark)) = (self.lowers.shared.in_force(plan), marks.shared()) else {
@@ -548,8 +583,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let change = self.begin_change(plan, key);
         let made = self.remove_beyond(plan, key, draft.life, Self::number_of(change));
         let changed = match &draft.record {
-            Some(record) if plan.reaches(TierKind::Shared) => tier.change_if(mark, key, record),
-            _ => tier.remove_if(mark, key),
+            Some(record) if plan.reaches(TierKind::Shared) => {
+                tier.change_if(mark, key, record, seen)
+            }
+            _ => tier.remove_if(mark, key, seen),
         };
         if let Ok(Some(stamp)) = changed {
             if let Some(record) = &draft.record {
@@ -569,9 +606,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         mut draft: Draft<V>,
         marks: &Marks,
+        seen: Millis,
     ) -> Result<bool> {
         if marks.shared().is_some() {
-            return self.set_on_shared(plan, key, draft, marks);
+            // What a load files between this and the raise of the stamp goes as if it was evicted.
+            if self.look_fresh(plan, key).is_some_and(|(_, made_at)| made_at != seen) {
+                return Ok(false);
+            }
+            return self.set_on_shared(plan, key, draft, marks, Millis(0));
         }
         draft.bear(key, marks);
         self.await_settled(key);
@@ -584,9 +626,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let (near, ttl) = self.near(draft, marks.filed_private(plan), self.clock.coarse());
         let mut is_as_it_was = false;
-        let inserted = self.memory.insert_if(key.into(), near, ttl, |_| {
-            is_as_it_was =
-                self.stamps.is_current(marks.local()) && self.is_current(plan, marks.filed());
+        let inserted = self.memory.insert_if(key.into(), near, ttl, |present| {
+            is_as_it_was = self.stamps.is_current(marks.local())
+                && self.is_current(plan, marks.filed())
+                && !present.is_some_and(|near| self.has_unseen(plan, near, seen));
             if is_as_it_was {
                 self.stamps.raise(marks.local());
             }

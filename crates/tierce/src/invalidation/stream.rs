@@ -509,6 +509,34 @@ impl<'a> Stream<'a> {
         Change { number: change, before }
     }
 
+    /// Says that the host is about to have L3 touch what it has of the key: the record there keeps its
+    /// number, so the stamp that the touch makes is what it is known by.
+    pub(crate) fn begin_touch(&self, key: &[u8]) -> Change {
+        simulated::point();
+        let hash = key::hash(key);
+        let before = self.slot(hash).swap(hash & KEY, Ordering::AcqRel);
+        Change { number: hash & KEY, before }
+    }
+
+    /// Says that a touch is done with the tiers above L3, and which stamp it made.
+    pub(crate) fn end_touch(&self, key: &[u8], change: Change, stamp: Option<u64>) {
+        simulated::point();
+        let done = stamp.map_or(0, |stamp| touch_word(key::hash(key), stamp));
+        // If not, another change came to the slot.
+        _ = self.slot(key::hash(key)).compare_exchange(
+            change.number,
+            done,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// True if the latest change of the key by this host is a touch that made this stamp, and is done.
+    pub(crate) fn has_touched(&self, key: &[u8], stamp: u64) -> bool {
+        let hash = key::hash(key);
+        self.slot(hash).load(Ordering::Acquire) == touch_word(hash, stamp)
+    }
+
     /// Says that a change is done with the tiers above L3: what they have of the key is what L3
     /// was given, or nothing.
     pub(crate) fn end_change(&self, key: &[u8], change: Change) {
@@ -601,6 +629,11 @@ impl<'a> Stream<'a> {
         // Bits that are not those of the tag.
         &self.own[(hash >> 16) as usize % SLOTS]
     }
+}
+
+/// The word of a touch that made this stamp, of which it has 47 bits.
+fn touch_word(hash: u64, stamp: u64) -> u64 {
+    hash & KEY | (stamp << 1) & !KEY | DONE
 }
 
 /// The word of how far a master had come, by the look of the subscriber of this term.

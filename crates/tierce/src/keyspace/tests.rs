@@ -116,6 +116,24 @@ fn a_keyspace_is_cleared_with_those_that_continue_its_pattern_and_no_others() {
 }
 
 #[test]
+fn who_names_128_tags_may_do_so_in_a_keyspace_that_can_be_cleared() {
+    let cache = Cache::builder().build().unwrap();
+    let posts = cache.keyspace::<2>("user/:user/posts/:post").unwrap().clearable();
+    let tags = |count: u32| (0..count).map(|tag| tag.to_string());
+    let set =
+        |count| posts.set_with((7, 1), Bytes::from("hello"), &SetOptions::new().tags(tags(count)));
+    set(128).unwrap();
+    let error = set(129).unwrap_err().to_string();
+    assert!(error.contains("129 tags: an entry has 128 at most"), "{error}");
+    assert!(posts.get((7, 1)).is_some());
+    let options = LoadOptions::new().tags(tags(128));
+    let load = |_: &[u8]| io::Result::Ok(Bytes::from("hello"));
+    posts.get_or_load_with((7, 2), &options, load).unwrap();
+    posts.clear().unwrap();
+    assert_eq!((posts.get((7, 1)), posts.get((7, 2))), (None, None));
+}
+
+#[test]
 fn what_was_loaded_before_a_keyspace_was_cleared_is_kept_nowhere() {
     let cache = Cache::builder().build().unwrap();
     let users = cache.keyspace::<1>("user/:id").unwrap().clearable();

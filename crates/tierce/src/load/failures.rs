@@ -62,6 +62,9 @@ pub(crate) struct Backoff {
     most: Duration,
 }
 
+/// A wait that is longer is cut to this: nobody waits for its end, and with its jitter it can be told.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Backoff {
     /// Waits that begin with `first` and double until they are `most`.
     ///
@@ -74,7 +77,7 @@ impl Backoff {
                 format!("failure_backoff = {first:?} to {most:?}: must begin above zero and rise"),
             ));
         }
-        Ok(Self { first, most })
+        Ok(Self { first: first.min(LONGEST_WAIT), most: most.min(LONGEST_WAIT) })
     }
 
     /// The first wait.

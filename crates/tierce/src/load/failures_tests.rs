@@ -276,3 +276,17 @@ fn a_backoff_that_makes_no_sense_is_refused() {
     assert_eq!(of(2, 1).unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(of(1, u64::MAX).unwrap().after(u32::MAX), Duration::from_secs(1 << 31));
 }
+
+#[test]
+fn waits_beyond_all_times_are_kept_as_they_can_be() {
+    let (failures, time) = failures(100, 1 << 20);
+    let endless = Backoff::new(Duration::MAX, Duration::MAX).unwrap();
+    for number in 0..40 {
+        let key = format!("key {number}");
+        failures.remember(key.as_bytes(), BEGAN, &down(), endless);
+        time.advance(Duration::from_secs(3600));
+        assert!(is_recalled(&failures, key.as_bytes()), "{key}");
+    }
+    // A key that is too large to be kept.
+    failures.remember(&vec![b'k'; 2 << 20], BEGAN, &down(), endless);
+}

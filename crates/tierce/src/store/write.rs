@@ -129,7 +129,29 @@ impl Store {
         record: NewRecord<'_>,
         expect: StoreToken,
     ) -> Result<u32, Dropped> {
-        let put = self.try_put(&Wait::new(self.lock_wait), hash.0, key, &record, Some(expect));
+        let wait = Wait::new(self.lock_wait);
+        self.counted(self.try_put(&wait, hash.0, key, &record, Some(expect)))
+    }
+
+    /// As [`put_if`](Self::put_if), for who has seen what was made until `record.replaces`, or nothing
+    /// fresh where that is 0: a fresh record of later is in the way, too. What is filled in raises no
+    /// stamp.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn put_unseen(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        record: NewRecord<'_>,
+        expect: StoreToken,
+    ) -> Result<u32, Dropped> {
+        let wait = Wait::new(self.lock_wait);
+        let unseen = Live::FreshAt(self.clock.boot(), record.replaces);
+        self.counted(self.put_unless(&wait, hash.0, key, &record, Some(expect), Some(unseen)))
+    }
+
+    fn counted(&self, put: Result<u32, Dropped>) -> Result<u32, Dropped> {
         match put {
             Ok(_) => self.count(Count::Puts),
             Err(why) => self.count(why.counter()),

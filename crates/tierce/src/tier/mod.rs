@@ -282,6 +282,15 @@ pub(crate) trait RemoteTier: Tier {
     /// Looks the key up. A record with tags is one that no change of them, by any host, has removed.
     fn read(&self, key: &[u8]) -> Result<Found>;
 
+    /// Whether a value is of a size that it takes, before anything is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) with its rule.
+    fn check_size(&self, record: &Record) -> Result<()> {
+        _ = record;
+        Ok(())
+    }
+
     /// True if there may be replicas to ask.
     fn has_replicas(&self) -> bool {
         false

@@ -186,8 +186,22 @@ impl SharedTier {
         }
     }
 
+    /// When a record was made that a change of its tags has removed; 0 where there is none such.
+    pub(crate) fn made_void(&self, mark: SharedMark, key: &[u8]) -> Millis {
+        let view = self.store.view();
+        let found =
+            if mark.is_of(&view) { view.store().get(mark.hash, key).ok().flatten() } else { None };
+        let Some(record) = found.and_then(|found| self.record(&view, found).ok()) else {
+            return Millis(0);
+        };
+        match verdict_on(&view, &record) {
+            Verdict::Current => Millis(0),
+            Verdict::Removed | Verdict::Expired => self.made(&record),
+        }
+    }
+
     /// When a record was made that was just read; for who replaces it.
-    fn made(&self, record: &Record) -> Millis {
+    pub(crate) fn made(&self, record: &Record) -> Millis {
         self.clock.boot().before(record.age.unwrap_or_default())
     }
 
@@ -263,8 +277,9 @@ impl SharedTier {
         })
     }
 
-    /// Replaces the record of the key that was marked and raises its stamp, unless it changed since:
-    /// `None` then. Returns the stamp that its own raise made.
+    /// Replaces the record of the key that was marked and raises its stamp, unless it changed since, or has
+    /// a fresh record made later than `seen` (any, where that is 0): `None` then. Returns the stamp that
+    /// its own raise made.
     ///
     /// # Errors
     /// Where the store does not take the record; the key has what it had.
@@ -273,31 +288,39 @@ impl SharedTier {
         mark: SharedMark,
         key: &[u8],
         record: &Record,
+        seen: Millis,
     ) -> Result<Option<u32>> {
         let view = self.store.view();
         if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
             return Ok(None);
         }
         let head = head_of(record);
-        let token = match simulated::is_planted(Fault::VersionIgnored) {
-            true => view.store().judged_token(mark.hash, key),
-            false => mark.token,
-        };
-        taken(view.store().put_if(mark.hash, key, self.new_record(record, &head), token))
+        let new = NewRecord { replaces: seen, ..self.new_record(record, &head) };
+        if simulated::is_planted(Fault::VersionIgnored) {
+            let token = view.store().judged_token(mark.hash, key);
+            return taken(view.store().put_if(mark.hash, key, new, token));
+        }
+        taken(view.store().put_unseen(mark.hash, key, new, mark.token))
     }
 
     /// As [`change_if`](Self::change_if), and leaves nothing of the key here.
     ///
     /// # Errors
     /// As [`change_if`](Self::change_if).
-    pub(crate) fn remove_if(&self, mark: SharedMark, key: &[u8]) -> Result<Option<u32>> {
+    pub(crate) fn remove_if(
+        &self,
+        mark: SharedMark,
+        key: &[u8],
+        seen: Millis,
+    ) -> Result<Option<u32>> {
         let view = self.store.view();
         if !mark.is_of(&view) || mark.hash != view.store().hash(key) {
             return Ok(None);
         }
         // A record whose time was over when the host began to count.
         let nothing = NewRecord::new(&[], Format::Absent as u8, Millis(0));
-        taken(view.store().put_if(mark.hash, key, nothing, mark.token))
+        let nothing = NewRecord { replaces: seen, ..nothing };
+        taken(view.store().put_unseen(mark.hash, key, nothing, mark.token))
     }
 
     /// Removes the key that was marked and raises its stamp, for who keeps its new value above this

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, time::Duration};
 
 use super::{Fill, Record, Tier, TouchSpan, Usage};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Millis},
     error::Result,
     metrics::EvictionStats,
     shared_stamp::SharedStamp,
@@ -199,11 +199,25 @@ impl SharedTier {
         match *self {}
     }
 
-    pub(crate) fn change_if(&self, _: SharedMark, _: &[u8], _: &Record) -> Result<Option<u32>> {
+    pub(crate) fn made_void(&self, _: SharedMark, _: &[u8]) -> Millis {
         match *self {}
     }
 
-    pub(crate) fn remove_if(&self, _: SharedMark, _: &[u8]) -> Result<Option<u32>> {
+    pub(crate) fn made(&self, _: &Record) -> Millis {
+        match *self {}
+    }
+
+    pub(crate) fn change_if(
+        &self,
+        _: SharedMark,
+        _: &[u8],
+        _: &Record,
+        _: Millis,
+    ) -> Result<Option<u32>> {
+        match *self {}
+    }
+
+    pub(crate) fn remove_if(&self, _: SharedMark, _: &[u8], _: Millis) -> Result<Option<u32>> {
         match *self {}
     }
 

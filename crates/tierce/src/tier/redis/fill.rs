@@ -20,8 +20,8 @@ impl RedisTier {
     ///
     /// [`RemoteTier::fill`]: crate::tier::RemoteTier::fill
     pub(super) fn fill_record(&self, key: &[u8], record: &Record, token: Token) -> Result<Fill> {
-        self.check_size(record)?;
-        let Ok(ttl) = ttl_argument(record.ttl) else { return Ok(Fill::Dropped) };
+        self.check_value(record)?;
+        let Ok(ttl) = ttl_argument(record) else { return Ok(Fill::Dropped) };
         if tags::tags_of(record).is_some_and(|tags| tags.below.is_none()) {
             // Nobody could tell which changes of its tags came after it.
             return Ok(Fill::Dropped);

@@ -350,6 +350,10 @@ impl RemoteTier for RedisTier {
         Ok(Found { record, token, tags, word_ttl })
     }
 
+    fn check_size(&self, record: &Record) -> Result<()> {
+        self.check_value(record)
+    }
+
     fn has_replicas(&self) -> bool {
         self.common.settings.replica_reads
     }

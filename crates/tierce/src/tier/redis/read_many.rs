@@ -395,7 +395,8 @@ impl RedisTier {
                     return None;
                 }
                 let record = record_of(opened, ttl?);
-                (Some(epoch) == epochs[stripe]).then_some(record)
+                let is_live = record.ttl != Some(Duration::ZERO);
+                (is_live && Some(epoch) == epochs[stripe]).then_some(record)
             });
             Outcome::Read(record)
         });

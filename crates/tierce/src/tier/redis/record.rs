@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{tags, write::LONGEST_TTL};
+use super::{tags, write::kept_for};
 use crate::{
     codec::envelope::{Aside, Opened},
     tag_cells::{Known, KnownBelow, Tags},
@@ -12,13 +12,12 @@ use crate::{
 /// What a record of L3 says beside its value.
 pub(super) fn aside_of(record: &Record) -> Aside {
     let millis = |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000_000));
-    let ttl = record.ttl.filter(|ttl| *ttl <= LONGEST_TTL);
     let (mut life_millis, mut stale_millis) = (0, 0);
-    if let Some(ttl) = ttl {
+    if let Some((ttl, stale)) = kept_for(record) {
         let age = record.age.unwrap_or(Duration::ZERO);
         let is_known = record.age.is_some();
         life_millis = if is_known { millis(ttl.saturating_add(age)).unwrap_or(0) } else { 0 };
-        stale_millis = millis(record.stale).unwrap_or(u64::MAX);
+        stale_millis = millis(stale).unwrap_or(u64::MAX);
     }
     let validator = record.extras.as_deref().map(Extras::kept_validator).unwrap_or_default();
     let of_tags = tags::tags_of(record).and_then(|tags| Some((&tags.hashes, tags.below?)));
@@ -32,6 +31,8 @@ pub(super) fn aside_of(record: &Record) -> Aside {
 /// The record that was opened, with what is left of its time.
 pub(super) fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
     let Opened { is_expired, is_touched, format, change, value, aside, .. } = opened;
+    // Over before its time, and of no end: of no time either.
+    let ttl = ttl.or(is_expired.then_some(Duration::ZERO));
     let life = (aside.life_millis != 0).then(|| Duration::from_millis(aside.life_millis));
     let stale = match ttl {
         // All that is left.

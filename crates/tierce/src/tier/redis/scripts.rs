@@ -289,7 +289,8 @@ return stamp
 /// part. Keys: data, stamp, epoch. Argument: start of the stamp. Returns the new stamp, if there is
 /// one.
 ///
-/// The record keeps its time to live: only its head is written.
+/// The record keeps its time to live: only its head is written. One that was touched to live for ever has
+/// no stale part any more.
 pub(super) static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         &[COUNTER, REFUSED, RAISE, TELL, HEAD, MARK, REMOVE_TOLD],
@@ -299,7 +300,8 @@ local is_stale = false
 if epoch then
   local start = redis.pcall('GETRANGE', KEYS[1], 0, 38)
   if type(start) == 'string' and #start == 39 and string.sub(start, 33, 37) == '\137tL3\1'
-      and math.floor(string.byte(start, 39) / 64) % 2 == 1 then
+      and math.floor(string.byte(start, 39) / 64) % 2 == 1
+      and redis.call('PTTL', KEYS[1]) >= 0 then
     local now = mark_of(string.sub(start, 1, 32), epoch)
     if now == '' or now == 'touched' then
       local mark = now == '' and 'expired' or 'touched expired'

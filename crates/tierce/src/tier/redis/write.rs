@@ -21,9 +21,12 @@ use crate::{
     tier::{Record, RemoteTier, Written},
 };
 
-/// TTLs beyond this are stored without one: the server's own bound is of that order, and no
+/// What is fresh for longer is stored without an end: the server's own bound is of that order, and no
 /// record lives that long.
 pub(super) const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Within which a record is stale at most, for the same reason.
+const LONGEST_STALE: Duration = LONGEST_TTL;
 
 impl RedisTier {
     /// Runs the script that replaces a record, of which its last argument says which it may be.
@@ -33,8 +36,8 @@ impl RedisTier {
         record: &Record,
         expected: Bytes,
     ) -> Result<Written> {
-        self.check_size(record)?;
-        let ttl = match ttl_argument(record.ttl) {
+        self.check_value(record)?;
+        let ttl = match ttl_argument(record) {
             Ok(ttl) => ttl,
             Err(()) if expected.is_empty() => return self.delete(key).map(Written::Done),
             Err(()) => return Ok(Written::Otherwise),
@@ -113,7 +116,7 @@ impl RedisTier {
     }
 
     /// Refuses a value that is too large, before any of it is sent.
-    pub(super) fn check_size(&self, record: &Record) -> Result<()> {
+    pub(super) fn check_value(&self, record: &Record) -> Result<()> {
         let bound = self.common.settings.envelope.max_value_bytes;
         if record.value.len() > bound {
             return Err(refusal::error(
@@ -125,13 +128,20 @@ impl RedisTier {
     }
 }
 
-/// A TTL as the scripts take it, or `Err` where it is zero: nothing is to be kept then.
-pub(super) fn ttl_argument(ttl: Option<Duration>) -> Result<Bytes, ()> {
-    match ttl {
-        Some(ttl) if ttl.is_zero() => Err(()),
-        Some(ttl) if ttl <= LONGEST_TTL => {
-            Ok(Bytes::from(ttl.as_nanos().div_ceil(1_000_000).to_string()))
-        }
-        _ => Ok(Bytes::new()),
+/// How long the server keeps a record, and in which last part of that it is stale; `None` for ever.
+pub(super) fn kept_for(record: &Record) -> Option<(Duration, Duration)> {
+    let ttl = record.ttl?;
+    let fresh = ttl.saturating_sub(record.stale);
+    let stale = record.stale.min(LONGEST_STALE);
+    // One that has been stale for a while has more of that before it than time.
+    (fresh <= LONGEST_TTL).then(|| (ttl.min(fresh + stale), stale))
+}
+
+/// The time of a record as the scripts take it, or `Err` where it is zero: nothing is to be kept then.
+pub(super) fn ttl_argument(record: &Record) -> Result<Bytes, ()> {
+    match kept_for(record) {
+        Some((ttl, _)) if ttl.is_zero() => Err(()),
+        Some((ttl, _)) => Ok(Bytes::from(ttl.as_nanos().div_ceil(1_000_000).to_string())),
+        None => Ok(Bytes::new()),
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Fresh for an hour, then stale for a minute.
@@ -269,5 +270,55 @@ fn what_is_stale_or_no_value_or_no_record_of_now_cannot_be_touched() {
         () = redis::cmd("DEL").arg(&names.data).query(&mut raw).unwrap();
         () = redis::cmd("LPUSH").arg(&names.data).arg("x").query(&mut raw).unwrap();
         assert_eq!(touch(b"k"), Touch::Absent);
+    }
+}
+
+#[test]
+fn what_was_touched_to_live_for_ever_is_gone_once_it_expires() {
+    let server = Server::with(&[]);
+    for tier in tiers(&server) {
+        for fresh in [None, Some(LONGEST * 2)] {
+            tier.write(b"k", &lasting("v")).unwrap();
+            assert!(matches!(tier.touch(b"k", fresh).unwrap(), Touch::Done(_)));
+            assert_eq!(read(&tier, b"k").0.ttl, None);
+            tier.expire(b"k").unwrap();
+            assert!(tier.read(b"k").unwrap().record.is_none(), "touched for {fresh:?}");
+            for keeps in [true, false] {
+                let found = tier.read_many(&[b"other", b"k"], keeps).unwrap();
+                assert!(found.iter().all(Option::is_none), "touched for {fresh:?}: {found:?}");
+            }
+            // As a build of before made it: over, and of no end.
+            tier.write(b"k", &lasting("v")).unwrap();
+            tier.expire(b"k").unwrap();
+            let names = tier.names(b"k");
+            () = redis::cmd("PERSIST").arg(&names.data).query(&mut server.raw()).unwrap();
+            assert!(tier.read(b"k").unwrap().record.is_none());
+            let found = tier.read_many(&[b"other", b"k"], true).unwrap();
+            assert!(found.iter().all(Option::is_none), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_window_beyond_all_times_leaves_its_end_to_what_is_fresh() {
+    let server = Server::with(&[]);
+    for tier in tiers(&server) {
+        for window in [LONGEST, LONGEST * 2, Duration::from_millis(i64::MAX as u64)] {
+            let record = Record { ttl: Some(HOUR + window), stale: window, ..lasting("v") };
+            let token = miss(&tier, b"filled");
+            tier.write(b"written", &record).unwrap();
+            assert_eq!(tier.fill(b"filled", &record, token).unwrap(), Fill::Stored);
+            for key in [&b"written"[..], b"filled"] {
+                for found in by_all_ways(&tier, key) {
+                    let fresh = found.ttl.unwrap() - found.stale;
+                    assert!(MINUTE < fresh && fresh <= HOUR, "{found:?}");
+                    assert_eq!(found.stale, LONGEST);
+                }
+            }
+            tier.clear().unwrap();
+        }
+        let record = Record { ttl: Some(LONGEST * 2 + MINUTE), ..lasting("v") };
+        tier.write(b"k", &record).unwrap();
+        assert_eq!(read(&tier, b"k").0.ttl, None, "fresh for longer than anything lives");
     }
 }
