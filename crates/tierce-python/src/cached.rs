@@ -411,6 +411,12 @@ impl PyBoundCached {
         self.cached.get().key(&self.arguments(arguments)?, keywords)
     }
 
+    /// The object.
+    #[getter]
+    fn __self__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.instance.clone_ref(py)
+    }
+
     /// What the function has: its name, and what it was given.
     fn __getattr__<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let cached = self.cached.bind(name.py());

@@ -131,7 +131,9 @@ impl PyCache {
     ///     which must be str or int; others do not count. A callable gets the arguments and
     ///     returns the key. Without it, the key is made of the function's name and all arguments,
     ///     which must be str, bytes, int, float, bool, None, or tuples of those; an argument given
-    ///     by name or left to its default makes the same key as one given by place.
+    ///     by name or left to its default makes the same key as one given by place. A lambda, a
+    ///     bound method and a function that uses variables of the function that it is made in
+    ///     need a key: others of their name would share theirs.
     /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
     /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff, tiers : optional
@@ -141,6 +143,15 @@ impl PyCache {
     /// -------
     /// Cached
     ///     Called like the function. Where the function returns `ABSENT`, the caller gets None.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     The function needs a key, or `key` is none.
+    /// ConfigError
+    ///     `key` is no pattern, or an option is out of its range.
+    /// ValueError
+    ///     `key` names what is no parameter.
     ///
     /// Examples
     /// --------
