@@ -398,6 +398,32 @@ def test_no_mark_in_an_argument_makes_two_calls_alike() -> None:
                     assert pair(*call) == call
 
 
+def test_no_name_of_an_argument_makes_two_calls_alike() -> None:
+    cache = AnyCache()
+
+    @cache.cached
+    def search(*more: Any, **named: Any) -> Any:
+        return (more, named)
+
+    sly: list[dict[str, Any]] = [
+        {"a": 1, "b": 2},
+        {"a=1,b": 2},
+        {'"a=1,b"': 2},
+        {"a": 1, "b=2": 3},
+        {"a=1": 1},
+        {'a\\"': 1},
+        {"a)": 1},
+        {"1": 1},
+        {"": 1},
+        {"größe": 1},
+    ]
+    assert len({search.key(**named) for named in sly}) == len(sly)
+    for named in sly:
+        assert search(**named) == ((), named)
+    assert search.key(a=1, größe=2).endswith("search(a=1,größe=2)".encode())
+    assert search.key(**{"a=1,b": 2}).endswith(b'search("a=1,b"=2)')
+
+
 def test_marks_are_written_with_a_backslash() -> None:
     cache = AnyCache()
     name = cache.cached(key=None)(_named)

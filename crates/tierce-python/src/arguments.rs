@@ -208,7 +208,7 @@ impl KeyRule {
                         out.push(b',');
                     }
                     for (name, value) in &bound.more_names {
-                        out.extend_from_slice(name.as_bytes());
+                        append_name(out, name);
                         out.push(b'=');
                         append_argument(out, value)?;
                         out.push(b',');
@@ -327,6 +327,17 @@ fn append_argument(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> 
         )));
     }
     Ok(())
+}
+
+/// Appends the name of an argument: within quotation marks where it has a mark that keys are
+/// written with, which `f(**{"a=1,b": 2})` may and no identifier does.
+fn append_name(out: &mut Vec<u8>, name: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii();
+    if name.bytes().all(is_plain) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        append_quoted(out, name.as_bytes());
+    }
 }
 
 fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
