@@ -362,6 +362,31 @@ def test_a_call_may_do_without_the_time_to_live_of_the_cache() -> None:
     assert "b" not in cache
 
 
+def test_pop_and_del_end_what_is_stale(make_shared: MakeShared) -> None:
+    def pop(cache: AnyCache) -> None:
+        assert cache.pop("a", "none") == "none"
+
+    def pop_bare(cache: AnyCache) -> None:
+        with pytest.raises(KeyError):
+            cache.pop("a")
+
+    def delete(cache: AnyCache) -> None:
+        with pytest.raises(KeyError):
+            del cache["a"]
+
+    for make in (AnyCache, make_shared):
+        for end in (pop, pop_bare, delete):
+            clock = tierce.ManualClock()
+            cache = make(ttl=60, stale_if_error=600, clock=clock)
+            cache["a"] = "old"
+            clock.advance(61)
+            assert cache.get_or_load("a", fail) == "old"
+            end(cache)
+            with pytest.raises(OriginError):
+                cache.get_or_load("a", fail)
+            assert cache.get("a", allow_stale=True) is None
+
+
 def test_many_are_deleted_and_loaded_by_one_call(make_shared: MakeShared) -> None:
     for cache in (AnyCache(), make_shared()):
         cache["a"] = 1

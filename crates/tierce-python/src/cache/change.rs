@@ -244,6 +244,8 @@ impl PyCache {
 
     /// Remove `key` and return its value.
     ///
+    /// What is stale is removed as well, and is not returned.
+    ///
     /// Looking and removing are two steps: of two processes that pop one key at a time, both may
     /// get the value. Threads of one process do not, in tiering "L1".
     ///
@@ -261,6 +263,8 @@ impl PyCache {
     /// ------
     /// KeyError
     ///     No tier has the key, and no default is given.
+    /// ClosedError
+    ///     The cache was closed.
     ///
     /// Examples
     /// --------
@@ -283,13 +287,10 @@ impl PyCache {
             )));
         }
         let name = key_bytes(key)?;
-        match self.find(py, name) {
-            Some(object) => {
-                self.remove(py, name)?;
-                Ok(object)
-            }
-            None => default.get_item(0).map_err(|_| missing(key)),
-        }
+        let found = self.find(py, name);
+        // Also where nothing fresh was found: a stale value would be served where loading fails.
+        self.remove(py, name)?;
+        found.map_or_else(|| default.get_item(0).map_err(|_| missing(key)), Ok)
     }
 
     /// Return the value of `key`; where no tier has it, put `default` there and return that.
@@ -334,9 +335,9 @@ impl PyCache {
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = key_bytes(key)?;
-        if self.find(key.py(), name).is_none() {
-            return Err(missing(key));
-        }
-        self.remove(key.py(), name)
+        let found = self.find(key.py(), name);
+        // As for `pop`.
+        self.remove(key.py(), name)?;
+        found.map_or_else(|| Err(missing(key)), |_| Ok(()))
     }
 }
