@@ -204,9 +204,10 @@ impl Loader<Value> for CallLoader {
         if let Some(counters) = &self.callee.counters {
             counters.loads(1);
         }
-        let raised = Python::try_attach(|py| match self.callee.call(py, context) {
-            Ok(answer) => Ok(loaded(answer, self.weighing)),
-            Err(error) => Err(self.share(py, error)),
+        let raised = Python::try_attach(|py| {
+            let answer = self.callee.call(py, context);
+            let answer = answer.and_then(|answer| loaded(answer, self.weighing));
+            answer.map_err(|error| self.share(py, error))
         });
         raised
             .unwrap_or(Err(Raised::ShuttingDown))
@@ -415,7 +416,7 @@ fn call_many(
     };
     let of_key = |key: &Py<PyAny>| {
         if values.contains(key)? {
-            Ok(loaded(values.get_item(key)?, weighing))
+            loaded(values.get_item(key)?, weighing)
         } else {
             Ok(Loaded::absent())
         }

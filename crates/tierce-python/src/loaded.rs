@@ -182,13 +182,18 @@ fn validator_bytes(validator: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 }
 
 /// What a loader's answer says.
-pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Value> {
+///
+/// # Errors
+/// CodecError for a value that can be used only once.
+pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> PyResult<Loaded<Value>> {
     let Ok(said) = answer.cast::<PyLoaded>() else {
-        return Loaded::new(Value::new(answer, weighing));
+        return Ok(Loaded::new(Value::given(answer, weighing)?));
     };
     let PyLoaded { content, ttl, weight, validator, tags } = said.get();
     let mut loaded = match content {
-        Content::Value(value) => Loaded::new(Value::new(value.bind(answer.py()).clone(), weighing)),
+        Content::Value(value) => {
+            Loaded::new(Value::given(value.bind(answer.py()).clone(), weighing)?)
+        }
         Content::Absent => Loaded::absent(),
         Content::NotModified => Loaded::not_modified(),
     };
@@ -204,7 +209,7 @@ pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Val
     if !tags.is_empty() {
         loaded = loaded.tags(tags);
     }
-    loaded
+    Ok(loaded)
 }
 
 /// True for a `Loaded` of whatever kind.

@@ -35,7 +35,8 @@ impl PyCache {
     /// Raises
     /// ------
     /// CodecError
-    ///     The value would not come back from L2 or L3 as it is. Nothing was changed.
+    ///     The value would not come back from L2 or L3 as it is, or can be used only once. Nothing
+    ///     was changed.
     /// TooLargeError
     ///     The key is longer than 64 KiB.
     /// ClosedError

@@ -68,7 +68,8 @@ impl PyCache {
     /// ReentrantLoadError
     ///     `load` asked for its own key.
     /// CodecError
-    ///     What `load` returned would not come back from L2 or L3 as it is.
+    ///     What `load` returned would not come back from L2 or L3 as it is, or can be used only
+    ///     once, as what a coroutine function returns.
     /// ClosedError
     ///     The cache was closed.
     ///

@@ -147,7 +147,8 @@ impl PyCache {
     /// Raises
     /// ------
     /// TypeError
-    ///     The function needs a key, or `key` is none.
+    ///     The function needs a key, or `key` is none. A call raises a CodecError, which is one, where
+    ///     the function returns a coroutine and is no coroutine function, as far as `inspect` knows.
     /// ConfigError
     ///     `key` is no pattern, or an option is out of its range.
     /// ValueError

@@ -132,7 +132,8 @@ use crate::{
 /// L1 holds the object itself: a hit returns the very object that was put in, so who changes it
 /// changes it for all. L2 and L3 hold None, bool, int, float, str, list and dict with str keys,
 /// nested as one likes, and bytes by themselves; with L2 or L3 in force, `set` refuses any other
-/// value. What comes back from there is a copy.
+/// value. What comes back from there is a copy. No tier keeps what can be used only once: a
+/// coroutine, a generator, a map, filter or zip.
 ///
 /// A tier that fails costs a miss, never an exception; `health` tells.
 ///
@@ -329,7 +330,7 @@ impl PyCache {
         options: &SetOptions,
     ) -> PyResult<()> {
         let py = value.py();
-        let value = Value::new(value, self.weighing);
+        let value = Value::given(value, self.weighing)?;
         self.change(py, || self.core.set_with(name, value, options))
     }
 

@@ -110,7 +110,7 @@ impl PyCache {
     ) -> PyResult<bool> {
         let (py, name) = (key.py(), key_bytes(key)?);
         let options = options("compare_and_set", ttl, freshness)?;
-        let (version, value) = (&version.get().0, Value::new(value, self.weighing));
+        let (version, value) = (&version.get().0, Value::given(value, self.weighing)?);
         self.change(py, || self.core.compare_and_set(name, version, value, &options))
     }
 
@@ -155,7 +155,7 @@ impl PyCache {
     ) -> PyResult<bool> {
         let (py, name) = (key.py(), key_bytes(key)?);
         let options = options("set_if_absent", ttl, freshness)?;
-        let value = Value::new(value, self.weighing);
+        let value = Value::given(value, self.weighing)?;
         self.change(py, || self.core.set_if_absent(name, value, &options))
     }
 
@@ -222,10 +222,11 @@ impl PyCache {
             let made = attached(|py| {
                 let present =
                     present.map_or_else(|| default.bind(py).clone(), |value| value.object(py));
-                Ok(turn(change.bind(py), &present).map(|made| match made {
-                    Some(made) => (Some(Value::new(made, self.weighing)), present.unbind()),
-                    None => (None, present.unbind()),
-                }))
+                let made = turn(change.bind(py), &present).and_then(|made| {
+                    let made = made.map(|made| Value::given(made, self.weighing)).transpose()?;
+                    Ok((made, present.unbind()))
+                });
+                Ok(made)
             });
             match made {
                 Ok(Ok((made, present))) => {
