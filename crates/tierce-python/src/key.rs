@@ -34,6 +34,22 @@ fn key_bytes_of_others<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     Err(refuse(key))
 }
 
+/// The keys of a call that takes many.
+///
+/// # Errors
+/// TypeError for what is no iterable. A str by itself is refused, as its letters would be keys; so
+/// is bytes.
+pub(crate) fn many_keys<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let is_one = keys.is_instance_of::<PyString>() || keys.is_instance_of::<PyBytes>();
+    if is_one || !keys.hasattr("__iter__")? {
+        return Err(PyTypeError::new_err(format!(
+            "keys must be a list or another iterable of str or bytes, not {}",
+            type_name(keys)
+        )));
+    }
+    keys.try_iter()?.collect()
+}
+
 #[cold]
 fn refuse(key: &Bound<'_, PyAny>) -> PyErr {
     let name = type_name(key);

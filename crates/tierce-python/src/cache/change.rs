@@ -6,7 +6,7 @@ use tierce::{Freshness, SetOptions};
 use super::{PyCache, missing, said};
 use crate::{
     held::Value,
-    key::key_bytes,
+    key::{key_bytes, many_keys},
     load::{Callee, Wanted},
     options::duration,
     words::{Takes, Words},
@@ -129,7 +129,7 @@ impl PyCache {
     /// (False, True)
     fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = keys.py();
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = many_keys(keys)?;
         let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
         self.change(py, || self.core.delete_many(&names))
     }
