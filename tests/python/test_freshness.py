@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -360,6 +360,46 @@ def test_a_call_may_do_without_the_time_to_live_of_the_cache() -> None:
     clock.advance(10**6)
     assert "a" in cache
     assert "b" not in cache
+
+
+def test_a_time_to_live_together_with_none_is_refused() -> None:
+    cache = AnyCache()
+    cache["kept"] = 1
+    users = cache.keyspace("user/:id", ttl=60)
+    load: Any = fail
+    version = cache.get_versioned("a")[1]
+    calls: list[Callable[..., Any]] = [
+        lambda **both: cache.set("a", 1, **both),
+        lambda **both: cache.set("a", 1, 60, no_ttl=True),
+        lambda **both: cache.get_or_load("kept", load, **both),
+        lambda **both: cache.get_or_load_entry("kept", load, **both),
+        lambda **both: cache.get_or_load_many(["kept"], load, **both),
+        lambda **both: cache.refresh("a", load, **both),
+        lambda **both: cache.loading(load, **both),
+        lambda **both: cache.cached(**both),
+        lambda **both: cache.keyspace("other/:id", **both),
+        lambda **both: cache.set_if_absent("a", 1, **both),
+        lambda **both: cache.set_if_absent("a", 1, 60, no_ttl=True),
+        lambda **both: cache.compare_and_set("a", version, 1, **both),
+        lambda **both: cache.update("a", load, **both),
+        lambda **both: cache.aget_or_load("kept", load, **both),
+        lambda **both: asyncio.run(_result(cache.aset("a", 1, **both))),
+        lambda **both: users.set(7, 1, **both),
+        lambda **both: users.get_or_load(7, load, **both),
+        lambda **both: AnyCache(**both),
+    ]
+    for call in calls:
+        for both in ({"ttl": 60, "no_ttl": True}, {"no_ttl": True, "ttl": 60}):
+            with pytest.raises(tierce.ConfigError, match=r"^ttl and no_ttl=True: "):
+                call(**both)
+    assert "a" not in cache
+    cache.set("a", 1, ttl=None, no_ttl=True)
+    cache.set("a", 1, ttl=60, no_ttl=False)
+    users.set(7, 1, no_ttl=True)
+
+
+async def _result(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def test_pop_and_del_end_what_is_stale(make_shared: MakeShared) -> None:

@@ -12,7 +12,8 @@ use pyo3::{
     types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
 use tierce::{
-    Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions, Tiering,
+    Error, ErrorKind, Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead,
+    SetOptions, Tiering,
 };
 
 use crate::{error::exception, key::type_name, options::duration, tags::tag_bytes};
@@ -46,6 +47,8 @@ pub(crate) struct Words {
     pub(crate) tags: Vec<Box<[u8]>>,
     /// The tiers of the call; `None` for all.
     pub(crate) tiers: Option<Tiering>,
+    says_ttl: bool,
+    says_no_ttl: bool,
     /// Where reads and loads are counted beside the cache itself.
     pub(crate) counters: Option<KeyspaceCounters>,
 }
@@ -69,7 +72,7 @@ impl Words {
     ///
     /// # Errors
     /// TypeError for a keyword that the call does not take and for values of a wrong type,
-    /// ValueError for those out of their range.
+    /// ValueError for those out of their range, ConfigError for two that contradict each other.
     pub(crate) fn read(
         call: &str,
         takes: Takes,
@@ -112,7 +115,7 @@ impl Words {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if self.take(takes, name, value)? {
-            return Ok(());
+            return self.agree(value.py());
         }
         let message = format!("{call}() got an unexpected keyword argument '{name}'");
         Err(PyTypeError::new_err(message))
@@ -123,7 +126,29 @@ impl Words {
     /// # Errors
     /// As [`read`](Self::read).
     pub(crate) fn set_ttl(&mut self, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.take(Takes::Update, "ttl", ttl).map(|_| ())
+        self.take(Takes::Update, "ttl", ttl)?;
+        self.agree(ttl.py())
+    }
+
+    /// Refuses a `ttl` beside `no_ttl`: which one wins would be a matter of their order.
+    fn agree(&self, py: Python<'_>) -> PyResult<()> {
+        if !(self.says_ttl && self.says_no_ttl) {
+            return Ok(());
+        }
+        let message = "ttl and no_ttl=True: one call takes one of the two";
+        Err(exception(py, &Error::new(ErrorKind::Config, message)))
+    }
+
+    /// The keyword `ttl` of a cache, which is one of its settings.
+    ///
+    /// # Errors
+    /// ConfigError where `no_ttl` is said as well.
+    pub(crate) fn and_ttl(mut self, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        if let Some(ttl) = ttl {
+            self.says_ttl = true;
+            self.agree(ttl.py())?;
+        }
+        Ok(self)
     }
 
     /// What becomes of a value that is put in.
@@ -211,6 +236,8 @@ impl Words {
             _ => freshness,
         };
         match name {
+            "ttl" => self.says_ttl = true,
+            "no_ttl" => self.says_no_ttl |= flag(value, name)?,
             "max_age" => self.max_age = Some(span()?),
             "tags" => self.tags = tag_bytes(value)?,
             "tiers" => self.tiers = Some(tiers(value)?),

@@ -97,7 +97,8 @@ use crate::{
 ///     are in force. A `set` removes the key from the others, so that nobody finds anything older
 ///     there; what removes a key or makes it stale does so in all tiers.
 /// no_ttl : bool, default False
-///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
+///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`. Not
+///     together with `ttl`.
 /// stale_if_error : float, timedelta or str, default 0
 ///     How long after its `ttl` a value is served where loading it anew fails.
 /// stale_while_revalidate : float, timedelta or str, default 0

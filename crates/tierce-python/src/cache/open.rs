@@ -61,7 +61,7 @@ impl PyCache {
         ];
         let config = configuration(py, config_file, environ, &keywords, options)?;
         let base = config.freshness_options();
-        let words = Words::read("Cache", Takes::Defaults, &base, freshness)?;
+        let words = Words::read("Cache", Takes::Defaults, &base, freshness)?.and_ttl(ttl)?;
         let clock = clock.map_or_else(Clock::system, |clock| clock.get().clock());
         Self::build(py, config, Some(words), clock)
     }
