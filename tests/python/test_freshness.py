@@ -398,6 +398,47 @@ def test_a_time_to_live_together_with_none_is_refused() -> None:
     users.set(7, 1, no_ttl=True)
 
 
+def test_setdefault_sets_where_an_absence_is_remembered() -> None:
+    cache = AnyCache(negative_ttl=600)
+    assert cache.get_or_load("a", lambda: tierce.ABSENT, default=None) is None
+    assert cache.setdefault("a", 1) == 1 == cache["a"]
+
+
+def test_setdefault_sets_where_a_failure_is_remembered() -> None:
+    cache = AnyCache(failure_backoff=(3600, 3600))
+    with pytest.raises(OriginError):
+        cache.get_or_load("a", fail)
+    assert cache.setdefault("a", 1) == 1 == cache["a"]
+
+
+def test_setdefault_sets_where_a_value_is_stale() -> None:
+    cache, clock = made(ttl=60, stale_while_revalidate=600)
+    cache["a"] = "old"
+    clock.advance(61)
+    assert "a" not in cache
+    assert cache.setdefault("a", "new") == "new" == cache["a"]
+
+
+def test_setdefault_counts_one_miss_and_no_load() -> None:
+    cache = AnyCache()
+    assert (cache.setdefault("a", 1), cache.setdefault("a", 2)) == (1, 1)
+    stats = cache.stats()
+    assert (stats["misses"], stats["hits"], stats["loads"]) == (1, 1, 0)
+
+
+def test_all_who_set_a_default_get_the_same(make_shared: MakeShared) -> None:
+    caches = (make_shared(), make_shared())
+    for round_ in range(20):
+        gate = threading.Barrier(8)
+
+        def ask(number: int, key: str = f"key {round_}", gate: Any = gate) -> Any:
+            gate.wait()
+            return caches[number % 2].setdefault(key, number)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(ask, range(8)))) == 1
+
+
 async def _result(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 

@@ -7,7 +7,6 @@ use super::{PyCache, missing, said};
 use crate::{
     held::Value,
     key::{key_bytes, many_keys},
-    load::{Callee, Wanted},
     options::duration,
     words::{Takes, Words},
 };
@@ -294,10 +293,12 @@ impl PyCache {
         found.map_or_else(|| default.get_item(0).map_err(|_| missing(key)), Ok)
     }
 
-    /// Return the value of `key`; where no tier has it, put `default` there and return that.
+    /// Return the value of `key`; where there is none or a stale one, put `default` there and
+    /// return that.
     ///
-    /// As `get_or_load` with a loader that returns `default`: of threads that come at one time
-    /// all get the same value, and a load of the key under way is waited for.
+    /// As `set_if_absent`, in one step for all threads, processes and hosts that share the key: all
+    /// that come at one time get the same value. A hit costs as much as `get`, all else as much as
+    /// `get_versioned`. A load under way is not waited for.
     ///
     /// Parameters
     /// ----------
@@ -307,6 +308,11 @@ impl PyCache {
     /// Returns
     /// -------
     /// object
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `set_if_absent`.
     ///
     /// Examples
     /// --------
@@ -326,8 +332,15 @@ impl PyCache {
             return Ok(object);
         }
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let default = Callee::ready(Value::new(default, self.weighing));
-        self.load(py, name, &Words::default(), default, Wanted::Any)?.value(py, None)
+        let default = Value::given(default, self.weighing)?;
+        let mut found = None;
+        let set = self.change(py, || {
+            self.core.update(name, &SetOptions::new(), |present| {
+                found = present;
+                found.is_none().then(|| default.clone())
+            })
+        })?;
+        Ok(set.or(found).unwrap_or(default).object(py))
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
