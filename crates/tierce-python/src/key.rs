@@ -56,6 +56,23 @@ fn refuse(key: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("a key must be str or bytes, not {name}"))
 }
 
+/// The text of an argument that must be str.
+///
+/// # Errors
+/// TypeError for another object, UnicodeEncodeError for a str with lone surrogates.
+pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a str> {
+    match object.cast::<PyString>() {
+        Ok(text) => text.to_str(),
+        Err(_) => Err(wrong_type(name, "str", object)),
+    }
+}
+
+/// The TypeError for an argument of another type than `what` says.
+#[cold]
+pub(crate) fn wrong_type(name: &str, what: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("{name} must be {what}, not {}", type_name(object)))
+}
+
 /// The name of the object's type, for messages.
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())

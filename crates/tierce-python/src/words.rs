@@ -16,7 +16,7 @@ use tierce::{
     SetOptions, Tiering,
 };
 
-use crate::{error::exception, key::type_name, options::duration, tags::tag_bytes};
+use crate::{error::exception, key::wrong_type, options::duration, tags::tag_bytes};
 
 /// Which keywords a call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -255,15 +255,20 @@ impl Words {
 /// TypeError for what is no str, ConfigError for a name that is none.
 pub(crate) fn tiers(value: &Bound<'_, PyAny>) -> PyResult<Tiering> {
     let Ok(name) = value.cast::<PyString>() else {
-        return wrong_type("tiers", "a str such as \"L1L2\"", value);
+        return Err(wrong_type("tiers", "a str such as \"L1L2\"", value));
     };
-    name.to_str()?.parse().map_err(|error| exception(value.py(), &error))
+    let name = name.to_str()?;
+    name.parse().map_err(|_| {
+        let names = Tiering::ALL.map(Tiering::name).join(", ");
+        let message = format!("tiers = {name:?}: must be one of {names}");
+        exception(value.py(), &Error::new(ErrorKind::Config, message))
+    })
 }
 
 fn flag(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
     match value.cast::<PyBool>() {
         Ok(flag) => Ok(flag.is_true()),
-        Err(_) => wrong_type(name, "a bool", value),
+        Err(_) => Err(wrong_type(name, "a bool", value)),
     }
 }
 
@@ -272,7 +277,7 @@ fn share(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     if is_number && !value.is_instance_of::<PyBool>() {
         value.extract()
     } else {
-        wrong_type(name, "a number from 0 to 1", value)
+        Err(wrong_type(name, "a number from 0 to 1", value))
     }
 }
 
@@ -286,7 +291,8 @@ fn ahead(value: &Bound<'_, PyAny>) -> PyResult<Option<RefreshAhead>> {
     match share(value, "refresh_ahead") {
         Ok(part) => Ok(Some(RefreshAhead::After(part))),
         Err(_) => {
-            wrong_type("refresh_ahead", "a number between 0 and 1, an XFetch or False", value)
+            let what = "a number between 0 and 1, an XFetch or False";
+            Err(wrong_type("refresh_ahead", what, value))
         }
     }
 }
@@ -294,16 +300,12 @@ fn ahead(value: &Bound<'_, PyAny>) -> PyResult<Option<RefreshAhead>> {
 fn backoff(value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)> {
     let name = "failure_backoff";
     let Ok(pair) = value.cast::<PyTuple>() else {
-        return wrong_type(name, "a pair of spans (first, most)", value);
+        return Err(wrong_type(name, "a pair of spans (first, most)", value));
     };
     if pair.len() != 2 {
         return Err(PyValueError::new_err(format!("{name} = {value}: must be (first, most)")));
     }
     Ok((duration(&pair.get_item(0)?, name)?, duration(&pair.get_item(1)?, name)?))
-}
-
-fn wrong_type<T>(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    Err(PyTypeError::new_err(format!("{name} must be {what}, not {}", type_name(value))))
 }
 
 /// A rule for `refresh_ahead`: by lot, the likelier the nearer the end of the time to live is.

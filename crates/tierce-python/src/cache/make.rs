@@ -6,6 +6,7 @@ use tierce::Freshness;
 use super::PyCache;
 use crate::{
     cached::{PyCached, PyDecorator},
+    key::text,
     keyspace::PyKeyspace,
     loading::PyLoading,
     words::{Takes, Words},
@@ -106,12 +107,14 @@ impl PyCache {
     )]
     fn keyspace(
         slf: Bound<'_, Self>,
-        pattern: &str,
-        label: Option<&str>,
+        pattern: &Bound<'_, PyAny>,
+        label: Option<&Bound<'_, PyAny>>,
         tiers: Option<&Bound<'_, PyAny>>,
         clearable: bool,
         freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyKeyspace> {
+        let pattern = text(pattern, "pattern")?;
+        let label = label.map(|label| text(label, "label")).transpose()?;
         let mut words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
         words.tiers = tiers.map(crate::words::tiers).transpose()?;
         PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, label, clearable, words)

@@ -1,6 +1,11 @@
 //! Changes that depend on what is there: one step for all processes and hosts that share the key.
 
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
+use pyo3::{
+    Borrowed,
+    exceptions::{PyOverflowError, PyTypeError},
+    prelude::*,
+    types::{PyDict, PyInt},
+};
 use tierce::{Freshness, SetOptions};
 
 use super::PyCache;
@@ -9,11 +14,28 @@ use crate::{
     codec::attached,
     error::exception,
     held::{Parked, Value, scope},
-    key::{key_bytes, type_name},
+    key::{key_bytes, type_name, wrong_type},
     loaded::{is_not_modified, is_said},
     version::PyVersion,
     words::{Takes, Words},
 };
+
+/// What `increment` adds.
+pub(super) struct Delta(pub(super) i64);
+
+impl<'py> FromPyObject<'_, 'py> for Delta {
+    type Error = PyErr;
+
+    fn extract(delta: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if !delta.is_instance_of::<PyInt>() {
+            return Err(wrong_type("delta", "int", &delta));
+        }
+        delta.extract().map(Self).map_err(|_| {
+            let rule = format!("from {} to {}", i64::MIN, i64::MAX);
+            PyOverflowError::new_err(format!("delta = {}: must be {rule}", &*delta))
+        })
+    }
+}
 
 #[pymethods]
 impl PyCache {
@@ -282,9 +304,9 @@ impl PyCache {
     /// >>> cache = tierce.Cache()
     /// >>> cache.increment("visits"), cache.increment("visits", 41), cache["visits"]
     /// (1, 42, 42)
-    #[pyo3(signature = (key, delta=1))]
-    fn increment(&self, key: &Bound<'_, PyAny>, delta: i64) -> PyResult<i64> {
-        let (py, name) = (key.py(), key_bytes(key)?);
+    #[pyo3(signature = (key, delta=Delta(1)), text_signature = "($self, key, delta=1)")]
+    fn increment(&self, key: &Bound<'_, PyAny>, delta: Delta) -> PyResult<i64> {
+        let (py, name, Delta(delta)) = (key.py(), key_bytes(key)?, delta);
         self.change(py, || self.core.increment(name, delta))
     }
 }
