@@ -37,7 +37,7 @@ class ConfigError(TierceError, ValueError):
 
 
 class CodecError(TierceError, TypeError):
-    """A value would not come back from L2 or L3 as it is."""
+    """A value would not come back from L2 or L3 as it is, or can be used only once."""
 
 
 class TooLargeError(TierceError, ValueError):

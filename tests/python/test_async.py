@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import gc
+import inspect
+import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -317,6 +319,31 @@ def test_freshness_holds_for_tasks_too() -> None:
         assert await cache.aget_or_load("c", lambda: asyncio.sleep(0, 1)) == 1
 
     run(main())
+
+
+def test_a_cached_coroutine_function_is_taken_for_one() -> None:
+    class Table:
+        @tierce.Cache[Any]().cached(key="row/:number")
+        async def row(self, number: int) -> int:
+            return number
+
+    @tierce.Cache[Any]().cached
+    async def user(number: int) -> int:
+        return number
+
+    @tierce.Cache[Any]().cached
+    def plain(number: int) -> int:
+        return number
+
+    questions: list[Callable[[Any], bool]] = [asyncio.iscoroutinefunction]
+    if sys.version_info >= (3, 12):
+        questions = [inspect.iscoroutinefunction]
+    for is_one in questions:
+        assert is_one(user)
+        assert is_one(Table.row)
+        assert is_one(Table().row)
+        assert not is_one(plain)
+    assert run(user(7)) == 7
 
 
 def test_a_coroutine_function_is_cached() -> None:

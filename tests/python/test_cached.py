@@ -6,6 +6,7 @@ import copy
 import functools
 import gc
 import inspect
+import math
 import pickle
 import threading
 import weakref
@@ -38,7 +39,7 @@ def nothing_remembered() -> None:
 
 def test_a_function_is_called_once_for_equal_arguments(make_shared: MakeShared) -> None:
     for cache in (AnyCache(), make_shared()):
-        calls: list[tuple[Any, ...]] = []
+        CALLS.clear()
 
         @cache.cached
         def add(one: int, other: int = 2, *, third: int = 3, calls: Any = None) -> int:
@@ -46,7 +47,7 @@ def test_a_function_is_called_once_for_equal_arguments(make_shared: MakeShared) 
 
         @cache.cached()
         def note(one: Any, other: Any = 2, *more: Any, third: Any = 3, **named: Any) -> str:
-            calls.append((one, other, more, third, named))  # noqa: B023
+            CALLS.append((one, other, more, third, named))
             return repr((one, other, more, third, named))
 
         assert add(1) == add(1, 2) == add(one=1) == add(other=2, one=1) == add(1, third=3) == 6
@@ -58,7 +59,7 @@ def test_a_function_is_called_once_for_equal_arguments(make_shared: MakeShared) 
             note(1, x=5)
             note(1, x=5, y=6)
             assert note(1, y=6, x=5) == note(1, x=5, y=6)
-        assert len(calls) == 5
+        assert len(CALLS) == 5
 
 
 def test_arguments_that_differ_never_share_a_key() -> None:
@@ -152,7 +153,7 @@ def test_results_are_expired_deleted_and_refreshed_by_arguments() -> None:
     cache = AnyCache(clock=clock, ttl=60, stale_if_error=600)
     results: list[Any] = ["one", "two", "three"]
 
-    @cache.cached
+    @cache.cached(key="result/:name")
     def pop(name: str) -> Any:
         result = results.pop(0)
         if isinstance(result, Exception):
@@ -175,16 +176,15 @@ def test_results_are_expired_deleted_and_refreshed_by_arguments() -> None:
 
 def test_what_is_absent_is_none_and_remembered() -> None:
     cache = AnyCache(negative_ttl=60)
-    calls: list[int] = []
 
     @cache.cached
     def find(number: int) -> Any:
-        calls.append(number)
+        CALLS.append(number)
         return tierce.ABSENT
 
     assert find(7) is None
     assert find(7) is None
-    assert calls == [7]
+    assert CALLS == [7]
 
 
 def test_a_method_is_cached_for_each_key_and_keeps_no_object() -> None:
@@ -251,7 +251,7 @@ def test_all_threads_share_a_call_and_its_exception() -> None:
     gate = threading.Barrier(20)
     error = ValueError()
 
-    @CACHE.cached
+    @CACHE.cached(key="fail/:name")
     def fail(name: str) -> None:
         CALLS.append(name)
         while CACHE.stats()["load_waits"] < waits + 19:
@@ -306,6 +306,79 @@ def test_only_functions_are_cached() -> None:
         CACHE.cached(tll=5)  # type: ignore[call-overload]
 
 
+def test_functions_that_a_name_does_not_tell_apart_need_a_key() -> None:
+    class Table:
+        def row(self, number: int) -> int:
+            return number
+
+        @classmethod
+        def of_class(cls, number: int) -> int:
+            return number
+
+        @CACHE.cached(key=lambda self, number: f"row/{number}")
+        def kept(self, number: int) -> int:
+            return number
+
+    def reader(table: dict[int, str]) -> Callable[[int], str]:
+        def read(number: int) -> str:
+            return table[number]
+
+        return read
+
+    def bare(function: Callable[[int], int]) -> Callable[[int], int]:
+        def wrapper(number: int) -> int:
+            return function(number)
+
+        return wrapper
+
+    own: Any = Table().kept
+    for function, names in (
+        (lambda number: number, ["<lambda>", "a lambda"]),
+        (Table().row, ["Table.row", "bound to one Table"]),
+        (Table.of_class, ["Table.of_class", "bound to one type"]),
+        (own, ["Table.kept", "bound to one Table"]),
+        ("a".upper, ["upper", "bound to one str"]),
+        (reader({7: "Ada"}), ["reader.<locals>.read", "it uses table"]),
+        (bare(_square), ["bare.<locals>.wrapper", "it uses function"]),
+    ):
+        with pytest.raises(TypeError, match="give it a key of its own") as raised:
+            CACHE.cached(function)
+        assert all(name in str(raised.value) for name in names)
+        with pytest.raises(TypeError, match="give it a key of its own"):
+            CACHE.cached(ttl=60)(function)
+    one = CACHE.cached(key="one/:number")(reader({7: "Ada"}))
+    other = CACHE.cached(key="other/:number")(reader({7: "Grace"}))
+    assert (one(7), other(7)) == ("Ada", "Grace")
+
+
+def test_a_wrapper_with_the_name_of_its_function_needs_no_key() -> None:
+    @CACHE.cached
+    def local(number: int) -> int:
+        return number
+
+    @functools.wraps(_square)
+    def wrapper(number: int) -> int:
+        return _square(number)
+
+    assert local(7) == 7
+    assert CACHE.cached(wrapper)(7) == 49
+    assert CACHE.cached(math.sqrt)(4.0) == 2.0
+
+
+def _square(number: int) -> int:
+    return number * number
+
+
+def test_a_function_that_is_defined_again_finds_what_the_first_one_left() -> None:
+    space: dict[str, Any] = {"cache": CACHE, "__name__": "notebook"}
+    source = "@cache.cached\ndef answer():\n    return {}"
+    exec(source.format(1), space)
+    assert space["answer"]() == 1
+    exec(source.format(2), space)
+    assert space["answer"]() == 1
+    assert space["answer"].refresh() == 2
+
+
 def test_no_mark_in_an_argument_makes_two_calls_alike() -> None:
     """At each place, short and long: marks are looked for eight letters at a time."""
     cache = AnyCache()
@@ -323,6 +396,32 @@ def test_no_mark_in_an_argument_makes_two_calls_alike() -> None:
                     keys.setdefault(pair.key(*call), call)
                     assert keys[pair.key(*call)] == call
                     assert pair(*call) == call
+
+
+def test_no_name_of_an_argument_makes_two_calls_alike() -> None:
+    cache = AnyCache()
+
+    @cache.cached
+    def search(*more: Any, **named: Any) -> Any:
+        return (more, named)
+
+    sly: list[dict[str, Any]] = [
+        {"a": 1, "b": 2},
+        {"a=1,b": 2},
+        {'"a=1,b"': 2},
+        {"a": 1, "b=2": 3},
+        {"a=1": 1},
+        {'a\\"': 1},
+        {"a)": 1},
+        {"1": 1},
+        {"": 1},
+        {"größe": 1},
+    ]
+    assert len({search.key(**named) for named in sly}) == len(sly)
+    for named in sly:
+        assert search(**named) == ((), named)
+    assert search.key(a=1, größe=2).endswith("search(a=1,größe=2)".encode())
+    assert search.key(**{"a=1,b": 2}).endswith(b'search("a=1,b"=2)')
 
 
 def test_marks_are_written_with_a_backslash() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -360,6 +360,112 @@ def test_a_call_may_do_without_the_time_to_live_of_the_cache() -> None:
     clock.advance(10**6)
     assert "a" in cache
     assert "b" not in cache
+
+
+def test_a_time_to_live_together_with_none_is_refused() -> None:
+    cache = AnyCache()
+    cache["kept"] = 1
+    users = cache.keyspace("user/:id", ttl=60)
+    load: Any = fail
+    version = cache.get_versioned("a")[1]
+    calls: list[Callable[..., Any]] = [
+        lambda **both: cache.set("a", 1, **both),
+        lambda **both: cache.set("a", 1, 60, no_ttl=True),
+        lambda **both: cache.get_or_load("kept", load, **both),
+        lambda **both: cache.get_or_load_entry("kept", load, **both),
+        lambda **both: cache.get_or_load_many(["kept"], load, **both),
+        lambda **both: cache.refresh("a", load, **both),
+        lambda **both: cache.loading(load, **both),
+        lambda **both: cache.cached(**both),
+        lambda **both: cache.keyspace("other/:id", **both),
+        lambda **both: cache.set_if_absent("a", 1, **both),
+        lambda **both: cache.set_if_absent("a", 1, 60, no_ttl=True),
+        lambda **both: cache.compare_and_set("a", version, 1, **both),
+        lambda **both: cache.update("a", load, **both),
+        lambda **both: cache.aget_or_load("kept", load, **both),
+        lambda **both: asyncio.run(_result(cache.aset("a", 1, **both))),
+        lambda **both: users.set(7, 1, **both),
+        lambda **both: users.get_or_load(7, load, **both),
+        lambda **both: AnyCache(**both),
+    ]
+    for call in calls:
+        for both in ({"ttl": 60, "no_ttl": True}, {"no_ttl": True, "ttl": 60}):
+            with pytest.raises(tierce.ConfigError, match=r"^ttl and no_ttl=True: "):
+                call(**both)
+    assert "a" not in cache
+    cache.set("a", 1, ttl=None, no_ttl=True)
+    cache.set("a", 1, ttl=60, no_ttl=False)
+    users.set(7, 1, no_ttl=True)
+
+
+def test_setdefault_sets_where_an_absence_is_remembered() -> None:
+    cache = AnyCache(negative_ttl=600)
+    assert cache.get_or_load("a", lambda: tierce.ABSENT, default=None) is None
+    assert cache.setdefault("a", 1) == 1 == cache["a"]
+
+
+def test_setdefault_sets_where_a_failure_is_remembered() -> None:
+    cache = AnyCache(failure_backoff=(3600, 3600))
+    with pytest.raises(OriginError):
+        cache.get_or_load("a", fail)
+    assert cache.setdefault("a", 1) == 1 == cache["a"]
+
+
+def test_setdefault_sets_where_a_value_is_stale() -> None:
+    cache, clock = made(ttl=60, stale_while_revalidate=600)
+    cache["a"] = "old"
+    clock.advance(61)
+    assert "a" not in cache
+    assert cache.setdefault("a", "new") == "new" == cache["a"]
+
+
+def test_setdefault_counts_one_miss_and_no_load() -> None:
+    cache = AnyCache()
+    assert (cache.setdefault("a", 1), cache.setdefault("a", 2)) == (1, 1)
+    stats = cache.stats()
+    assert (stats["misses"], stats["hits"], stats["loads"]) == (1, 1, 0)
+
+
+def test_all_who_set_a_default_get_the_same(make_shared: MakeShared) -> None:
+    caches = (make_shared(), make_shared())
+    for round_ in range(20):
+        gate = threading.Barrier(8)
+
+        def ask(number: int, key: str = f"key {round_}", gate: Any = gate) -> Any:
+            gate.wait()
+            return caches[number % 2].setdefault(key, number)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(ask, range(8)))) == 1
+
+
+async def _result(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def test_pop_and_del_end_what_is_stale(make_shared: MakeShared) -> None:
+    def pop(cache: AnyCache) -> None:
+        assert cache.pop("a", "none") == "none"
+
+    def pop_bare(cache: AnyCache) -> None:
+        with pytest.raises(KeyError):
+            cache.pop("a")
+
+    def delete(cache: AnyCache) -> None:
+        with pytest.raises(KeyError):
+            del cache["a"]
+
+    for make in (AnyCache, make_shared):
+        for end in (pop, pop_bare, delete):
+            clock = tierce.ManualClock()
+            cache = make(ttl=60, stale_if_error=600, clock=clock)
+            cache["a"] = "old"
+            clock.advance(61)
+            assert cache.get_or_load("a", fail) == "old"
+            end(cache)
+            with pytest.raises(OriginError):
+                cache.get_or_load("a", fail)
+            assert cache.get("a", allow_stale=True) is None
 
 
 def test_many_are_deleted_and_loaded_by_one_call(make_shared: MakeShared) -> None:

@@ -203,7 +203,7 @@ def test_a_keyspace_or_a_call_is_kept_to_its_tiers(make_shared: MakeShared) -> N
     assert cache.get("a", tiers="L1") == 1
     assert cache.get_or_load("b", lambda: 2, tiers="L1") == 2
     assert other.get("b") is None
-    users = cache.cached(tiers="L1")(lambda number: number)
+    users = cache.cached(key="plain/:number", tiers="L1")(lambda number: number)
     assert users(7) == 7
     assert users.key(7) not in other
 

@@ -98,6 +98,22 @@ def test_delete_pop_setdefault_clear_and_len(cache: AnyCache) -> None:
         cache.pop("a", 1, 2)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("keys", ["ab", b"ab", "", 7, None])
+def test_one_key_in_the_place_of_many_is_refused(cache: AnyCache, keys: Any) -> None:
+    cache["a"], cache["b"] = 1, 2
+    calls: list[Callable[[], Any]] = [
+        lambda: cache.get_many(keys),
+        lambda: cache.delete_many(keys),
+        lambda: cache.get_or_load_many(keys, lambda missing: dict.fromkeys(missing, 3)),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=f"^keys must be .*, not {type(keys).__name__}$"):
+            call()
+    assert cache.get_many(iter(["a", "b"])) == {"a": 1, "b": 2}
+    cache.delete_many({"a": 0, "b": 0})
+    assert len(cache) == 0
+
+
 def test_text_and_its_utf8_bytes_are_one_key(cache: AnyCache) -> None:
     for text in ("a", "", "grüße", "日本語", "\U0001f600", "a\0b"):
         cache[text] = text

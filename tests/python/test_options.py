@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,67 @@ def test_wrong_settings_are_refused_by_name(keywords: dict[str, Any], names: lis
 def test_wrong_types_are_refused(keywords: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         tierce.Cache[Any](**keywords)
+
+
+def test_every_span_may_be_seconds_or_a_timedelta() -> None:
+    spans = [
+        "redis.write_delay",
+        "redis.staleness_bound",
+        "redis.heartbeat",
+        "redis.flush_timeout",
+        "redis.read_timeout",
+        "freshness.negative_ttl",
+        "notify.repeat",
+        "load.wait",
+        "default_ttl",
+    ]
+    for key in spans:
+        for hours in (0.5, 1, 24, 0.25 / 3600):
+            refused = []
+            for span in (hours * 3600, timedelta(hours=hours), f"{round(hours * 3_600_000)}ms"):
+                try:
+                    tierce.Cache[Any](options={key: span})
+                except tierce.ConfigError as error:
+                    refused.append(str(error))
+            # Out of the range of the key for all three, or for none.
+            assert len(refused) in (0, 3), refused
+
+
+def test_arguments_of_a_wrong_type_are_named() -> None:
+    cache = tierce.Cache[Any]()
+    wrong: Any
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: tierce.Cache(max_entries=wrong), "max_entries must be str, int, bool or a path, "),
+        (lambda: tierce.Cache(options=wrong), "options must be a dict, "),
+        (lambda: tierce.Cache(clock=wrong), "clock must be a ManualClock, "),
+        (lambda: tierce.Cache(environ={"A": wrong}), "environ['A'] must be str, "),
+        (lambda: tierce.Cache(environ={wrong: "A"}), "a name in environ must be str, "),
+        (lambda: tierce.Cache(environ=wrong), "environ must be a bool or a mapping of str to"),
+        (lambda: cache.retier(wrong), "tiering must be str, "),
+        (lambda: cache.keyspace(wrong), "pattern must be str, "),
+        (lambda: cache.keyspace("user/:id", label=wrong), "label must be str, "),
+        (lambda: cache.increment("a", wrong), "delta must be int, "),
+        (lambda: cache.aincrement("a", wrong), "delta must be int, "),
+        (lambda: tierce.Loaded(1, weight=wrong), "weight must be int, "),
+    ]
+    wrong = 1.5
+    for call, message in calls:
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}.*not float"):
+            call()
+
+
+def test_numbers_out_of_range_are_named() -> None:
+    cache = tierce.Cache[Any]()
+    for number in (10**30, -(10**30)):
+        with pytest.raises(OverflowError, match=f"^delta = {number}: must be from "):
+            cache.increment("a", number)
+    for number in (10**30, -1):
+        with pytest.raises(OverflowError, match=f"^weight = {number}: must be from 0 to "):
+            tierce.Loaded(1, weight=number)
+    with pytest.raises(tierce.ConfigError, match=r'^tiers = "L5": must be one of L1, .*L1L2L3$'):
+        cache.get("a", tiers="L5")
+    with pytest.raises(tierce.ConfigError, match=r'^tiering = "L5": '):
+        cache.retier("L5")
 
 
 def test_arguments_are_by_keyword_only() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import datetime
 import decimal
 import enum
 import math
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +239,77 @@ def test_a_value_survives_a_change_of_tiering(tmp_path: Path) -> None:
     cache.retier("L2")
     assert cache["list"] == [1, 2]
     cache.close()
+
+
+async def _wait() -> int:
+    return 7
+
+
+async def _count_slowly() -> AsyncIterator[int]:
+    yield 7
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (_wait, "coroutine"),
+        (_count_slowly, "async_generator"),
+        (lambda: (number for number in (1, 2)), "generator"),
+        (lambda: map(str, (1, 2)), "map"),
+        (lambda: filter(None, (1, 2)), "filter"),
+        (lambda: zip((1, 2), (3, 4), strict=True), "zip"),
+    ],
+)
+def test_what_can_be_used_only_once_is_refused_in_all_tiers(
+    make_shared: MakeShared, make: Any, names: str
+) -> None:
+    made: list[Any] = []
+
+    def once(*_: Any) -> Any:
+        made.append(make())
+        return made[-1]
+
+    async def awaited() -> Any:
+        return once()
+
+    def check(cache: tierce.Cache[Any]) -> None:
+        cache["kept"] = 1
+        users = cache.keyspace("user/:id")
+        function = cache.cached(key="key")(once)
+        version = cache.get_versioned("key")[1]
+        for call in (
+            lambda: cache.set("key", once()),
+            lambda: cache.__setitem__("key", once()),
+            lambda: users.set(7, once()),
+            lambda: cache.setdefault("key", once()),
+            lambda: cache.set_if_absent("key", once()),
+            lambda: cache.compare_and_set("key", version, once()),
+            lambda: cache.update("kept", once),
+            lambda: cache.get_or_load("key", once),
+            lambda: cache.get_or_load("key", lambda: tierce.Loaded(once())),
+            lambda: cache.get_or_load_many(["key"], lambda keys: {"key": once()}),
+            lambda: cache.loading(once).get("key"),
+            lambda: users.get_or_load(7, once),
+            lambda: asyncio.run(_result(cache.aset("key", once()))),
+            lambda: asyncio.run(_result(cache.aget_or_load("key", awaited))),
+            function,
+        ):
+            with pytest.raises(tierce.CodecError, match=f"^{names}: .* used only once"):
+                call()
+            if names == "coroutine":
+                made[-1].close()
+        assert cache.get_many(["key", "user/7", "kept"]) == {"kept": 1}
+
+    check(tierce.Cache[Any]())
+    check(make_shared())
+
+
+async def _result(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def test_iterators_of_other_classes_are_kept() -> None:
+    cache = tierce.Cache[Any]()
+    numbers = iter([1, 2])
+    cache["a"] = numbers
+    assert cache["a"] is numbers

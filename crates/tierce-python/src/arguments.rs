@@ -6,7 +6,7 @@
 use pyo3::{
     exceptions::PyTypeError,
     prelude::*,
-    types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple},
+    types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyModule, PyString, PyTuple},
 };
 
 use tierce::KeyPattern;
@@ -145,25 +145,16 @@ impl KeyRule {
     /// The rule for `function`; `key` is a pattern or a callable.
     ///
     /// # Errors
-    /// TypeError for another `key`, ConfigError for a wrong pattern, ValueError for one that names
-    /// what is no parameter.
+    /// TypeError for another `key`, and where there is none and the function needs one; ConfigError
+    /// for a wrong pattern, ValueError for one that names what is no parameter.
     pub(crate) fn new(
         function: &Bound<'_, PyAny>,
         key: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = function.py();
         let Some(key) = key.filter(|key| !key.is_none()) else {
-            let Ok(name) = function.getattr("__qualname__") else {
-                return wrong(format!(
-                    "a {} has no name to make keys of: give it a key of its own",
-                    type_name(function)
-                ));
-            };
-            let name = match function.getattr("__module__").ok().filter(|it| !it.is_none()) {
-                Some(module) => format!("{module}.{name}"),
-                None => name.to_string(),
-            };
-            return Ok(Self::All { opening: name + "(", parameters: Parameters::of(function)? });
+            let opening = name_of(function)? + "(";
+            return Ok(Self::All { opening, parameters: Parameters::of(function)? });
         };
         if let Ok(text) = key.cast::<PyString>() {
             let pattern = pattern::parse(py, text.to_str()?)?;
@@ -217,7 +208,7 @@ impl KeyRule {
                         out.push(b',');
                     }
                     for (name, value) in &bound.more_names {
-                        out.extend_from_slice(name.as_bytes());
+                        append_name(out, name);
                         out.push(b'=');
                         append_argument(out, value)?;
                         out.push(b',');
@@ -261,6 +252,53 @@ impl KeyRule {
     }
 }
 
+/// The name of a function, where keys that begin with it can tell the function from others.
+///
+/// # Errors
+/// TypeError where they cannot: two functions that share keys would return each other's results.
+fn name_of(function: &Bound<'_, PyAny>) -> PyResult<String> {
+    let Ok(name) = function.getattr("__qualname__") else {
+        return wrong(format!(
+            "a {} has no name to make keys of: give it a key of its own",
+            type_name(function)
+        ));
+    };
+    let name = match function.getattr("__module__").ok().filter(|it| !it.is_none()) {
+        Some(module) => format!("{module}.{name}"),
+        None => name.to_string(),
+    };
+    let Some(why) = what_tells_it_apart(function, &name)? else { return Ok(name) };
+    wrong(format!(
+        "no key of its name and arguments tells {name} from others, as {why}: give it a key of \
+         its own, as in cached(key=\"user/:id\")"
+    ))
+}
+
+/// What tells a function from others of its name beside its arguments; `None` for nothing.
+fn what_tells_it_apart(function: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<String>> {
+    if name.ends_with("<lambda>") {
+        return Ok(Some("it is a lambda".to_owned()));
+    }
+    // That of a built-in function is its module.
+    let object = function.getattr("__self__").ok();
+    if let Some(object) = object.filter(|it| !it.is_none() && !it.is_instance_of::<PyModule>()) {
+        return Ok(Some(format!("it is bound to one {}", type_name(&object))));
+    }
+    let Ok(code) = function.getattr("__code__") else { return Ok(None) };
+    if !name.contains("<locals>") {
+        return Ok(None);
+    }
+    // One that calls itself closes over its own name, which says nothing more.
+    let own = code.getattr("co_name")?;
+    for variable in code.getattr("co_freevars")?.try_iter()? {
+        let variable = variable?;
+        if !variable.eq(&own)? {
+            return Ok(Some(format!("it uses {variable} of the function that it is made in")));
+        }
+    }
+    Ok(None)
+}
+
 /// Appends one argument so that no two that differ look alike, as Python would write it.
 fn append_argument(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(text) = value.cast_exact::<PyString>() {
@@ -289,6 +327,17 @@ fn append_argument(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> 
         )));
     }
     Ok(())
+}
+
+/// Appends the name of an argument: within quotation marks where it has a mark that keys are
+/// written with, which `f(**{"a=1,b": 2})` may and no identifier does.
+fn append_name(out: &mut Vec<u8>, name: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii();
+    if name.bytes().all(is_plain) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        append_quoted(out, name.as_bytes());
+    }
 }
 
 fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {

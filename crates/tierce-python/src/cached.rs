@@ -47,7 +47,8 @@ impl PyDecorator {
 ///
 /// It is called as the function is, and is a method where the function would be one. The function
 /// itself is `__wrapped__`. Where that is a coroutine function, a call, `refresh`, `expire` and
-/// `delete` are to be awaited.
+/// `delete` are to be awaited, and `inspect.iscoroutinefunction` says so from Python 3.12 on;
+/// `asyncio.iscoroutinefunction` does in all.
 ///
 /// Examples
 /// --------
@@ -100,6 +101,9 @@ impl PyCached {
         };
         let cached = Bound::new(py, cached)?.into_any();
         py.import("functools")?.call_method1("update_wrapper", (&cached, function))?;
+        if is_async {
+            mark_as_coroutine_function(&cached)?;
+        }
         Ok(cached)
     }
 
@@ -182,6 +186,20 @@ impl PyCached {
             }
             change(cache.get(), py, name).map(|()| py.None().into_bound(py))
         })
+    }
+}
+
+/// Has frameworks that ask `iscoroutinefunction` await it: `inspect`'s from Python 3.12 on, and
+/// before that the one of `asyncio`, which alone knew such a mark.
+fn mark_as_coroutine_function(cached: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = cached.py();
+    if let Ok(mark) = py.import("inspect")?.getattr("markcoroutinefunction") {
+        return mark.call1((cached,)).map(|_| ());
+    }
+    match py.import("asyncio.coroutines")?.getattr("_is_coroutine") {
+        Ok(mark) => cached.setattr("_is_coroutine", mark),
+        // A name of its own: an interpreter may lack it.
+        Err(_) => Ok(()),
     }
 }
 
@@ -409,6 +427,12 @@ impl PyBoundCached {
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         self.cached.get().key(&self.arguments(arguments)?, keywords)
+    }
+
+    /// The object.
+    #[getter]
+    fn __self__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.instance.clone_ref(py)
     }
 
     /// What the function has: its name, and what it was given.

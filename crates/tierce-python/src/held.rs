@@ -12,7 +12,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use pyo3::prelude::*;
 
-use crate::weight::weigh;
+use crate::{once::refuse_once_used, weight::weigh};
 
 /// Whether values are weighed: fixed for the life of a cache.
 #[derive(Clone, Copy)]
@@ -41,6 +41,15 @@ impl Value {
             Weighing::LeaveOut => 0,
         };
         Self(Arc::new(Kept { object: Parked::new(object.unbind()), weight_bytes }))
+    }
+
+    /// Takes in what a caller gave.
+    ///
+    /// # Errors
+    /// CodecError for what can be used only once.
+    pub(crate) fn given(object: Bound<'_, PyAny>, weighing: Weighing) -> PyResult<Self> {
+        refuse_once_used(&object)?;
+        Ok(Self::new(object, weighing))
     }
 
     /// The object itself, never a copy.

@@ -34,10 +34,43 @@ fn key_bytes_of_others<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     Err(refuse(key))
 }
 
+/// The keys of a call that takes many.
+///
+/// # Errors
+/// TypeError for what is no iterable. A str by itself is refused, as its letters would be keys; so
+/// is bytes.
+pub(crate) fn many_keys<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let is_one = keys.is_instance_of::<PyString>() || keys.is_instance_of::<PyBytes>();
+    if is_one || !keys.hasattr("__iter__")? {
+        return Err(PyTypeError::new_err(format!(
+            "keys must be a list or another iterable of str or bytes, not {}",
+            type_name(keys)
+        )));
+    }
+    keys.try_iter()?.collect()
+}
+
 #[cold]
 fn refuse(key: &Bound<'_, PyAny>) -> PyErr {
     let name = type_name(key);
     PyTypeError::new_err(format!("a key must be str or bytes, not {name}"))
+}
+
+/// The text of an argument that must be str.
+///
+/// # Errors
+/// TypeError for another object, UnicodeEncodeError for a str with lone surrogates.
+pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a str> {
+    match object.cast::<PyString>() {
+        Ok(text) => text.to_str(),
+        Err(_) => Err(wrong_type(name, "str", object)),
+    }
+}
+
+/// The TypeError for an argument of another type than `what` says.
+#[cold]
+pub(crate) fn wrong_type(name: &str, what: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("{name} must be {what}, not {}", type_name(object)))
 }
 
 /// The name of the object's type, for messages.

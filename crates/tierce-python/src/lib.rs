@@ -22,6 +22,7 @@
 //! | `key.rs` | which objects are keys |
 //! | `options.rs` | how keyword arguments become a configuration |
 //! | `codec.rs`, `json/` | how a value becomes bytes for L2 and L3 |
+//! | `once.rs` | values that no cache can keep |
 //! | `weight.rs` | how many bytes a value is taken to hold in memory |
 //! | `report.rs` | how statistics and health become dicts |
 //! | `error.rs` | which exception stands for which error |
@@ -55,6 +56,7 @@ mod keyspace;
 mod load;
 mod loaded;
 mod loading;
+mod once;
 mod options;
 mod pattern;
 mod report;

@@ -114,8 +114,6 @@ enum How {
     WithContext(Parked),
     /// `function(*arguments, **keywords)`
     With(Parked, Parked, Option<Parked>),
-    /// No call: the value itself.
-    Ready(Value),
 }
 
 impl Callee {
@@ -145,11 +143,6 @@ impl Callee {
         ))
     }
 
-    /// This value.
-    pub(crate) fn ready(value: Value) -> Self {
-        Self::how(How::Ready(value))
-    }
-
     fn how(how: How) -> Self {
         Self { how: Arc::new(how), counters: None }
     }
@@ -177,7 +170,6 @@ impl Callee {
                 let keywords = keywords.map(|it| it.get().bind(py).cast::<PyDict>()).transpose()?;
                 call(function.get().bind(py), arguments, keywords)
             }
-            How::Ready(value) => Ok(value.object(py)),
         }
     }
 }
@@ -198,15 +190,13 @@ struct CallLoader {
 
 impl Loader<Value> for CallLoader {
     fn load(&self, context: &LoadContext<'_, Value>) -> tierce::Result<Loaded<Value>> {
-        if let How::Ready(value) = &*self.callee.how {
-            return Ok(Loaded::new(value.clone()));
-        }
         if let Some(counters) = &self.callee.counters {
             counters.loads(1);
         }
-        let raised = Python::try_attach(|py| match self.callee.call(py, context) {
-            Ok(answer) => Ok(loaded(answer, self.weighing)),
-            Err(error) => Err(self.share(py, error)),
+        let raised = Python::try_attach(|py| {
+            let answer = self.callee.call(py, context);
+            let answer = answer.and_then(|answer| loaded(answer, self.weighing));
+            answer.map_err(|error| self.share(py, error))
         });
         raised
             .unwrap_or(Err(Raised::ShuttingDown))
@@ -415,7 +405,7 @@ fn call_many(
     };
     let of_key = |key: &Py<PyAny>| {
         if values.contains(key)? {
-            Ok(loaded(values.get_item(key)?, weighing))
+            loaded(values.get_item(key)?, weighing)
         } else {
             Ok(Loaded::absent())
         }

@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use pyo3::{
-    exceptions::PyTypeError,
+    exceptions::PyOverflowError,
     prelude::*,
-    types::{PyBytes, PyString},
+    types::{PyBytes, PyInt, PyString},
 };
 use tierce::{CancelToken, LoadContext, Loaded};
 
 use crate::{
     held::{Value, Weighing},
-    key::type_name,
+    key::wrong_type,
     options::duration,
     tags::tag_bytes,
 };
@@ -61,10 +61,11 @@ impl PyLoaded {
     fn new(
         value: Py<PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
-        weight: Option<usize>,
+        weight: Option<&Bound<'_, PyAny>>,
         validator: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let weight = weight.map(weight_bytes).transpose()?;
         let tags = tags.map(tag_bytes).transpose()?.unwrap_or_default();
         Ok(Self { tags, ..Self::of(Content::Value(value), ttl, weight, validator)? })
     }
@@ -168,27 +169,39 @@ impl PyLoaded {
     }
 }
 
+fn weight_bytes(weight: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if !weight.is_instance_of::<PyInt>() {
+        return Err(wrong_type("weight", "int", weight));
+    }
+    weight.extract().map_err(|_| {
+        let rule = format!("from 0 to {} bytes", usize::MAX);
+        PyOverflowError::new_err(format!("weight = {weight}: must be {rule}"))
+    })
+}
+
 fn validator_bytes(validator: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(text) = validator.cast::<PyString>() {
         return Ok(text.to_str()?.as_bytes().to_vec());
     }
     match validator.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "validator must be str or bytes, not {}",
-            type_name(validator)
-        ))),
+        Err(_) => Err(wrong_type("validator", "str or bytes", validator)),
     }
 }
 
 /// What a loader's answer says.
-pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Value> {
+///
+/// # Errors
+/// CodecError for a value that can be used only once.
+pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> PyResult<Loaded<Value>> {
     let Ok(said) = answer.cast::<PyLoaded>() else {
-        return Loaded::new(Value::new(answer, weighing));
+        return Ok(Loaded::new(Value::given(answer, weighing)?));
     };
     let PyLoaded { content, ttl, weight, validator, tags } = said.get();
     let mut loaded = match content {
-        Content::Value(value) => Loaded::new(Value::new(value.bind(answer.py()).clone(), weighing)),
+        Content::Value(value) => {
+            Loaded::new(Value::given(value.bind(answer.py()).clone(), weighing)?)
+        }
         Content::Absent => Loaded::absent(),
         Content::NotModified => Loaded::not_modified(),
     };
@@ -204,7 +217,7 @@ pub(crate) fn loaded(answer: Bound<'_, PyAny>, weighing: Weighing) -> Loaded<Val
     if !tags.is_empty() {
         loaded = loaded.tags(tags);
     }
-    loaded
+    Ok(loaded)
 }
 
 /// True for a `Loaded` of whatever kind.

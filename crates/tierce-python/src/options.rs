@@ -3,16 +3,19 @@
 //! A keyword is the source `code` of `tierce::config::Config`: it wins over the environment, that
 //! over the file. A keyword that is None says nothing.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, sync::LazyLock, time::Duration};
 
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBool, PyDelta, PyDict, PyFloat, PyInt, PyMapping, PyString},
 };
-use tierce::config::{Config, units};
+use tierce::config::{Config, reference, units};
 
-use crate::{error::exception, key::type_name};
+use crate::{
+    error::exception,
+    key::{type_name, wrong_type},
+};
 
 /// The keywords of the constructor that are configuration keys, each with its key.
 pub(crate) const KEYS: [(&str, &str); 10] = [
@@ -34,8 +37,12 @@ pub(crate) fn configuration(
     file: Option<PathBuf>,
     environ: Option<&Bound<'_, PyAny>>,
     keywords: &[(&str, Option<&Bound<'_, PyAny>>)],
-    options: Option<&Bound<'_, PyDict>>,
+    options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Config> {
+    let options = options.map(|options| {
+        options.cast::<PyDict>().map_err(|_| wrong_type("options", "a dict", options))
+    });
+    let options = options.transpose()?;
     let flag = environ.map_or(Ok(true), |environ| match environ.cast::<PyBool>() {
         Ok(flag) => Ok(flag.is_true()),
         Err(_) => Err(environ),
@@ -67,12 +74,20 @@ pub(crate) fn configuration(
 
 fn variables(environ: &Bound<'_, PyAny>) -> PyResult<Vec<(OsString, OsString)>> {
     let Ok(mapping) = environ.cast::<PyMapping>() else {
-        return Err(PyTypeError::new_err(format!(
-            "environ must be a bool or a mapping of str to str, not {}",
-            type_name(environ)
-        )));
+        return Err(wrong_type("environ", "a bool or a mapping of str to str", environ));
     };
-    mapping.items()?.iter().map(|pair| pair.extract()).collect()
+    let mut variables = Vec::new();
+    for pair in mapping.items()?.iter() {
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+        let Ok(text) = name.extract() else {
+            return Err(wrong_type("a name in environ", "str", &name));
+        };
+        let Ok(content) = value.extract() else {
+            return Err(wrong_type(&format!("environ[{}]", name.repr()?), "str", &value));
+        };
+        variables.push((text, content));
+    }
+    Ok(variables)
 }
 
 /// Sets one key from a Python value, by the text that a file would hold.
@@ -82,19 +97,17 @@ fn set(config: &mut Config, key: &str, keyword: &str, value: &Bound<'_, PyAny>) 
         text.to_str()?.to_owned()
     } else if let Ok(flag) = value.cast::<PyBool>() {
         flag.is_true().to_string()
-    } else if is_span(key) {
+    } else if kind(key) == Kind::Span {
         units::write_span(duration(value, keyword)?)
     } else if value.is_instance_of::<PyInt>() {
         // Sizes need a unit; a bare int is bytes.
         let number = value.str()?.to_str()?.to_owned();
-        if is_size(key) { number + "B" } else { number }
+        if kind(key) == Kind::Size { number + "B" } else { number }
     } else if value.hasattr("__fspath__")? {
         path_text(value)?
     } else {
-        return Err(PyTypeError::new_err(format!(
-            "{keyword} must be str, int, float, bool, timedelta or a path, not {}",
-            type_name(value)
-        )));
+        // Those are for spans of time alone.
+        return Err(wrong_type(keyword, "str, int, bool or a path", value));
     };
     config.set(key, &text).map_err(|error| exception(py, &error))
 }
@@ -106,17 +119,37 @@ fn path_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
         .map_err(|path| PyValueError::new_err(format!("path {path:?}: must be UTF-8 text")))
 }
 
-/// True for a key that holds a span of time.
-fn is_span(key: &str) -> bool {
-    key == "default_ttl"
-        || ["_wait", "_timeout", ".wait", "_ttl", "_if_error", "_revalidate", "_backoff", "_most"]
-            .iter()
-            .any(|ending| key.ends_with(ending))
+/// What a bare number means as the value of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Seconds.
+    Span,
+    /// Bytes.
+    Size,
+    /// Itself.
+    Other,
 }
 
-/// True for a key that holds a size.
-fn is_size(key: &str) -> bool {
-    key.ends_with("_bytes")
+/// The kind of a key, by its row in the table of the core: what a span and a size must look like is
+/// said there in the words that [`units`] refuses others with.
+fn kind(key: &str) -> Kind {
+    static KINDS: LazyLock<HashMap<String, Kind>> = LazyLock::new(|| {
+        let rules = [
+            (Kind::Span, units::parse_span("").map(|_| ())),
+            (Kind::Size, units::parse_size("").map(|_| ())),
+        ];
+        let of_row = |row: &str| {
+            let (_, row) = row.split_once("| `")?;
+            let (key, row) = row.split_once('`')?;
+            let is_kind = |(_, rule): &&(Kind, Result<(), &str>)| {
+                rule.as_ref().is_err_and(|rule| row.contains(&format!("| {rule}, from ")))
+            };
+            let kind = rules.iter().find(is_kind).map_or(Kind::Other, |(kind, _)| *kind);
+            Some((key.to_owned(), kind))
+        };
+        reference().lines().filter_map(of_row).collect()
+    });
+    KINDS.get(key).copied().unwrap_or(Kind::Other)
 }
 
 /// The span that `object` means: seconds, a timedelta, or text such as `"10m"`.

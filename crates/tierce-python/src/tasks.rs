@@ -179,8 +179,9 @@ impl PyOperation {
 
     /// Tell what the loader returned.
     fn loaded(&self, answer: Bound<'_, PyAny>) {
-        let told = Exchange::Told(Ok(loaded(answer, self.weighing)));
-        *lock(&self.exchange) = told;
+        let py = answer.py();
+        let answer = loaded(answer, self.weighing).map_err(|error| raised(py, &error));
+        *lock(&self.exchange) = Exchange::Told(answer);
     }
 
     /// Tell what the loader raised.

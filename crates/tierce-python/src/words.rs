@@ -12,10 +12,11 @@ use pyo3::{
     types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyTuple},
 };
 use tierce::{
-    Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead, SetOptions, Tiering,
+    Error, ErrorKind, Freshness, KeyspaceCounters, LoadOptions, ReadOptions, RefreshAhead,
+    SetOptions, Tiering,
 };
 
-use crate::{error::exception, key::type_name, options::duration, tags::tag_bytes};
+use crate::{error::exception, key::wrong_type, options::duration, tags::tag_bytes};
 
 /// Which keywords a call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(crate) struct Words {
     pub(crate) tags: Vec<Box<[u8]>>,
     /// The tiers of the call; `None` for all.
     pub(crate) tiers: Option<Tiering>,
+    says_ttl: bool,
+    says_no_ttl: bool,
     /// Where reads and loads are counted beside the cache itself.
     pub(crate) counters: Option<KeyspaceCounters>,
 }
@@ -69,7 +72,7 @@ impl Words {
     ///
     /// # Errors
     /// TypeError for a keyword that the call does not take and for values of a wrong type,
-    /// ValueError for those out of their range.
+    /// ValueError for those out of their range, ConfigError for two that contradict each other.
     pub(crate) fn read(
         call: &str,
         takes: Takes,
@@ -112,7 +115,7 @@ impl Words {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if self.take(takes, name, value)? {
-            return Ok(());
+            return self.agree(value.py());
         }
         let message = format!("{call}() got an unexpected keyword argument '{name}'");
         Err(PyTypeError::new_err(message))
@@ -123,7 +126,29 @@ impl Words {
     /// # Errors
     /// As [`read`](Self::read).
     pub(crate) fn set_ttl(&mut self, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.take(Takes::Update, "ttl", ttl).map(|_| ())
+        self.take(Takes::Update, "ttl", ttl)?;
+        self.agree(ttl.py())
+    }
+
+    /// Refuses a `ttl` beside `no_ttl`: which one wins would be a matter of their order.
+    fn agree(&self, py: Python<'_>) -> PyResult<()> {
+        if !(self.says_ttl && self.says_no_ttl) {
+            return Ok(());
+        }
+        let message = "ttl and no_ttl=True: one call takes one of the two";
+        Err(exception(py, &Error::new(ErrorKind::Config, message)))
+    }
+
+    /// The keyword `ttl` of a cache, which is one of its settings.
+    ///
+    /// # Errors
+    /// ConfigError where `no_ttl` is said as well.
+    pub(crate) fn and_ttl(mut self, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        if let Some(ttl) = ttl {
+            self.says_ttl = true;
+            self.agree(ttl.py())?;
+        }
+        Ok(self)
     }
 
     /// What becomes of a value that is put in.
@@ -211,6 +236,8 @@ impl Words {
             _ => freshness,
         };
         match name {
+            "ttl" => self.says_ttl = true,
+            "no_ttl" => self.says_no_ttl |= flag(value, name)?,
             "max_age" => self.max_age = Some(span()?),
             "tags" => self.tags = tag_bytes(value)?,
             "tiers" => self.tiers = Some(tiers(value)?),
@@ -228,15 +255,20 @@ impl Words {
 /// TypeError for what is no str, ConfigError for a name that is none.
 pub(crate) fn tiers(value: &Bound<'_, PyAny>) -> PyResult<Tiering> {
     let Ok(name) = value.cast::<PyString>() else {
-        return wrong_type("tiers", "a str such as \"L1L2\"", value);
+        return Err(wrong_type("tiers", "a str such as \"L1L2\"", value));
     };
-    name.to_str()?.parse().map_err(|error| exception(value.py(), &error))
+    let name = name.to_str()?;
+    name.parse().map_err(|_| {
+        let names = Tiering::ALL.map(Tiering::name).join(", ");
+        let message = format!("tiers = {name:?}: must be one of {names}");
+        exception(value.py(), &Error::new(ErrorKind::Config, message))
+    })
 }
 
 fn flag(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
     match value.cast::<PyBool>() {
         Ok(flag) => Ok(flag.is_true()),
-        Err(_) => wrong_type(name, "a bool", value),
+        Err(_) => Err(wrong_type(name, "a bool", value)),
     }
 }
 
@@ -245,7 +277,7 @@ fn share(value: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     if is_number && !value.is_instance_of::<PyBool>() {
         value.extract()
     } else {
-        wrong_type(name, "a number from 0 to 1", value)
+        Err(wrong_type(name, "a number from 0 to 1", value))
     }
 }
 
@@ -259,7 +291,8 @@ fn ahead(value: &Bound<'_, PyAny>) -> PyResult<Option<RefreshAhead>> {
     match share(value, "refresh_ahead") {
         Ok(part) => Ok(Some(RefreshAhead::After(part))),
         Err(_) => {
-            wrong_type("refresh_ahead", "a number between 0 and 1, an XFetch or False", value)
+            let what = "a number between 0 and 1, an XFetch or False";
+            Err(wrong_type("refresh_ahead", what, value))
         }
     }
 }
@@ -267,16 +300,12 @@ fn ahead(value: &Bound<'_, PyAny>) -> PyResult<Option<RefreshAhead>> {
 fn backoff(value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)> {
     let name = "failure_backoff";
     let Ok(pair) = value.cast::<PyTuple>() else {
-        return wrong_type(name, "a pair of spans (first, most)", value);
+        return Err(wrong_type(name, "a pair of spans (first, most)", value));
     };
     if pair.len() != 2 {
         return Err(PyValueError::new_err(format!("{name} = {value}: must be (first, most)")));
     }
     Ok((duration(&pair.get_item(0)?, name)?, duration(&pair.get_item(1)?, name)?))
-}
-
-fn wrong_type<T>(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
-    Err(PyTypeError::new_err(format!("{name} must be {what}, not {}", type_name(value))))
 }
 
 /// A rule for `refresh_ahead`: by lot, the likelier the nearer the end of the time to live is.

@@ -6,8 +6,7 @@ use tierce::{Freshness, SetOptions};
 use super::{PyCache, missing, said};
 use crate::{
     held::Value,
-    key::key_bytes,
-    load::{Callee, Wanted},
+    key::{key_bytes, many_keys},
     options::duration,
     words::{Takes, Words},
 };
@@ -35,7 +34,8 @@ impl PyCache {
     /// Raises
     /// ------
     /// CodecError
-    ///     The value would not come back from L2 or L3 as it is. Nothing was changed.
+    ///     The value would not come back from L2 or L3 as it is, or can be used only once. Nothing
+    ///     was changed.
     /// TooLargeError
     ///     The key is longer than 64 KiB.
     /// ClosedError
@@ -128,7 +128,7 @@ impl PyCache {
     /// (False, True)
     fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = keys.py();
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = many_keys(keys)?;
         let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
         self.change(py, || self.core.delete_many(&names))
     }
@@ -244,6 +244,8 @@ impl PyCache {
 
     /// Remove `key` and return its value.
     ///
+    /// What is stale is removed as well, and is not returned.
+    ///
     /// Looking and removing are two steps: of two processes that pop one key at a time, both may
     /// get the value. Threads of one process do not, in tiering "L1".
     ///
@@ -261,6 +263,8 @@ impl PyCache {
     /// ------
     /// KeyError
     ///     No tier has the key, and no default is given.
+    /// ClosedError
+    ///     The cache was closed.
     ///
     /// Examples
     /// --------
@@ -283,19 +287,18 @@ impl PyCache {
             )));
         }
         let name = key_bytes(key)?;
-        match self.find(py, name) {
-            Some(object) => {
-                self.remove(py, name)?;
-                Ok(object)
-            }
-            None => default.get_item(0).map_err(|_| missing(key)),
-        }
+        let found = self.find(py, name);
+        // Also where nothing fresh was found: a stale value would be served where loading fails.
+        self.remove(py, name)?;
+        found.map_or_else(|| default.get_item(0).map_err(|_| missing(key)), Ok)
     }
 
-    /// Return the value of `key`; where no tier has it, put `default` there and return that.
+    /// Return the value of `key`; where there is none or a stale one, put `default` there and
+    /// return that.
     ///
-    /// As `get_or_load` with a loader that returns `default`: of threads that come at one time
-    /// all get the same value, and a load of the key under way is waited for.
+    /// As `set_if_absent`, in one step for all threads, processes and hosts that share the key: all
+    /// that come at one time get the same value. A hit costs as much as `get`, all else as much as
+    /// `get_versioned`. A load under way is not waited for.
     ///
     /// Parameters
     /// ----------
@@ -305,6 +308,11 @@ impl PyCache {
     /// Returns
     /// -------
     /// object
+    ///
+    /// Raises
+    /// ------
+    /// Exception
+    ///     As `set_if_absent`.
     ///
     /// Examples
     /// --------
@@ -324,8 +332,15 @@ impl PyCache {
             return Ok(object);
         }
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let default = Callee::ready(Value::new(default, self.weighing));
-        self.load(py, name, &Words::default(), default, Wanted::Any)?.value(py, None)
+        let default = Value::given(default, self.weighing)?;
+        let mut found = None;
+        let set = self.change(py, || {
+            self.core.update(name, &SetOptions::new(), |present| {
+                found = present;
+                found.is_none().then(|| default.clone())
+            })
+        })?;
+        Ok(set.or(found).unwrap_or(default).object(py))
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> PyResult<()> {
@@ -334,9 +349,9 @@ impl PyCache {
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = key_bytes(key)?;
-        if self.find(key.py(), name).is_none() {
-            return Err(missing(key));
-        }
-        self.remove(key.py(), name)
+        let found = self.find(key.py(), name);
+        // As for `pop`.
+        self.remove(key.py(), name)?;
+        found.map_or_else(|| Err(missing(key)), |_| Ok(()))
     }
 }

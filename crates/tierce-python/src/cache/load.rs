@@ -6,7 +6,7 @@ use tierce::Freshness;
 use super::{PyCache, said};
 use crate::{
     entry::PyEntry,
-    key::key_bytes,
+    key::{key_bytes, many_keys},
     load::{Callee, Wanted, load_many},
     words::{Takes, Words},
 };
@@ -68,7 +68,8 @@ impl PyCache {
     /// ReentrantLoadError
     ///     `load` asked for its own key.
     /// CodecError
-    ///     What `load` returned would not come back from L2 or L3 as it is.
+    ///     What `load` returned would not come back from L2 or L3 as it is, or can be used only
+    ///     once, as what a coroutine function returns.
     /// ClosedError
     ///     The cache was closed.
     ///
@@ -272,7 +273,7 @@ impl PyCache {
         freshness: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = keys.py();
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = many_keys(keys)?;
         let words = Words::read("get_or_load_many", Takes::Load, &Freshness::new(), freshness)?;
         load_many(py, &self.core, &keys, &self.options(&words), load, self.weighing)
     }

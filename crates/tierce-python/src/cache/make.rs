@@ -6,6 +6,7 @@ use tierce::Freshness;
 use super::PyCache;
 use crate::{
     cached::{PyCached, PyDecorator},
+    key::text,
     keyspace::PyKeyspace,
     loading::PyLoading,
     words::{Takes, Words},
@@ -106,12 +107,14 @@ impl PyCache {
     )]
     fn keyspace(
         slf: Bound<'_, Self>,
-        pattern: &str,
-        label: Option<&str>,
+        pattern: &Bound<'_, PyAny>,
+        label: Option<&Bound<'_, PyAny>>,
         tiers: Option<&Bound<'_, PyAny>>,
         clearable: bool,
         freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyKeyspace> {
+        let pattern = text(pattern, "pattern")?;
+        let label = label.map(|label| text(label, "label")).transpose()?;
         let mut words = Words::read("keyspace", Takes::Defaults, &Freshness::new(), freshness)?;
         words.tiers = tiers.map(crate::words::tiers).transpose()?;
         PyKeyspace::new(slf.py(), slf.clone().unbind(), pattern, label, clearable, words)
@@ -131,7 +134,9 @@ impl PyCache {
     ///     which must be str or int; others do not count. A callable gets the arguments and
     ///     returns the key. Without it, the key is made of the function's name and all arguments,
     ///     which must be str, bytes, int, float, bool, None, or tuples of those; an argument given
-    ///     by name or left to its default makes the same key as one given by place.
+    ///     by name or left to its default makes the same key as one given by place. A lambda, a
+    ///     bound method and a function that uses variables of the function that it is made in
+    ///     need a key: others of their name would share theirs.
     /// ttl, tags, no_ttl, ttl_jitter, stale_if_error, stale_while_revalidate, negative_ttl : optional
     ///     As for `get_or_load`.
     /// max_age, refresh_ahead, soft_timeout, hard_timeout, failure_backoff, tiers : optional
@@ -141,6 +146,16 @@ impl PyCache {
     /// -------
     /// Cached
     ///     Called like the function. Where the function returns `ABSENT`, the caller gets None.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     The function needs a key, or `key` is none. A call raises a CodecError, which is one, where
+    ///     the function returns a coroutine and is no coroutine function, as far as `inspect` knows.
+    /// ConfigError
+    ///     `key` is no pattern, or an option is out of its range.
+    /// ValueError
+    ///     `key` names what is no parameter.
     ///
     /// Examples
     /// --------

@@ -97,7 +97,8 @@ use crate::{
 ///     are in force. A `set` removes the key from the others, so that nobody finds anything older
 ///     there; what removes a key or makes it stale does so in all tiers.
 /// no_ttl : bool, default False
-///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`.
+///     In a call: the value is fresh until it is evicted, whatever the cache's `ttl`. Not
+///     together with `ttl`.
 /// stale_if_error : float, timedelta or str, default 0
 ///     How long after its `ttl` a value is served where loading it anew fails.
 /// stale_while_revalidate : float, timedelta or str, default 0
@@ -132,7 +133,8 @@ use crate::{
 /// L1 holds the object itself: a hit returns the very object that was put in, so who changes it
 /// changes it for all. L2 and L3 hold None, bool, int, float, str, list and dict with str keys,
 /// nested as one likes, and bytes by themselves; with L2 or L3 in force, `set` refuses any other
-/// value. What comes back from there is a copy.
+/// value. What comes back from there is a copy. No tier keeps what can be used only once: a
+/// coroutine, a generator, a map, filter or zip.
 ///
 /// A tier that fails costs a miss, never an exception; `health` tells.
 ///
@@ -329,7 +331,7 @@ impl PyCache {
         options: &SetOptions,
     ) -> PyResult<()> {
         let py = value.py();
-        let value = Value::new(value, self.weighing);
+        let value = Value::given(value, self.weighing)?;
         self.change(py, || self.core.set_with(name, value, options))
     }
 

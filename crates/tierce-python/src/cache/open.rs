@@ -13,6 +13,7 @@ use super::PyCache;
 use crate::{
     clock::PyManualClock,
     held::scope,
+    key::wrong_type,
     options::configuration,
     words::{Takes, Words},
 };
@@ -43,8 +44,8 @@ impl PyCache {
         service: Option<&Bound<'_, PyAny>>,
         config_file: Option<PathBuf>,
         environ: Option<&Bound<'_, PyAny>>,
-        options: Option<&Bound<'_, PyDict>>,
-        clock: Option<&Bound<'_, PyManualClock>>,
+        options: Option<&Bound<'_, PyAny>>,
+        clock: Option<&Bound<'_, PyAny>>,
         freshness: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let keywords = [
@@ -61,8 +62,14 @@ impl PyCache {
         ];
         let config = configuration(py, config_file, environ, &keywords, options)?;
         let base = config.freshness_options();
-        let words = Words::read("Cache", Takes::Defaults, &base, freshness)?;
-        let clock = clock.map_or_else(Clock::system, |clock| clock.get().clock());
+        let words = Words::read("Cache", Takes::Defaults, &base, freshness)?.and_ttl(ttl)?;
+        let clock = match clock {
+            None => Clock::system(),
+            Some(clock) => match clock.cast::<PyManualClock>() {
+                Ok(clock) => clock.get().clock(),
+                Err(_) => return Err(wrong_type("clock", "a ManualClock", clock)),
+            },
+        };
         Self::build(py, config, Some(words), clock)
     }
 

@@ -3,7 +3,7 @@
 use pyo3::{prelude::*, types::PyDict};
 
 use super::PyCache;
-use crate::{error::exception, held::scope, report};
+use crate::{error::exception, held::scope, key::text, report};
 
 #[pymethods]
 impl PyCache {
@@ -52,8 +52,9 @@ impl PyCache {
     /// >>> cache.retier("L1")
     /// >>> cache.tiering
     /// 'L1'
-    fn retier(&self, py: Python<'_>, tiering: &str) -> PyResult<()> {
-        scope(py, || py.detach(|| self.core.retier(tiering.parse()?)))
+    fn retier(&self, tiering: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, name) = (tiering.py(), text(tiering, "tiering")?);
+        scope(py, || py.detach(|| self.core.retier(name.parse()?)))
             .map_err(|error| exception(py, &error))
     }
 

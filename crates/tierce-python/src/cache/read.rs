@@ -6,7 +6,7 @@ use tierce::Freshness;
 use super::{PyCache, missing, said};
 use crate::{
     entry::PyEntry,
-    key::key_bytes,
+    key::{key_bytes, many_keys},
     words::{Takes, Words},
 };
 
@@ -129,7 +129,7 @@ impl PyCache {
     /// {'user:7': 'Ada', 'user:8': 'Grace'}
     fn get_many<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = keys.py();
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let keys = many_keys(keys)?;
         let names = keys.iter().map(key_bytes).collect::<PyResult<Vec<_>>>()?;
         let values = self.ask(py, || self.core.get_many(&names));
         let found = PyDict::new(py);

@@ -6,7 +6,7 @@ use pyo3::{
 };
 use tierce::Freshness;
 
-use super::PyCache;
+use super::{PyCache, update::Delta};
 use crate::{
     key::key_bytes,
     tasks::PyReady,
@@ -450,13 +450,13 @@ impl PyCache {
     /// >>> cache = tierce.Cache()
     /// >>> asyncio.run(cache.aincrement("visits", 42))
     /// 42
-    #[pyo3(signature = (key, delta=1))]
+    #[pyo3(signature = (key, delta=Delta(1)), text_signature = "($self, key, delta=1)")]
     fn aincrement<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
-        delta: i64,
+        delta: Delta,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let arguments = (key, delta).into_pyobject(key.py())?;
+        let arguments = (key, delta.0).into_pyobject(key.py())?;
         slf.get().aside(slf, "increment", arguments, None)
     }
 

@@ -1,6 +1,11 @@
 //! Changes that depend on what is there: one step for all processes and hosts that share the key.
 
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
+use pyo3::{
+    Borrowed,
+    exceptions::{PyOverflowError, PyTypeError},
+    prelude::*,
+    types::{PyDict, PyInt},
+};
 use tierce::{Freshness, SetOptions};
 
 use super::PyCache;
@@ -9,11 +14,28 @@ use crate::{
     codec::attached,
     error::exception,
     held::{Parked, Value, scope},
-    key::{key_bytes, type_name},
+    key::{key_bytes, type_name, wrong_type},
     loaded::{is_not_modified, is_said},
     version::PyVersion,
     words::{Takes, Words},
 };
+
+/// What `increment` adds.
+pub(super) struct Delta(pub(super) i64);
+
+impl<'py> FromPyObject<'_, 'py> for Delta {
+    type Error = PyErr;
+
+    fn extract(delta: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if !delta.is_instance_of::<PyInt>() {
+            return Err(wrong_type("delta", "int", &delta));
+        }
+        delta.extract().map(Self).map_err(|_| {
+            let rule = format!("from {} to {}", i64::MIN, i64::MAX);
+            PyOverflowError::new_err(format!("delta = {}: must be {rule}", &*delta))
+        })
+    }
+}
 
 #[pymethods]
 impl PyCache {
@@ -110,7 +132,7 @@ impl PyCache {
     ) -> PyResult<bool> {
         let (py, name) = (key.py(), key_bytes(key)?);
         let options = options("compare_and_set", ttl, freshness)?;
-        let (version, value) = (&version.get().0, Value::new(value, self.weighing));
+        let (version, value) = (&version.get().0, Value::given(value, self.weighing)?);
         self.change(py, || self.core.compare_and_set(name, version, value, &options))
     }
 
@@ -155,7 +177,7 @@ impl PyCache {
     ) -> PyResult<bool> {
         let (py, name) = (key.py(), key_bytes(key)?);
         let options = options("set_if_absent", ttl, freshness)?;
-        let value = Value::new(value, self.weighing);
+        let value = Value::given(value, self.weighing)?;
         self.change(py, || self.core.set_if_absent(name, value, &options))
     }
 
@@ -222,10 +244,11 @@ impl PyCache {
             let made = attached(|py| {
                 let present =
                     present.map_or_else(|| default.bind(py).clone(), |value| value.object(py));
-                Ok(turn(change.bind(py), &present).map(|made| match made {
-                    Some(made) => (Some(Value::new(made, self.weighing)), present.unbind()),
-                    None => (None, present.unbind()),
-                }))
+                let made = turn(change.bind(py), &present).and_then(|made| {
+                    let made = made.map(|made| Value::given(made, self.weighing)).transpose()?;
+                    Ok((made, present.unbind()))
+                });
+                Ok(made)
             });
             match made {
                 Ok(Ok((made, present))) => {
@@ -281,9 +304,9 @@ impl PyCache {
     /// >>> cache = tierce.Cache()
     /// >>> cache.increment("visits"), cache.increment("visits", 41), cache["visits"]
     /// (1, 42, 42)
-    #[pyo3(signature = (key, delta=1))]
-    fn increment(&self, key: &Bound<'_, PyAny>, delta: i64) -> PyResult<i64> {
-        let (py, name) = (key.py(), key_bytes(key)?);
+    #[pyo3(signature = (key, delta=Delta(1)), text_signature = "($self, key, delta=1)")]
+    fn increment(&self, key: &Bound<'_, PyAny>, delta: Delta) -> PyResult<i64> {
+        let (py, name, Delta(delta)) = (key.py(), key_bytes(key)?, delta);
         self.change(py, || self.core.increment(name, delta))
     }
 }
