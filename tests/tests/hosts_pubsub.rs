@@ -461,7 +461,10 @@ fn foreign_changes_are_seen_within_the_bound_unless_pubsub_was_asked_for() {
         let auto = Host::with(&redis, tiering, |it| it);
         assert!(!outlives_foreign_change(&redis, &auto.cache, "auto"), "{tiering}");
         let asked = Host::with(&redis, tiering, by_pubsub);
-        assert!(outlives_foreign_change(&redis, &asked.cache, "asked"), "{tiering}");
+        // A stall of a loaded machine, taken for a loss, may cost a copy.
+        let mut tries = 0..5;
+        let outlives = tries.any(|_| outlives_foreign_change(&redis, &asked.cache, "asked"));
+        assert!(outlives, "{tiering}");
     }
 }
 
@@ -471,10 +474,13 @@ fn what_was_kept_while_all_was_told_ends_when_that_is_refused() {
     for tiering in TIERINGS {
         let redis = Redis::with(&options);
         let host = Host::with(&redis, tiering, ann);
-        keep(&host.cache, "key");
-        // The host knows all stamps then, so that a subscription voids nothing for these.
-        thread::sleep(3 * HEARTBEAT);
-        assert!(is_near(&host.cache, "key"));
+        // As above, a stall may cost the copy.
+        wait_until("a copy that stays", || {
+            keep(&host.cache, "key");
+            // The host knows all stamps then, so that a subscription voids nothing for these.
+            thread::sleep(3 * HEARTBEAT);
+            is_near(&host.cache, "key")
+        });
         let mut client = redis.client();
         let () = redis::cmd("ACL")
             .arg(&["SETUSER", "ann", "-client|tracking"])
