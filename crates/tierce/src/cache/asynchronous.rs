@@ -382,6 +382,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(began.at))),
+            Drafted::Unkept(value, over) => {
+                let inner = self.me.upgrade().ok_or_else(closed)?;
+                let key = Box::<[u8]>::from(key);
+                let remove = move || inner.remove_older(plan, &key, &marks, over);
+                if plan.reaches(TierKind::Redis) {
+                    self.tasks.errands.run_or_here(remove).await.ok_or_else(closed)?;
+                } else {
+                    remove();
+                }
+                Ok(Led::Loaded(value, Some(began.at)))
+            }
             Drafted::Draft(draft) if !plan.reaches(TierKind::Redis) => {
                 let own = call.own(&draft);
                 Ok(call.agreed(own, self.keep(plan, key, draft, &marks, began.at)?, began.at))
