@@ -72,8 +72,8 @@ impl<V> Loaded<V> {
     }
 
     /// There is no value. That is remembered for
-    /// [`negative_ttl`](crate::Freshness::negative_ttl), by default not at all; a stale value is
-    /// not served any more.
+    /// [`negative_ttl`](crate::Freshness::negative_ttl), by default not at all; an older value, stale
+    /// or not, is removed from all tiers.
     pub fn absent() -> Self {
         Self::of(Content::Absent)
     }
@@ -90,7 +90,8 @@ impl<V> Loaded<V> {
     }
 
     /// Sets how long the value is fresh, or how long it is remembered that there is none; zero
-    /// hands it to the callers and keeps nothing.
+    /// hands it to the callers and keeps nothing: an older value is removed from all tiers, unless the
+    /// key was changed during the load.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

@@ -44,7 +44,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Span,
     load::{
-        Alarm, Alarms, Crew, Errand, Hold, Joined, Lead, LoadContext, Report, hold, took_too_long,
+        Alarm, Alarms, Crew, Errand, Hold, Joined, Lead, LoadContext, Report, Ring, hold,
+        took_too_long,
     },
     metrics::{CacheCounter, TierCounter},
     tier::Turn,
@@ -356,7 +357,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let span = patience.span;
         let ended = within(&self.tasks.alarms, Some(span), |context| joined.poll(context)).await;
-        let outcome = ended.unwrap_or_else(|| Err(took_too_long(span)));
+        let outcome = ended.unwrap_or_else(|ring| {
+            Err(if self.is_closed_early(ring) { closed() } else { took_too_long(span) })
+        });
         self.end_wait(key, call, &joined, Origin::Joined, patience, outcome)
     }
 
@@ -379,6 +382,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(began.at))),
+            Drafted::Unkept(value, over) => {
+                let inner = self.me.upgrade().ok_or_else(closed)?;
+                let key = Box::<[u8]>::from(key);
+                let remove = move || inner.remove_older(plan, &key, &marks, over);
+                if plan.reaches(TierKind::Redis) {
+                    self.tasks.errands.run_or_here(remove).await.ok_or_else(closed)?;
+                } else {
+                    remove();
+                }
+                Ok(Led::Loaded(value, Some(began.at)))
+            }
             Drafted::Draft(draft) if !plan.reaches(TierKind::Redis) => {
                 let own = call.own(&draft);
                 Ok(call.agreed(own, self.keep(plan, key, draft, &marks, began.at)?, began.at))
@@ -472,14 +486,24 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let hard = call.rules.hard_timeout;
         match within(&self.tasks.alarms, hard, poll).await {
-            Some(loaded) => loaded,
-            None => {
+            Ok(loaded) => loaded,
+            Err(ring) => {
                 lead.token().cancel();
+                if self.is_closed_early(ring) {
+                    return Err(closed());
+                }
                 let span = hard.unwrap_or_default();
                 let message = format!("the load took longer than its hard timeout of {span:?}");
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// True if nobody wakes tasks any more, as the cache was closed.
+    fn is_closed_early(&self, ring: Ring) -> bool {
+        ring == Ring::Early && !self.plan.load().is_open()
     }
 }
 
@@ -534,22 +558,22 @@ impl<V: Clone + Send + Sync + 'static> Scout<V> {
     }
 }
 
-/// Polls until ready, or for so long; `None` if that was too short.
+/// Polls until ready, or for so long; why no longer, if that was too short.
 async fn within<T>(
     alarms: &Alarms,
     span: Option<Duration>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Option<T> {
+) -> std::result::Result<T, Ring> {
     // A deadline too far to express is none.
     let deadline = span.and_then(|span| Instant::now().checked_add(span));
     let mut alarm: Option<Alarm> = None;
     poll_fn(|context| {
         if let Poll::Ready(output) = poll(context) {
-            return Poll::Ready(Some(output));
+            return Poll::Ready(Ok(output));
         }
         // Made only now: most are ready at once.
         let alarm = alarm.get_or_insert_with(|| alarms.at(deadline));
-        Pin::new(alarm).poll(context).map(|()| None)
+        Pin::new(alarm).poll(context).map(Err)
     })
     .await
 }

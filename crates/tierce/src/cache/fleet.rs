@@ -239,11 +239,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let lease = leased.is_mine.then(|| self.hold_lease(key, owner, call));
             // Somebody may have kept it since it was looked for.
             if leased.is_there || has_waited && lease.is_some() {
+                self.settle_before_load(plan, key, call);
                 marks = self.marks(plan, key);
                 let found = match self.look_again(plan, key, call, &marks) {
                     None => self.look_in_remote(plan, key, call, &mut marks),
                     found => found,
                 };
+                self.note_waiting(key, &mut marks);
                 if let Some(found) = found {
                     return Ok(Approached::Led(Led::Found(found)));
                 }

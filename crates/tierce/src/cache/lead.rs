@@ -209,6 +209,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             {
                 return Ok(Approached::Led(Led::Stale(stale.clone())));
             }
+            self.settle_before_load(plan, key, call);
             let marks = self.marks(plan, key);
             if let Some(found) = self.look_again(plan, key, call, &marks) {
                 return Ok(Approached::Led(Led::Found(found)));
@@ -220,6 +221,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
             return Ok(Approached::Led(Led::Found(found)));
         }
+        self.note_waiting(key, &mut marks);
         self.check_failures(key, call)?;
         self.await_fleet(plan, key, call, marks, turn)
     }

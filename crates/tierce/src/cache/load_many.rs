@@ -223,10 +223,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut missing: Vec<Leading<'_, V>> = Vec::with_capacity(mine.len());
         for OneLed { index, mut call, lead } in mine {
             let key = keys[index];
+            self.settle_before_load(plan, key, &call);
             let mut marks = self.marks(plan, key);
             let found = self
                 .look_again(plan, key, &mut call, &marks)
                 .or_else(|| self.look_in_remote(plan, key, &mut call, &mut marks));
+            self.note_waiting(key, &mut marks);
             let known = match found {
                 Some(found) => Some(Ok(Led::Found(found))),
                 None => self.check_failures(key, &call).err().map(Err),

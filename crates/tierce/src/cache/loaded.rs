@@ -20,15 +20,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     load::{Lead, LoadReason},
     metrics::CacheCounter,
-    simulated::{self, Fault},
+    simulated,
     tag_cells::{self, Verdict},
     tier::{Fill, Record},
     tiering::TierKind,
 };
-
-/// How long word that there is no value is kept which is to be kept for no time: just so that it
-/// takes the place of a stale value.
-const SHORTEST_NEGATIVE: Duration = Duration::from_millis(1);
 
 /// When a load began, on two clocks.
 #[derive(Clone, Copy)]
@@ -43,6 +39,8 @@ pub(super) struct Began {
 pub(super) enum Drafted<V> {
     /// It is for those who wait alone.
     Nothing(Option<V>),
+    /// The same, and what was made until then is not to be served after it.
+    Unkept(Option<V>, Millis),
     /// It goes into the tiers.
     Draft(Draft<V>),
 }
@@ -70,6 +68,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let made = began.at;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(made))),
+            Drafted::Unkept(value, over) => {
+                self.remove_older(plan, key, marks, over);
+                Ok(Led::Loaded(value, Some(made)))
+            }
             Drafted::Draft(draft) => {
                 let own = call.own(&draft);
                 Ok(call.agreed(own, self.keep(plan, key, draft, marks, made)?, made))
@@ -105,16 +107,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         tags::check_all(&tags)?;
-        let life = self.life_of_loaded(call, value.is_some(), ttl);
-        let Some(life) = life else { return Ok(Drafted::Nothing(value)) };
+        let life = self.life_of_loaded(&call.rules, value.is_some(), ttl);
+        // What the call found too old must not outlive what it loaded in its stead.
+        let is_any_too_old = call.reason() != LoadReason::Miss || call.max_age.is_some();
+        let over = is_any_too_old.then_some(began.coarse);
+        if life.is_none() && over.is_none() {
+            return Ok(Drafted::Nothing(value));
+        }
         if !lead.begin_filing() {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(Drafted::Nothing(value));
         }
+        let Some(life) = life else { return Ok(Drafted::Unkept(value, began.coarse)) };
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
-        // What the call found too old must not outlive what it loaded in its stead.
-        let is_any_too_old = call.reason() != LoadReason::Miss || call.max_age.is_some();
-        let over = is_any_too_old.then_some(began.coarse);
         let extras = tags::extras(validator, tags);
         let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
         Ok(Drafted::Draft(draft))
@@ -123,19 +128,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// How long a loaded value lives; `None` where it is not to be kept.
     fn life_of_loaded(
         &self,
-        call: &Call<'_, V>,
+        rules: &Rules,
         is_present: bool,
         ttl: Option<Duration>,
     ) -> Option<Life> {
-        let rules = &call.rules;
         let rules = if is_present {
             Rules { ttl: ttl.or(rules.ttl), ..*rules }
         } else {
-            let mut ttl = ttl.unwrap_or(rules.negative_ttl);
-            if call.best.is_some() && !simulated::is_planted(Fault::AbsenceUnkept) {
-                ttl = ttl.max(SHORTEST_NEGATIVE);
-            }
-            rules.without_windows(ttl)
+            rules.without_windows(ttl.unwrap_or(rules.negative_ttl))
         };
         (rules.ttl != Some(Duration::ZERO)).then(|| rules.life(&self.jitter))
     }
@@ -181,6 +181,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if token.is_some() {
             // Done or not.
             self.hear_of(plan, key);
+        }
+        if filled.is_none() && self.is_followed(plan, key, marks) {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            self.abandon_change(plan, key, change);
+            return Ok(Agreed { value: draft.value, made });
         }
         // L3 may have taken long to answer: nothing above it is to look younger for that.
         let grown = |record| if token.is_some() { aged(record, asked) } else { record };

@@ -31,6 +31,8 @@ pub(super) struct Marks {
     pub(super) delimiter: Option<u8>,
     /// L3's word, once it was asked.
     pub(super) remote: Option<Token>,
+    /// It was not, as a value that was set here waits to be sent there.
+    pub(super) waits: bool,
 }
 
 /// By what something is judged that was found under marks and lies in no tier above L3.
@@ -129,8 +131,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if delimiter.is_some() {
             self.tags.be_used();
         }
-        let (below, remote) = (None, None);
-        Marks { local, filed, shared, told, taken_at, known, below, delimiter, remote }
+        let (below, remote, waits) = (None, None, false);
+        Marks { local, filed, shared, told, taken_at, known, below, delimiter, remote, waits }
     }
 }
 

@@ -111,6 +111,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod touch;
+mod unkept;
 mod update;
 
 pub use advice::Advice;

@@ -1,6 +1,8 @@
 //! Deadlines of tasks: a thread that wakes them, as no executor's timer can be named here.
 //!
-//! The thread is there while somebody waits, and some seconds longer. Who is dropped deregisters.
+//! The thread is there while somebody waits, and some seconds longer. Who is dropped deregisters. Closing
+//! takes no deadline from those who wait: what they wait for may still come, and a ring would tell them that
+//! it took too long. The thread goes with the last of them; who comes later is told that nobody will wake it.
 
 use std::{
     collections::BTreeMap,
@@ -52,6 +54,14 @@ pub(crate) struct Alarm {
     key: Option<Key>,
 }
 
+/// Why an alarm rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    Deadline,
+    /// Before that: no thread is there that would wake its task then.
+    Early,
+}
+
 impl Alarms {
     pub(crate) fn new() -> Self {
         let state = State {
@@ -74,21 +84,16 @@ impl Alarms {
         let mut state = shared.lock();
         let key = (deadline, state.next_number);
         state.next_number += 1;
-        if !state.closed {
+        if state.has_thread || !state.closed {
             state.waiting.insert(key, None);
         }
         let is_first = state.waiting.first_key_value().is_some_and(|(first, _)| *first == key);
-        let starts = !mem::replace(&mut state.has_thread, true) && !state.closed;
+        let starts = !state.has_thread && !state.closed;
+        state.has_thread |= starts;
         drop(state);
         if starts {
-            let theirs = Arc::clone(&shared);
-            if self.crew.spawn(move || theirs.work()).is_err() {
-                let mut state = shared.lock();
-                state.has_thread = false;
-                let waiting = mem::take(&mut state.waiting);
-                drop(state);
-                wake_all(waiting);
-            }
+            let watch = Watch(Some(Arc::clone(&shared)));
+            _ = self.crew.spawn(move || watch.keep());
         } else if is_first {
             shared.changed.notify_all();
         }
@@ -100,16 +105,39 @@ impl Alarms {
         &self.crew
     }
 
-    /// Ends the thread; all alarms ring.
+    /// Has the thread end once nobody waits any more.
     pub(crate) fn close(&self, patience: Duration) -> bool {
-        self.shared.close();
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
         self.crew.close(patience)
     }
 }
 
 impl Drop for Alarms {
     fn drop(&mut self) {
-        self.shared.close();
+        self.shared.lock().closed = true;
+        self.shared.give_up();
+    }
+}
+
+/// The duty to wake those who wait, until it is over. It is dropped before that where there is no thread for
+/// it, or the crew closes before one has begun.
+struct Watch(Option<Arc<Shared>>);
+
+impl Watch {
+    fn keep(mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.work();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().has_thread = false;
+            shared.give_up();
+        }
     }
 }
 
@@ -127,11 +155,9 @@ impl Shared {
         state
     }
 
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let waiting = mem::take(&mut state.waiting);
-        drop(state);
+    /// Nobody wakes those who wait at their time: they are to go on now.
+    fn give_up(&self) {
+        let waiting = mem::take(&mut self.lock().waiting);
         self.changed.notify_all();
         wake_all(waiting);
     }
@@ -175,15 +201,16 @@ fn wake(waker: Waker) {
 }
 
 impl Future for Alarm {
-    type Output = ();
+    type Output = Ring;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ring> {
         let Some(key) = self.key else { return Poll::Pending };
         let waker = context.waker().clone();
         let mut state = self.shared.lock();
         let replaced = match state.waiting.get_mut(&key) {
             Some(place) if key.0 > Instant::now() => place.replace(waker),
-            _ => return Poll::Ready(()),
+            _ if key.0 > Instant::now() => return Poll::Ready(Ring::Early),
+            _ => return Poll::Ready(Ring::Deadline),
         };
         drop(state);
         drop(replaced);
@@ -194,8 +221,14 @@ impl Future for Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
-        let waker = self.shared.lock().waiting.remove(&key);
+        let mut state = self.shared.lock();
+        let waker = state.waiting.remove(&key);
+        let is_last = state.closed && state.waiting.is_empty();
+        drop(state);
         drop(waker);
+        if is_last {
+            self.shared.changed.notify_all();
+        }
     }
 }
 
@@ -256,13 +289,28 @@ mod tests {
     }
 
     #[test]
-    fn closing_rings_all_and_the_thread_ends() {
+    fn closing_leaves_those_who_wait_their_time_and_the_thread_ends_with_the_last_of_them() {
         let alarms = Alarms::new();
-        let alarm = alarms.at(soon(100_000));
+        let (begin, early, late) = (Instant::now(), alarms.at(soon(40)), alarms.at(soon(100_000)));
+        // Its job may not have begun.
+        until(|| alarms.crew().threads() == 1);
+        block_on(alarms.at(soon(1)));
+        assert!(!alarms.close(Duration::ZERO));
+        let later = alarms.at(soon(60));
+        assert_eq!(block_on(early), Ring::Deadline);
+        assert!(begin.elapsed() >= Duration::from_millis(40));
+        assert_eq!(block_on(later), Ring::Deadline);
+        drop(late);
         assert!(alarms.close(PATIENCE));
-        block_on(alarm);
-        block_on(alarms.at(soon(100_000)));
-        assert!(!alarms.shared.lock().has_thread || alarms.shared.lock().closed);
+        assert_eq!(block_on(alarms.at(soon(100_000))), Ring::Early);
+    }
+
+    #[test]
+    fn who_waits_for_a_thread_that_never_begins_is_told_so() {
+        let alarms = Alarms::new();
+        assert!(alarms.crew().close(PATIENCE));
+        assert_eq!(block_on(alarms.at(soon(100_000))), Ring::Early);
+        assert!(alarms.shared.lock().waiting.is_empty());
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod flight;
 pub(crate) mod testing;
 
 pub(crate) use ahead::draw;
-pub(crate) use alarm::{Alarm, Alarms};
+pub(crate) use alarm::{Alarm, Alarms, Ring};
 pub(crate) use crew::{Crew, DEFAULT_THREADS, Refused};
 pub(crate) use errand::{Errand, Hold, Report, hold};
 pub(crate) use failures::{Backoff, Failures};

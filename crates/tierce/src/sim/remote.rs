@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, RedisStatistics, Result, TierKind,
+    codec::Format,
     simulated::{self, Fault},
     tag_cells::{CellChange, KnownBelow, Tags, Verdict},
     tier::{
@@ -216,6 +217,7 @@ impl RemoteTier for SimulatedRemote {
             world.at_server(|server, now, _| server.record_under(key, token.words[1], now));
         let seen = record.as_ref().map_or(0, |record| record.change);
         let token = Token { seen, ..token };
+        let record = record.filter(|record| record.format != Format::Oversized);
         simulated::point();
         let (record, tags) = record.map_or(Ok((None, None)), |record| self.judged(record))?;
         Ok(Found { record, token: Some(token), tags, word_ttl: None })
@@ -225,6 +227,7 @@ impl RemoteTier for SimulatedRemote {
         let found: Vec<Option<Record>> =
             self.ask(|server, now, _| keys.iter().map(|key| server.record(key, now)).collect())?;
         let judged = |record: Option<Record>| {
+            let record = record.filter(|record| record.format != Format::Oversized);
             let judged = record.map_or(Ok((None, None)), |record| self.judged(record));
             judged.map(|(record, _)| record)
         };

@@ -11,6 +11,11 @@
 //!    goes nowhere; where it is another one after, what L3 has by then may be this older value. In both
 //!    cases L3 gets a word without a value, unless what it has is a later change of this host. Only then
 //!    the claim is given back. While nobody knows what other hosts changed, values go on waiting.
+//! 4. *A load that replaces what was set* raises no stamp, so nobody would see that it came later. It has what
+//!    waits of its key sent before it takes its marks: from then on it is a load like any other, which reads
+//!    what L3 has and fills it, and all hosts agree. Where what waits cannot be sent then, the value that is
+//!    loaded is given to those who wait for it and kept nowhere: all hosts go on to agree on what was set.
+//!    A load that leaves nothing ([`unkept`](super::unkept)) raises the stamp as any other change does.
 //!
 //! | file | answers |
 //! |---|---|
@@ -35,6 +40,7 @@ use super::{
     Cache, Inner,
     change::{SetOptions, closed},
     filing::Draft,
+    load::Call,
     marks::Marks,
     plan::{Plan, Reach},
 };
@@ -308,6 +314,35 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             shared.want_below(cell);
             std::thread::sleep(NAP);
         }
+    }
+
+    /// Has L3 know what was set before a load of its key, which may replace it. To be called before the
+    /// load takes its marks. Costs nothing unless something waits.
+    pub(super) fn settle_before_load(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) {
+        if !plan.reaches(TierKind::Redis) || self.is_settled_below(key) {
+            return;
+        }
+        let replaces = call.reason.is_some() || call.max_age.is_some() || call.best.is_some();
+        // What waits may also have ended, or answer the call.
+        let is_over = || self.behind.queue.has(key) && self.waiting_record(key).is_none();
+        if replaces || is_over() {
+            self.await_settled(key);
+        }
+    }
+
+    /// Notes in the marks of a load that what waits of its key could not be sent.
+    pub(super) fn note_waiting(&self, key: &[u8], marks: &mut Marks) {
+        marks.waits = self.writes == WritePolicy::Behind
+            && marks.remote().is_none()
+            && self.behind.queue.has(key);
+    }
+
+    /// True if a load that is about to be kept, and that L3 did not judge, might be followed there by what
+    /// was set before it: then it must not be kept.
+    pub(super) fn is_followed(&self, plan: Plan, key: &[u8], marks: &Marks) -> bool {
+        self.writes == WritePolicy::Behind
+            && plan.reaches(TierKind::Redis)
+            && (marks.waits || self.behind.queue.has(key))
     }
 
     /// What waits in this process of a key, if it is the latest that was set, as L3 would return it.

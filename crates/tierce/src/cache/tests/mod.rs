@@ -18,6 +18,7 @@ mod retiering;
 mod tags;
 mod tasks;
 mod touch;
+mod unkept;
 mod verbs;
 
 use std::{io, time::Duration};

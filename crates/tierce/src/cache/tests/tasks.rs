@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::{Host, bytes};
 use crate::{
-    cache::{Cache, LoadOptions, Loaded, Origin, ReadOptions},
+    cache::{Cache, Freshness, LoadOptions, Loaded, Origin, ReadOptions},
     error::{Error, ErrorKind, Result},
     load::{
         LoadContext,
@@ -529,5 +529,53 @@ fn a_closed_cache_lets_its_tasks_go() {
         let begin = Instant::now();
         until(|| !cache.inner.tasks.has_threads());
         assert!(begin.elapsed() < Duration::from_secs(5), "threads stay until they are bored");
+    }
+}
+
+#[test]
+fn loads_that_a_close_meets_end_with_their_value_and_no_deadline_comes_early() {
+    for tiering in TIERINGS {
+        let host = Host::new();
+        let cache = host.cache(tiering);
+        let hour = Duration::from_secs(3600);
+        let options = LoadOptions::new().freshness(Freshness::new().hard_timeout(hour));
+        // Whom the close finds without a thread that would wake it is told of the close.
+        let brief = Freshness::new().hard_timeout(Duration::from_millis(1));
+        let brief = LoadOptions::new().freshness(brief);
+        let hangs = async |_| -> Load { pending().await };
+        let late = block_on(cache.get_or_load_async("brief", &brief, hangs)).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Timeout);
+        let (go, gate) = mpsc::channel();
+        let (begun, begins) = mpsc::channel();
+        let led = {
+            let (cache, options) = (cache.clone(), options.clone());
+            thread::spawn(move || {
+                let load = async |_| {
+                    begun.send(()).unwrap();
+                    poll_fn(|context| match gate.try_recv() {
+                        Ok(()) => Poll::Ready(()),
+                        Err(_) => {
+                            context.waker().wake_by_ref();
+                            Poll::Pending
+                        }
+                    })
+                    .await;
+                    Load::Ok(bytes("1"))
+                };
+                block_on(cache.get_or_load_async("a", &options, load))
+            })
+        };
+        begins.recv().unwrap();
+        let mut waiting = Box::pin(load(&cache, "2"));
+        let woken = Arc::default();
+        let bell = Bell { task: 0, woken: Arc::clone(&woken), thread: thread::current() };
+        let waker = Waker::from(Arc::new(bell));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        cache.close();
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending(), "{tiering}");
+        go.send(()).unwrap();
+        assert_eq!(block_on(waiting).unwrap(), bytes("1"), "{tiering}");
+        assert_eq!(led.join().unwrap().unwrap().value, bytes("1"), "{tiering}");
+        until(|| !cache.inner.tasks.has_threads());
     }
 }

@@ -1,0 +1,112 @@
+//! What a loader returned to be kept for no time, where something older is there: that goes, from all tiers,
+//! or time would run backwards for whoever reads the key next.
+//!
+//! It is judged as what is loaded and kept: what was changed since the marks of the load were taken stays,
+//! and so does what another one loaded since. In each tier it goes as one step with that look:
+//!
+//! | tier | what goes | who is refused after it |
+//! |---|---|---|
+//! | L3 | the record that the load read; a word without a value takes its place and tells other hosts | loads that read L3 before |
+//! | L2 | what it has, if the key has the stamp that was marked | fills of before, and copies of what went |
+//! | L1 | what is no younger than the load | fills of before |
+//!
+//! The stamps that this raises say that it came after what waits behind L3 too, which gives way.
+
+use std::{cell::Cell, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Inner, Near, marks::Marks, plan::Plan};
+use crate::{
+    clock::Millis,
+    codec::Format,
+    simulated::{self, Fault},
+    tier::{Expected, Record, Written},
+    tiering::TierKind,
+};
+
+/// How long the word lies in L3: until the listener of this host has seen by it whose change it was told of,
+/// which takes it some milliseconds.
+const WORD: Duration = Duration::from_secs(1);
+
+/// What has become of the record in L3.
+enum Below {
+    /// A word is there in its stead, with the stamp that this made.
+    Removed(Option<u64>),
+    /// It had none, or has another one by now.
+    Otherwise,
+    /// L3 was not asked, or does not say.
+    Silent,
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Removes what was made until `over`, when the load of these marks began.
+    pub(super) fn remove_older(&self, plan: Plan, key: &[u8], marks: &Marks, over: Millis) {
+        if simulated::is_planted(Fault::AbsenceUnkept) {
+            return;
+        }
+        // L3 first, as in any change: what is read there until then is filed under marks that L2 voids.
+        let change = self.begin_change(plan, key);
+        let number = Self::number_of(change);
+        let below = self.remove_older_below(plan, key, marks, number);
+        let is_gone = self.remove_older_above(plan, key, marks, over);
+        match below {
+            Below::Removed(made) => {
+                self.made(plan, key, made);
+                if is_gone {
+                    self.end_change(plan, key, change);
+                } else {
+                    self.abandon_change(plan, key, change);
+                }
+            }
+            Below::Otherwise => self.undo_change(plan, key, change),
+            Below::Silent => self.abandon_change(plan, key, change),
+        }
+    }
+
+    fn remove_older_below(&self, plan: Plan, key: &[u8], marks: &Marks, number: u64) -> Below {
+        let Some(token) = marks.remote() else { return Below::Silent };
+        if token.seen == 0 {
+            return Below::Otherwise;
+        }
+        let word = Record::new(Bytes::new(), Format::Absent, Some(WORD));
+        let word = Record { change: number, ..word }.oversized();
+        // Made stale before its time since or not, it is what the load is to replace.
+        let expected = Some(Expected { change: token.seen, is_fresh: false });
+        let written = self.ask_remote(plan, key, |tier| tier.write_if(key, &word, expected));
+        // Done or not.
+        self.hear_of(plan, key);
+        match written {
+            Some(Written::Done(made)) => Below::Removed(made),
+            Some(Written::Otherwise) => Below::Otherwise,
+            None => Below::Silent,
+        }
+    }
+
+    /// False where something may be left.
+    fn remove_older_above(&self, plan: Plan, key: &[u8], marks: &Marks, over: Millis) -> bool {
+        let mut is_gone = true;
+        if let Some(mark) = marks.shared().filter(|_| plan.reaches(TierKind::Shared)) {
+            let lower = &self.lowers.shared;
+            let removed =
+                lower.ask(plan, &self.metrics, key, |tier| tier.remove_if(mark, key)).flatten();
+            self.tell_evictions();
+            is_gone = removed.is_some();
+        }
+        if plan.reaches(TierKind::Memory) {
+            let now = self.clock.coarse();
+            let is_current = Cell::new(false);
+            // Under the shard's lock, as in a fill. Loads that this one has overtaken file no more.
+            let raise = || {
+                is_current.set(self.stamps.is_current(marks.local()));
+                if is_current.get() {
+                    self.stamps.raise(marks.local());
+                }
+            };
+            let gives_way = |near: &Near<V>| is_current.get() && near.gives_way(now, Some(over));
+            self.memory.remove_if_after(key, raise, gives_way);
+            is_gone &= is_current.get();
+        }
+        is_gone
+    }
+}
