@@ -7,7 +7,7 @@
 //! | tier | what goes | who is refused after it |
 //! |---|---|---|
 //! | L3 | the record that the load read; a word without a value takes its place and tells other hosts | loads that read L3 before |
-//! | L2 | what it has, if the key has the stamp that was marked | fills of before, and copies of what went |
+//! | L2 | what is no younger than the load, if the key has the stamp that was marked | fills of before, and copies of what went |
 //! | L1 | what is no younger than the load | fills of before |
 //!
 //! The stamps that this raises say that it came after what waits behind L3 too, which gives way.
@@ -21,7 +21,7 @@ use crate::{
     clock::Millis,
     codec::Format,
     simulated::{self, Fault},
-    tier::{Expected, Record, Written},
+    tier::{Expected, Record, SharedTier, Written},
     tiering::TierKind,
 };
 
@@ -88,8 +88,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut is_gone = true;
         if let Some(mark) = marks.shared().filter(|_| plan.reaches(TierKind::Shared)) {
             let lower = &self.lowers.shared;
-            let removed =
-                lower.ask(plan, &self.metrics, key, |tier| tier.remove_if(mark, key)).flatten();
+            let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(over.0));
+            let remove = |tier: &SharedTier| tier.remove_if(mark, key, tier.made_before(age));
+            let removed = lower.ask(plan, &self.metrics, key, remove).flatten();
             self.tell_evictions();
             is_gone = removed.is_some();
         }

@@ -202,7 +202,12 @@ impl SharedTier {
 
     /// When a record was made that was just read; for who replaces it.
     pub(crate) fn made(&self, record: &Record) -> Millis {
-        self.clock.boot().before(record.age.unwrap_or_default())
+        self.made_before(record.age.unwrap_or_default())
+    }
+
+    /// When a record was made that is so old, which is never 0.
+    pub(crate) fn made_before(&self, age: Duration) -> Millis {
+        self.clock.boot().before(age).max(Millis(1))
     }
 
     /// Keeps a record fetched from below or loaded, unless the key changed since the mark. It takes

@@ -203,6 +203,10 @@ impl SharedTier {
         match *self {}
     }
 
+    pub(crate) fn made_before(&self, _: Duration) -> Millis {
+        match *self {}
+    }
+
     pub(crate) fn made(&self, _: &Record) -> Millis {
         match *self {}
     }
