@@ -535,6 +535,10 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// the store holds and an empty view of L1: other processes may have changed what L1 has. So it
     /// is with one that gains L3 and follows other hosts.
     ///
+    /// What is changed while L3 is out reaches it and other hosts only once L3 is back, key by key, some
+    /// twelve seconds after that (writes of before that nobody answered may land until then); this host
+    /// is not served the old values meanwhile. Have all hosts leave L3 where that matters.
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] where a tier has bad options, [`ErrorKind::Unsupported`] where this build
     /// lacks it, [`ErrorKind::Closed`]; the tiers
