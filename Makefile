@@ -68,6 +68,7 @@ bench-l2: ## L2 against LMDB, redb, fjall, SQLite, foyer and plain memory (minut
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l2
 
 bench-l3: wheel ## L3 against redis-rs, fred, hiredis and redis-py, on a real redis-server (minutes)
+	@scripts/setup.sh rivals
 	$(CARGO) run --release --quiet -p tierce-benches --bin bench-l3
 
 bench-origin: ## What callers see of an origin of 464 ms that fails 30 % of the time (4 minutes)

@@ -6,6 +6,7 @@
 #   scripts/setup.sh test     that, clang, g++, valgrind, Prometheus and its
 #                            Alertmanager, curl, jq, openssl, and .venv with the Python tools
 #                            and the messages of OpenTelemetry
+#   scripts/setup.sh rivals   the C library beside which `make bench-l3` measures
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-test}
@@ -30,6 +31,9 @@ if [ "$purpose" = test ]; then
     need jq jq
     need openssl openssl
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+fi
+if [ "$purpose" = rivals ]; then
+    echo '#include <hiredis/hiredis.h>' | cc -E - >/dev/null 2>&1 || missing+=(libhiredis-dev)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     as_root=()
