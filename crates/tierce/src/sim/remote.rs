@@ -290,6 +290,7 @@ impl RemoteTier for SimulatedRemote {
     fn touch(&self, key: &[u8], fresh: Option<Duration>) -> Result<Touch> {
         match self.change(Change::Touch { key: key.to_vec(), fresh })? {
             Done::Changed(stamp) => Ok(Touch::Done(stamp)),
+            Done::ChangedWord(stamp) => Ok(Touch::Oversized(stamp)),
             _ => Ok(Touch::Absent),
         }
     }

@@ -67,6 +67,8 @@ pub(super) enum Change {
 pub(super) enum Done {
     /// With the stamp that the change made, if it did.
     Changed(Option<u64>),
+    /// The same, of a word that stands for a value.
+    ChangedWord(Option<u64>),
     Filled(Fill),
     Raised(TagsRaised),
     /// Another record is there than the one to be replaced.
@@ -261,6 +263,7 @@ impl Server {
                 let (Some(_), Some(stored)) = (found, self.records.get_mut(&key)) else {
                     return Done::Otherwise;
                 };
+                let is_word = stored.record.format == Format::Oversized;
                 let end = |fresh| now.millis + millis(fresh) + millis(stored.record.stale);
                 stored.expires_at = fresh.map(end);
                 // What is left of its time no longer tells its age.
@@ -270,7 +273,8 @@ impl Server {
                 let fresh = fresh.map(millis);
                 self.effect(now, EffectOf::Touched { key: key.clone(), fresh });
                 self.tell(Told::Key(key), now);
-                Done::Changed(Some(raise(&mut self.stamps[group], draws)))
+                let stamp = Some(raise(&mut self.stamps[group], draws));
+                if is_word { Done::ChangedWord(stamp) } else { Done::Changed(stamp) }
             }
             Change::Delete { key, is_verb } => {
                 let group = key::group(&key);
@@ -389,6 +393,7 @@ impl Server {
         let is_expired = self.records.get(&key).is_some_and(|stored| stored.is_expired);
         let live = self.record(&key, now).filter(|_| !is_expired);
         let live = live.filter(|live| live.change != token.seen && !is_void(live));
+        let live = live.filter(|live| live.format != Format::Oversized);
         if let Some(live) = live {
             return Fill::Adopted(live);
         }

@@ -427,7 +427,7 @@ fn whoever_is_dropped_all_others_end_and_the_table_is_empty() {
 #[test]
 fn a_thousand_threads_on_one_cold_key_load_once() {
     let flights = Flights::new();
-    let (loads, start) = (AtomicU32::new(0), Barrier::new(1000));
+    let (loads, there, start) = (AtomicU32::new(0), AtomicU32::new(0), Barrier::new(1000));
     thread::scope(|scope| {
         for _ in 0..1000 {
             let call = || {
@@ -435,13 +435,16 @@ fn a_thousand_threads_on_one_cold_key_load_once() {
                 match flights.enter(b"a", BEGAN, |_| true).unwrap() {
                     Entered::Lead(lead) => {
                         loads.fetch_add(1, Ordering::Relaxed);
-                        // Until all others are there.
-                        while lead.flight.joined.load(Ordering::Relaxed) < 999 {
+                        // Until all others have joined, and gone again where their patience ended.
+                        while there.load(Ordering::Relaxed) < 999 {
                             thread::yield_now();
                         }
                         lead.land(Ok(7));
                     }
-                    Entered::Join(joined) => assert_eq!(landed(joined.wait(PATIENCE, None)), 7),
+                    Entered::Join(joined) => {
+                        there.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(landed(joined.wait(PATIENCE, None)), 7);
+                    }
                 }
             };
             thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, call).unwrap();
