@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Bytes, Cache, LoadOptions, RedisOptions, SetOptions, Tiering, WritePolicy};
+use tierce::{Bytes, Cache, RedisOptions, SetOptions, Tiering, WritePolicy};
 use tierce_tests::{
     history::History,
     host::{BOUND, Host, process},
@@ -61,16 +61,6 @@ impl World {
                 cache.set_with(&name, value, &through).unwrap();
             }
             2 => cache.expire(&name).unwrap(),
-            4 | 5 => {
-                let anew = LoadOptions::new().max_age(Duration::ZERO);
-                let load = |_: &[u8]| io::Result::Ok(value.clone());
-                _ = cache.get_or_load_with(&name, &anew, load).unwrap();
-                let has_it = |process: &Cache| process.get(&name).as_ref() == Some(&value);
-                if !self.hosts[host].iter().all(has_it) {
-                    // Changes of other keys came in between, for which L3 refused it.
-                    return;
-                }
-            }
             3 => {
                 // What decides may not answer in time; nothing older is there all the same.
                 _ = cache.update(&name, &SetOptions::new(), |_| Some(value.clone()));

@@ -174,32 +174,6 @@ fn what_is_loaded_at_once_for_many_keys_is_so_too() {
 }
 
 #[test]
-fn where_a_load_leaves_nothing_nobody_has_what_waited() {
-    let nothing = [
-        ("absent", Loaded::absent()),
-        ("no time", Loaded::new(Bytes::from("loaded")).ttl(Duration::ZERO)),
-    ];
-    for tiering in TIERINGS {
-        let world = World::new(tiering);
-        for (number, loader) in world.here.iter().enumerate() {
-            for (what, loaded) in &nothing {
-                let key = format!("{what} {number}");
-                world.sets(&key, &SetOptions::new());
-                _ = anew(loader, &key, loaded.clone());
-                world.agree(&key, None);
-                // It has been there for long.
-                world.sets(&key, &SetOptions::new());
-                world.here[0].flush().unwrap();
-                assert_eq!(text(world.there.get(&key)).as_deref(), Some("set"), "{tiering}");
-                _ = anew(loader, &key, loaded.clone());
-                wait_until("it is told", || world.there.get(&key).is_none());
-                world.agree(&key, None);
-            }
-        }
-    }
-}
-
-#[test]
 fn what_waits_until_its_time_is_over_is_not_sent_over_what_is_loaded_then() {
     let short = SetOptions::new().ttl(Duration::from_millis(100));
     for tiering in TIERINGS {
@@ -209,29 +183,5 @@ fn what_waits_until_its_time_is_over_is_not_sent_over_what_is_loaded_then() {
         wait_until("its time is over", || cache.get("a").is_none());
         cache.get_or_load("a", |_| io::Result::Ok(Bytes::from("loaded"))).unwrap();
         world.agree("a", Some("loaded"));
-    }
-}
-
-#[test]
-fn what_is_set_during_a_load_that_replaces_what_waits_stays() {
-    for tiering in TIERINGS {
-        let world = World::new(tiering);
-        for (number, loader) in world.here.iter().enumerate() {
-            let brought =
-                [("value", Loaded::new(Bytes::from("loaded"))), ("none", Loaded::absent())];
-            for (what, loaded) in brought {
-                let key = format!("{what} {number}");
-                world.sets(&key, &SetOptions::new());
-                let options = LoadOptions::new().max_age(Duration::ZERO);
-                let load = |_: &[u8]| {
-                    world.here[0].set(&key, "later".into()).unwrap();
-                    io::Result::Ok(loaded)
-                };
-                _ = loader.get_or_load_optional(&key, &options, load).unwrap();
-                assert_eq!(text(loader.get(&key)).as_deref(), Some("later"), "{tiering}");
-                assert!(world.here[0].flush().unwrap());
-                world.agree(&key, Some("later"));
-            }
-        }
     }
 }
