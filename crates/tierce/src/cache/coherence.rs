@@ -30,7 +30,6 @@ use std::{
         Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -40,7 +39,7 @@ use crate::{
     error::Error,
     event::FaultEvents,
     group_word::GroupWord,
-    invalidation::{Change, OwnStream, Stream},
+    invalidation::{OwnStream, Stream},
     key::GROUPS,
     sync::{self, Mutex},
     tag_cells::{CELLS_BELOW, CellChange, KnownBelow},
@@ -49,11 +48,6 @@ use crate::{
     },
     tiering::{TierKind, Tiering},
 };
-
-/// Between two looks at a change of this host's own that is under way: an answer of L3 takes that long.
-const OWN_PAUSE: Duration = Duration::from_millis(1);
-/// How often it is looked at: other news wait meanwhile.
-const LOOKS_AT_OWN: u32 = 50;
 
 /// What a cache keeps of this.
 pub(super) struct Coherence {
@@ -108,7 +102,7 @@ impl Coherence {
     }
 
     /// True if there are copies that other hosts may make stale.
-    fn concerns(&self, plan: Plan) -> bool {
+    pub(super) fn concerns(&self, plan: Plan) -> bool {
         plan.is_open() && self.concerns_tiering(plan.tiering())
     }
 
@@ -177,59 +171,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.coherence.own.stream().word(key)
         } else {
             GroupWord::NONE
-        }
-    }
-
-    /// A change of `key` that this host is about to make in L3; to be ended.
-    pub(super) fn begin_change(&self, plan: Plan, key: &[u8]) -> Option<Change> {
-        self.coherence
-            .concerns(plan)
-            .then(|| self.with_stream(plan, |_, stream| stream.begin_change(key)))
-    }
-
-    /// This host is about to have L3 touch what it has of the key.
-    pub(super) fn begin_touch(&self, plan: Plan, key: &[u8]) -> Option<Change> {
-        let begin = |_, stream: Stream<'_>| stream.begin_touch(key);
-        self.coherence.concerns(plan).then(|| self.with_stream(plan, begin))
-    }
-
-    /// The touch is done with the tiers above L3, where it made this stamp.
-    pub(super) fn end_touch(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        touching: Option<Change>,
-        made: Option<u64>,
-    ) {
-        if let Some(change) = touching {
-            self.with_stream(plan, |_, stream| stream.end_touch(key, change, made));
-        }
-    }
-
-    /// The number of a change, for its record; 0 where L3 may draw any.
-    pub(super) fn number_of(change: Option<Change>) -> u64 {
-        change.map_or(0, |change| change.number())
-    }
-
-    /// The change is done with the tiers above L3.
-    pub(super) fn end_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
-        if let Some(change) = change {
-            self.with_stream(plan, |_, stream| stream.end_change(key, change));
-        }
-    }
-
-    /// L3 did not make the change, as it found something else.
-    pub(super) fn undo_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
-        if let Some(change) = change {
-            self.with_stream(plan, |_, stream| stream.undo_change(key, change));
-        }
-    }
-
-    /// The tiers above L3 may have something else than what the change was to put there: who hears of
-    /// it removes that.
-    pub(super) fn abandon_change(&self, plan: Plan, key: &[u8], change: Option<Change>) {
-        if let Some(change) = change {
-            self.with_stream(plan, |_, stream| stream.abandon_change(key, change));
         }
     }
 
@@ -355,77 +296,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         })
     }
 
-    /// The number of the change of which L3 has a word, where the tiers above it have the value.
-    fn around_of(&self, plan: Plan, key: &[u8]) -> Option<u64> {
-        let of = |found: super::read::Found<V>| Some(found.extras.as_deref()?.around?.change);
-        let near = self.look_near(plan, key).and_then(of);
-        near.or_else(|| of(self.look_shared(plan, key, &self.marks(plan, key))?))
-    }
-
-    /// True if news of a key are of a touch by this host, of what L3 has only a word of and this host has the
-    /// value: that word is the one of its copy, and the touch was the latest change of the group. Other
-    /// copies may go at the news of a touch, as L3 has them.
-    fn is_own_touch(&self, post: Post, key: &[u8]) -> bool {
-        if self.own_change(post, key).is_none() {
-            return false;
-        }
-        let plan = self.plan.load();
-        let Some(copy) = self.around_of(plan, key) else { return false };
-        for _ in 0..LOOKS_AT_OWN {
-            // Before L3 is asked, as below.
-            let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
-            let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
-            let Some(token) = found.and_then(|found| found.token) else { return false };
-            let [stamp, _] = token.words;
-            let has_touched = |stream: Stream<'_>| stream.has_touched(key, stamp);
-            if token.seen == copy && self.with_stream_of(post, has_touched) == Some(true) {
-                return true;
-            }
-            if is_changing != Some(true) {
-                return false;
-            }
-            thread::sleep(OWN_PAUSE);
-        }
-        false
-    }
-
-    /// True if news of a key are of a change that this host made before the one that it made last: L3 has
-    /// had no change of the group that is not known here. What was set behind L3 since is only here.
-    fn is_own_news(&self, post: Post, key: &[u8]) -> bool {
-        let plan = self.plan.load();
-        for _ in 0..LOOKS_AT_OWN {
-            // Before L3 is asked: what it has then is of this change, or of a later one.
-            let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
-            let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
-            let Some(token) = found.and_then(|found| found.token) else { return false };
-            let [stamp, _] = token.words;
-            let is_own =
-                |stream: Stream<'_>| stream.knows(key, stamp) || stream.has_done(key, token.seen);
-            if self.with_stream_of(post, is_own) == Some(true) {
-                return true;
-            }
-            if is_changing != Some(true) {
-                return false;
-            }
-            thread::sleep(OWN_PAUSE);
-        }
-        false
-    }
-
-    /// The latest change of the key by this host, if it is known.
-    pub(super) fn latest_change(&self, plan: Plan, key: &[u8]) -> Option<u64> {
-        let look = |_, stream: Stream<'_>| stream.own_change(key);
-        self.coherence.concerns(plan).then(|| self.with_stream(plan, look)).flatten()
-    }
-
-    /// True if this host made the change of this number, and no later one of the key, and is done with it.
-    pub(super) fn has_done(&self, plan: Plan, key: &[u8], number: u64) -> bool {
-        let look = |_, stream: Stream<'_>| stream.has_done(key, number);
-        self.coherence.concerns(plan) && self.with_stream(plan, look)
-    }
-
     /// The stream of the host, and the place of its words.
-    fn with_stream<R>(&self, plan: Plan, look: impl FnOnce(u64, Stream<'_>) -> R) -> R {
+    pub(super) fn with_stream<R>(&self, plan: Plan, look: impl FnOnce(u64, Stream<'_>) -> R) -> R {
         // Closed or not: who closes the cache gives up its post.
         match self.lowers.shared.opened() {
             Some(shared) if plan.tiering().has(TierKind::Shared) => {
@@ -438,7 +310,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// [`with_stream`](Self::with_stream) for the stream of a post, if it is still the host's.
-    fn with_stream_of<R>(&self, post: Post, look: impl FnOnce(Stream<'_>) -> R) -> Option<R> {
+    pub(super) fn with_stream_of<R>(
+        &self,
+        post: Post,
+        look: impl FnOnce(Stream<'_>) -> R,
+    ) -> Option<R> {
         self.with_stream(self.plan.load(), |place, stream| {
             (place == post.place).then(|| look(stream))
         })

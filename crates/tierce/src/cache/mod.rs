@@ -22,9 +22,11 @@
 //! | `prefix.rs` | what is changed by what its key begins with |
 //! | `touch.rs` | another time to live for what is there |
 //! | `update.rs` | changes that depend on what is there |
+//! | `decide.rs` | what such a change is decided on, and by which tier |
 //! | `load.rs` | `get_or_load`: who loads, who waits, who gets something stale |
 //! | `lead.rs` | how a load goes |
 //! | `loaded.rs` | what of a loaded value is kept, and how it gets into the tiers |
+//! | `unkept.rs` | what becomes of a key whose load says to keep nothing |
 //! | `fleet.rs` | which host loads |
 //! | `load_many.rs` | the same for many keys and one loader |
 //! | `loading.rs` | loaders that may run in the background, and what only they can do |
@@ -33,6 +35,7 @@
 //! | `bulkhead.rs` | how many loads of one kind run at once |
 //! | `loader.rs` | loaders that may run on threads of the cache |
 //! | `coherence.rs` | how the changes of other hosts are followed |
+//! | `own_changes.rs` | which news is of this process's own changes |
 //! | `gate.rs` | who is turned away, and what an operator may do to all entries and connections |
 //! | `split.rs` | who is on which of two tierings |
 //! | `retier.rs` | how tiers enter and leave a running cache |
@@ -79,6 +82,7 @@ mod coherence;
 #[cfg(not(feature = "redis"))]
 #[path = "coherence_absent.rs"]
 mod coherence;
+mod decide;
 mod diagnose;
 mod events;
 mod filing;
@@ -96,6 +100,8 @@ mod lower;
 mod many;
 mod marks;
 mod near;
+#[cfg(feature = "redis")]
+mod own_changes;
 mod plan;
 mod prefix;
 mod read;
@@ -119,6 +125,7 @@ pub use answer::{Answer, Loaded, Origin};
 pub use builder::Builder;
 pub(crate) use bulkhead::Bulkhead;
 pub use change::SetOptions;
+pub use decide::Version;
 pub use events::Event;
 pub use freshness::Freshness;
 pub use gate::{GateState, Shedding};
@@ -127,7 +134,7 @@ pub use loader::Loader;
 pub use loading::Loading;
 pub use read_options::ReadOptions;
 pub use split::Split;
-pub use update::{Countable, Version};
+pub use update::Countable;
 
 use asynchronous::Tasks;
 use behind::Behind;

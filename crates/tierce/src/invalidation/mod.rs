@@ -9,13 +9,17 @@
 //! So whatever a reader fetched before a change carries a mark from before it, and is void.
 
 mod filed;
+#[cfg(feature = "redis")]
+mod own_changes;
 mod stamps;
 #[cfg(feature = "redis")]
 mod stream;
 mod tags;
 
 pub(crate) use filed::{Began, Filed};
+#[cfg(feature = "redis")]
+pub(crate) use own_changes::Change;
 pub(crate) use stamps::{LocalMark, StampTable};
 #[cfg(feature = "redis")]
-pub(crate) use stream::{Change, OwnStream, Stream};
+pub(crate) use stream::{OwnStream, Stream};
 pub(crate) use tags::OwnTags;

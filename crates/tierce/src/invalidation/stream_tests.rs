@@ -1,4 +1,5 @@
 use super::*;
+use crate::invalidation::Change;
 
 const PATIENCE: Duration = Duration::from_millis(100);
 
