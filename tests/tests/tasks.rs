@@ -166,60 +166,6 @@ fn ten_thousand_tasks_of_four_caches_on_one_store_load_a_cold_key_once() {
 }
 
 #[test]
-fn tasks_that_are_aborted_anywhere_leave_the_cache_as_good_as_new() {
-    let (redis, folder) = (Redis::start(), store_folder());
-    let seed = 7;
-    for (name, runtime) in runtimes() {
-        let cache = local(folder.path(), &redis, Tiering::L1L2L3);
-        let mut random = fastrand::Rng::with_seed(seed);
-        for round in 0..60 {
-            let key = format!("{name}/{round}");
-            let loads = Arc::new(AtomicUsize::new(0));
-            let answers = runtime.block_on(async {
-                let mut tasks: Vec<_> = (0..30)
-                    .map(|task| {
-                        let (cache, loads, key) = (cache.clone(), Arc::clone(&loads), key.clone());
-                        tokio::spawn(async move {
-                            match task % 10 {
-                                8 => cache
-                                    .set_async(&key, "loaded".into())
-                                    .await
-                                    .map(|()| Bytes::new()),
-                                9 => Ok(cache.get_async(&key).await.unwrap_or_default()),
-                                _ => load(&cache, &key, &loads).await,
-                            }
-                        })
-                    })
-                    .collect();
-                // The others must all end: none waits for one that is gone.
-                random.shuffle(&mut tasks);
-                for task in tasks.drain(..20) {
-                    sleep(Duration::from_micros(random.u64(0..1500))).await;
-                    task.abort();
-                }
-                let mut answers = Vec::new();
-                for task in tasks {
-                    let answer = tokio::time::timeout(Duration::from_secs(10), task).await;
-                    answers.push(answer.expect("it hangs").unwrap());
-                }
-                answers
-            });
-            for answer in answers {
-                let answer = answer.unwrap();
-                assert!(answer.is_empty() || answer == "loaded", "seed {seed}, round {round}");
-            }
-            // Nothing is held: the key can be changed and loaded at once. A set whose task is gone
-            // may still be under way.
-            cache.delete(&key).unwrap();
-            let begin = Instant::now();
-            let again = cache.get_or_load(&key, |_| Load::Ok("again".into())).unwrap();
-            assert!(again == "again" || again == "loaded", "seed {seed}, round {round}");
-            assert!(begin.elapsed() < Duration::from_secs(5), "seed {seed}, round {round}");
-        }
-    }
-}
-
-#[test]
 fn a_server_that_is_away_costs_a_task_its_deadline_and_the_loader_answers() {
     let (mut redis, folder) = (Redis::start(), store_folder());
     let cache = local(folder.path(), &redis, Tiering::L1L3);
