@@ -1,8 +1,8 @@
 //! Replies of a server that are known beforehand, encoded, at times damaged, and read in pieces.
 //!
-//! What must hold: whole replies come out as they were, in their order, however they are cut;
-//! after damage comes an error or some other reply, but never a panic, and never more memory than
-//! the limits allow; after an error nothing more is read.
+//! What must hold: whole replies come out as they were, in their order, however they are cut, those
+//! before the damage too; after damage comes an error or some other reply, but never a panic, and
+//! never more memory than the limits allow; after an error nothing more is read.
 
 use redis::Value;
 
@@ -29,20 +29,20 @@ pub(crate) fn run(source: &mut Source<'_>) -> u64 {
         loop {
             let count = 1 + source.below(20);
             done += count;
-            let (mut stream, mut expected) = (vec![], vec![]);
+            let (mut stream, mut expected, mut ends) = (vec![], vec![], vec![]);
             for _ in 0..count {
                 let value = value(source, DEPTH);
                 encode(&value, &mut stream);
                 expected.push(value);
+                ends.push(stream.len());
             }
-            let damaged = source.once_in(4);
-            if damaged {
-                damage(source, &mut stream);
-            }
+            let damaged = source.once_in(4).then(|| damage(source, &mut stream));
             let mut found = vec![];
             let failed = feed(source, &mut reader, &stream, &mut found);
-            if damaged {
-                // What was read before the damage may differ only from there on.
+            if let Some(first) = damaged {
+                let whole = ends.iter().filter(|end| **end <= first).count();
+                assert!(found.len() >= whole, "{} of {whole} before the damage", found.len());
+                assert!(expected[..whole].iter().zip(&found).all(same), "before the damage");
                 continue 'streams;
             }
             assert!(!failed, "whole replies are read");
@@ -207,8 +207,9 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// Changes, drops or adds bytes, or puts something hostile in.
-fn damage(source: &mut Source<'_>, stream: &mut Vec<u8>) {
+/// Changes, drops or adds bytes, or puts something hostile in; where the first of it begins.
+fn damage(source: &mut Source<'_>, stream: &mut Vec<u8>) -> usize {
+    let mut first = stream.len();
     let deep = b"*1\r\n".repeat(200);
     let hostile: [&[u8]; 12] = [
         b"$536870912\r\n",
@@ -227,6 +228,7 @@ fn damage(source: &mut Source<'_>, stream: &mut Vec<u8>) {
     for _ in 0..1 + source.below(3) {
         let at = source.below(stream.len() as u64 + 1) as usize;
         let at = at.min(stream.len());
+        first = first.min(at);
         match source.below(4) {
             0 => {
                 if let Some(byte) = stream.get_mut(at) {
@@ -248,4 +250,5 @@ fn damage(source: &mut Source<'_>, stream: &mut Vec<u8>) {
             }
         }
     }
+    first
 }
