@@ -13,6 +13,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod schema;
+pub mod secure;
 pub mod server;
 pub mod stub;
 pub mod traffic;

@@ -42,8 +42,22 @@ impl Server {
     ///
     /// # Panics
     /// As [`start`](Self::start).
-    #[allow(clippy::unwrap_used)]
     pub fn sentinel(name: &str, master: u16, quorum: usize, down_after: Duration) -> Self {
+        Self::sentinel_with(name, master, quorum, down_after, &[])
+    }
+
+    /// The same with further options.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[allow(clippy::unwrap_used)]
+    pub fn sentinel_with(
+        name: &str,
+        master: u16,
+        quorum: usize,
+        down_after: Duration,
+        more: &[&str],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("tierce-sentinel-").tempdir().unwrap();
         let down_after = down_after.as_millis();
         let text = format!(
@@ -54,7 +68,8 @@ impl Server {
         );
         let configuration = folder.path().join("sentinel.conf");
         std::fs::write(&configuration, text).unwrap();
-        let options = vec![configuration.display().to_string(), "--sentinel".to_owned()];
+        let mut options = vec![configuration.display().to_string(), "--sentinel".to_owned()];
+        options.extend(more.iter().map(ToString::to_string));
         let mut server = Self { folder, port: free_port(), options, process: None };
         server.restart();
         server
