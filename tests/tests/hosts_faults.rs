@@ -329,12 +329,11 @@ fn many_changes_in_one_message_are_all_seen() {
 
 #[test]
 fn news_that_is_repeated_or_of_an_unknown_kind_does_no_harm() {
-    let repeated = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nx\r\n";
     let foreign_names = b">2\r\n$10\r\ninvalidate\r\n*2\r\n$3\r\n\xff\0\n\r\n$0\r\n\r\n";
     let of_no_names = b">2\r\n$10\r\ninvalidate\r\n:7\r\n";
     let unknown = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n";
     let world = World::patient(Tiering::L1L2L3);
-    for said in [&repeated[..], foreign_names, of_no_names, unknown] {
+    for said in [&foreign_names[..], of_no_names, unknown] {
         for _ in 0..20 {
             assert_eq!(world.proxy.say(Line::Changes, said), 1);
         }
@@ -343,6 +342,45 @@ fn news_that_is_repeated_or_of_an_unknown_kind_does_no_harm() {
         world.follows("key", "new");
     }
     assert_eq!(counted(&world.far).subscriptions, 1, "nothing of this ends the stream");
+}
+
+/// The server says again, and once more, that a key was changed of which the host has a copy.
+#[test]
+fn news_of_a_key_that_is_held_may_be_repeated() {
+    for tiering in TIERINGS {
+        let world = World::patient(tiering);
+        for key in ["held", "other"] {
+            world.share(key, "old");
+        }
+        // What the server told of these is told; it would take the copies along.
+        thread::sleep(Duration::from_millis(200));
+        warm(&world.far, "held", "old");
+        warm(&world.far, "other", "old");
+        let mut names: Vec<Vec<u8>> =
+            redis::cmd("KEYS").arg("tierce:k:*held*").query(&mut world.client()).unwrap();
+        let (name, others) = names.split_first_mut().unwrap();
+        assert_eq!(others.len(), 0, "{others:?}");
+        let mut said = format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n", name.len()).into_bytes();
+        said.append(name);
+        said.extend_from_slice(b"\r\n");
+        for value in ["old", "new", "newer"] {
+            if value != "old" {
+                world.near.set("held", value.into()).unwrap();
+                world.follows("held", value);
+            }
+            for _ in 0..20 {
+                let told = counted(&world.far).changes_told;
+                assert_eq!(world.proxy.say(Line::Changes, &said), 1);
+                wait_until("the news", || counted(&world.far).changes_told > told);
+                // It is heard: what was a copy is asked for anew, and is what it was.
+                assert_eq!(world.far.get("held").as_deref(), Some(value.as_bytes()), "{tiering}");
+                assert!(is_near(&world.far, "other"), "{tiering}: another key's copy");
+            }
+            warm(&world.far, "held", value);
+        }
+        assert_eq!(counted(&world.far).subscriptions, 1, "nothing of this ends the stream");
+        assert_eq!(counted(&world.far).corrupt, 0);
+    }
 }
 
 /// None of it can be told from a stream that lost something: it is another one afterwards, or
