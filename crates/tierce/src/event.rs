@@ -45,6 +45,15 @@ impl FaultEvents {
     }
 }
 
+/// Tells of an option that is allowed and yet unsafe; once for each cache, as it is built.
+#[cfg(feature = "tracing")]
+pub(crate) fn tell_advice(code: &'static str, message: &str) {
+    tracing::warn!(target: "tierce::options", code, "{message}");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn tell_advice(_code: &'static str, _message: &str) {}
+
 #[cfg(feature = "tracing")]
 fn emit(tier: TierKind, error: &Error, untold: u64) {
     let kind = error.kind().as_str();

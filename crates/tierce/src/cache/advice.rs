@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use super::Builder;
-use crate::tiering::TierKind;
+use crate::{event, tiering::TierKind};
+
+/// Advice that a host is told of though it did not ask: what is served may be stale, and nothing
+/// says for how long. The rest is a matter of taste, and would fill its log.
+const UNBIDDEN: [&str; 2] = ["coherence_off", "serve_on_loss_without_ttl"];
 
 /// A combination of options that is known to be unsafe or useless.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +145,14 @@ impl Builder {
         );
         advice
     }
+
+    /// Tells the host's `tracing` subscriber what it has to know though it did not ask.
+    pub(super) fn tell_unbidden(&self) {
+        let advice = self.advice();
+        for Advice { code, message } in advice.iter().filter(|it| UNBIDDEN.contains(&it.code)) {
+            event::tell_advice(code, message);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -228,5 +240,58 @@ mod tests {
             let said = advice.iter().filter(|advice| advice.code == code).count();
             assert_eq!(said, 1, "{code}: {advice:?}");
         }
+    }
+
+    /// Writes the codes down that it is told.
+    #[cfg(all(feature = "tracing", feature = "redis"))]
+    #[derive(Clone, Default)]
+    struct Listener(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+    #[cfg(all(feature = "tracing", feature = "redis"))]
+    impl tracing::Subscriber for Listener {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target() == "tierce::options" && *metadata.level() == tracing::Level::WARN
+        }
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Code(String);
+            impl tracing::field::Visit for Code {
+                fn record_debug(&mut self, field: &tracing::field::Field, it: &dyn fmt::Debug) {
+                    if field.name() == "code" {
+                        self.0 = format!("{it:?}");
+                    }
+                }
+            }
+            let mut code = Code(String::new());
+            event.record(&mut code);
+            self.0.lock().unwrap().push(code.0);
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[cfg(all(feature = "tracing", feature = "redis"))]
+    #[test]
+    fn a_host_is_told_once_that_its_copies_follow_nobody() {
+        let told = |coherence, tiering| {
+            let listener = Listener::default();
+            // Beside a single subscriber an event that another thread is the first to tell would
+            // count as wanted by nobody.
+            let _other = tracing::Dispatch::new(Listener::default());
+            let redis = crate::RedisOptions::new().unix_path("/nowhere").coherence(coherence);
+            tracing::subscriber::with_default(listener.clone(), || {
+                let cache = of(Freshness::new()).tiering(tiering).redis(redis).build().unwrap();
+                drop(cache);
+            });
+            std::mem::take(&mut *listener.0.lock().unwrap())
+        };
+        assert_eq!(told(false, Tiering::L1L3), ["\"coherence_off\""]);
+        // What is merely unwise is not spoken of, nor where there are no copies.
+        assert_eq!(told(true, Tiering::L1L3), [""; 0]);
+        assert_eq!(told(false, Tiering::L3), [""; 0]);
     }
 }

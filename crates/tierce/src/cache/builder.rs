@@ -232,6 +232,7 @@ impl Builder {
         codec: impl Codec<V>,
     ) -> Result<Cache<V>> {
         self.freshness.check_alone()?;
+        self.tell_unbidden();
         let (rules, coherence) = (self.rules(), self.coherence());
         let writes = self.redis.as_ref().map_or(WritePolicy::Through, |it| it.how_written());
         let behind = self.redis.as_ref().map(|options| options.how_behind());

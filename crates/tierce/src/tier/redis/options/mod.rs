@@ -420,9 +420,10 @@ impl RedisOptions {
 
     /// Sets whether copies in L1 and L2 follow the changes that other hosts make. Default: true.
     ///
-    /// Off, a copy is served until its time to live ends, whatever became of its key in L3. It
-    /// takes one more connection for each host (for each process without L2), a server that speaks
-    /// RESP3 (6.0 or later) and the right to `CLIENT TRACKING`.
+    /// Off, a copy is served until its time to live ends, whatever became of its key in L3: `build`
+    /// tells the host's `tracing` subscriber so, as `coherence_off`. On, it takes one more connection
+    /// for each host (for each process without L2), a server that speaks RESP3 (6.0 or later) and the
+    /// right to `CLIENT TRACKING`.
     #[must_use]
     pub fn coherence(mut self, enabled: bool) -> Self {
         self.coherence.enabled = enabled;
