@@ -25,7 +25,10 @@ pub const BOUND: Duration = Duration::from_millis(1000);
 /// How long the breaker lets nobody ask after several failures; 5 s by default.
 const OPEN: Duration = Duration::from_millis(500);
 
-/// How long after an outage the last change that L3 did not take is told to other hosts.
+/// How long after a change other hosts may see what it replaced, where L3 did not take it as a master
+/// was lost: longer than the bound, since nobody can tell of it before. The next master comes within
+/// some 3 s, the change rests for two write deadlines and 2 s (3 s), the breaker and a heartbeat take
+/// 0.7 s, and the bound of those who were not told is 1 s.
 pub const SETTLED: Duration = Duration::from_secs(8);
 
 /// Keys of each thread that it changes all the time; the others it changes seldom.
