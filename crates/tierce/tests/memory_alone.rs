@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, hash::BuildHasher, sync::Arc, thread, time::Duration};
 
-use tierce::{Clock, ErrorKind, Inserted, MemoryCache, MemoryOptions, Ttl};
+use tierce::{Clock, ErrorKind, Inserted, MemoryCache, MemoryOptions, PolicyKind, Ttl};
 
 /// Weighs text by its bytes.
 fn text_cache(max_bytes: u64) -> MemoryCache<String, Vec<u8>> {
@@ -87,3 +87,29 @@ fn a_cache_without_a_bound_is_a_configuration_error() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("at least one bound"), "{error}");
 }
+
+#[test]
+fn a_policy_says_what_it_holds() {
+    for kind in [PolicyKind::Adaptive, PolicyKind::Lru] {
+        let options = MemoryOptions::new().max_entries(8_000).shards(2).policy(kind);
+        let cache = MemoryCache::<u64, u64>::new(options).unwrap();
+        (0..20_000).for_each(|key| _ = cache.insert(key, key));
+        let views = cache.policy();
+        assert_eq!(views.len(), 2, "one for each shard");
+        assert!(views.iter().all(|view| view.kind == kind));
+        assert_eq!(views.iter().map(|view| view.entries).sum::<usize>(), cache.len());
+        for view in views {
+            let is_adaptive = kind == PolicyKind::Adaptive;
+            assert!((0.0..=1.0).contains(&view.window_share), "{view:?}");
+            assert!(view.window_entries <= view.entries, "{view:?}");
+            assert_eq!(view.ghosts > 0, is_adaptive, "{view:?}");
+        }
+    }
+}
+
+/// What may be shared, may; and threads that share a cache share its values.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<MemoryCache<String, Arc<str>>>();
+    is_shared::<MemoryCache<u64, Vec<u8>>>();
+};

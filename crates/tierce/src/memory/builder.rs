@@ -68,7 +68,8 @@ impl<K, V, S> MemoryBuilder<K, V, S> {
     /// Sets who is told of every entry that leaves, and why. Default: nobody.
     ///
     /// Called by the thread whose call had the entry leave, before that call returns, with no lock
-    /// held: it may call the cache. A panic in it is contained and counted
+    /// held: it may call the cache. As long as it runs, nothing that leaves any cache of the process is
+    /// freed; one that blocks has inserts refused once thousands of entries wait for it. A panic in it is contained and counted
     /// ([`MemoryStatistics::drop_panics`](crate::MemoryStatistics::drop_panics)). Entries that go
     /// with the whole cache when it is dropped are not told.
     pub fn listener(

@@ -1,6 +1,7 @@
 //! The locks, without a fork: `fork_tests.rs` has those.
 
 use std::{
+    hint,
     sync::{
         Barrier,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,7 +44,7 @@ fn a_sleeper_gets_the_mutex_when_it_is_free() {
         // Its word says so once it is about to sleep, or sleeps.
         // SAFETY: the mutex lives, and its word is only loaded.
         let word = unsafe { &mutex.raw().0 };
-        while word.load(Ordering::Relaxed) != WANTED {
+        while !word.is_wanted() {
             thread::yield_now();
         }
         thread::sleep(Duration::from_millis(5));

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `lock.rs` | locks that a forked child never finds held |
+//! | `words.rs` | the words that they consist of, and how threads take turns by them |
 //! | `fork.rs` | the sections they are held in, which a fork waits for |
 //! | `kept_back.rs` | descriptors that a forked child does not have |
 //! | `epoch.rs` | reads without a lock: [`epoch::pin`], and when what was unlinked may be freed |
@@ -12,7 +13,7 @@
 //! | `tally.rs` | what each thread counts by itself |
 //! | `barrier.rs` | the two halves of the fence that makes saying it cheap |
 //! | `futex.rs` | sleeping |
-//! | `shim.rs` | what `domain.rs` takes from `std`, and a model from its checker |
+//! | `shim.rs` | what `domain.rs` and `words.rs` take from `std`, and a model from its checker |
 
 // Each tier uses what it needs, and not all are in every build.
 #![allow(dead_code)]
@@ -31,6 +32,7 @@ pub(crate) mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
 mod threads;
+mod words;
 
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub(crate) use fork::known_generation;

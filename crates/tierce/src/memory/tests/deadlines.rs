@@ -129,3 +129,85 @@ fn the_expired_make_room_before_the_living_are_evicted() {
     assert!((0..9).all(|key| cache.contains(&key)));
     assert_eq!((cache.statistics().expired, cache.statistics().size), (1, 0));
 }
+
+/// A cache of a thousand entries on a manual clock, with these options beside.
+fn timed(options: MemoryOptions) -> (Numbers, ManualClock) {
+    let (clock, hand) = Clock::manual();
+    let builder = MemoryCache::builder(options.max_entries(2_000));
+    let cache = builder.hasher(crate::RandomState::default()).clock(clock).build().unwrap();
+    (0..1_000).for_each(|key| _ = cache.insert(key, key));
+    (cache, hand)
+}
+
+fn left(cache: &Numbers) -> usize {
+    (0..1_000).filter(|key| cache.contains(key)).count()
+}
+
+#[test]
+fn jitter_spreads_the_ends_of_a_time_to_live_over_its_share_before_it() {
+    let (cache, hand) = timed(MemoryOptions::new().ttl(millis(100_000)).ttl_jitter(0.2));
+    hand.advance(millis(80_000));
+    assert_eq!(left(&cache), 1_000, "no deadline is before the share");
+    for (at, of) in [(85_000, 750), (90_000, 500), (95_000, 250)] {
+        hand.advance(millis(5_000));
+        let left = left(&cache);
+        assert!(left.abs_diff(of) < 100, "after {at} ms {left} are left, not some {of}");
+    }
+    hand.advance(millis(5_000));
+    assert_eq!(left(&cache), 0);
+    cache.validate();
+}
+
+#[test]
+fn without_jitter_all_that_came_at_once_end_at_once() {
+    let (cache, hand) = timed(MemoryOptions::new().ttl(millis(100_000)));
+    hand.advance(millis(99_999));
+    assert_eq!(left(&cache), 1_000);
+    hand.advance(millis(1));
+    assert_eq!(left(&cache), 0);
+}
+
+#[test]
+fn what_nobody_reads_ends_after_the_idle_time_and_each_read_begins_it_anew() {
+    let (cache, hand) = timed(MemoryOptions::new().time_to_idle(millis(10_000)));
+    for _ in 0..5 {
+        hand.advance(millis(9_000));
+        assert_eq!(cache.get(&1), Some(1));
+        assert_eq!(cache.get_many(&[&2, &3]), [Some(2), Some(3)]);
+        assert!(cache.get_with(&4, |_| ()).is_some());
+    }
+    // A look that is no read begins nothing anew.
+    hand.advance(millis(9_999));
+    assert!((1..5).all(|key| cache.peek(&key) == Some(key) && cache.contains(&key)));
+    assert_eq!(left(&cache), 4);
+    hand.advance(millis(1));
+    assert_eq!(left(&cache), 0);
+    assert_eq!((cache.len(), cache.statistics().size), (0, 0), "a look frees what is over");
+    cache.validate();
+}
+
+#[test]
+fn an_idle_time_does_not_prolong_a_time_to_live() {
+    let options = MemoryOptions::new().ttl(millis(15_000)).time_to_idle(millis(10_000));
+    let (cache, hand) = timed(options);
+    hand.advance(millis(9_000));
+    assert_eq!(cache.get(&1), Some(1));
+    hand.advance(millis(5_999));
+    assert_eq!(cache.get(&1), Some(1));
+    hand.advance(millis(1));
+    assert_eq!(left(&cache), 0);
+}
+
+#[test]
+fn a_point_in_time_is_as_far_away_as_it_is_and_one_that_has_passed_is_over() {
+    let (cache, hand) = entries(10);
+    let now = Instant::now();
+    let far = Duration::from_secs(1_000);
+    assert_eq!(cache.insert_with_ttl(1, 1, Ttl::Until(now + far)), Inserted::Stored);
+    assert_eq!(cache.insert_with_ttl(2, 2, Ttl::Until(now)), Inserted::Expired);
+    // The test may be held up between the two looks at the time.
+    hand.advance(far - Duration::from_secs(100));
+    assert_eq!(cache.get(&1), Some(1));
+    hand.advance(Duration::from_secs(100));
+    assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
+}

@@ -4,7 +4,7 @@
 use std::{
     hash::{BuildHasher, Hash, Hasher},
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Barrier, LazyLock, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -38,6 +38,20 @@ fn until(is_so: impl Fn() -> bool) {
     }
 }
 
+/// Runs a test whose threads wait for each other: one that is not woken fails it.
+fn in_time(test: impl FnOnce() + Send + 'static) {
+    let (ends, ended) = mpsc::channel::<()>();
+    let test = thread::spawn(move || {
+        let _ends = ends;
+        test();
+    });
+    let hangs = ended.recv_timeout(2 * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+    assert!(!hangs, "a thread that waits was not woken");
+    if let Err(panic) = test.join() {
+        resume_unwind(panic);
+    }
+}
+
 fn within(cache: &Numbers, key: u64, wait: Duration, value: u64) -> Result<u64> {
     cache.try_get_or_insert_within(key, wait, || Loaded::Ok((value, Ttl::Default)))
 }
@@ -57,23 +71,25 @@ fn is_free(cache: &Numbers, key: u64) {
 
 #[test]
 fn sixteen_threads_that_miss_a_key_load_it_once() {
-    let cache = cache();
-    let loads = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                let value = cache.get_or_insert_with(1, || {
-                    loads.fetch_add(1, Ordering::Relaxed);
-                    until(|| cache.loads() == (1, 15));
-                    7
+    in_time(|| {
+        let cache = cache();
+        let loads = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let value = cache.get_or_insert_with(1, || {
+                        loads.fetch_add(1, Ordering::Relaxed);
+                        until(|| cache.loads() == (1, 15));
+                        7
+                    });
+                    assert_eq!(value, 7);
                 });
-                assert_eq!(value, 7);
-            });
-        }
+            }
+        });
+        assert_eq!(loads.load(Ordering::Relaxed), 1);
+        assert_eq!(cache.get_or_insert_with(1, || panic!("it is there")), 7);
+        is_free(&cache, 1);
     });
-    assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert_eq!(cache.get_or_insert_with(1, || panic!("it is there")), 7);
-    is_free(&cache, 1);
 }
 
 /// A key whose copy, which is made between a miss and the second look, does something before.
@@ -148,27 +164,29 @@ fn a_key_that_has_expired_by_the_second_look_is_taken_out_and_loaded() {
 
 #[test]
 fn when_a_loader_panics_its_caller_sees_it_and_one_who_waits_loads_instead() {
-    let cache = cache();
-    let (loads, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                let load = || {
-                    let nth = loads.fetch_add(1, Ordering::Relaxed);
-                    until(|| cache.loads() == (1, 15 - nth));
-                    assert!(nth == 3, "planned panic in a loader");
-                    7
-                };
-                match catch_unwind(AssertUnwindSafe(|| cache.get_or_insert_with(1, load))) {
-                    Ok(value) => assert_eq!(value, 7),
-                    Err(_) => _ = seen.fetch_add(1, Ordering::Relaxed),
-                }
-            });
-        }
+    in_time(|| {
+        let cache = cache();
+        let (loads, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let load = || {
+                        let nth = loads.fetch_add(1, Ordering::Relaxed);
+                        until(|| cache.loads() == (1, 15 - nth));
+                        assert!(nth == 3, "planned panic in a loader");
+                        7
+                    };
+                    match catch_unwind(AssertUnwindSafe(|| cache.get_or_insert_with(1, load))) {
+                        Ok(value) => assert_eq!(value, 7),
+                        Err(_) => _ = seen.fetch_add(1, Ordering::Relaxed),
+                    }
+                });
+            }
+        });
+        assert_eq!((loads.load(Ordering::Relaxed), seen.load(Ordering::Relaxed)), (4, 3));
+        assert_eq!(cache.get(&1), Some(7));
+        is_free(&cache, 1);
     });
-    assert_eq!((loads.load(Ordering::Relaxed), seen.load(Ordering::Relaxed)), (4, 3));
-    assert_eq!(cache.get(&1), Some(7));
-    is_free(&cache, 1);
 }
 
 #[test]
