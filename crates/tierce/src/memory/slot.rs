@@ -72,6 +72,13 @@ pub(super) fn numbered(number: u32) -> Slot {
     segment << PLACE_BITS | (place & ((1 << shift) - 1)) as u32
 }
 
+/// How many places there are in the segments that so many entries need, which are at least one.
+pub(super) fn allocated_for(entries: u64) -> u32 {
+    let last = entries.clamp(1, MAX_SLOTS.into()) as u32 - 1;
+    let segment = segment_of(numbered(last));
+    FIRST_OF[segment] + places(segment) as u32
+}
+
 /// The slot that follows in the order of numbers.
 #[inline]
 pub(super) fn after(slot: Slot) -> Slot {
@@ -98,6 +105,8 @@ mod tests {
                 assert_eq!((segment_of(slot), place_of(slot)), (segment, place), "{number}");
                 assert_eq!(number_of(slot), number);
                 assert_eq!(after(slot), numbered(number + 1));
+                let allocated = first + places(segment) as u32;
+                assert_eq!(allocated_for(u64::from(number) + 1), allocated);
             }
             number += places(segment) as u32;
         }

@@ -31,7 +31,7 @@
 //! links, as the place of an entry on the clock is its slot; a ghost counts only by its age
 //! against that of a resident, not by a length that has to be tuned.
 //!
-//! Memory is 5.8 bytes a slot: 4 for ghosts (2 bytes each), 1.6 for the ring (4 bytes a place, as
+//! Memory is 5.8 bytes an entry: 4 for ghosts (2 bytes each), 1.6 for the ring (4 bytes a place, as
 //! many as the window may ever hold), 0.2 for the shadow queues. The work of a call is bounded by
 //! [`MOST_STEPS`], whatever the entries hold, and a few looks on the average.
 
@@ -137,8 +137,10 @@ pub(crate) struct Adaptive {
     ghosts: Ghosts,
     left_window: Recent,
     left_main: Recent,
-    /// Room was reserved for so many slots.
+    /// Room was reserved for so many slots ...
     slots: u32,
+    /// ... and for so many entries in them.
+    most_entries: u32,
 }
 
 /// The ends of the window end the first line.
@@ -164,6 +166,7 @@ impl Default for Adaptive {
             left_window: Recent::default(),
             left_main: Recent::default(),
             slots: 0,
+            most_entries: 0,
         }
     }
 }
@@ -422,12 +425,12 @@ fn is_in_window(mark: u8) -> bool {
 }
 
 impl Policy for Adaptive {
-    fn reserve(&mut self, slots: usize) -> bool {
-        if slots > self.slots as usize {
-            let shadow = share_of(slots, SHADOW_SHARE);
+    fn reserve(&mut self, slots: usize, entries: usize) -> bool {
+        if entries > self.most_entries as usize {
+            let shadow = share_of(entries, SHADOW_SHARE);
             let ghosts = self.ghosts.bytes();
-            if !(self.window.reserve(share_of(slots, LARGEST_SHARE) + 2)
-                && self.ghosts.reserve(ghosts_for(slots))
+            if !(self.window.reserve(share_of(entries, LARGEST_SHARE) + 2)
+                && self.ghosts.reserve(ghosts_for(entries))
                 && self.left_window.reserve(shadow)
                 && self.left_main.reserve(shadow))
             {
@@ -436,8 +439,9 @@ impl Policy for Adaptive {
             if self.ghosts.bytes() > ghosts {
                 self.cleaning = 0;
             }
-            self.slots = slots as u32;
+            self.most_entries = entries as u32;
         }
+        self.slots = self.slots.max(slots as u32);
         true
     }
 

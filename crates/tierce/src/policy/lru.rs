@@ -56,7 +56,7 @@ impl Lru {
 }
 
 impl Policy for Lru {
-    fn reserve(&mut self, slots: usize) -> bool {
+    fn reserve(&mut self, slots: usize, _entries: usize) -> bool {
         let missing = slots.saturating_sub(self.links.len());
         if self.links.try_reserve_exact(missing).is_err() {
             return false;

@@ -129,10 +129,11 @@ pub(crate) type Named<'a, E> = (Slot, &'a <E as Entries>::Entry);
 /// `on_replace` as the old slot, or `evict`, which returns it) of a slot in turn; and it calls
 /// `on_remove` while the entry's hash, cost and mark can still be read.
 pub(crate) trait Policy {
-    /// Makes room for so many slots, so that no later call allocates; false if memory is short, and
-    /// the policy works on as before.
+    /// Makes room for so many slots, of which no more than so many hold entries, so that no later
+    /// call allocates; false if memory is short, and the policy works on as before. The others are
+    /// of entries that were taken out and that readers may still look at.
     #[must_use]
-    fn reserve(&mut self, slots: usize) -> bool;
+    fn reserve(&mut self, slots: usize, entries: usize) -> bool;
 
     /// A key with this hash is about to come in, perhaps in another's stead.
     fn prefetch(&self, _hash: u32, _entries: &impl Entries) {}
@@ -230,8 +231,8 @@ macro_rules! each {
 }
 
 impl Policy for Chosen {
-    fn reserve(&mut self, slots: usize) -> bool {
-        each!(self, policy => policy.reserve(slots))
+    fn reserve(&mut self, slots: usize, entries: usize) -> bool {
+        each!(self, policy => policy.reserve(slots, entries))
     }
 
     #[inline]

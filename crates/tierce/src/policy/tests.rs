@@ -163,7 +163,7 @@ impl Shard {
     fn fill(&mut self, key: u64, cost: u64) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slots = (self.places.0.len() * 9 / 8 + 4).min(self.most_entries + 1);
-            assert!(self.policy.reserve(slots));
+            assert!(self.policy.reserve(slots, slots));
             let first = self.places.0.len() as Slot;
             self.places.0.resize_with(slots, Place::default);
             self.free.extend((first..slots as Slot).rev());

@@ -105,6 +105,8 @@ pub(super) struct Writer<K, V> {
     policy_kind: PolicyKind,
     policy: Chosen,
     bounds: ShardBounds,
+    /// The policy has room for so many entries.
+    policy_room: u64,
     /// How long an entry lives that nobody reads, in milliseconds.
     time_to_idle: Option<u64>,
     expiry: Expiry,
@@ -181,6 +183,7 @@ impl<K, V> Writer<K, V> {
             limbo: Limbo::new(),
             rooms: Vec::new(),
             bounds,
+            policy_room: 0,
             by_weight: bounds.bytes != u64::MAX,
             len: 0,
             weight: 0,

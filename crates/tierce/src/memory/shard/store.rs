@@ -7,7 +7,7 @@ use super::{
         departures::Departures,
         options::ShardBounds,
         place::{HUGE, Place},
-        slot::{MAX_SLOTS, number_of},
+        slot::{MAX_SLOTS, allocated_for, number_of},
         statistics::RemovalCause,
         write::Inserted,
     },
@@ -175,6 +175,7 @@ impl<K, V> Locked<'_, K, V> {
         let slots = writer.slab.allocated() as usize;
         let expires = new.deadline != Millis::NEVER || writer.time_to_idle.is_some();
         writer.slab.has_room()
+            && writer.len < writer.policy_room
             && (!expires || writer.expiry.reserve(slots).is_ok())
             && new.weight < HUGE.into()
             || self.reserve_more(expires, new.weight)
@@ -184,9 +185,16 @@ impl<K, V> Locked<'_, K, V> {
     fn reserve_more(&mut self, expires: bool, weight: u64) -> bool {
         let writer = &mut *self.writer;
         let Some(slots) = writer.slab.next_allocated() else { return false };
+        // Not for all places: a reader that stays where it is has those of a small cache become
+        // many times its entries, for good, and so long a memory would take strangers and what was
+        // there long ago for keys that come back.
+        let room = allocated_for(writer.len + 1).min(slots);
         // The policy first: a place that is there must be one that the policy knows.
-        writer.policy.reserve(slots as usize)
-            && writer.slab.reserve()
+        if !writer.policy.reserve(slots as usize, room as usize) {
+            return false;
+        }
+        writer.policy_room = writer.policy_room.max(room.into());
+        writer.slab.reserve()
             && (!expires || writer.expiry.reserve(slots as usize).is_ok())
             && (weight < HUGE.into() || writer.huge.try_reserve(1).is_ok())
     }

@@ -5,6 +5,7 @@ mod bounds;
 mod callers_code;
 mod calls;
 mod deadlines;
+mod held_up;
 mod load;
 mod model;
 mod threads;

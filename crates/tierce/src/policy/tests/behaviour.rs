@@ -111,7 +111,7 @@ fn a_key_that_is_read_twice_in_the_window_stays() {
 fn the_memory_of_the_policy_stays_below_six_bytes_an_entry() {
     let mut shard = adaptive(10_000);
     shard.set(0, 1);
-    assert!(super::Policy::reserve(&mut shard.policy, 10_000));
+    assert!(super::Policy::reserve(&mut shard.policy, 10_000, 10_000));
     let bytes = super::Policy::view(&shard.policy).bytes;
     assert!(bytes <= 6 * 10_000, "{bytes} bytes for 10000 slots");
 }

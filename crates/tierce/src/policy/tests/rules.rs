@@ -142,7 +142,7 @@ fn no_policy_loses_what_it_holds_when_slots_are_added() {
         let mut policy = Chosen::new(kind);
         let mut places = Places(Vec::new());
         for slot in 0..500 {
-            assert!(policy.reserve(slot + 1));
+            assert!(policy.reserve(slot + 1, slot + 1));
             places.0.push(Place { key: Some(slot as u64), cost: 1, ..Place::default() });
             policy.on_insert(slot as u32, &places.0[slot], &places);
             policy.validate(&places.live(), &places);
