@@ -8,7 +8,9 @@
 //! out of it.
 //!
 //! A mutex is held in a section (`fork.rs`), so that no child finds it locked. Its word: Drepper,
-//! "Futexes are tricky", 2011, the third mutex.
+//! "Futexes are tricky", 2011, the third mutex. A thread that has the only record takes and frees it
+//! by loads and stores (`domain.rs` says why that is as good): an exchange has the processor wait
+//! for all stores before it, which is some nanoseconds of a write to a cache.
 #![allow(unsafe_code)]
 
 use std::{
@@ -19,8 +21,10 @@ use std::{
 };
 
 use super::{
+    barrier,
     fork::{self, Section},
     futex,
+    threads::DOMAIN,
 };
 use crate::simulated;
 
@@ -54,14 +58,13 @@ unsafe impl lock_api::RawMutex for RawMutex {
 
     type Guard = Section;
 
-    #[inline]
+    #[inline(always)]
     fn lock(&self) -> Section {
-        let section = fork::section();
-        section.say_epoch();
-        if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_held();
+        // An exchange waits until all stores before it are done, these need not.
+        match fork::sole_section(|| self.take_free()) {
+            Some(section) => section,
+            None => self.lock_among_others(),
         }
-        section
     }
 
     #[inline]
@@ -71,10 +74,10 @@ unsafe impl lock_api::RawMutex for RawMutex {
         taken.is_ok().then_some(section)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn unlock(&self, section: Section) {
-        if self.0.swap(FREE, Ordering::Release) == WANTED {
-            futex::wake_one(&self.0);
+        if !self.free_solely() && self.0.swap(FREE, Ordering::Release) == WANTED {
+            self.wake_one();
         }
         drop(section);
     }
@@ -85,6 +88,52 @@ unsafe impl lock_api::RawMutex for RawMutex {
 }
 
 impl RawMutex {
+    /// Takes the lock if it is free, in two steps.
+    #[inline(always)]
+    fn take_free(&self) -> bool {
+        // Acquire: what the last owner did.
+        let is_free = self.0.load(Ordering::Acquire) == FREE;
+        if is_free {
+            self.0.store(HELD, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// Lets go of the lock where the calling thread has the only record; else false.
+    ///
+    /// A thread that comes meanwhile may find the lock held and say that it waits, and the store
+    /// goes over that. Then it was counted, passed a heavy fence and looked at the lock, where it
+    /// did not see the store; so its fence came before the light one here, and the count says that
+    /// there may be somebody to wake.
+    #[inline(always)]
+    fn free_solely(&self) -> bool {
+        if !DOMAIN.is_sole() {
+            return false;
+        }
+        self.0.store(FREE, Ordering::Release);
+        barrier::light_where_lent();
+        if !DOMAIN.is_sole() {
+            self.wake_one();
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn lock_among_others(&self) -> Section {
+        let section = fork::section();
+        section.say_epoch();
+        if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.lock_held();
+        }
+        section
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_one(&self) {
+        futex::wake_one(&self.0);
+    }
+
     #[cold]
     fn lock_held(&self) {
         if self.is_free_soon()

@@ -3,5 +3,6 @@
 
 pub(super) use std::{
     cell::Cell,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    thread::yield_now,
 };
