@@ -316,19 +316,22 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
     nodes.0[0].ask(&["config", "set", "requirepass", "changed"]);
     nodes.0[0].ask(&["-a", "changed", "client", "kill", "type", "replica"]);
     nodes.0[0].wait_for(&["-a", "changed", "info", "replication"], "connected_slaves:0");
+    let is_new = |name: &String| hosts[2].get(name).as_deref() == Some(b"new");
     for name in &names {
-        hosts[0].set(name, "new".into()).unwrap();
+        // A loaded machine loses sets to its time-outs.
+        let set = |_: &i32| {
+            hosts[0].set(name, "new".into()).unwrap();
+            is_new(name)
+        };
+        _ = (0..20).find(set);
     }
     nodes.0[0].kill();
     println!("back after {:?}", wait_for_l3(&hosts[2], 100, Instant::now()));
     let begin = Instant::now();
-    let (mut reads, mut found_new) = (0, 0);
     while begin.elapsed() < BOUND * 4 {
         for name in &names {
             for (number, host) in hosts.iter().enumerate() {
                 let found = host.get(name);
-                reads += 1;
-                found_new += u64::from(found.as_deref() == Some(b"new"));
                 let may_be_old = number == 1 && begin.elapsed() < BOUND + HEARTBEAT;
                 let is_old = found.as_deref() == Some(b"old");
                 assert!(!is_old || may_be_old, "{name}, host {number}, {:?}", begin.elapsed());
@@ -336,9 +339,10 @@ fn a_change_that_the_next_master_lacks_brings_no_old_value_back() {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    println!("{reads} reads, {found_new} of the new value");
-    // Two thirds where all goes well; a loaded machine loses sets and copies to its time-outs.
-    assert!(found_new * 10 > reads, "the other masters lost nothing");
+    // Two thirds of the names are theirs.
+    wait_within(PATIENCE, "the other masters lost nothing", || {
+        names.iter().filter(|name| is_new(name)).count() * 2 > KEYS
+    });
 }
 
 fn tagged() -> SetOptions {

@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tierce::{Bytes, Cache, RedisOptions, SetOptions, Tiering, WritePolicy};
+use tierce::{
+    Bytes, Cache, LoadOptions, ReadOptions, RedisOptions, SetOptions, Tiering, WritePolicy,
+};
 use tierce_tests::{
     history::History,
     host::{BOUND, Host, process},
@@ -61,6 +63,19 @@ impl World {
                 cache.set_with(&name, value, &through).unwrap();
             }
             2 => cache.expire(&name).unwrap(),
+            4 | 5 => {
+                let anew = LoadOptions::new().max_age(Duration::ZERO);
+                let load = |_: &[u8]| io::Result::Ok(value.clone());
+                _ = cache.get_or_load_with(&name, &anew, load).unwrap();
+                let in_l3 = ReadOptions::new().tiers(Tiering::L3);
+                let below = cache.get_with(&name, &in_l3).map(|answer| answer.value);
+                let above = self.hosts[host].iter().map(|process| process.get(&name));
+                if above.chain([below]).any(|found| found.as_ref() != Some(&value)) {
+                    // Changes of other keys came in between, for which a tier refused it, or L3 was too
+                    // slow: what is loaded is no change.
+                    return;
+                }
+            }
             3 => {
                 // What decides may not answer in time; nothing older is there all the same.
                 _ = cache.update(&name, &SetOptions::new(), |_| Some(value.clone()));
@@ -84,7 +99,7 @@ impl World {
             }
             1 => (cache.get_many(&[&name]).pop().flatten(), "get_many"),
             2 => {
-                let options = tierce::ReadOptions::new().tiers(Tiering::L3);
+                let options = ReadOptions::new().tiers(Tiering::L3);
                 (cache.get_with(&name, &options).map(|answer| answer.value), "L3")
             }
             _ => (cache.get(&name), "get"),

@@ -159,6 +159,44 @@ fn what_is_loaded_while_a_set_is_on_its_way_is_not_kept_above_it() {
 }
 
 #[test]
+fn what_is_loaded_while_others_of_its_cell_wait_is_not_kept_above_what_l3_has() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let long = Duration::from_secs(20);
+    let far = Host::through(Tiering::L1L2L3, |options| {
+        behind(options.host("127.0.0.1").port(proxy.port()))
+            .read_timeout(long)
+            .write_timeout(long)
+            .heartbeat(long)
+            .staleness_bound(3 * long)
+    });
+    let near = process(&far.folder, &redis, Tiering::L1L2L3, |options| options);
+    wait_until_behind(&far.cache);
+    let names: Vec<String> = (0..8).map(|number| format!("name {number}")).collect();
+    names.iter().for_each(|name| near.set(name, "old".into()).unwrap());
+    // So many that they have claimed most cells of a small store.
+    (0..14_000).for_each(|number| far.cache.set(format!("{number}"), "waits".into()).unwrap());
+    proxy.set(Line::Calls, Way::Up, Fault::Hold);
+    let in_l3 = |name: &String| {
+        let options = ReadOptions::new().tiers(Tiering::L3);
+        text(near.get_with(name, &options).map(|answer| answer.value))
+    };
+    thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| anew(&near, name, Loaded::new("loaded".into())));
+        }
+    });
+    let refused = near.stats().loads_not_stored;
+    proxy.set(Line::Calls, Way::Up, Fault::None);
+    wait_until("all is sent", || far.cache.flush().unwrap());
+    for name in &names {
+        assert_eq!(text(near.get(name)), in_l3(name), "{name}");
+        assert_eq!(text(far.cache.get(name)), in_l3(name), "{name}");
+    }
+    assert!(refused > 0, "no name shared a cell with what waits");
+}
+
+#[test]
 fn what_is_loaded_at_once_for_many_keys_is_so_too() {
     for tiering in TIERINGS {
         let world = World::new(tiering);
@@ -174,6 +212,32 @@ fn what_is_loaded_at_once_for_many_keys_is_so_too() {
 }
 
 #[test]
+fn where_a_load_leaves_nothing_nobody_has_what_waited() {
+    let nothing = [
+        ("absent", Loaded::absent()),
+        ("no time", Loaded::new(Bytes::from("loaded")).ttl(Duration::ZERO)),
+    ];
+    for tiering in TIERINGS {
+        let world = World::new(tiering);
+        for (number, loader) in world.here.iter().enumerate() {
+            for (what, loaded) in &nothing {
+                let key = format!("{what} {number}");
+                world.sets(&key, &SetOptions::new());
+                _ = anew(loader, &key, loaded.clone());
+                world.agree(&key, None);
+                // It has been there for long.
+                world.sets(&key, &SetOptions::new());
+                world.here[0].flush().unwrap();
+                assert_eq!(text(world.there.get(&key)).as_deref(), Some("set"), "{tiering}");
+                _ = anew(loader, &key, loaded.clone());
+                wait_until("it is told", || world.there.get(&key).is_none());
+                world.agree(&key, None);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_waits_until_its_time_is_over_is_not_sent_over_what_is_loaded_then() {
     let short = SetOptions::new().ttl(Duration::from_millis(100));
     for tiering in TIERINGS {
@@ -183,5 +247,35 @@ fn what_waits_until_its_time_is_over_is_not_sent_over_what_is_loaded_then() {
         wait_until("its time is over", || cache.get("a").is_none());
         cache.get_or_load("a", |_| io::Result::Ok(Bytes::from("loaded"))).unwrap();
         world.agree("a", Some("loaded"));
+    }
+}
+
+#[test]
+fn what_is_set_during_a_load_that_replaces_what_waits_stays() {
+    for tiering in TIERINGS {
+        let world = World::new(tiering);
+        for (number, loader) in world.here.iter().enumerate() {
+            let brought =
+                [("value", Loaded::new(Bytes::from("loaded"))), ("none", Loaded::absent())];
+            for (what, loaded) in brought {
+                let key = format!("{what} {number}");
+                world.sets(&key, &SetOptions::new());
+                let options = LoadOptions::new().max_age(Duration::ZERO);
+                let load = |_: &[u8]| {
+                    world.here[0].set(&key, "later".into()).unwrap();
+                    io::Result::Ok(loaded)
+                };
+                _ = loader.get_or_load_optional(&key, &options, load).unwrap();
+                let stays = text(loader.get(&key));
+                if number == 0 || what == "value" {
+                    assert_eq!(stays.as_deref(), Some("later"), "{tiering}, {key}");
+                } else {
+                    // What the load removed from L3 may be told before another process has sent its value.
+                    assert!(matches!(stays.as_deref(), Some("later") | None), "{tiering}, {key}");
+                }
+                assert!(world.here[0].flush().unwrap());
+                world.agree(&key, text(loader.get(&key)).as_deref());
+            }
+        }
     }
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use tierce::{
-    BreakerOptions, Cache, MemoryOptions, RedisOptions, SetOptions, StoreOptions, TierKind, Tiering,
+    BreakerOptions, Cache, Loaded, MemoryOptions, ReadOptions, RedisOptions, SetOptions,
+    StoreOptions, TierKind, Tiering,
 };
 use tierce_tests::{redis::Redis, store_folder, value};
 
@@ -150,6 +151,42 @@ fn what_changed_during_an_outage_never_comes_back_old_with_a_store() {
 #[test]
 fn what_changed_during_an_outage_never_comes_back_old_without_a_store() {
     outage(Tiering::L1L3);
+}
+
+#[test]
+fn what_was_refreshed_during_an_outage_never_comes_back_old() {
+    for (tiering, brings) in [Tiering::L1L2L3, Tiering::L1L3]
+        .into_iter()
+        .flat_map(|tiering| [(tiering, Loaded::new("new".into())), (tiering, Loaded::absent())])
+    {
+        let (folder, redis) = (store_folder(), Redis::start());
+        let short = Duration::from_millis(300);
+        let options = RedisOptions::new().unix_path(redis.socket());
+        let cache = Cache::builder()
+            .tiering(tiering)
+            .memory(MemoryOptions::new().max_entries(100))
+            .shared(StoreOptions::new(folder.path().join("store")).max_bytes(16 << 20))
+            .redis(options.read_timeout(short).write_timeout(short))
+            .breaker(BreakerOptions::new().open_for(Duration::from_millis(200)))
+            .build()
+            .unwrap();
+        for key in ["refreshed", "other"] {
+            cache.set(key, "old".into()).unwrap();
+        }
+        redis.signal(libc::SIGSTOP);
+        let found = cache.refresh("refreshed", |_| io::Result::Ok(brings)).ok();
+        redis.signal(libc::SIGCONT);
+        // The answers of before may still be on their way, and have it go.
+        assert_eq!(cache.get("refreshed").filter(|value| Some(value) != found.as_ref()), None);
+        let in_l3 = ReadOptions::new().tiers(Tiering::L3);
+        let below = |key| cache.get_with(key, &in_l3).map(|answer| answer.value);
+        let begin = Instant::now();
+        while below("other").is_none() {
+            assert!(begin.elapsed() < PATIENCE, "{tiering}: L3 is back");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(below("refreshed").filter(|value| value == "old"), None, "{tiering}");
+    }
 }
 
 fn outage(tiering: Tiering) {

@@ -382,10 +382,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let loaded = self.load_ended(key, call, &marks, began.at, loaded)?;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(began.at))),
-            Drafted::Unkept(value, over) => {
+            Drafted::Unkept(value, older) => {
                 let inner = self.me.upgrade().ok_or_else(closed)?;
                 let key = Box::<[u8]>::from(key);
-                let remove = move || inner.remove_older(plan, &key, &marks, over);
+                let remove = move || inner.remove_older(plan, &key, &marks, older);
                 if plan.reaches(TierKind::Redis) {
                     self.tasks.errands.run_or_here(remove).await.ok_or_else(closed)?;
                 } else {

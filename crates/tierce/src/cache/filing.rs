@@ -43,6 +43,8 @@ pub(super) struct Draft<V> {
     pub(super) extras: Option<Arc<Extras>>,
     /// Fresh copies that were made until then are replaced too, not only stale ones.
     pub(super) over: Option<Millis>,
+    /// It is to be in the place of whatever there is: what L3 has then is not to be served after it.
+    pub(super) is_asked: bool,
 }
 
 /// What became of a value that was fetched or loaded.
@@ -75,9 +77,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut filed = marks.filed;
         let (mut draft, mut adopted) = (draft, None);
         draft.life = self.life_above(plan, draft.life, marks);
-        let now = self.clock.coarse();
-        let over = draft.over.map(|over| Duration::from_millis(now.0.saturating_sub(over.0)));
-        let over = over.map(|over| over.saturating_sub(COARSENESS));
+        let over = draft.over.map(|over| self.since_at_least(over));
         let shared = marks.shared.filter(|_| plan.reaches(TierKind::Shared));
         let filled = shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
             (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
@@ -105,7 +105,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Fill::Adopted(theirs)) => {
                 if let Some(theirs) = self.decode(TierKind::Shared, theirs) {
                     adopted = Some(theirs.age);
-                    draft = Draft { over: draft.over, weight: draft.weight, ..theirs };
+                    let Draft { over, weight, is_asked, .. } = draft;
+                    draft = Draft { over, weight, is_asked, ..theirs };
                 }
                 // What is not for us to read, ours replaces in this process at least.
             }
@@ -115,6 +116,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let value = draft.value.clone();
         let memory = self.file_under(plan, key, draft, marks.local, filed);
         Kept { adopted, value, shared: stored, replaced, memory, refused: false }
+    }
+
+    /// How much time has passed since a moment of the clock of L1, at least: by which L2, which has a clock of its
+    /// own, is told what was made until then.
+    pub(super) fn since_at_least(&self, moment: Millis) -> Duration {
+        let passed = self.clock.coarse().0.saturating_sub(moment.0);
+        Duration::from_millis(passed).saturating_sub(COARSENESS)
     }
 
     /// Files a value that was fetched or loaded in L1, unless its key changed since the marks
@@ -212,8 +220,8 @@ pub(super) fn aged(record: Record, asked: Instant) -> Record {
 impl<V> Draft<V> {
     /// A value of this life and age, to be kept where there is no other that is fresh.
     pub(super) fn new(value: Option<V>, life: Life, age: Option<Duration>) -> Self {
-        let (weight, cost, extras, over) = (None, Duration::ZERO, None, None);
-        Self { value, record: None, life, age, weight, cost, extras, over }
+        let (record, weight, cost, extras) = (None, None, Duration::ZERO, None);
+        Self { value, record, life, age, weight, cost, extras, over: None, is_asked: false }
     }
 
     /// Has it bear what was known of changes of tags when its value was looked for, and the tags of

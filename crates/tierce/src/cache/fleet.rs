@@ -245,7 +245,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                     None => self.look_in_remote(plan, key, call, &mut marks),
                     found => found,
                 };
-                self.note_waiting(key, &mut marks);
                 if let Some(found) = found {
                     return Ok(Approached::Led(Led::Found(found)));
                 }

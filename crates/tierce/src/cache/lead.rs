@@ -221,7 +221,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if let Some(found) = self.look_in_remote(plan, key, call, &mut marks) {
             return Ok(Approached::Led(Led::Found(found)));
         }
-        self.note_waiting(key, &mut marks);
         self.check_failures(key, call)?;
         self.await_fleet(plan, key, call, marks, turn)
     }

@@ -228,7 +228,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let found = self
                 .look_again(plan, key, &mut call, &marks)
                 .or_else(|| self.look_in_remote(plan, key, &mut call, &mut marks));
-            self.note_waiting(key, &mut marks);
             let known = match found {
                 Some(found) => Some(Ok(Led::Found(found))),
                 None => self.check_failures(key, &call).err().map(Err),

@@ -13,6 +13,7 @@ use super::{
     marks::Marks,
     plan::Plan,
     tags,
+    unkept::Older,
 };
 use crate::{
     Bytes,
@@ -40,7 +41,7 @@ pub(super) enum Drafted<V> {
     /// It is for those who wait alone.
     Nothing(Option<V>),
     /// The same, and what was made until then is not to be served after it.
-    Unkept(Option<V>, Millis),
+    Unkept(Option<V>, Older),
     /// It goes into the tiers.
     Draft(Draft<V>),
 }
@@ -68,8 +69,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let made = began.at;
         match self.draft(call, lead, began, loaded)? {
             Drafted::Nothing(value) => Ok(Led::Loaded(value, Some(made))),
-            Drafted::Unkept(value, over) => {
-                self.remove_older(plan, key, marks, over);
+            Drafted::Unkept(value, older) => {
+                self.remove_older(plan, key, marks, older);
                 Ok(Led::Loaded(value, Some(made)))
             }
             Drafted::Draft(draft) => {
@@ -118,10 +119,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.metrics.count(CacheCounter::LoadsNotStored);
             return Ok(Drafted::Nothing(value));
         }
-        let Some(life) = life else { return Ok(Drafted::Unkept(value, began.coarse)) };
+        let is_asked = call.reason() == LoadReason::Asked;
+        let Some(life) = life else {
+            let is_there = call.best.is_some() || is_asked;
+            return Ok(Drafted::Unkept(value, Older { over: began.coarse, is_there }));
+        };
         let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(began.coarse.0));
         let extras = tags::extras(validator, tags);
-        let draft = Draft { weight, cost, extras, over, ..Draft::new(value, life, Some(age)) };
+        let draft = Draft::new(value, life, Some(age));
+        let draft = Draft { weight, cost, extras, over, is_asked, ..draft };
         Ok(Drafted::Draft(draft))
     }
 
@@ -165,7 +171,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             return Ok(Agreed { value, made });
         }
-        let change = self.begin_change(plan, key);
+        let token = marks.remote();
+        let replaces = draft.over.is_some();
+        let is_overtaken = match token {
+            Some(_) => self.is_set_behind_since(plan, key, marks),
+            None => self.is_followed(plan, key, marks, replaces),
+        };
+        if is_overtaken {
+            self.metrics.count(CacheCounter::LoadsNotStored);
+            return Ok(Agreed { value: draft.value, made });
+        }
+        // Nobody is told of a change that L3 is not asked to make.
+        let change = token.and_then(|_| self.begin_change(plan, key));
         let record = match self.record(&draft) {
             Ok(record) => Record { change: Self::number_of(change), ..record },
             Err(error) => {
@@ -175,17 +192,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let trusts_tags = self.trusts_tags(plan);
         let asked = simulated::now();
-        let token = marks.remote();
         let filled = token
-            .and_then(|token| self.ask_remote(plan, key, |tier| tier.fill(key, &record, token)));
+            .and_then(|token| self.ask_settled(plan, key, |tier| tier.fill(key, &record, token)));
         if token.is_some() {
             // Done or not.
             self.hear_of(plan, key);
         }
-        if filled.is_none() && self.is_followed(plan, key, marks) {
+        if filled.is_none() && self.is_followed(plan, key, marks, replaces) {
             self.metrics.count(CacheCounter::LoadsNotStored);
             self.abandon_change(plan, key, change);
             return Ok(Agreed { value: draft.value, made });
+        }
+        if filled.is_none() && draft.is_asked && plan.reaches(TierKind::Redis) {
+            self.doubt_remote(key);
         }
         // L3 may have taken long to answer: nothing above it is to look younger for that.
         let grown = |record| if token.is_some() { aged(record, asked) } else { record };
@@ -202,7 +221,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
             {
                 if let Some(theirs) = self.decode(TierKind::Redis, grown(theirs)) {
-                    draft = Draft { over: draft.over, ..theirs };
+                    let Draft { over, is_asked, .. } = draft;
+                    draft = Draft { over, is_asked, ..theirs };
                     made = made_at(draft.age);
                     draft.bear(key, marks);
                 }

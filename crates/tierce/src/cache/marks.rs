@@ -3,7 +3,7 @@
 //! Marks are taken before the first look below L1. Whatever is found under them is filed, or refused,
 //! by them: who changed the key meanwhile has raised a stamp that they bear.
 
-use super::{Inner, Near, plan::Plan};
+use super::{Inner, Near, behind::Unsettled, plan::Plan};
 use crate::{
     clock::Millis,
     invalidation::{Began, Filed, LocalMark},
@@ -31,8 +31,8 @@ pub(super) struct Marks {
     pub(super) delimiter: Option<u8>,
     /// L3's word, once it was asked.
     pub(super) remote: Option<Token>,
-    /// It was not, as a value that was set here waits to be sent there.
-    pub(super) waits: bool,
+    /// Why it was not, where values that are on their way there were in the way.
+    pub(super) unsettled: Option<Unsettled>,
 }
 
 /// By what something is judged that was found under marks and lies in no tier above L3.
@@ -131,8 +131,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if delimiter.is_some() {
             self.tags.be_used();
         }
-        let (below, remote, waits) = (None, None, false);
-        Marks { local, filed, shared, told, taken_at, known, below, delimiter, remote, waits }
+        let (below, remote, unsettled) = (None, None, None);
+        Marks { local, filed, shared, told, taken_at, known, below, delimiter, remote, unsettled }
     }
 }
 

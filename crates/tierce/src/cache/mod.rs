@@ -513,7 +513,8 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     }
 
     /// Calls `load` whatever the tiers have, and puts what it returns in the place of that. Joins a
-    /// load that another caller began after this one.
+    /// load that another caller began after this one. Where L3 does not take it, this is a change that L3
+    /// did not take: nobody of the host asks L3 for the key until it was removed there.
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load). Nothing stale is served where the load fails.

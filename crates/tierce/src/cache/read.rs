@@ -404,8 +404,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if asks_replica && let Some(found) = self.find_at_replica(plan, key, marks) {
             return Some(found);
         }
+        marks.unsettled = self.unsettled(key);
+        if marks.unsettled.is_some() {
+            return self.bring_up(plan, key, None, marks);
+        }
         let begin = simulated::now();
-        let found = self.read_remote(plan, key);
+        let found = self.read_settled(plan, key);
         let record = found.and_then(|found| {
             marks.remote = found.token;
             marks.below = found.tags;

@@ -29,8 +29,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         key: &[u8],
         ask: impl FnOnce(&Remote) -> Result<R>,
     ) -> Option<R> {
+        if !self.is_settled_below(key) {
+            return None;
+        }
+        self.ask_settled(plan, key, ask)
+    }
+
+    /// As [`ask_remote`](Self::ask_remote), for who saw since it took its marks that no value of the key is on
+    /// its way.
+    pub(super) fn ask_settled<R>(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        ask: impl FnOnce(&Remote) -> Result<R>,
+    ) -> Option<R> {
         self.lowers.redis.in_force(plan)?;
-        if !self.is_below_known(plan, key) {
+        if !self.is_trusted_below(plan, key) {
             return None;
         }
         self.lowers.redis.ask(plan, &self.metrics, key, ask)
@@ -43,15 +57,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// False while the store doubts what is below it of a key, or a value is on its way there.
     fn is_below_known(&self, plan: Plan, key: &[u8]) -> bool {
-        if let Some(shared) = self.lowers.shared.opened()
-            && shared.doubts_below(key)
-        {
-            self.settle_doubt(plan, shared, key);
-            if shared.doubts_below(key) {
-                return false;
-            }
-        }
-        self.is_settled_below(key)
+        self.is_trusted_below(plan, key) && self.is_settled_below(key)
+    }
+
+    /// False while the store doubts what is below it of a key.
+    fn is_trusted_below(&self, plan: Plan, key: &[u8]) -> bool {
+        let Some(shared) = self.lowers.shared.opened().filter(|it| it.doubts_below(key)) else {
+            return true;
+        };
+        self.settle_doubt(plan, shared, key);
+        !shared.doubts_below(key)
     }
 
     /// Changes a key in L3, or sees to it that nobody asks L3 about it. To be called before the

@@ -175,8 +175,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Looks a key up in L3, and leaves out what may bear a tag that was changed without L3.
     pub(super) fn read_remote(&self, plan: Plan, key: &[u8]) -> Option<Found> {
+        self.is_settled_below(key).then(|| self.read_settled(plan, key)).flatten()
+    }
+
+    /// As [`read_remote`](Self::read_remote), for who saw since it took its marks that no value of the key is
+    /// on its way.
+    pub(super) fn read_settled(&self, plan: Plan, key: &[u8]) -> Option<Found> {
         let trusts_tags = self.trusts_tags(plan);
-        let mut found = self.ask_remote(plan, key, |tier| tier.read(key))?;
+        let mut found = self.ask_settled(plan, key, |tier| tier.read(key))?;
         found.record = found.record.filter(|record| self.is_taken(record, trusts_tags));
         Some(found)
     }

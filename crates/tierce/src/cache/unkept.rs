@@ -29,6 +29,16 @@ use crate::{
 /// which takes it some milliseconds.
 const WORD: Duration = Duration::from_secs(1);
 
+/// What is to go.
+#[derive(Clone, Copy)]
+pub(super) struct Older {
+    /// What was made until then: when the load began.
+    pub(super) over: Millis,
+    /// It was found, or is to go by the caller's wish: L3 may have it where it does not say. Else it has nothing
+    /// as a rule.
+    pub(super) is_there: bool,
+}
+
 /// What has become of the record in L3.
 enum Below {
     /// A word is there in its stead, with the stamp that this made.
@@ -40,8 +50,14 @@ enum Below {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
-    /// Removes what was made until `over`, when the load of these marks began.
-    pub(super) fn remove_older(&self, plan: Plan, key: &[u8], marks: &Marks, over: Millis) {
+    /// Removes what is older than the load of these marks.
+    pub(super) fn remove_older(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        marks: &Marks,
+        Older { over, is_there }: Older,
+    ) {
         if simulated::is_planted(Fault::AbsenceUnkept) {
             return;
         }
@@ -49,6 +65,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let change = self.begin_change(plan, key);
         let number = Self::number_of(change);
         let below = self.remove_older_below(plan, key, marks, number);
+        if matches!(below, Below::Silent) && is_there && plan.reaches(TierKind::Redis) {
+            self.doubt_remote(key);
+        }
         let is_gone = self.remove_older_above(plan, key, marks, over);
         match below {
             Below::Removed(made) => {
@@ -66,14 +85,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     fn remove_older_below(&self, plan: Plan, key: &[u8], marks: &Marks, number: u64) -> Below {
         let Some(token) = marks.remote() else { return Below::Silent };
-        if token.seen == 0 {
+        if token.seen == 0 || self.behind.has(key) {
+            // What this process has set since is sent later, and is not to give way to the news of this.
             return Below::Otherwise;
         }
         let word = Record::new(Bytes::new(), Format::Absent, Some(WORD));
         let word = Record { change: number, ..word }.oversized();
         // Made stale before its time since or not, it is what the load is to replace.
         let expected = Some(Expected { change: token.seen, is_fresh: false });
-        let written = self.ask_remote(plan, key, |tier| tier.write_if(key, &word, expected));
+        let written = self.ask_settled(plan, key, |tier| tier.write_if(key, &word, expected));
         // Done or not.
         self.hear_of(plan, key);
         match written {
@@ -88,7 +108,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let mut is_gone = true;
         if let Some(mark) = marks.shared().filter(|_| plan.reaches(TierKind::Shared)) {
             let lower = &self.lowers.shared;
-            let age = Duration::from_millis(self.clock.coarse().0.saturating_sub(over.0));
+            let age = self.since_at_least(over);
             let remove = |tier: &SharedTier| tier.remove_if(mark, key, tier.made_before(age));
             let removed = lower.ask(plan, &self.metrics, key, remove).flatten();
             self.tell_evictions();

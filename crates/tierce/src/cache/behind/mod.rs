@@ -78,6 +78,15 @@ pub(super) struct Behind {
     flush_timeout: Duration,
 }
 
+/// Why L3 is not asked for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// A value of it that was set here waits, or is on its way.
+    Own,
+    /// One that was set by another process of the host, of the key or of one that shares its cell.
+    Cell,
+}
+
 /// A key that is changed while a value of it was to wait: nobody asks L3 for it until this is dropped.
 pub(super) struct Withdrawn<'a> {
     behind: &'a Behind,
@@ -106,6 +115,11 @@ impl Behind {
     /// How many values wait, and their bytes.
     pub(super) fn len(&self) -> (u64, u64) {
         self.queue.len()
+    }
+
+    /// True while a value of the key waits in this process, or is on its way.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.queue.has(key)
     }
 
     fn withdraw<'a>(&'a self, shared: Option<&'a SharedTier>, key: &[u8]) -> Option<Withdrawn<'a>> {
@@ -330,19 +344,37 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Notes in the marks of a load that what waits of its key could not be sent.
-    pub(super) fn note_waiting(&self, key: &[u8], marks: &mut Marks) {
-        marks.waits = self.writes == WritePolicy::Behind
-            && marks.remote().is_none()
-            && self.behind.queue.has(key);
+    /// Why L3 must not be asked for a key now, if that is so.
+    pub(super) fn unsettled(&self, key: &[u8]) -> Option<Unsettled> {
+        // First, for it may be sent meanwhile.
+        if self.writes == WritePolicy::Behind && self.behind.queue.has(key) {
+            return Some(Unsettled::Own);
+        }
+        (!self.is_settled_below(key)).then_some(Unsettled::Cell)
+    }
+
+    /// True if the key was set behind L3 since these marks were taken and L3 was asked: what is loaded under them
+    /// is not to go there, or the value that waits would give way to the news of it.
+    pub(super) fn is_set_behind_since(&self, plan: Plan, key: &[u8], marks: &Marks) -> bool {
+        self.behind.has(key) || !self.is_settled_below(key) && !self.is_current(plan, marks.filed())
     }
 
     /// True if a load that is about to be kept, and that L3 did not judge, might be followed there by what
-    /// was set before it: then it must not be kept.
-    pub(super) fn is_followed(&self, plan: Plan, key: &[u8], marks: &Marks) -> bool {
-        self.writes == WritePolicy::Behind
-            && plan.reaches(TierKind::Redis)
-            && (marks.waits || self.behind.queue.has(key))
+    /// was set before it: then it must not be kept. That is so of one that `replaces` what there is also where
+    /// L3 was not asked because of another key: what it has of this one would be served again.
+    pub(super) fn is_followed(
+        &self,
+        plan: Plan,
+        key: &[u8],
+        marks: &Marks,
+        replaces: bool,
+    ) -> bool {
+        let before = match marks.unsettled {
+            Some(Unsettled::Own) => true,
+            Some(Unsettled::Cell) => replaces,
+            None => false,
+        };
+        plan.reaches(TierKind::Redis) && (before || self.behind.has(key))
     }
 
     /// What waits in this process of a key, if it is the latest that was set, as L3 would return it.
