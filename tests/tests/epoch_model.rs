@@ -13,7 +13,7 @@ use loom::{
     cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -29,7 +29,8 @@ mod domain;
 mod shim {
     pub(super) use loom::{
         cell::Cell,
-        sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+        sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        thread::yield_now,
     };
 }
 
@@ -83,6 +84,11 @@ mod barrier {
         heavy_in_any_case();
     }
 
+    /// The model is of a kernel that lends the fence.
+    pub(super) fn is_lent() -> bool {
+        true
+    }
+
     pub(super) fn heavy_in_any_case() {
         if WITHOUT.get() != Without::HeavyFence {
             fence(Ordering::SeqCst);
@@ -104,6 +110,12 @@ enum Without {
     Look,
     /// What is unlinked is freed as soon as the epoch is past its stamp.
     Grace,
+    /// Who is sole does not say so, so that nobody waits for it.
+    Saying,
+    /// Who forks does not say so to one who is sole.
+    Disturbing,
+    /// Who lets go of a lock solely does not look whether somebody came.
+    SecondLook,
 }
 
 /// Runs `body` in every interleaving with at most so many preemptions: all that are known to
@@ -139,6 +151,7 @@ impl World {
                 advancing: CachePadded::new(AtomicBool::new(false)),
                 records: AtomicPtr::new(ptr::null_mut()),
                 live: AtomicUsize::new(0),
+                owners: AtomicUsize::new(0),
             },
             reachable: AtomicUsize::new(0),
             places: [UnsafeCell::new(WHOLE), UnsafeCell::new(WHOLE)],
@@ -371,6 +384,182 @@ fn it_does_where_the_one_who_asks_passes_no_fence() {
     alone(Without::LightFence);
 }
 
+impl World {
+    /// Writes to a place where it is: spoils it for a moment.
+    fn write(&self) {
+        for word in [SPOILT, WHOLE] {
+            // SAFETY: the checker fails if another thread is at it meanwhile.
+            self.places[0].with_mut(|place| unsafe { *place = word });
+        }
+    }
+
+    /// Writes to what readers see, if this thread is the only one; says whether.
+    fn write_solely(&self, record: &Record, without: Without) -> bool {
+        let is_sole = match without {
+            Without::Saying => self.domain.is_sole(),
+            _ => self.domain.begin_sole(record),
+        };
+        if is_sole {
+            self.write();
+            record.end_sole();
+        }
+        is_sole
+    }
+}
+
+/// A thread that comes, reads and goes while this one writes to the very place, where it may.
+fn solely(without: Without) {
+    model(without, 4, move || {
+        let world = World::new();
+        let record = world.record();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.record();
+                world.read(record);
+                world.domain.give_back(record);
+            })
+        };
+        world.write_solely(record, without);
+        world.write_solely(record, without);
+        reader.join().unwrap();
+        assert!(world.write_solely(record, without), "the other is gone");
+        world.read(record);
+    });
+}
+
+#[test]
+fn nothing_is_written_under_a_reader_who_comes() {
+    solely(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_who_is_sole_does_not_say_so() {
+    solely(Without::Saying);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_who_is_sole_passes_no_fence() {
+    solely(Without::LightFence);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_where_who_comes_passes_no_fence() {
+    solely(Without::HeavyFence);
+}
+
+/// The word of `lock.rs`, and who sleeps at it until it is woken.
+struct Lock {
+    word: AtomicU32,
+    woken: AtomicBool,
+}
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WANTED: u32 = 2;
+
+impl Lock {
+    fn take(&self, domain: &Domain, record: &Record, without: Without) {
+        let is_sole = match without {
+            Without::Saying => record.enter() && domain.is_sole(),
+            _ => record.enter_sole(domain),
+        };
+        if is_sole {
+            let is_free = self.word.load(Ordering::Acquire) == FREE;
+            if is_free {
+                self.word.store(HELD, Ordering::Relaxed);
+            }
+            record.end_sole();
+            if is_free {
+                return;
+            }
+        }
+        if is_sole || without == Without::Saying {
+            assert!(!record.leave());
+        }
+        assert!(record.enter());
+        let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+        if self.word.compare_exchange(FREE, HELD, acquire, relaxed).is_ok() {
+            return;
+        }
+        while self.word.swap(WANTED, acquire) != FREE {
+            // As a futex: looks once whether there is anything to wait for, then sleeps.
+            if self.word.load(relaxed) == WANTED {
+                while !self.woken.swap(false, acquire) {
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+
+    fn let_go(&self, domain: &Domain, record: &Record, without: Without) {
+        let wake = if domain.is_sole() {
+            // A store in `lock.rs`. This one ignores what it finds as well, but to the checker a
+            // store may lie before an exchange that it came after.
+            self.word.swap(FREE, Ordering::Release);
+            barrier::light_where_lent();
+            !domain.is_sole() && without != Without::SecondLook
+        } else {
+            self.word.swap(FREE, Ordering::Release) == WANTED
+        };
+        if wake {
+            self.woken.swap(true, Ordering::Release);
+        }
+        assert!(!record.leave());
+    }
+}
+
+/// A thread that comes and takes a lock, as does this one, which may be the only one.
+fn lock(without: Without) {
+    model(without, 3, move || {
+        let world = World::new();
+        let lock = Arc::new(Lock { word: AtomicU32::new(FREE), woken: AtomicBool::new(false) });
+        let record = world.domain.take();
+        let other = {
+            let (world, lock) = (Arc::clone(&world), Arc::clone(&lock));
+            thread::spawn(move || {
+                let record = world.domain.take();
+                lock.take(&world.domain, record, without);
+                world.write();
+                lock.let_go(&world.domain, record, without);
+                world.domain.give_back(record);
+            })
+        };
+        for _ in 0..2 {
+            lock.take(&world.domain, record, without);
+            world.write();
+            lock.let_go(&world.domain, record, without);
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_lock_is_one_threads_where_one_of_them_was_the_only_one() {
+    lock(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_is_not_where_who_is_sole_does_not_say_so() {
+    lock(Without::Saying);
+}
+
+#[test]
+#[should_panic(expected = "exceeded maximum")]
+fn nobody_is_woken_where_who_lets_go_passes_no_fence() {
+    lock(Without::LightFence);
+}
+
+#[test]
+#[should_panic(expected = "exceeded maximum")]
+fn nobody_is_woken_where_who_lets_go_does_not_look_again() {
+    lock(Without::SecondLook);
+}
+
 /// Threads that come and go, each with a record for itself, while this one steps.
 #[test]
 fn a_record_is_one_threads_at_a_time() {
@@ -425,6 +614,46 @@ fn gate(without: Without) {
         }
         writer.join().unwrap();
     });
+}
+
+/// The same with a thread that has the only record, and looks at no gate; who forks has none.
+fn gate_of_one_who_is_sole(without: Without) {
+    model(without, 4, move || {
+        let world = World::new();
+        let writer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let record = world.domain.take();
+                if record.enter_sole(&world.domain) {
+                    record.end_sole();
+                    world.write();
+                    assert!(!record.leave());
+                }
+            })
+        };
+        if without != Without::Disturbing {
+            world.domain.disturb();
+        }
+        barrier::heavy();
+        if !world.domain.records().any(Record::is_inside) {
+            world.places[0].with(|word| {
+                // SAFETY: the checker fails if another thread writes meanwhile.
+                assert_eq!(unsafe { *word }, WHOLE, "forked in the midst of a section");
+            });
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_fork_finds_no_section_under_way_of_one_who_is_sole() {
+    gate_of_one_who_is_sole(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn it_does_where_who_forks_does_not_disturb_it() {
+    gate_of_one_who_is_sole(Without::Disturbing);
 }
 
 #[test]

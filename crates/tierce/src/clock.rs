@@ -129,14 +129,11 @@ impl Clock {
         }
     }
 
-    /// The cheapest look of all: deadlines in L1 that lie in later spans are still to come. Mostly
-    /// some seconds from now; [`Span::LAST`] where more is not known.
+    /// The cheapest look of all, at the system's clock: deadlines in L1 that lie in later spans are
+    /// still to come. Mostly some seconds from now; [`Span::LAST`] where more is not known.
     #[inline]
-    pub(crate) fn near(&self) -> Span {
-        match &self.0 {
-            Source::System => system::near(),
-            Source::Manual(_) => Span::LAST,
-        }
+    pub(crate) fn near_by_system() -> Span {
+        system::near()
     }
 
     /// True if a deadline in L2 has passed. Exact, and cheaper than [`boot`](Clock::boot) while the

@@ -48,13 +48,17 @@ impl Bucket {
         }
     }
 
-    /// The positions that have this tag at the moment, as bits. An Acquire load of both words.
+    /// The positions that have the tag of this hash at the moment, as bits. An Acquire load of both
+    /// words.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline]
-    pub(super) fn matching_now(&self, tag: u8) -> u32 {
+    pub(super) fn matching_now(&self, hash: u32) -> u32 {
         use std::arch::{
             asm,
-            x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi32},
+            x86_64::{
+                __m128i, _mm_cmpeq_epi8, _mm_max_epu8, _mm_movemask_epi8, _mm_set1_epi8,
+                _mm_set1_epi32,
+            },
         };
         let tags: __m128i;
         // SAFETY:
@@ -66,23 +70,30 @@ impl Bucket {
             asm!("movdqa {}, xmmword ptr [{}]", out(xmm_reg) tags, in(reg) &raw const self.tags,
                  options(nostack, preserves_flags));
         }
+        // `tag_of` of sixteen at once.
         // SAFETY: SSE2 belongs to every x86-64.
         let equal = unsafe {
-            _mm_movemask_epi8(_mm_cmpeq_epi8(
-                tags,
-                _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32),
-            ))
+            let low = _mm_set1_epi32(((hash & 0xFF) * 0x0101_0101) as i32);
+            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_max_epu8(low, _mm_set1_epi8(1))))
         };
         equal as u32 & ((1 << WIDTH) - 1)
     }
 
-    /// The positions that have this tag at the moment, as bits.
+    /// The positions that have the tag of this hash at the moment, as bits.
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     #[inline]
-    pub(super) fn matching_now(&self, tag: u8) -> u32 {
+    pub(super) fn matching_now(&self, hash: u32) -> u32 {
         let low = self.tags[0].load(Ordering::Acquire);
         let high = self.tags[1].load(Ordering::Acquire);
-        Self::matching(low, high, tag)
+        Self::matching(low, high, tag_of(hash))
+    }
+
+    /// The positions that have a tag at the moment, as bits.
+    #[inline]
+    pub(super) fn taken_now(&self) -> u32 {
+        let low = self.tags[0].load(Ordering::Acquire);
+        let high = self.tags[1].load(Ordering::Acquire);
+        !Self::matching(low, high, 0) & ((1 << WIDTH) - 1)
     }
 
     /// The positions that have this tag, as bits, for who holds the shard's lock: nobody else
@@ -201,6 +212,7 @@ mod tests {
     #[test]
     fn tags_are_compared_alike_with_and_without_special_instructions() {
         let mut random = fastrand::Rng::with_seed(3);
+        assert_eq!((tag_of(0x700), tag_of(0x7FF)), (1, 0xFF));
         for _ in 0..100_000 {
             let (low, high) = (random.u64(..), random.u64(..));
             let (low, high) = (low & random.u64(..), high & random.u64(..));
@@ -217,7 +229,11 @@ mod tests {
                     tags: [low, high].map(AtomicU64::new),
                     slots: [const { AtomicU32::new(0) }; WIDTH],
                 };
-                assert_eq!(bucket.matching_now(tag), expected);
+                if tag != 0 {
+                    assert_eq!(bucket.matching_now(random.u32(..) << 8 | u32::from(tag)), expected);
+                } else {
+                    assert_eq!(bucket.taken_now(), !expected & ((1 << WIDTH) - 1));
+                }
             }
         }
     }

@@ -102,7 +102,7 @@ pub struct MemoryCache<K, V, S = RandomState> {
     /// How long an entry lives that nobody reads, in milliseconds.
     pub(super) time_to_idle: Option<u64>,
     /// Entries whose deadlines are in this [`Span`] or before it are not read the short way:
-    /// [`Span::LAST`] while there are no deadlines, [`Span::NEVER`] where all entries must be read
+    /// [`Span::LAST`] while there are no deadlines or the clock is a manual one, [`Span::NEVER`] where all entries must be read
     /// the long way, or [`ASK_THE_CLOCK`]. Set before the first deadline comes in.
     pub(super) near: AtomicU32,
     /// The policy wants to be told of every read, under the lock.
@@ -181,8 +181,8 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         let only_counts_reads = !options.policy.wants_hits() && time_to_idle.is_none();
         let near = match options.ttl {
             _ if !only_counts_reads => Span::NEVER,
-            Some(_) => ASK_THE_CLOCK,
-            None => Span::LAST,
+            Some(_) if !clock.is_manual() => ASK_THE_CLOCK,
+            _ => Span::LAST,
         };
         Ok(Self {
             shard_mask: count - 1,
@@ -246,10 +246,12 @@ impl<K, V, S> MemoryCache<K, V, S> {
         // SAFETY: both have one more element than the mask, which was just compared.
         let (root, writer) =
             unsafe { (self.roots.get_unchecked(shard), self.writers.get_unchecked(shard)) };
-        // All at once, also the first: what another processor changed last travels for as long as
-        // some hundred instructions take.
-        let first = ptr::from_ref(&**writer).cast::<u8>();
-        prefetch_all_to_write::<HOT_LINES>(from_fn(|line| first.wrapping_add(line * LINE)));
+        if !epoch::is_sole() {
+            // All at once, also the first: what another processor changed last travels for as long
+            // as some hundred instructions take.
+            let first = ptr::from_ref(&**writer).cast::<u8>();
+            prefetch_all_to_write::<HOT_LINES>(from_fn(|line| first.wrapping_add(line * LINE)));
+        }
         Locked { root, writer: writer.lock() }
     }
 

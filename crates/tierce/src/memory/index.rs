@@ -202,7 +202,7 @@ impl<P> Table<P> {
     pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Slot)) {
         let table = self.current(hash);
         let bucket = table.bucket(table.home(hash));
-        let mut positions = bucket.matching_now(tag_of(hash));
+        let mut positions = bucket.matching_now(hash);
         while positions != 0 {
             let position = positions.trailing_zeros() as usize;
             let slot = bucket.slot(position, Ordering::Acquire);
@@ -246,7 +246,7 @@ impl<P> Table<P> {
             table = self.current(hash);
         }
         let bucket = table.bucket(table.home(hash));
-        let mut positions = bucket.matching_now(tag_of(hash));
+        let mut positions = bucket.matching_now(hash);
         while positions != 0 {
             let position = positions.trailing_zeros() as usize;
             if let Some(result) = found(bucket.slot(position, Ordering::Acquire)) {
@@ -273,7 +273,7 @@ impl<P> Table<P> {
         let mut number = home;
         loop {
             let bucket = self.bucket(number);
-            let mut positions = bucket.matching_now(tag_of(hash));
+            let mut positions = bucket.matching_now(hash);
             while positions != 0 {
                 let position = positions.trailing_zeros() as usize;
                 // The slot may be newer than the tag; it is a slot in any case.
@@ -510,7 +510,7 @@ impl<P> Table<P> {
     pub(super) fn of_home(&self, home: u32, mut each: impl FnMut(Slot)) {
         for number in home..=self.last_of(home) {
             let bucket = self.bucket(number);
-            let mut taken = !bucket.matching_now(0) & ((1 << WIDTH) - 1);
+            let mut taken = bucket.taken_now();
             while taken != 0 {
                 each(bucket.slot(taken.trailing_zeros() as usize, Ordering::Acquire));
                 taken &= taken - 1;

@@ -8,15 +8,18 @@
 //! | state | key, value | changed by |
 //! |---|---|---|
 //! | free | not initialised | the shard's lock |
-//! | live: an index names it | initialised, shared by readers | nobody |
+//! | live: an index names it | initialised, shared by readers | nobody; who is alone |
 //! | retired: unlinked, readers may still look | initialised, shared by readers | nobody |
+//!
+//! Who holds the lock and a [`Sole`](crate::sync::epoch::Sole) is alone: there are no readers then,
+//! and those that come wait for its end.
 //!
 //! A retired place becomes free when no pin is left that could have seen it
 //! ([`epoch`](crate::sync::epoch)); its key and value are moved out then.
 
 use std::{
     cell::UnsafeCell,
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering},
 };
 
@@ -88,6 +91,27 @@ impl<K, V> Place<K, V> {
         unsafe {
             (*self.key.get()).write(key);
             (*self.value.get()).write(value);
+        }
+    }
+
+    /// Puts another value of the same key into a live place, and moves the entry out that was there.
+    /// Reads and mark stay.
+    ///
+    /// # Safety
+    /// The place is live, nobody looks at it nor can before this returns, and the caller holds the
+    /// shard's lock.
+    #[inline]
+    pub(super) unsafe fn refill(&self, weight: u32, deadline: Millis, key: K, value: V) -> (K, V) {
+        self.link.store(weight, Ordering::Relaxed);
+        self.span.store(Span::of(deadline).0, Ordering::Relaxed);
+        self.rest.store(deadline.0 as u16 & REST | LIVE | HOLDS, Ordering::Relaxed);
+        // SAFETY:
+        // 1. Nobody else looks at key and value, by the caller's word.
+        // 2. Both are initialised, as the place is live, and again afterwards.
+        unsafe {
+            let old_key = (*self.key.get()).assume_init_mut();
+            let old_value = (*self.value.get()).assume_init_mut();
+            (mem::replace(old_key, key), mem::replace(old_value, value))
         }
     }
 

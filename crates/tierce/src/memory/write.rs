@@ -246,7 +246,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         };
         let mut deadline = Millis::NEVER;
         if life != Life::ENDLESS {
-            if self.near.load(Ordering::Relaxed) == Span::LAST.0 {
+            if self.near.load(Ordering::Relaxed) == Span::LAST.0 && !self.clock.is_manual() {
                 // A reader who does not see this yet takes any deadline for a near one.
                 self.near.store(ASK_THE_CLOCK.0, Ordering::Relaxed);
             }

@@ -90,6 +90,10 @@ impl Policy for Lru {
         self.link_newest(new, entries);
     }
 
+    fn on_rewrite<E: Entries>(&mut self, (slot, _): Named<'_, E>, _: u64, entries: &E) {
+        self.on_hit(slot, entries);
+    }
+
     fn on_move<E: Entries>(&mut self, (old, _): Named<'_, E>, (new, _): Named<'_, E>, entries: &E) {
         let Link { newer, older } = self.links[entries.number(old)];
         self.links[entries.number(new)] = Link { newer, older };

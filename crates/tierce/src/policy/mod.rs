@@ -97,7 +97,7 @@ pub(crate) trait Entries {
     fn place(&self, slot: Slot) -> Option<&Self::Entry>;
 
     /// What an entry takes of the shard's bound: its weight in bytes where bytes are bounded,
-    /// else 1. It does not change while the entry is in its slot.
+    /// else 1. It does not change while the entry is in its slot, but in `on_rewrite`.
     fn cost(&self, entry: &Self::Entry) -> u64;
 
     /// Tells that the entry so many slots after this one, if there is one, is about to be asked
@@ -148,6 +148,15 @@ pub(crate) trait Policy {
     /// The key of the entry in `old` has a new value, in `new`, whose reads and mark are 0; the
     /// old entry is about to go. It counts as a read. No other call tells of either slot.
     fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E);
+
+    /// True if a new value of the key may come into the very slot of this entry.
+    fn can_stay(&self, _entry: &impl Entry) -> bool {
+        true
+    }
+
+    /// The key of an entry that [may stay](Self::can_stay) has a new value, in the same slot; it
+    /// cost `cost` before. It counts as a read.
+    fn on_rewrite<E: Entries>(&mut self, named: Named<'_, E>, cost: u64, entries: &E);
 
     /// The entry in `old` was moved to `new`, whose mark is 0; the rest as in
     /// [`on_replace`](Self::on_replace), but it is no read.
@@ -253,6 +262,16 @@ impl Policy for Chosen {
     #[inline(always)]
     fn on_replace<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {
         each!(self, policy => policy.on_replace(old, new, entries));
+    }
+
+    #[inline(always)]
+    fn can_stay(&self, entry: &impl Entry) -> bool {
+        each!(self, policy => policy.can_stay(entry))
+    }
+
+    #[inline(always)]
+    fn on_rewrite<E: Entries>(&mut self, named: Named<'_, E>, cost: u64, entries: &E) {
+        each!(self, policy => policy.on_rewrite(named, cost, entries));
     }
 
     fn on_move<E: Entries>(&mut self, old: Named<'_, E>, new: Named<'_, E>, entries: &E) {

@@ -87,6 +87,12 @@ pub(super) fn refuse() {
     assert_eq!(MODE.load(Ordering::Relaxed), FENCES, "to be called before the first pin");
 }
 
+/// Is it known that the kernel lends [`heavy`]?
+#[inline(always)]
+pub(super) fn is_lent() -> bool {
+    MODE.load(Ordering::Relaxed) == ASYMMETRIC
+}
+
 /// Is the fence of readers free?
 pub(super) fn is_asymmetric() -> bool {
     decide();

@@ -63,6 +63,20 @@
 //! does not see the new thread, its fence came first, and the new thread sees the unlinking. If
 //! it does not see one that left, that one's decrement (Release) is what it read (Acquire; other
 //! changes of the count are read-modify-writes and pass it on), so all its reads are over.
+//!
+//! # Why a thread that has the only record may act solely
+//!
+//! What has to be done as one step for all other threads can be done in many, by plain stores, while
+//! there are none that look ([`Domain::begin_sole`]). The thread says in its record that it acts solely,
+//! passes a light fence, and acts if its record is the only one that belongs to a thread (`owners`).
+//! A thread that takes a record is counted, passes a heavy fence, and then waits until no other
+//! record says so; only after that it pins or locks. If the light fence came first, it sees the
+//! word and waits, and what was done happens before its first look (Release, Acquire). If its heavy
+//! fence came first, the other sees that it is not the only one, and does not act. Of one that gave
+//! its record back, all is over for who no longer counts it, as above.
+//!
+//! The one that comes waits for some stores of the other, not for any code of a caller: a step
+//! calls none.
 #![allow(unsafe_code)]
 
 use std::{iter, ptr};
@@ -71,7 +85,7 @@ use crossbeam_utils::CachePadded;
 
 use super::{
     barrier,
-    shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Cell, Ordering},
+    shim::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Cell, Ordering, yield_now},
     tally::Tally,
 };
 
@@ -110,8 +124,10 @@ pub(super) struct Domain {
     pub(super) advancing: CachePadded<AtomicBool>,
     /// The newest record; each links to the one before it. None is ever taken out.
     pub(super) records: AtomicPtr<Record>,
-    /// How many records belong to a thread.
+    /// How many threads with a record are counted as ones that read.
     pub(super) live: AtomicUsize,
+    /// How many records belong to a thread, each by its [`share`], and how many forks are under way.
+    pub(super) owners: AtomicUsize,
 }
 
 /// What one thread says about itself. Passed on to another when its thread ends.
@@ -123,19 +139,23 @@ pub(super) struct Record {
     /// The epoch that its thread found last, and whether it is [`PINNED`] at it. Stored by the
     /// owner alone, as all but `taken` are.
     said: AtomicU64,
-    /// The next older record. Set before the record is published, then left alone.
-    next: *mut Record,
     /// Pins beyond the first, and [`ENDING`]. A count of all pins would make each pin wait for
     /// the one before it to be written.
     more_pins: Cell<u32>,
-    /// Sections beyond the first, likewise.
-    more_sections: Cell<u32>,
     /// Is its thread in a section that a fork waits for (`fork.rs`)?
     inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
+    /// Means nothing: what a thread stores here it need not choose not to store.
+    nobody: AtomicU8,
+    /// Does its thread act as the only one?
+    solely: AtomicBool,
+    /// Sections beyond the first, as with pins.
+    more_sections: Cell<u32>,
     /// Is its thread counted in [`Domain::live`]?
     reads: Cell<bool>,
+    /// The next older record. Set before the record is published, then left alone.
+    next: *mut Record,
     /// What its thread counts (`tally.rs`). Stays as it is when the record passes to another.
     pub(super) tally: Tally,
 }
@@ -146,12 +166,24 @@ pub(super) struct Record {
 // 2. `next` is only read once the record is published, which happens after it is set.
 unsafe impl Sync for Record {}
 
+/// What a thread with a record adds to [`Domain::owners`]: where the kernel lends no fence so much
+/// that nobody is ever the only one.
+fn share() -> usize {
+    if barrier::is_lent() { 1 } else { 2 }
+}
+
 impl Domain {
     /// A record for the calling thread, which alone may use it until it gives it back.
     pub(super) fn take(&self) -> &Record {
         let record = self.records().find(|record| record.try_take()).unwrap_or_else(|| self.add());
-        // Before anything is unlinked: see step 1.
-        barrier::own();
+        self.owners.fetch_add(share(), Ordering::Relaxed);
+        // After the count and before the look; and before anything is unlinked: see step 1.
+        barrier::heavy_in_any_case();
+        for other in self.records() {
+            while other.solely.load(Ordering::Acquire) {
+                yield_now();
+            }
+        }
         record
     }
 
@@ -168,7 +200,9 @@ impl Domain {
             said: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             taken: AtomicBool::new(true),
+            solely: AtomicBool::new(false),
             reads: Cell::new(false),
+            nobody: AtomicU8::new(0),
             more_pins: Cell::new(0),
             more_sections: Cell::new(0),
             next: ptr::null_mut(),
@@ -200,6 +234,8 @@ impl Domain {
             // Release: the reads of this thread are over for whoever no longer counts it.
             self.live.fetch_sub(1, Ordering::Release);
         }
+        // Release: so is all that it did.
+        self.owners.fetch_sub(share(), Ordering::Release);
         record.taken.store(false, Ordering::Release);
     }
 
@@ -292,23 +328,58 @@ impl Domain {
         self.live.load(Ordering::Acquire) == mine
     }
 
+    /// Has no other thread than the calling one, which has a record, one, and none forks?
+    #[inline(always)]
+    pub(super) fn is_sole(&self) -> bool {
+        self.owners.load(Ordering::Acquire) == 1
+    }
+
+    /// From here to [`calm`](Self::calm) nobody is sole; after a heavy fence all know.
+    pub(super) fn disturb(&self) {
+        self.owners.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn calm(&self) {
+        self.owners.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Begins a step that no other thread sees half done, where the calling thread, whose record it
+    /// is, has the only record; else false. The step must be some loads and stores, no code of a
+    /// caller, and end by [`Record::end_sole`].
+    #[inline(always)]
+    pub(super) fn begin_sole(&self, record: &Record) -> bool {
+        if !self.is_sole() {
+            return false;
+        }
+        record.solely.store(true, Ordering::Relaxed);
+        barrier::light_where_lent();
+        let is_sole = self.is_sole();
+        if !is_sole {
+            record.end_sole();
+        }
+        is_sole
+    }
+
     /// In a forked child: forgets all threads but that of the record `mine`. Nobody else is there.
     pub(super) fn forget_others(&self, mine: *const Record) {
-        let mut live = 0;
+        let (mut live, mut owners) = (0, 0);
         for record in self.records() {
             record.tally.hurry();
             if ptr::eq(record, mine) {
                 live += usize::from(record.reads.get());
+                owners += share();
                 continue;
             }
             record.said.store(0, Ordering::Relaxed);
             record.inside.store(false, Ordering::Relaxed);
+            record.solely.store(false, Ordering::Relaxed);
             record.reads.set(false);
             record.more_pins.set(0);
             record.more_sections.set(0);
             record.taken.store(false, Ordering::Relaxed);
         }
         self.live.store(live, Ordering::Relaxed);
+        self.owners.store(owners, Ordering::Relaxed);
         self.advancing.store(false, Ordering::Relaxed);
     }
 
@@ -339,12 +410,25 @@ impl Record {
         self.said.load(Ordering::Acquire) & !PINNED == epoch || !self.taken.load(Ordering::Acquire)
     }
 
+    /// Ends what [`Domain::begin_sole`] began.
+    #[inline(always)]
+    pub(super) fn end_sole(&self) {
+        // Release: who waits for it sees what was done.
+        self.solely.store(false, Ordering::Release);
+    }
+
     /// Ends the pin of [`Domain::pin_only`], or the last of others.
     #[inline(always)]
     pub(super) fn unpin_only(&self) {
         let said = self.said.load(Ordering::Relaxed);
         // Release: all that was read is read before the record is unpinned.
         self.said.store(said & !PINNED, Ordering::Release);
+    }
+
+    /// The byte that means nothing.
+    #[inline(always)]
+    pub(super) fn nobody(&self) -> &AtomicU8 {
+        &self.nobody
     }
 
     /// Has the owner's thread begun to end?
@@ -414,6 +498,21 @@ impl Record {
         }
         self.inside.store(false, Ordering::Release);
         !self.is_pinned()
+    }
+
+    /// [`enter`](Self::enter) and [`Domain::begin_sole`] at once; false where the thread is in a
+    /// section already, or is not the only one.
+    #[inline(always)]
+    pub(super) fn enter_sole(&self, domain: &Domain) -> bool {
+        if self.inside.load(Ordering::Relaxed) || !domain.is_sole() {
+            return false;
+        }
+        self.inside.store(true, Ordering::Relaxed);
+        let is_sole = domain.begin_sole(self);
+        if !is_sole {
+            self.leave_for_now();
+        }
+        is_sole
     }
 
     /// Is the owner in a section? Asked by anybody.

@@ -17,7 +17,7 @@
 //! that forked stay.
 #![allow(unsafe_code)]
 
-use std::{cell::Cell, ptr};
+use std::{cell::Cell, ptr, sync::atomic::AtomicU8};
 
 pub(crate) use super::domain::Epoch;
 
@@ -107,6 +107,13 @@ fn brief_with(record: &'static Record) -> Option<Brief> {
 }
 
 impl Brief {
+    /// A byte in a line of this thread's own, which means nothing.
+    #[inline(always)]
+    pub(crate) fn nobody(&self) -> &AtomicU8 {
+        // SAFETY: as in `pin`.
+        unsafe { &*self.0 }.nobody()
+    }
+
     /// What this thread counts, also after the pin.
     #[inline(always)]
     pub(crate) fn own(&self) -> Own {
@@ -199,6 +206,34 @@ pub(crate) fn alone() -> bool {
     match unsafe { READER.get().as_ref() } {
         None => DOMAIN.is_alone(0),
         Some(record) => !record.is_pinned() && DOMAIN.is_alone(1),
+    }
+}
+
+/// Does no other thread have a record at the moment? For a hint.
+#[inline(always)]
+pub(crate) fn is_sole() -> bool {
+    DOMAIN.is_sole()
+}
+
+/// While it lives, no other thread reads, nor comes to read. See [`sole`].
+#[must_use]
+pub(crate) struct Sole(&'static Record);
+
+/// May this thread change what readers see, for it is the only one, and holds no pin itself?
+///
+/// That is so where no other thread has a record: one that takes its first meanwhile waits until
+/// the end. So what is done must be some loads and stores and none of the caller's code. Costs some
+/// loads and two stores; `None` where the kernel lends no fence.
+#[inline(always)]
+pub(crate) fn sole() -> Option<Sole> {
+    let record = threads::record_if_any()?;
+    (!record.is_pinned() && DOMAIN.begin_sole(record)).then(|| Sole(record))
+}
+
+impl Drop for Sole {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.end_sole();
     }
 }
 

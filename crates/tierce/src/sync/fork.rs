@@ -12,7 +12,8 @@
 //! light fence, looks at the gate; the handler closes the gate, passes a heavy fence, looks at the
 //! records. Of the two fences one comes first: the thread finds the gate closed and takes its
 //! announcement back, or the handler finds the announcement. A section in a section does not look
-//! at the gate, so a thread that holds one lock always gets the next.
+//! at the gate, so a thread that holds one lock always gets the next. A thread that is sole
+//! (`domain.rs`) looks at no gate; the handler counts as another thread, so that none is.
 //!
 //! Sections are short, but some run the caller's code, which may do anything. If it forks, the
 //! handler does not wait: it would wait for itself. If it blocks for long, the handler gives up
@@ -86,6 +87,21 @@ pub(crate) fn section() -> Section {
         }
     }
     Section(record)
+}
+
+/// Begins a section with a step that no other thread sees half done, where no other has a record
+/// and none forks. `None`, and no section, where that is not so, or this thread is in one already,
+/// or the step says no. The step must be some loads and stores.
+#[inline(always)]
+pub(super) fn sole_section(step: impl FnOnce() -> bool) -> Option<Section> {
+    let record = threads::record();
+    if !record.enter_sole(&DOMAIN) {
+        return None;
+    }
+    let done = step();
+    record.end_sole();
+    let section = Section(record);
+    done.then_some(section)
 }
 
 #[cold]
@@ -189,6 +205,8 @@ fn close_gate(mine: Option<&Record>) -> bool {
         }
         futex::wait(&GATE, CLOSED, Some(NAP));
     }
+    // Who is sole does not look at the gate.
+    DOMAIN.disturb();
     barrier::heavy();
     let is_mine = |record: &Record| mine.is_some_and(|mine| std::ptr::eq(record, mine));
     for record in DOMAIN.records().filter(|record| !is_mine(record)) {
@@ -205,6 +223,7 @@ extern "C" fn after_in_parent() {
     let mut fork = FORK.get();
     fork.handlers -= 1;
     if fork.handlers == 0 && fork.closed {
+        DOMAIN.calm();
         GATE.store(OPEN, Ordering::Relaxed);
         futex::wake_all(&GATE);
     }

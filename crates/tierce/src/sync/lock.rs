@@ -7,7 +7,9 @@
 //! that is another's by now. Other code of the process may bring that about; so this crate keeps
 //! out of it.
 //!
-//! A mutex is held in a section (`fork.rs`), so that no child finds it locked.
+//! A mutex is held in a section (`fork.rs`), so that no child finds it locked. A thread that has the only
+//! record takes and frees it by loads and stores (`domain.rs` says why that is as good): an exchange has the
+//! processor wait for all stores before it, which is some nanoseconds of a write to a cache.
 #![allow(unsafe_code)]
 
 use std::{
@@ -16,7 +18,9 @@ use std::{
 };
 
 use super::{
+    barrier,
     fork::{self, Section},
+    threads::DOMAIN,
     words::{FREE, MutexWord, SharedWords, WakeWords},
 };
 use crate::simulated;
@@ -36,12 +40,12 @@ unsafe impl lock_api::RawMutex for RawMutex {
 
     type Guard = Section;
 
-    #[inline]
+    #[inline(always)]
     fn lock(&self) -> Section {
-        let section = fork::section();
-        section.say_epoch();
-        self.0.lock();
-        section
+        match fork::sole_section(|| self.0.take_solely()) {
+            Some(section) => section,
+            None => self.lock_among_others(),
+        }
     }
 
     #[inline]
@@ -50,14 +54,45 @@ unsafe impl lock_api::RawMutex for RawMutex {
         self.0.try_lock().then_some(section)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn unlock(&self, section: Section) {
-        self.0.unlock();
+        if !self.free_solely() {
+            self.0.unlock();
+        }
         drop(section);
     }
 
     fn is_locked(&self) -> bool {
         self.0.is_locked()
+    }
+}
+
+impl RawMutex {
+    /// Lets go of the lock where the calling thread has the only record; else false.
+    ///
+    /// A thread that comes meanwhile may find the lock held and say that it waits, and the store
+    /// goes over that. Then it was counted, passed a heavy fence and looked at the lock, where it
+    /// did not see the store; so its fence came before the light one here, and the count says that
+    /// there may be somebody to wake.
+    #[inline(always)]
+    fn free_solely(&self) -> bool {
+        if !DOMAIN.is_sole() {
+            return false;
+        }
+        self.0.free_solely();
+        barrier::light_where_lent();
+        if !DOMAIN.is_sole() {
+            self.0.wake_one();
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn lock_among_others(&self) -> Section {
+        let section = fork::section();
+        section.say_epoch();
+        self.0.lock();
+        section
     }
 }
 

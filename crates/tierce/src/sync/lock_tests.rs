@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::*;
+use crate::sync::testing::apart;
 
 #[test]
 fn a_mutex_lets_in_one_at_a_time() {
@@ -139,4 +140,32 @@ fn who_waits_to_be_alone_is_not_overtaken_by_those_who_share() {
         alone.join().unwrap();
     });
     drop(lock.read());
+}
+
+#[test]
+fn a_lock_is_one_threads_where_others_come_and_go() {
+    apart(module_path!(), "a_lock_is_one_threads_where_others_come_and_go", || {
+        const ROUNDS: u64 = 300;
+        const TURNS: u64 = 5;
+        let count = Mutex::new(0_u64);
+        let raise = || {
+            let mut count = count.lock();
+            let before = *count;
+            hint::spin_loop();
+            *count = before + 1;
+        };
+        let mut raised = 0;
+        for _ in 0..ROUNDS {
+            thread::scope(|scope| {
+                let other = scope.spawn(|| (0..TURNS).for_each(|_| raise()));
+                while !other.is_finished() {
+                    raise();
+                    raised += 1;
+                    // The lock is not fair: who takes it at once again keeps the other waiting.
+                    (0..50).for_each(|_| hint::spin_loop());
+                }
+            });
+        }
+        assert_eq!(*count.lock(), raised + ROUNDS * TURNS);
+    });
 }

@@ -4,8 +4,8 @@
 pub(super) use std::{
     cell::Cell,
     hint,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    thread,
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    thread::{self, yield_now},
 };
 
 /// How often a thread looks at a held lock before it goes to sleep: first for some microseconds, as

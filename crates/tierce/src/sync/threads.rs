@@ -24,6 +24,7 @@ pub(super) static DOMAIN: Domain = Domain {
     advancing: CachePadded::new(AtomicBool::new(false)),
     records: AtomicPtr::new(ptr::null_mut()),
     live: AtomicUsize::new(0),
+    owners: AtomicUsize::new(0),
 };
 
 thread_local! {
@@ -47,6 +48,7 @@ pub(super) fn record() -> &'static Record {
 }
 
 /// The record of this thread, if it has one.
+#[inline(always)]
 pub(super) fn record_if_any() -> Option<&'static Record> {
     // SAFETY: as in `record`.
     unsafe { RECORD.get().as_ref() }

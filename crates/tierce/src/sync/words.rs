@@ -40,12 +40,36 @@ impl MutexWord {
     #[inline]
     pub(super) fn unlock(&self) {
         if self.0.swap(FREE, Ordering::Release) == WANTED {
-            futex::wake_one(&self.0);
+            self.wake_one();
         }
     }
 
     pub(super) fn is_locked(&self) -> bool {
         self.0.load(Ordering::Relaxed) != FREE
+    }
+
+    /// Takes the lock if it is free, in two steps: while no other thread is there to come between.
+    #[inline(always)]
+    pub(super) fn take_solely(&self) -> bool {
+        // Acquire: what the last owner did.
+        let is_free = self.0.load(Ordering::Acquire) == FREE;
+        if is_free {
+            self.0.store(HELD, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// Lets go of it without a look whether somebody sleeps.
+    #[inline(always)]
+    pub(super) fn free_solely(&self) {
+        self.0.store(FREE, Ordering::Release);
+    }
+
+    /// Wakes one that may sleep.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wake_one(&self) {
+        futex::wake_one(&self.0);
     }
 
     /// Somebody may sleep.

@@ -18,7 +18,9 @@
 //!
 //! An entry is never changed once readers can see it: a new value of a key is a new place, and
 //! the old one goes to the [`limbo`](super::limbo) until nobody looks at it any more. Where this
-//! process has no other thread that ever read a cache, it is free at once.
+//! process has no other thread that ever read a cache, it is free at once; where it has none that
+//! reads or writes ([`epoch::sole`]), the value is mostly replaced where it lies: readers who come
+//! wait until it is whole.
 //!
 //! Nothing here calls the caller's code, apart from the `eq` that a search is given, and a search
 //! comes before every change: whatever `eq` does, the shard stays whole. What is taken out goes

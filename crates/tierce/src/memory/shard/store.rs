@@ -11,12 +11,33 @@ use super::{
         statistics::RemovalCause,
         write::Inserted,
     },
-    Hit, Locked, NewEntry,
+    Hit, Locked, NewEntry, Writer,
 };
 use crate::{
     clock::Millis,
-    policy::{Policy, Slot},
+    policy::{Entries, Policy, Slot},
+    sync::epoch::{self, Sole},
 };
+
+/// What so many entries lie in, this processor has near if no other changes it, and fetching it
+/// ahead costs more than it saves: some hundred kilobytes, less than a second-level cache.
+const NEAR: u32 = 4_096;
+
+impl<K, V> Writer<K, V> {
+    /// Notes when an entry expires that was put in now.
+    #[inline(always)]
+    fn note(&mut self, slot: Slot, mut deadline: Millis, now: Millis) {
+        if let Some(idle) = self.time_to_idle {
+            if let Some(used_at) = self.slab.used_at(slot) {
+                used_at.store(now.0, Ordering::Relaxed);
+            }
+            deadline = deadline.min(Millis(now.0.saturating_add(idle)));
+        }
+        if deadline != Millis::NEVER {
+            self.expiry.note(number_of(slot), deadline);
+        }
+    }
+}
 
 impl<K, V> Locked<'_, K, V> {
     /// True if a new entry can be kept at all, whatever else must go for it.
@@ -40,12 +61,19 @@ impl<K, V> Locked<'_, K, V> {
         if let Some(hit) = old {
             let others = self.writer.weight - self.weight_of(hit);
             let sum = others.checked_add(new.weight).filter(|sum| *sum <= self.writer.bounds.bytes);
-            if let Some(sum) = sum
-                && self.reserve(&new)
-            {
-                self.writer.weight = sum;
-                self.replace(hit, new, now, departures);
-                return Ok(());
+            if let Some(sum) = sum {
+                if self.may_rewrite(hit, &new, departures)
+                    && let Some(sole) = epoch::sole()
+                {
+                    self.writer.weight = sum;
+                    self.rewrite(hit, new, now, departures, sole);
+                    return Ok(());
+                }
+                if self.reserve(&new) {
+                    self.writer.weight = sum;
+                    self.replace(hit, new, now, departures);
+                    return Ok(());
+                }
             }
             self.take_hit(hit, new.hash, RemovalCause::Replaced, departures);
         }
@@ -59,8 +87,10 @@ impl<K, V> Locked<'_, K, V> {
         now: Millis,
         departures: &mut Departures<'_, K, V>,
     ) -> Result<(), NewEntry<K, V>> {
-        let (policy, view) = self.policy();
-        policy.prefetch(new.hash, &view);
+        if self.writer.slab.allocated() > NEAR || !epoch::is_sole() {
+            let (policy, view) = self.policy();
+            policy.prefetch(new.hash, &view);
+        }
         self.evict(1, new.weight, departures);
         if !self.reserve(&new) {
             return Err(new);
@@ -102,22 +132,63 @@ impl<K, V> Locked<'_, K, V> {
         let weight = u32::try_from(new.weight).unwrap_or(HUGE);
         let (slot, place) = writer.slab.take();
         let place_found = NonNull::from(place);
-        let mut deadline = new.deadline;
+        let deadline = new.deadline;
         // SAFETY: just taken, so it is free, and we hold the lock.
         unsafe { place.fill(new.hash, weight, deadline, new.key, new.value) };
         if weight == HUGE {
             writer.huge.insert(slot, new.weight);
         }
-        if let Some(idle) = writer.time_to_idle {
-            if let Some(used_at) = writer.slab.used_at(slot) {
-                used_at.store(now.0, Ordering::Relaxed);
-            }
-            deadline = deadline.min(Millis(now.0.saturating_add(idle)));
-        }
-        if deadline != Millis::NEVER {
-            writer.expiry.note(number_of(slot), deadline);
-        }
+        writer.note(slot, deadline, now);
         (slot, place_found)
+    }
+
+    /// True if an entry can be put into the very place of another one, if nobody reads: nobody is
+    /// to hear of what leaves, the policy lets it stay where it is, and no memory is missing.
+    #[inline(always)]
+    fn may_rewrite(
+        &mut self,
+        hit: Hit<K, V>,
+        new: &NewEntry<K, V>,
+        departures: &mut Departures<'_, K, V>,
+    ) -> bool {
+        // SAFETY: live, as `find` named it and the lock was not let go since.
+        let place = unsafe { hit.place.as_ref() };
+        let writer = &mut *self.writer;
+        !departures.tells()
+            && writer.policy.can_stay(place)
+            && place.weight() != HUGE
+            && new.weight < HUGE.into()
+            && (new.deadline >= place.deadline()
+                || writer.expiry.reserve(writer.slab.allocated() as usize).is_ok())
+            && departures.has_room()
+    }
+
+    /// Puts an entry into another's place, whose weight is in the sum no more.
+    #[inline(always)]
+    fn rewrite(
+        &mut self,
+        hit: Hit<K, V>,
+        new: NewEntry<K, V>,
+        now: Millis,
+        departures: &mut Departures<'_, K, V>,
+        sole: Sole,
+    ) {
+        let (policy, view) = self.policy();
+        // SAFETY: live, as `find` named it and the lock was not let go since.
+        let place = unsafe { hit.place.as_ref() };
+        let (cost, before) = (view.cost(place), place.deadline());
+        // SAFETY: live, as above; nobody reads, says `sole`.
+        let (key, value) =
+            unsafe { place.refill(new.weight as u32, new.deadline, new.key, new.value) };
+        drop(sole);
+        policy.on_rewrite((hit.slot, place), cost, &view);
+        let writer = &mut *self.writer;
+        // A deadline that is put off needs no word.
+        if new.deadline < before || writer.time_to_idle.is_some() {
+            writer.note(hit.slot, new.deadline, now);
+        }
+        writer.statistics.count(RemovalCause::Replaced);
+        departures.push(key, value);
     }
 
     /// Puts an entry in another's place, which is in the sums no more.

@@ -1,6 +1,7 @@
 //! The memory tier against plain models, at the edges of its options, and with keys, values and
 //! closures that misbehave.
 
+mod alone;
 mod bounds;
 mod callers_code;
 mod calls;

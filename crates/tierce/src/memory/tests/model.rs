@@ -6,7 +6,7 @@ use super::*;
 
 /// The `lru` crate decides which keys must be there after every step.
 #[test]
-fn one_shard_evicts_exactly_as_the_lru_crate_does() {
+pub(super) fn one_shard_evicts_exactly_as_the_lru_crate_does() {
     for seed in 0..20_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         let capacity = random.u64(1..40);
@@ -65,7 +65,7 @@ impl Model {
 }
 
 #[test]
-fn bytes_deadlines_and_order_follow_a_plain_model() {
+pub(super) fn bytes_deadlines_and_order_follow_a_plain_model() {
     for seed in 0..20_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         let bound = random.u64(2_000..20_000);

@@ -1,0 +1,125 @@
+//! A thread that is the only one: values are replaced where they lie. Each test runs in a process
+//! of its own, as the threads of others would be there too.
+
+use std::{ptr, sync::mpsc};
+
+use super::{model, *};
+use crate::sync::{
+    Mutex,
+    testing::{apart, is_refused},
+};
+
+fn place_of(cache: &Numbers, key: u64) -> usize {
+    cache.get_with(&key, |value| ptr::from_ref(value).addr()).unwrap()
+}
+
+#[test]
+fn a_value_is_replaced_where_it_lies_while_no_other_thread_is_there() {
+    apart(
+        module_path!(),
+        "a_value_is_replaced_where_it_lies_while_no_other_thread_is_there",
+        || {
+            let (cache, _) = entries(10);
+            cache.insert(1, 1);
+            let place = place_of(&cache, 1);
+            let mut replace = |value| {
+                let is_here = place_of(&cache, 1) == place;
+                cache.insert(1, value);
+                cache.validate();
+                assert_eq!((cache.get(&1), cache.len()), (Some(value), 1));
+                is_here && place_of(&cache, 1) == place
+            };
+            // Without the kernel's fence nobody is known to be alone.
+            assert_eq!([2, 3, 4].map(&mut replace), [!is_refused(); 3]);
+            assert_eq!(cache.statistics().replaced, 3);
+
+            let (tell, told) = mpsc::channel::<()>();
+            let (say, said) = mpsc::channel();
+            let other = thread::spawn(move || {
+                drop(Mutex::new(0).lock());
+                say.send(()).unwrap();
+                told.recv().unwrap_err();
+            });
+            said.recv().unwrap();
+            cache.insert(1, 6);
+            let other_place = place_of(&cache, 1);
+            cache.insert(1, 7);
+            assert_ne!(place_of(&cache, 1), other_place, "another thread could read");
+            drop(tell);
+            other.join().unwrap();
+
+            cache.get_with(&1, |value| {
+                cache.insert(1, 8);
+                assert_eq!((*value, cache.get(&1)), (7, Some(8)), "this thread is reading");
+            });
+        },
+    );
+}
+
+#[test]
+fn the_models_hold_where_values_are_replaced_where_they_lie() {
+    apart(module_path!(), "the_models_hold_where_values_are_replaced_where_they_lie", || {
+        if is_refused() {
+            // As beside other threads, where they run as well.
+            return;
+        }
+        model::one_shard_evicts_exactly_as_the_lru_crate_does();
+        model::bytes_deadlines_and_order_follow_a_plain_model();
+    });
+}
+
+#[test]
+fn an_entry_whose_time_is_cut_short_where_it_lies_is_freed_in_time() {
+    apart(
+        module_path!(),
+        "an_entry_whose_time_is_cut_short_where_it_lies_is_freed_in_time",
+        || {
+            let (clock, hand) = Clock::manual();
+            let options = MemoryOptions::new().max_entries(100);
+            let cache = MemoryCache::builder(options).clock(clock).build().unwrap();
+            for key in 0..50_u64 {
+                cache.insert_with_ttl(key, key, Ttl::For(millis(1_000)));
+            }
+            for key in 0..50 {
+                let ttl = if key % 2 == 0 { Ttl::For(millis(10)) } else { Ttl::Never };
+                cache.insert_with_ttl(key, key, ttl);
+                cache.validate();
+            }
+            hand.advance(millis(10));
+            assert_eq!((cache.expire(usize::MAX), cache.len()), (25, 25));
+            hand.advance(millis(10_000));
+            assert_eq!((cache.expire(usize::MAX), cache.len()), (0, 25));
+        },
+    );
+}
+
+#[test]
+fn threads_that_come_find_whole_values() {
+    apart(module_path!(), "threads_that_come_find_whole_values", || {
+        let cache = MemoryCache::<u64, [u64; 32]>::new(MemoryOptions::new().max_entries(100));
+        let cache = cache.unwrap();
+        // In the clock, where values are replaced where they lie.
+        for key in 0..64 {
+            cache.insert(key, [0; 32]);
+        }
+        for round in 0..200_u64 {
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    for key in (0..64).chain(0..64) {
+                        cache.get_with(&key, |value| {
+                            assert!(value.iter().all(|word| word == &value[0]), "{value:?}");
+                        });
+                    }
+                });
+                let mut turn = round << 32;
+                while !reader.is_finished() {
+                    for key in 0..64 {
+                        turn += 1;
+                        cache.insert(key, [turn; 32]);
+                    }
+                }
+            });
+        }
+        cache.validate();
+    });
+}
