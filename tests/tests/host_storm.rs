@@ -1,6 +1,6 @@
 //! Two hosts, each in a network namespace of its own with four processes and a store, above one
 //! redis-server. One host writes. The cable of the other is cut again and again, processes are
-//! killed, the server is stopped and started anew, empty: no host serves what was replaced longer
+//! killed, the server is stopped and started anew, empty, or all of that: no host serves what was replaced longer
 //! ago than it says.
 
 // To the lint, functions that tests call are not tests.
@@ -86,11 +86,19 @@ impl<'a> Host<'a> {
 enum Trouble {
     Cable,
     Server,
+    Both,
 }
+
+/// Reads that are checked at least in a long run, of a minute and more.
+const CHECKED: u64 = 1_000_000;
+
+/// And in each second of a shorter one, which may be of a build without optimization, on a machine that
+/// runs other tests.
+const CHECKED_A_SECOND: u64 = 1_000;
 
 fn storm(trouble: Trouble, span: Duration) {
     let seed = seed();
-    let namespaces = match [0, 1].map(|host| Namespace::new(2 * host + trouble as u32)) {
+    let namespaces = match [0, 1].map(|host| Namespace::new(3 * host + trouble as u32)) {
         [Ok(one), Ok(other)] => [one, other],
         [Err(error), _] | [_, Err(error)] => {
             println!("left out, no network namespaces: {error}");
@@ -104,7 +112,7 @@ fn storm(trouble: Trouble, span: Duration) {
     let stores = ["one", "other"].map(|name| folder.path().join(name));
     let role = match trouble {
         Trouble::Cable => "writes-patiently",
-        Trouble::Server => "writes",
+        Trouble::Server | Trouble::Both => "writes",
     };
     let mut one = Host::new(&namespaces[0], port, (&stores[0], &board_path), role, seed);
     let mut other = Host::new(&namespaces[1], port, (&stores[1], &board_path), "reads", !seed);
@@ -112,13 +120,13 @@ fn storm(trouble: Trouble, span: Duration) {
     // Of a change that the server did not take, the other host hears when it is settled.
     let late = match trouble {
         Trouble::Cable => STALENESS_BOUND + SLACK,
-        Trouble::Server => STALENESS_BOUND + SLACK + OUTAGE + REST + 4 * HEARTBEAT,
+        Trouble::Server | Trouble::Both => STALENESS_BOUND + SLACK + OUTAGE + REST + 4 * HEARTBEAT,
     };
     let mut random = fastrand::Rng::with_seed(seed);
     let mut returned = VecDeque::new();
     let (begin, mut events) = (Instant::now(), 0);
     let mut next_event = Instant::now() + Duration::from_secs(1);
-    let mut cut = false;
+    let (mut cut, mut cuts, mut outages) = (false, 0_u64, 0_u64);
     while begin.elapsed() < span {
         thread::sleep(Duration::from_millis(20));
         returned.push_back((Instant::now(), board.all_returned()));
@@ -133,24 +141,32 @@ fn storm(trouble: Trouble, span: Duration) {
         }
         events += 1;
         next_event = Instant::now() + Duration::from_millis(random.u64(100..800));
-        match (trouble, random.u8(..4)) {
-            (_, 0) => one.kill_one(random.usize(..WORKERS)),
-            (_, 1) => other.kill_one(random.usize(..WORKERS)),
-            (Trouble::Cable, _) => {
+        let cable = match trouble {
+            Trouble::Cable => true,
+            Trouble::Server => false,
+            Trouble::Both => random.bool(),
+        };
+        match random.u8(..4) {
+            0 => one.kill_one(random.usize(..WORKERS)),
+            1 => other.kill_one(random.usize(..WORKERS)),
+            _ if cable => {
                 cut = !cut;
+                cuts += u64::from(cut);
                 namespaces[1].cut(cut);
                 // Longer than the bound, now and then.
                 next_event += Duration::from_millis(random.u64(..2500));
             }
-            (Trouble::Server, 2) => {
+            2 => {
                 redis.signal(libc::SIGSTOP);
                 thread::sleep(OUTAGE);
                 redis.signal(libc::SIGCONT);
+                outages += 1;
             }
-            (Trouble::Server, _) => {
+            _ => {
                 redis.kill();
                 thread::sleep(OUTAGE);
                 redis.restart();
+                outages += 1;
             }
         }
     }
@@ -161,10 +177,20 @@ fn storm(trouble: Trouble, span: Duration) {
     }
     let count = |counter| board.counter(counter).load(Ordering::Relaxed);
     let (checked, changes) = (count(Counter::Checked), count(Counter::Changes));
-    println!("{trouble:?}: {checked} checked reads, {changes} changes, {events} events");
+    println!(
+        "{trouble:?}: {checked} checked reads, {changes} changes, {events} events, {cuts} cuts, \
+         {outages} outages"
+    );
     assert_eq!(count(Counter::Wrong), 0, "wrong values: see above; seed {seed}");
     assert_eq!(count(Counter::Errors), 0, "errors: see above; seed {seed}");
-    assert!(checked > 1_000 && changes > 20, "{checked} checked, {changes} changes");
+    let least = match span.as_secs() {
+        60.. => CHECKED,
+        seconds => CHECKED_A_SECOND * seconds,
+    };
+    assert!(checked >= least && changes > 20, "{checked} of {least} checked, {changes} changes");
+    if trouble == Trouble::Both && span.as_secs() >= 60 {
+        assert!(cuts > 0 && outages > 0, "{cuts} cuts, {outages} outages");
+    }
 }
 
 /// `TIERCE_TORTURE_SECONDS`, or a few.
@@ -181,4 +207,9 @@ fn a_host_whose_cable_is_cut_serves_nothing_stale_past_the_bound() {
 #[test]
 fn a_server_that_is_stopped_or_begins_anew_brings_nothing_stale_back() {
     storm(Trouble::Server, span());
+}
+
+#[test]
+fn cut_cables_and_lost_servers_together_bring_nothing_stale_back() {
+    storm(Trouble::Both, span());
 }

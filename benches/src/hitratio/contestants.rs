@@ -19,8 +19,19 @@ pub enum Role {
     /// Shown beside them: a policy that no library of this field offers, or a configuration that
     /// holds more than its capacity.
     Aside,
+    /// A cache of this project where another thread disturbs it: shown, and no measure of anything,
+    /// as it differs from run to run.
+    Disturbed,
     /// What nobody can exceed.
     Bound,
+}
+
+impl Role {
+    /// True if it reads or writes a cache of this project. What such a cache evicts depends a
+    /// little on whether other threads of the process read one meanwhile.
+    pub fn is_of_ours(self) -> bool {
+        matches!(self, Self::Ours | Self::Disturbed)
+    }
 }
 
 /// The hits of a trace in a cache of some capacity.
@@ -47,6 +58,8 @@ pub fn all() -> Vec<Contestant> {
             peers::tierce(MemoryOptions::new().policy(PolicyKind::Lru), &w.keys, c)
         });
     }
+
+    add("tierce, beside a reader", Role::Disturbed, |w, c| peers::beside_a_reader(&w.keys, c));
 
     add("quick_cache", Role::Rival, |w, c| peers::quick_cache(&w.keys, c));
     add("quick_cache unsync", Role::Rival, |w, c| peers::quick_cache_unsync(&w.keys, c));

@@ -19,7 +19,10 @@ the key as its own value; all entries count 1. Capacities are shares of a trace'
 One thread plays each trace in full; caches hash by foldhash with a fixed seed, and every draw is \
 seeded.
 
-- **tierce**: `MemoryCache` by `max_entries`, default policy and default shards.
+- **tierce**: `MemoryCache` by `max_entries`, default policy and default shards, while no other \
+thread of the process reads such a cache. *Beside a reader*: while one does nothing else; what is \
+evicted then waits for it, which changes a little what goes next, differently in each run. No \
+measure of anybody.
 - **quick_cache**: sync, default options, estimated items = capacity (its default shards round the \
 capacity up); *unsync*: its single-threaded cache, one shard of exactly the capacity.
 - **moka**: sync, default policy (TinyLFU); `run_pending_tasks` after every insert, so that it holds \
@@ -37,7 +40,7 @@ twice what the others may.
 
 Regret: points of hit ratio that a contestant lacks to the best rival of a cell, 0 where it is \
 better; rivals are the caches and the simulated LRU, S3-FIFO, SIEVE and W-TinyLFU. \"Against all\": \
-the same against the best of ours, of the rivals and of those beside the field.";
+the same against the best of ours (undisturbed), of the rivals and of those beside the field.";
 
 /// The result as Markdown.
 pub fn markdown(cells: &[Cell], contestants: &[Contestant]) -> String {
@@ -100,7 +103,7 @@ pub fn means(cells: &[Cell], contestants: &[Contestant]) -> String {
 fn emphasized(contestant: &Contestant) -> String {
     match contestant.role {
         Role::Ours => format!("**{}**", contestant.name),
-        Role::Aside | Role::Bound => format!("*{}*", contestant.name),
+        Role::Aside | Role::Disturbed | Role::Bound => format!("*{}*", contestant.name),
         Role::Rival => contestant.name.to_owned(),
     }
 }

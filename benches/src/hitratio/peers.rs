@@ -1,5 +1,15 @@
 //! Real caches under one thread: a request is a get, and on a miss an insert of the key as its
-//! own value. All hash by foldhash with a fixed seed, so that a run can be repeated.
+//! own value. All hash by foldhash with a fixed seed, so that a run can be repeated. What ours
+//! evicts depends a little on other threads that read a cache of ours: so it also needs that there
+//! are none.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use foldhash::fast::FixedState;
 use foyer_memory::{Cache as Foyer, CacheBuilder, CacheProperties, EvictionConfig};
@@ -33,6 +43,37 @@ pub fn tierce(options: MemoryOptions, keys: &[u64], capacity: usize) -> u64 {
             cache.insert(key, key);
         }
         hit
+    })
+}
+
+/// Ours with default options, while another thread does nothing but read a cache of its own. Where
+/// that is kept from going on amid a read, what this one evicts stays in memory until it does.
+///
+/// # Panics
+/// If the options are wrong.
+pub fn beside_a_reader(keys: &[u64], capacity: usize) -> u64 {
+    let (began, stop) = (Barrier::new(2), AtomicBool::new(false));
+    let read = || {
+        let cache = MemoryCache::builder(MemoryOptions::new().max_entries(1))
+            .hasher(hasher())
+            .build()
+            .expect("an entry bound alone is legal");
+        cache.insert(0_u64, 0_u64);
+        cache.get(&0);
+        began.wait();
+        while !stop.load(Ordering::Relaxed) {
+            std::hint::black_box(cache.get(&0));
+        }
+    };
+    thread::scope(|scope| {
+        let reader = scope.spawn(read);
+        began.wait();
+        let hits = tierce(MemoryOptions::new(), keys, capacity);
+        stop.store(true, Ordering::Relaxed);
+        // A scope does not wait for what its threads do when they end; this does, so that the
+        // reader is one no more when the next play begins.
+        reader.join().expect("a read does not panic");
+        hits
     })
 }
 

@@ -1,4 +1,4 @@
-//! Plays every trace at every capacity through every contestant, on all cores.
+//! Plays every trace at every capacity through every contestant: ours on one core, others on all.
 
 use std::{
     sync::{
@@ -27,9 +27,11 @@ pub struct Cell {
 
 /// Plays all; cells come in the order of the workloads, then of the capacities.
 ///
-/// Each play is the work of one thread from beginning to end, so the threads change nothing in
-/// the result. Long plays begin first, so that the cores finish together. `progress` is told after
-/// each play how many are left.
+/// Each play is the work of one thread from beginning to end. Those of ours come first, one after
+/// the other, and no other thread reads a cache of ours meanwhile (but the reader of a play that is
+/// disturbed): what they evict depends a little on such readers. No other contestant has anything
+/// that threads share, so these are played on all cores, long plays first, so that the cores finish
+/// together. `progress` is told after each play how many are left.
 pub fn run(
     workloads: &[Workload],
     contestants: &[Contestant],
@@ -46,8 +48,10 @@ pub fn run(
     };
     let results: Vec<OnceLock<f64>> = plays.iter().map(|_| OnceLock::new()).collect();
     plays.sort_by_key(|(trace, ..)| std::cmp::Reverse(workloads[*trace].keys.len()));
-    let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(plays.len()));
-    let work = || {
+    let left = AtomicUsize::new(plays.len());
+    let (ours, others): (Vec<_>, Vec<_>) =
+        plays.into_iter().partition(|&(.., contestant)| contestants[contestant].role.is_of_ours());
+    let work = |plays: &[(usize, usize, usize)], next: &AtomicUsize| {
         while let Some(&(trace, share, contestant)) =
             plays.get(next.fetch_add(1, Ordering::Relaxed))
         {
@@ -60,9 +64,11 @@ pub fn run(
             progress(left.fetch_sub(1, Ordering::Relaxed) - 1);
         }
     };
+    work(&ours, &AtomicUsize::new(0));
+    let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
+            scope.spawn(|| work(&others, &next));
         }
     });
     let mut cells = Vec::new();

@@ -15,7 +15,7 @@ pub struct Summary {
     pub mean: f64,
     /// The mean of its regrets: what it lacks to the best rival of each cell, or 0.
     pub mean_regret: f64,
-    /// The same against the best of all contestants but the bound.
+    /// The same against the best of all contestants but the bound and who is disturbed.
     pub mean_regret_of_all: f64,
     /// The largest regret against the best rival, and the cell's number among those given.
     pub worst: (f64, usize),
@@ -52,7 +52,9 @@ pub fn summaries(cells: &[&Cell], contestants: &[Contestant]) -> Vec<Summary> {
             let regret = lack(best_rival(cell, contestants));
             summary.mean += ratio / count;
             summary.mean_regret += regret / count;
-            let of_all = lack(best(cell, contestants, |role| role != Role::Bound));
+            let of_all = lack(best(cell, contestants, |role| {
+                !matches!(role, Role::Bound | Role::Disturbed)
+            }));
             summary.mean_regret_of_all += of_all / count;
             summary.best_cells += usize::from(regret < TIE);
             if regret > summary.worst.0 {
@@ -80,14 +82,16 @@ mod tests {
             contestant("b", Role::Rival),
             contestant("aside", Role::Aside),
             contestant("bound", Role::Bound),
+            contestant("disturbed", Role::Disturbed),
         ];
-        let cell = |ratios: [f64; 5]| Cell {
+        let cell = |ratios: [f64; 6]| Cell {
             trace: "t".into(),
             share: Share(5),
             capacity: 1,
             ratios: ratios.to_vec(),
         };
-        let cells = [cell([10.0, 8.0, 4.0, 11.0, 99.0]), cell([20.0, 25.0, 26.0, 22.0, 99.0])];
+        let cells =
+            [cell([10.0, 8.0, 4.0, 11.0, 99.0, 98.0]), cell([20.0, 25.0, 26.0, 22.0, 99.0, 98.0])];
         let cells: Vec<&Cell> = cells.iter().collect();
         assert_eq!(best_rival(cells[0], &contestants), 1);
         let found = summaries(&cells, &contestants);
