@@ -265,11 +265,12 @@ fn with_behind(script: &mut Script, draws: &mut Draws) {
         script.settings.slowness = draws.one(&[10, 80, 200]);
     }
     let keys = script.keys;
+    let told = draws.one(&[10, 400, 1200]);
     for caller in &mut script.callers {
         // Somebody listens by then: what is set before that goes through.
-        let begins = Verb::Sleep(draws.one(&[1, 10, 30]));
+        let begins = [Verb::Get(0), Verb::Sleep(told + draws.within(0, 10))];
         let verbs = caller.verbs.iter().map(|_| behind_verb(draws, &shares, keys));
-        caller.verbs = std::iter::once(begins).chain(verbs).collect();
+        caller.verbs = begins.into_iter().chain(verbs).collect();
     }
     if draws.chance(200) {
         let caller = draws.below(script.callers.len());

@@ -66,21 +66,15 @@ pub enum Fault {
     SentUnlooked,
     /// L3 is asked for keys whose values are on their way there.
     ClaimsIgnored,
-    /// A change of a key whose value waits behind L3 raises its stamp only when L3 was changed.
-    WaitingUnraised,
-    /// A load that replaces what there is is kept above L3 where L3 was not asked.
-    ReplacedAboveAlone,
     /// The word for a value that gave way behind L3 is taken for what the tiers above have.
     GivenWayKept,
     /// What was claimed by a process that was killed is asked for in L3 again once the claim is over.
     OverdueUndoubted,
-    /// A value that waited behind L3 has its whole life there.
-    WaitUncounted,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 27] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -106,11 +100,8 @@ impl Fault {
         Self::AbsenceUnkept,
         Self::SentUnlooked,
         Self::ClaimsIgnored,
-        Self::WaitingUnraised,
-        Self::ReplacedAboveAlone,
         Self::GivenWayKept,
         Self::OverdueUndoubted,
-        Self::WaitUncounted,
     ];
 
     pub(crate) const fn bit(self) -> u32 {

@@ -257,8 +257,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let is_claimed = withdrawn.is_some() || self.behind.queue.has(key);
         if let Some(shared) = shared {
-            let is_raised = !simulated::is_planted(Fault::WaitingUnraised);
-            if is_raised && (is_claimed || self.is_claimed(shared, key)) {
+            if is_claimed || self.is_claimed(shared, key) {
                 let mark = marks.as_ref().and_then(|marks| marks.shared());
                 let after = shared.delete_before(mark, key);
                 if let Some((marks, after)) = marks.zip(after) {
@@ -380,7 +379,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) -> bool {
         let before = match marks.unsettled {
             Some(Unsettled::Own) => true,
-            Some(Unsettled::Cell) => replaces && !simulated::is_planted(Fault::ReplacedAboveAlone),
+            Some(Unsettled::Cell) => replaces,
             None => false,
         };
         plan.reaches(TierKind::Redis) && (before || self.behind.has(key))
@@ -399,8 +398,6 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// The record of an entry as of now; `None` where its time is over.
     fn aged_entry(&self, entry: &Entry) -> Option<Record> {
         let passed = Duration::from_millis(self.clock.coarse().0.saturating_sub(entry.set_at.0));
-        let passed =
-            if simulated::is_planted(Fault::WaitUncounted) { Duration::ZERO } else { passed };
         let ttl = entry.record.ttl.map(|ttl| ttl.saturating_sub(passed));
         let age = entry.record.age.map(|age| age.saturating_add(passed));
         let record = Record { ttl, age, ..entry.record.clone() };
@@ -450,12 +447,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Sends a value, unless its key was changed since.
     fn send_entry(&self, plan: Plan, key: &[u8], entry: &Entry) -> CacheCounter {
         // Before there is another number for the latest change.
-        if !self.is_latest(&entry.basis) {
+        if !self.is_to_be_sent(key, entry) {
             return self.give_way(plan, key, entry, entry.before);
         }
         // Before the look that counts: a value that is set after that knows that this is an older change.
         let change = self.begin_change(plan, key);
-        let is_latest = self.is_latest(&entry.basis);
+        let is_latest = self.is_to_be_sent(key, entry);
         let Some(mut record) = self.aged_entry(entry).filter(|_| is_latest) else {
             self.abandon_change(plan, key, change);
             return self.give_way(plan, key, entry, entry.before);
@@ -473,6 +470,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return self.give_way(plan, key, entry, Some(record.change));
         }
         CacheCounter::BehindSent
+    }
+
+    /// False where the key was changed since, or a newer value of it waits: that one was set before there was
+    /// a number for this change, and would take it for a later one.
+    fn is_to_be_sent(&self, key: &[u8], entry: &Entry) -> bool {
+        self.is_latest(&entry.basis) && !self.behind.queue.has_newer(key)
     }
 
     /// Writes a record into L3; the stamp that this made. `None` where L3 did not take it, and is not asked
