@@ -1,10 +1,11 @@
 //! Changes that this host makes in L3, and how it knows the news of them for its own.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use super::{Inner, plan::Plan, read::Found};
 use crate::{
     invalidation::{Change, Stream},
+    simulated,
     tier::{ChangeListener, Post},
 };
 
@@ -96,7 +97,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if is_changing != Some(true) {
                 return false;
             }
-            thread::sleep(OWN_PAUSE);
+            simulated::sleep(OWN_PAUSE);
         }
         false
     }
@@ -119,7 +120,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if is_changing != Some(true) {
                 return false;
             }
-            thread::sleep(OWN_PAUSE);
+            simulated::sleep(OWN_PAUSE);
         }
         false
     }

@@ -15,8 +15,8 @@ use super::{
     world::{BOUND, Ground, HEARTBEAT, MISCHIEF, Process, WRITE_TIMEOUT, World},
 };
 use crate::{
-    Answer, Bytes, Cache, Error, Freshness, LoadContext, LoadOptions, Loaded, ReadOptions,
-    RefreshAhead, Result, SetOptions, TierKind,
+    Answer, Bytes, Cache, Error, ErrorKind, Freshness, LoadContext, LoadOptions, Loaded,
+    ReadOptions, RefreshAhead, Result, SetOptions, TierKind,
 };
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
@@ -38,6 +38,10 @@ pub(super) struct Run {
 
 /// After so long no doubt rests and no breaker is open.
 const RECOVERY: u64 = 2 * WRITE_TIMEOUT + 2000 + 2 * HEARTBEAT;
+
+/// So long after what waits was due, claims of processes that were killed are over, and as long after
+/// that the doubts that they became have rested.
+const CLAIM_REST: u64 = 2 * WRITE_TIMEOUT + 2000;
 
 /// The tags of all values.
 pub(super) fn tags(world: &World) -> &'static [&'static str] {
@@ -79,6 +83,8 @@ pub(super) fn run(
     let mut quiet = usize::MAX;
     if schedule.failure().is_none() {
         quiet = judge(&world, script.keys);
+        // Who sends what the judge has set.
+        schedule.wait_for_all();
         world.end_listening();
     }
     let hang = schedule.failure();
@@ -130,7 +136,8 @@ fn hash_of(outcome: &Outcome) -> u64 {
 fn judge(world: &Arc<World>, keys: usize) -> usize {
     world.heal();
     let recovers = world.settings.recovers;
-    world.sleep(if recovers { RECOVERY + BOUND } else { BOUND });
+    let (delay, rest) = world.settings.behind.map_or((0, 0), |it| (it.delay, CLAIM_REST));
+    world.sleep(delay + rest + if recovers { RECOVERY + BOUND } else { BOUND });
     if recovers {
         // Reads of all groups settle the doubts that have rested, and probe the breakers.
         for slot in 0..SLOTS.len() {
@@ -138,7 +145,8 @@ fn judge(world: &Arc<World>, keys: usize) -> usize {
                 perform(world, 0, slot, &Verb::Get(key));
             }
         }
-        world.sleep(2 * HEARTBEAT);
+        // They also find claims that are over, and make doubts of them.
+        world.sleep(2 * HEARTBEAT + rest);
     }
     let quiet = lock(&world.tale).calls.len();
     for slot in 0..SLOTS.len() {
@@ -275,6 +283,29 @@ fn call_of(
             }))
         }
         Verb::LoadAway(key, ttl) => load_away(world, cache, call, *key, *ttl),
+        Verb::LoadAnew(key, ttl) => {
+            let options = LoadOptions::new().max_age(Duration::ZERO);
+            let options = match ttl {
+                Some(ttl) => options.ttl(Duration::from_millis(*ttl)),
+                None => options,
+            };
+            let source = Source { world, call };
+            answered(
+                cache.get_or_load_optional(&KEYS[*key], &options, |key| source.load(key, None)),
+            )
+        }
+        Verb::Refresh(key) => {
+            let source = Source { world, call };
+            match cache.refresh(&KEYS[*key], |_| source.load(&KEYS[*key], None)) {
+                Ok(value) => found([Some((value, false))]),
+                Err(error) if error.kind() == ErrorKind::Absent => found([None]),
+                Err(error) => Outcome::Failed(error.kind()),
+            }
+        }
+        Verb::SendWaiting => match cache.flush() {
+            Ok(is_sent) => Outcome::Touched(is_sent),
+            Err(error) => Outcome::Failed(error.kind()),
+        },
         Verb::EvictShared(key) => {
             cache.lose_shared(&KEYS[*key]);
             Outcome::Nothing
@@ -358,6 +389,7 @@ fn restart(world: &Arc<World>, slot: usize, closes: bool) -> Result<(), Error> {
         old.cache.close();
     } else {
         old.remote.vanish();
+        old.cache.lose_waiting();
     }
     Ok(())
 }

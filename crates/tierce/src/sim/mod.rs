@@ -36,7 +36,7 @@
 //! | L3 | simulated (`server.rs`): what the scripts of the redis tier do, its stamps, epochs and stream |
 //! | the way there | simulated (`remote.rs`, `listen.rs`): delays, refusals, lost requests and replies, changes that land late, streams that are cut, noticed or not |
 //! | threads | real, one runs at a time (`schedule.rs`); who goes on is drawn at each point: around each call of a tier, before each change of L1, in loaders and waits |
-//! | background threads of a cache | simulated: an actor does their work, or the caller where none is free |
+//! | background threads of a cache | simulated: an actor does their work, also of who sends what was set behind L3, or the caller where none is free |
 //! | time | virtual; it moves when nobody can go on, and by a draw |
 //!
 //! What is simulated of L3 is its contract as [`tier`](crate) has it, not its protocol: that has
@@ -51,15 +51,16 @@
 //! | changes | `set`, `delete`, `expire`, `touch`, `clear`, `remove_tag`, `expire_tag`, `remove_prefix`, `expire_prefix` |
 //! | changes that depend on what is there | `set_if_absent`, `update`, `get_versioned` with `compare_and_set`, `increment` |
 //! | freshness | times to live, `stale_if_error`, `stale_while_revalidate`, `soft_timeout`, `hard_timeout`, `failure_backoff`, `negative_ttl`, `refresh_ahead` by a share |
-//! | processes | their tierings, `retier`, `close`, an end without a word |
+//! | writing | sets through L3 and behind it, by some processes of a host or all, with delays; `flush`; loads anew (`max_age` of zero, `refresh`), also such as keep nothing |
+//! | processes | their tierings, `retier`, `close`, an end without a word, also while values wait behind L3 |
 //! | what befalls them | lost requests, replies and connections, cut streams, evictions in L2 and L3, a flushed server |
 //!
 //! Not every history has all of it: each is of some of these (`script.rs`, `vary.rs`). What is checked
 //! stands at the head of `check/mod.rs`.
 //!
-//! Left out are calls that await, `max_age`, `get_or_load_many`, `refresh`, calls that name tiers,
+//! Left out are sets around L3, calls that await, a `max_age` above zero, `get_or_load_many`, calls that name tiers,
 //! keyspaces, splits and rollouts, gates, jitter of times to live, leases of loads over hosts
-//! (`redis.load_lease`), other masters and clusters. Of a touch that comes between the look and the
+//! (`redis.load_lease`), other masters and clusters, and several threads that send what waits of one process. Of a touch that comes between the look and the
 //! write of an `update` in L3 it is not checked which of them names the end; nor, where tags are
 //! used with L3, whether there was anything for a touch.
 //!

@@ -2,7 +2,7 @@
 //! take time and are lost.
 
 use std::{
-    fmt,
+    fmt, panic,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -12,8 +12,9 @@ use std::{
 
 use super::{
     draws::Draws,
-    schedule::{At, lock},
+    schedule::{At, Gone, is_worker, lock},
     server::{Change, Done, Server, tags_of},
+    tale,
     world::{READ_TIMEOUT, WRITE_TIMEOUT, World},
 };
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct SimulatedRemote {
     number: usize,
     host: usize,
     is_closed: AtomicBool,
+    /// The process was killed.
+    is_gone: AtomicBool,
 }
 
 /// What becomes of a call, by the draws.
@@ -52,12 +55,13 @@ enum Fate {
 
 impl SimulatedRemote {
     pub(super) fn new(world: &Arc<World>, number: usize, host: usize) -> Self {
-        let is_closed = AtomicBool::new(false);
-        Self { world: Arc::downgrade(world), number, host, is_closed }
+        let [is_closed, is_gone] = [(); 2].map(|()| AtomicBool::new(false));
+        Self { world: Arc::downgrade(world), number, host, is_closed, is_gone }
     }
 
     /// The process is gone, without a word.
     pub(super) fn vanish(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
@@ -137,6 +141,8 @@ impl SimulatedRemote {
         let rate = world.faults();
         let is_write = matches!(change, Some(Change::Write { .. }));
         let slowness = world.settings.slowness;
+        // What comes to a key while its value is sent is what histories behind L3 are about.
+        let ways = if world.settings.behind.is_some() { 3 } else { 8 };
         let fate = world.schedule.draw(|draws| {
             if link.down_until > begin {
                 return if link.refuses { Fate::Refused } else { Fate::Lost { late: None } };
@@ -150,7 +156,7 @@ impl SimulatedRemote {
                     _ => Fate::AnswerLost { there: draws.within(0, 3) },
                 };
             }
-            let way = |draws: &mut Draws| match draws.below(8) {
+            let way = |draws: &mut Draws| match draws.below(ways) {
                 0 => draws.within(0, 2),
                 1 => draws.within(0, slowness.min(30)),
                 _ => 0,
@@ -270,7 +276,18 @@ impl RemoteTier for SimulatedRemote {
     }
 
     fn write(&self, key: &[u8], record: &Record) -> Result<Option<u64>> {
-        match self.write_over(key, record, None)? {
+        let world = self.world()?;
+        let begin = world.now().millis;
+        let written = self.write_over(key, record, None);
+        if let Some(value) = tale::number(&record.value).filter(|_| world.settings.behind.is_some())
+        {
+            lock(&world.tale).sends.push((value, world.now().millis - begin));
+        }
+        if self.is_gone.load(Ordering::Relaxed) && is_worker() {
+            // Whoever sends what waits does nothing more, not even with an answer.
+            panic::resume_unwind(Box::new(Gone));
+        }
+        match written? {
             Written::Done(stamp) => Ok(stamp),
             Written::Otherwise => Err(failed(ErrorKind::Corrupt, "an answer that fits no write")),
         }

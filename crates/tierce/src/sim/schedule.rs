@@ -60,6 +60,15 @@ pub(super) struct Pace {
 
 thread_local! {
     static ME: Cell<usize> = const { Cell::new(0) };
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What unwinds the thread of a process that was killed.
+pub(super) struct Gone;
+
+/// True where the calling thread is a background thread of a cache.
+pub(super) fn is_worker() -> bool {
+    IS_WORKER.get()
 }
 
 /// Which actor the calling thread is.
@@ -309,6 +318,7 @@ impl Schedule {
 
     fn become_actor(self: &Arc<Self>, me: usize, planted: u32) {
         ME.set(me);
+        IS_WORKER.set(me >= self.first_worker);
         let actor = Mine { schedule: Arc::clone(self), me, planted };
         simulated::become_actor(Some(Rc::new(actor)), planted);
     }
@@ -321,7 +331,9 @@ impl Schedule {
             let Some(job) = job else { return };
             let outcome = panic::catch_unwind(AssertUnwindSafe(job));
             simulated::become_actor(None, 0);
-            if let Err(cause) = outcome {
+            if let Err(cause) = outcome
+                && !cause.is::<Gone>()
+            {
                 let mut baton = self.baton();
                 baton.failure.get_or_insert(format!("an actor panicked: {}", message(&*cause)));
             }

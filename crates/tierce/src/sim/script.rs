@@ -42,6 +42,15 @@ impl Stale {
     }
 }
 
+/// What a history sets behind L3.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind {
+    /// The processes that do so; the others set through.
+    pub(super) slots: [bool; 3],
+    /// How long values wait, in milliseconds.
+    pub(super) delay: u64,
+}
+
 /// What a history is set up with.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -65,6 +74,8 @@ pub(super) struct Settings {
     pub(super) renewals: u32,
     /// Values may be stale.
     pub(super) stale: Option<Stale>,
+    /// Values may wait before they go to L3.
+    pub(super) behind: Option<Behind>,
     pub(super) pace: Pace,
     /// All values bear a tag, which loaders name when they return.
     pub(super) has_tags: bool,
@@ -246,6 +257,7 @@ impl Settings {
             absences: 0,
             renewals: 0,
             stale: None,
+            behind: None,
             has_tags: false,
             has_prefixes: false,
             recovers: draws.chance(200),

@@ -121,6 +121,8 @@ pub(super) struct Tale {
     pub(super) values: Vec<Value>,
     pub(super) eras: Vec<Era>,
     pub(super) looks: Vec<Look>,
+    /// Values that were written into L3 later than they were set, and for how long that was under way.
+    pub(super) sends: Vec<(usize, u64)>,
     /// What else is worth telling.
     notes: Vec<(At, String)>,
     /// The time to live of values that name none.
@@ -221,7 +223,7 @@ impl Tale {
     /// The time to live that a call names for what it loads.
     pub(super) fn ttl_of(&self, call: usize) -> Option<u64> {
         match self.calls[call].verb {
-            Verb::Load(_, ttl) | Verb::LoadAway(_, ttl) => ttl,
+            Verb::Load(_, ttl) | Verb::LoadAway(_, ttl) | Verb::LoadAnew(_, ttl) => ttl,
             _ => None,
         }
     }

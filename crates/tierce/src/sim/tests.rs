@@ -31,15 +31,19 @@ fn a_seed_is_the_same_history_each_time() {
 
 #[test]
 fn planted_faults_are_found_soon() {
+    let mut missed = Vec::new();
     for fault in Fault::ALL {
         // From three starts: what is found after 800 from the one may take 1,200 from another.
         let found = [1, 1 << 32, 1 << 33].into_iter().find_map(|seed| {
             let options = SimOptions::new().seed(seed).histories(SOON).shorten(false);
             run(&options.plant(fault)).failure
         });
-        let Some(failure) = found else { panic!("{fault:?} was not found") };
-        println!("{fault:?}: after {} histories: {}", failure.histories, failure.what);
+        match found {
+            Some(it) => println!("{fault:?}: after {} histories: {}", it.histories, it.what),
+            None => missed.push(fault),
+        }
     }
+    assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
 #[test]

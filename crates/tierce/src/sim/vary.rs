@@ -3,7 +3,7 @@
 
 use super::{
     draws::Draws,
-    script::{HOSTS, Script, Stale, host_of},
+    script::{Behind, HOSTS, Script, Stale, host_of},
     verb::Verb,
 };
 use crate::Tiering;
@@ -22,6 +22,7 @@ pub(super) fn vary(script: &mut Script, seed: u64) {
     with_what_is_left(script, &mut Draws::new(seed ^ 0x1EF7));
     with_evictions(script, &mut Draws::new(seed ^ 0xE71C));
     with_stalls(script, &mut Draws::new(seed ^ 0x57A7));
+    with_behind(script, &mut Draws::new(seed ^ 0xBE41));
 }
 
 fn verbs(script: &mut Script) -> impl Iterator<Item = &mut Verb> {
@@ -221,5 +222,105 @@ fn with_evictions(script: &mut Script, draws: &mut Draws) {
             let at = draws.below(caller.verbs.len() + 1);
             caller.verbs.insert(at, Verb::EvictShared(draws.below(script.keys)));
         }
+    }
+}
+
+/// Sets are behind L3, by some processes or all.
+fn with_behind(script: &mut Script, draws: &mut Draws) {
+    if !draws.chance(250) {
+        return;
+    }
+    let slots = draws.one(&[
+        [true; 3],
+        [true; 3],
+        [true, false, true],
+        [false, true, true],
+        [true, true, false],
+        [true, false, false],
+    ]);
+    script.settings.behind = Some(Behind { slots, delay: draws.one(&[1, 5, 20, 100, 300]) });
+    if draws.chance(250) {
+        // What else there is, while some sets are behind.
+        return;
+    }
+    // What goes behind has no tags, and is kept above.
+    (script.settings.has_tags, script.settings.has_prefixes) = (false, false);
+    let tiering = draws.one(&[Tiering::L1L2L3, Tiering::L1L2L3, Tiering::L2L3, Tiering::L1L3]);
+    script.settings.tierings = [tiering; 3];
+    script.settings.faults = draws.one(&[0, 0, 0, 20, 150]);
+    script.settings.load_time = draws.one(&[0, 5, 40]);
+    script.keys = draws.one(&[1, 1, 2, 4]);
+    script.mischief.clear();
+    let usual = [5, 6, 2, 1, 1, 1, 2, 2, 3, 1, 1, 2, 1];
+    let mut shares = usual.map(|share| share * draws.one(&[0, 1, 1, 3]));
+    if draws.chance(400) {
+        // Changes meet values that are just sent.
+        shares = draws.one(&[
+            [6, 8, 6, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0],
+            [6, 8, 4, 2, 2, 0, 2, 2, 4, 0, 0, 2, 0],
+            [6, 6, 0, 0, 0, 0, 6, 6, 4, 0, 2, 0, 2],
+        ]);
+        script.keys = 1;
+        script.settings.behind = Some(Behind { slots, delay: draws.one(&[1, 5]) });
+        script.settings.slowness = draws.one(&[10, 80, 200]);
+    }
+    let keys = script.keys;
+    let told = draws.one(&[10, 400, 1200]);
+    for caller in &mut script.callers {
+        // Somebody listens by then: what is set before that goes through.
+        let begins = [Verb::Get(0), Verb::Sleep(told + draws.within(0, 10))];
+        let verbs = caller.verbs.iter().map(|_| behind_verb(draws, &shares, keys));
+        caller.verbs = begins.into_iter().chain(verbs).collect();
+    }
+    if draws.chance(200) {
+        let caller = draws.below(script.callers.len());
+        let verbs = &mut script.callers[caller].verbs;
+        let at = draws.below(verbs.len()) + 1;
+        let restart = Verb::Restart { closes: draws.chance(300) };
+        let mut more = vec![Verb::Set(0, None), Verb::SendWaiting, Verb::Set(0, None), restart];
+        if draws.chance(300) {
+            // Its claim is over by then, and what L2 has of it is lost.
+            more.extend([Verb::Sleep(2600), Verb::EvictShared(0), Verb::Get(0), Verb::Get(0)]);
+        }
+        verbs.splice(at..at, more);
+    }
+    if draws.chance(200) {
+        let host = draws.below(HOSTS);
+        let millis = draws.one(&[20, 200, 900, 2500]);
+        let cut = Verb::CutLink { host, millis, refuses: draws.chance(500) };
+        script.mischief = vec![Verb::Sleep(draws.one(&[5, 30, 60])), cut];
+    }
+}
+
+/// One of the verbs that have to do with what waits.
+fn behind_verb(draws: &mut Draws, shares: &[usize; 13], keys: usize) -> Verb {
+    let key = draws.below(keys);
+    let ttl = draws.chance(200).then(|| draws.one(&[1, 20, 300]));
+    let mut left = draws.below(shares.iter().sum::<usize>().max(1));
+    let which = shares.iter().position(|share| match left.checked_sub(*share) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    match which {
+        Some(1) => Verb::Set(key, ttl),
+        Some(2) => Verb::Delete(key),
+        Some(3) => Verb::Expire(key),
+        Some(4) => Verb::Touch(key, draws.one(&[20, 300])),
+        Some(5) => Verb::Clear,
+        Some(6) => Verb::Load(key, ttl),
+        Some(7) => Verb::LoadAnew(key, draws.one(&[None, None, ttl, Some(0)])),
+        Some(8) => Verb::Sleep(draws.one(&[1, 3, 10, 100, 400])),
+        Some(9) => Verb::SendWaiting,
+        Some(10) => Verb::Refresh(key),
+        Some(11) => match draws.below(3) {
+            0 => Verb::SetIfAbsent(key, ttl),
+            1 => Verb::Update(key, ttl),
+            _ => Verb::CompareAndSet(key),
+        },
+        Some(12) => Verb::EvictShared(key),
+        _ => Verb::Get(key),
     }
 }

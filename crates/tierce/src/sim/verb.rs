@@ -67,6 +67,12 @@ pub(super) enum Verb {
     Load(usize, Option<u64>),
     /// A read by a loader that lives as long as the cache, and may run on its threads.
     LoadAway(usize, Option<u64>),
+    /// `get_or_load` of what is no older than the call; with a time to live of zero it keeps nothing.
+    LoadAnew(usize, Option<u64>),
+    /// `refresh`.
+    Refresh(usize),
+    /// `flush`: what was set behind L3 is sent.
+    SendWaiting,
     Retier(Tiering),
     /// Another process takes the place of this one, which is closed or just ends.
     Restart {
@@ -104,7 +110,16 @@ pub(super) enum Verb {
 impl Verb {
     /// True for a call that loads this key alone, on its own thread.
     pub(super) fn is_load_of(&self, key: usize) -> bool {
-        matches!(self, Self::Load(of, _) if *of == key)
+        self.loads() == Some(key) && !matches!(self, Self::LoadAway(..))
+    }
+
+    /// The key that a call loads, if it does.
+    pub(super) fn loads(&self) -> Option<usize> {
+        match self {
+            Self::Load(key, _) | Self::LoadAway(key, _) | Self::LoadAnew(key, _) => Some(*key),
+            Self::Refresh(key) => Some(*key),
+            _ => None,
+        }
     }
 }
 
@@ -138,6 +153,11 @@ impl fmt::Display for Verb {
             Self::LoadAway(key, ttl) => {
                 write!(out, "get_or_load {}{}, on any thread", name(key), with_ttl(ttl))
             }
+            Self::LoadAnew(key, ttl) => {
+                write!(out, "get_or_load {}, anew{}", name(key), with_ttl(ttl))
+            }
+            Self::Refresh(key) => write!(out, "refresh {}", name(key)),
+            Self::SendWaiting => write!(out, "flush"),
             Self::Retier(tiering) => write!(out, "retier to {}", tiering.name()),
             Self::Restart { closes: true } => write!(out, "close, and start anew"),
             Self::Restart { closes: false } => write!(out, "end, and start anew"),

@@ -24,14 +24,14 @@ use super::{
     Fault, LoaderUnderTest, listen,
     remote::SimulatedRemote,
     schedule::{At, Pace, Schedule, lock, me},
-    script::{HOSTS, Settings, Stale, host_of},
+    script::{Behind, HOSTS, Settings, Stale, host_of},
     server::Server,
     tale::Tale,
     verb::DELIMITER,
 };
 use crate::{
     BreakerOptions, Builder, Bytes, Cache, Freshness, MemoryOptions, RedisOptions, Result,
-    StoreOptions, Tiering,
+    StoreOptions, Tiering, WritePolicy,
     tier::{
         ChangeListener, SharedTier,
         injected::{self, Injected},
@@ -45,6 +45,8 @@ pub(super) const HEARTBEAT: u64 = 500;
 pub(super) const BOUND: u64 = 1500;
 pub(super) const LOAD_WAIT: u64 = 2000;
 const LEASE: u64 = 1000;
+/// Longer than the server is silent as a rule, and no longer than a call may be.
+const FLUSH_TIMEOUT: u64 = 500;
 const BREAKER_OPEN: u64 = 400;
 
 /// Actors that a history may have: callers, one who makes mischief, and who listens.
@@ -53,7 +55,7 @@ pub(super) const MISCHIEF: usize = CALLERS + 1;
 pub(super) const LISTENERS: usize = 7;
 pub(super) const ACTORS: usize = MISCHIEF + LISTENERS;
 /// Background threads of all caches together; a cache that finds none has its caller do the work.
-const WORKERS: usize = 3;
+const WORKERS: usize = 5;
 
 /// The link of a host to the server.
 #[derive(Clone, Copy, Default)]
@@ -340,19 +342,26 @@ impl World {
         let remote = Arc::new(SimulatedRemote::new(self, number, host));
         let injected =
             Injected { shared: Arc::clone(&self.stores[slot]), redis: Arc::clone(&remote) as _ };
-        let builder = self.builder(tiering);
+        let builder = self.builder(slot, tiering);
         let cache = injected::with(injected.clone(), || builder.build())?;
         lock(&self.tale).born(number, host, tiering, self.now());
         Ok(Process { number, host, cache, injected, remote, is_retiering: Arc::default() })
     }
 
-    fn builder(&self, tiering: Tiering) -> Builder {
+    fn builder(&self, slot: usize, tiering: Tiering) -> Builder {
         let span = Duration::from_millis;
         let redis = RedisOptions::new()
             .read_timeout(span(READ_TIMEOUT))
             .write_timeout(span(WRITE_TIMEOUT))
             .heartbeat(span(HEARTBEAT))
             .staleness_bound(span(BOUND));
+        let redis = match self.settings.behind {
+            Some(Behind { slots, delay }) if slots[slot] => redis
+                .write(WritePolicy::Behind)
+                .write_delay(span(delay))
+                .flush_timeout(span(FLUSH_TIMEOUT)),
+            _ => redis,
+        };
         let breaker = BreakerOptions::new()
             .min_calls(4)
             .consecutive_failures(3)

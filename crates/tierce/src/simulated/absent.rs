@@ -2,6 +2,7 @@
 
 use std::{
     sync::atomic::AtomicU32,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,11 @@ pub(crate) fn point() {}
 #[inline(always)]
 pub(crate) fn wait(_word: &AtomicU32, _value: u32, _longest: Option<Duration>) -> bool {
     false
+}
+
+#[inline(always)]
+pub(crate) fn sleep(span: Duration) {
+    thread::sleep(span);
 }
 
 /// What became of a job of a background thread.

@@ -11,6 +11,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::atomic::AtomicU32,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -79,6 +80,13 @@ pub(crate) fn point() {
 #[inline]
 pub(crate) fn wait(word: &AtomicU32, value: u32, longest: Option<Duration>) -> bool {
     ask(|actor| actor.wait(word, value, longest)).is_some()
+}
+
+/// Sleeps for so long, for who looks again and again: nothing wakes it.
+pub(crate) fn sleep(span: Duration) {
+    if !wait(&AtomicU32::new(0), 0, Some(span)) {
+        thread::sleep(span);
+    }
 }
 
 /// Has an actor run a job of a background thread, where the calling thread is an actor.

@@ -62,11 +62,19 @@ pub enum Fault {
     WindowForgotten,
     /// That there is no value takes the place of no stale one.
     AbsenceUnkept,
+    /// Who sent what was set behind L3 does not look whether the key was changed meanwhile.
+    SentUnlooked,
+    /// L3 is asked for keys whose values are on their way there.
+    ClaimsIgnored,
+    /// The word for a value that gave way behind L3 is taken for what the tiers above have.
+    GivenWayKept,
+    /// What was claimed by a process that was killed is asked for in L3 again once the claim is over.
+    OverdueUndoubted,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::StampAfterLoad,
         Self::FillOverwritesLive,
         Self::DeleteSkipsStamp,
@@ -90,6 +98,10 @@ impl Fault {
         Self::StaleUnlooked,
         Self::WindowForgotten,
         Self::AbsenceUnkept,
+        Self::SentUnlooked,
+        Self::ClaimsIgnored,
+        Self::GivenWayKept,
+        Self::OverdueUndoubted,
     ];
 
     pub(crate) const fn bit(self) -> u32 {

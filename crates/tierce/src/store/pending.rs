@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::{
     clock::Millis,
     key::{self, GROUPS},
-    simulated,
+    simulated::{self, Fault},
     store::Store,
 };
 
@@ -155,7 +155,9 @@ impl Store {
     fn give_up(&self, cell: u32, word: ClaimWord) {
         let each = self.geometry.pending_cells() / GROUPS as u32;
         // First: who sees the cell free sees the doubt.
-        self.raise_doubt((cell / each) as usize);
+        if !simulated::is_planted(Fault::OverdueUndoubted) {
+            self.raise_doubt((cell / each) as usize);
+        }
         let cell = &self.pending()[cell as usize];
         // If not, its owner has prolonged it, and the doubt costs a few misses.
         _ = cell.compare_exchange(word.0, 0, Ordering::AcqRel, Ordering::Relaxed);

@@ -31,7 +31,7 @@ pub(crate) fn with<R>(injected: Injected, work: impl FnOnce() -> R) -> R {
 }
 
 /// Makes every look of this thread into a store take so much longer.
-#[cfg(test)]
+#[cfg(all(test, feature = "config"))]
 pub(crate) fn slow_shared(delay: Duration) {
     SHARED_DELAY.set(delay);
 }

@@ -37,7 +37,7 @@ pub(crate) struct SharedDoubt {
 }
 
 /// Where a store says that a value is on its way; without a store there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SharedCell;
 
 /// What it says there.

@@ -52,6 +52,7 @@ use crate::{
     load::Crew,
     metrics::CacheCounter,
     shared_stamp::SharedStamp,
+    simulated::{self, Fault},
     tier::{self, Changed, ClaimWord, Record, SharedCell, SharedTier, WritePolicy},
     tiering::TierKind,
 };
@@ -141,6 +142,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             return Err(closed());
         }
         Ok(self.inner.flush(self.inner.behind.flush_timeout))
+    }
+
+    /// Has what waits behind L3 be lost, as if the process had been killed.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lose_waiting(&self) {
+        self.inner.behind.queue.lose();
     }
 }
 
@@ -288,6 +295,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// asked.
     pub(super) fn is_settled_below(&self, key: &[u8]) -> bool {
         match self.lowers.shared.opened() {
+            Some(_) if simulated::is_planted(Fault::ClaimsIgnored) => true,
             Some(shared) => !self.is_claimed(shared, key),
             None => self.writes != WritePolicy::Behind || !self.behind.queue.has(key),
         }
@@ -311,11 +319,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Has L3 know the key's latest value, for changes that L3 decides about: sends what waits in this
     /// process, and waits a while for others. Where that does not help L3 is not asked.
     pub(super) fn await_settled(&self, key: &[u8]) {
-        let begin = Instant::now();
-        while !self.is_settled_below(key) && begin.elapsed() < PATIENCE {
+        let begin = simulated::now();
+        while !self.is_settled_below(key) && simulated::since(begin) < PATIENCE {
             if self.behind.queue.has(key) {
                 if !self.send_key(key) {
-                    std::thread::sleep(NAP);
+                    simulated::sleep(NAP);
                 }
                 continue;
             }
@@ -326,7 +334,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 return;
             }
             shared.want_below(cell);
-            std::thread::sleep(NAP);
+            simulated::sleep(NAP);
         }
     }
 
@@ -416,7 +424,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Take::Taken(taken) => return self.send(taken),
             Take::Busy => {
                 drop(straddles_no_retier);
-                self.behind.queue.wait_until_idle(Some(key), Instant::now() + SENDING);
+                self.behind.queue.wait_until_idle(Some(key), simulated::now() + SENDING);
             }
             Take::Nothing => {}
         }
@@ -439,12 +447,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Sends a value, unless its key was changed since.
     fn send_entry(&self, plan: Plan, key: &[u8], entry: &Entry) -> CacheCounter {
         // Before there is another number for the latest change.
-        if !self.is_latest(&entry.basis) {
+        if !self.is_to_be_sent(key, entry) {
             return self.give_way(plan, key, entry, entry.before);
         }
         // Before the look that counts: a value that is set after that knows that this is an older change.
         let change = self.begin_change(plan, key);
-        let is_latest = self.is_latest(&entry.basis);
+        let is_latest = self.is_to_be_sent(key, entry);
         let Some(mut record) = self.aged_entry(entry).filter(|_| is_latest) else {
             self.abandon_change(plan, key, change);
             return self.give_way(plan, key, entry, entry.before);
@@ -458,10 +466,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // Whatever the tiers above have by now, it is not older: news of this change are to leave it.
         self.end_change(plan, key, change);
         self.made(plan, key, made);
-        if !self.is_latest(&entry.basis) {
+        if !self.is_latest(&entry.basis) && !simulated::is_planted(Fault::SentUnlooked) {
             return self.give_way(plan, key, entry, Some(record.change));
         }
         CacheCounter::BehindSent
+    }
+
+    /// False where the key was changed since, or a newer value of it waits: that one was set before there was
+    /// a number for this change, and would take it for a later one.
+    fn is_to_be_sent(&self, key: &[u8], entry: &Entry) -> bool {
+        self.is_latest(&entry.basis) && !self.behind.queue.has_newer(key)
     }
 
     /// Writes a record into L3; the stamp that this made. `None` where L3 did not take it, and is not asked
@@ -502,16 +516,16 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let nothing = Record::new(Bytes::new(), Format::Absent, entry.record.ttl);
         let change = self.begin_change(plan, key);
         let nothing = Record { change: Self::number_of(change), ..nothing }.oversized();
-        match self.write_below(plan, key, &nothing) {
-            Some(made) => {
-                self.end_change(plan, key, change);
-                self.made(plan, key, made);
-                CacheCounter::BehindOvertaken
-            }
-            None => {
-                self.abandon_change(plan, key, change);
-                CacheCounter::BehindInDoubt
-            }
+        let written = self.write_below(plan, key, &nothing);
+        // Another host may have changed the key between what overtook this value and the word. Whoever hears
+        // of that finds the word there, which is not what the tiers above have: they lose the key.
+        if simulated::is_planted(Fault::GivenWayKept) {
+            self.end_change(plan, key, change);
+        }
+        self.abandon_change(plan, key, change);
+        match written {
+            Some(_) => CacheCounter::BehindOvertaken,
+            None => CacheCounter::BehindInDoubt,
         }
     }
 
@@ -521,14 +535,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if queue.is_empty() {
             return true;
         }
-        let until = Instant::now() + timeout;
+        let until = simulated::now() + timeout;
         let below = queue.next_number();
         self.share(queue.all(below)).send(self, until);
-        while Instant::now() < until
+        while simulated::now() < until
             && let Some(key) = queue.first(below)
         {
             if !self.send_key(&key) {
-                std::thread::sleep(NAP);
+                simulated::sleep(NAP);
             }
         }
         queue.wait_until_idle(None, until);
@@ -580,7 +594,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let helps = move || {
                 // Who drops the cache sends alone.
                 if let Some(inner) = me.upgrade() {
-                    share.send(&inner, Instant::now() + SENDING);
+                    share.send(&inner, simulated::now() + SENDING);
                 }
             };
             if self.behind.crew.spawn(helps).is_err() {
@@ -611,7 +625,7 @@ impl Share {
     /// Sends one key after the other that no other thread has taken, until this moment, or until one has
     /// to go on waiting: so do others, as a rule.
     fn send<V: Clone + Send + Sync + 'static>(&self, inner: &Inner<V>, until: Instant) {
-        while Instant::now() < until
+        while simulated::now() < until
             && let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed))
             && inner.send_key(key)
         {}
@@ -625,6 +639,6 @@ fn send_when_due<V: Clone + Send + Sync + 'static>(me: &Weak<Inner<V>>, queue: &
         queue.nap();
         let Some(inner) = me.upgrade() else { return };
         let Some(due) = queue.due(inner.lowers.shared.opened()) else { return };
-        inner.share(due).send(&inner, Instant::now() + SENDING);
+        inner.share(due).send(&inner, simulated::now() + SENDING);
     }
 }

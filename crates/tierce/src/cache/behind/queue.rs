@@ -24,6 +24,7 @@ use crate::{
     invalidation::LocalMark,
     random,
     shared_stamp::SharedStamp,
+    simulated,
     sync::{self, Condvar, Mutex, MutexGuard},
     tier::{ClaimWord, Record, SharedCell, SharedTier},
 };
@@ -109,7 +110,7 @@ struct State {
     /// How many threads send a key, or change it in another way.
     busy: HashMap<Key, u32>,
     bytes: usize,
-    held: HashMap<SharedCell, Held>,
+    held: BTreeMap<SharedCell, Held>,
     raised: Raised,
     has_thread: bool,
     is_closed: bool,
@@ -162,7 +163,7 @@ impl Queue {
             next_number: 0,
             busy: HashMap::new(),
             bytes: 0,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             raised: Raised::default(),
             has_thread: false,
             is_closed: false,
@@ -385,6 +386,17 @@ impl Queue {
         self.called.notify_all();
     }
 
+    /// Loses all that waits, as if the process had been killed: its claims stay.
+    #[cfg(feature = "sim")]
+    pub(super) fn lose(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        // What is being set is still to be given back.
+        let waiting: usize = state.waiting.values().map(|waiting| waiting.bytes).sum();
+        state.bytes -= waiting;
+        state.forget();
+    }
+
     /// Waits until a key that is busy is not, until this moment at most.
     pub(super) fn wait_until_idle(&self, key: Option<&[u8]>, until: Instant) {
         let mut state = self.lock();
@@ -399,8 +411,10 @@ impl Queue {
     pub(super) fn nap(&self) {
         let mut state = self.lock();
         let first = state.order.values().next().and_then(|key| state.waiting.get(key));
-        if !state.is_closed && first.is_none_or(|first| first.due > self.clock.coarse()) {
-            self.called.wait_until(&mut state, Instant::now() + TICK.min(self.delay));
+        // What cannot be sent while the cache closes waits on.
+        let is_over = state.is_closed && first.is_none();
+        if !is_over && first.is_none_or(|first| first.due > self.clock.coarse()) {
+            self.called.wait_until(&mut state, simulated::now() + TICK.min(self.delay));
         }
     }
 
@@ -425,8 +439,10 @@ impl Queue {
                 .collect();
             if !wanted.is_empty() {
                 let is_wanted = |it: &Waiting| it.cell.is_some_and(|cell| wanted.contains(&cell));
-                let more = state.waiting.iter().filter(|(_, it)| it.due > now && is_wanted(it));
-                keys.extend(more.map(|(key, _)| Arc::clone(key)));
+                let is_early = |it: &Waiting| it.due > now && is_wanted(it);
+                let more = state.order.values();
+                let more = more.filter(|key| state.waiting.get(*key).is_some_and(is_early));
+                keys.extend(more.map(Arc::clone));
             }
             self.prolong(&mut state, shared);
         }
@@ -458,19 +474,24 @@ impl Queue {
         let mut state = self.state.lock();
         if state.generation != generation {
             state.generation = generation;
-            state.waiting.clear();
-            state.order.clear();
-            state.busy.clear();
-            state.held.clear();
-            state.raised = Raised::default();
+            state.forget();
             state.bytes = 0;
-            state.has_thread = false;
         }
         state
     }
 }
 
 impl State {
+    /// Forgets what waits and what is on its way, and leaves the claims as they are.
+    fn forget(&mut self) {
+        self.waiting.clear();
+        self.order.clear();
+        self.busy.clear();
+        self.held.clear();
+        self.raised = Raised::default();
+        self.has_thread = false;
+    }
+
     /// A set raised the stamp of this basis to what it is.
     fn note_raise(&mut self, basis: Basis) {
         if self.raised.is_long() {

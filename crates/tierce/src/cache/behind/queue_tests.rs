@@ -117,6 +117,17 @@ fn what_is_withdrawn_is_not_sent_and_is_known_until_the_change_is_done() {
 }
 
 #[test]
+fn who_sends_naps_though_what_waits_cannot_be_sent_while_the_cache_closes() {
+    let set = Set::new();
+    set.set(b"a", "1");
+    set.queue.close();
+    let begin = Instant::now();
+    (0..10).for_each(|_| set.queue.nap());
+    // A nap may end for no reason, not most of them.
+    assert!(begin.elapsed() >= 5 * TICK, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn a_queue_takes_no_more_than_its_bounds_and_nothing_when_it_is_closed() {
     let set = Set::new();
     assert!(set.queue.claim(None, b"a", MOST_BYTES).is_none());

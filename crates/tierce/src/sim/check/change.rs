@@ -40,6 +40,7 @@ impl Facts<'_> {
         self.tale.calls.iter().enumerate().find_map(|(number, call)| {
             let end = call.end?;
             let is_its_own = self.tale.values[read.value].made == Made::Set(number);
+            let made = self.told_below(read.value, read.end, call).unwrap_or(made);
             let is_older = made.step < call.begin.step && end.step < read.since.step;
             let failed = matches!(call.outcome, Outcome::Failed(_));
             let is_change = changes(call, read.key, read.is_stale);
@@ -77,7 +78,7 @@ impl Facts<'_> {
     }
 
     /// True where a process ever had a tier until then.
-    fn opened(&self, process: usize, tier: TierKind, until: At) -> bool {
+    pub(super) fn opened(&self, process: usize, tier: TierKind, until: At) -> bool {
         let mut eras = self.tale.eras.iter().filter(|era| era.process == process);
         eras.any(|era| era.done.step <= until.step && era.tiering.has(tier))
     }

@@ -80,7 +80,7 @@ impl Facts<'_> {
         let begun = self.tale.calls[self.maker(of)].begin;
         let mut ends = last(own, &|it| it.end.step > begun.step);
         // A touch that came after it was there for certain may also have brought its end forward.
-        for (since, least) in self.shortened(read, &touches, made, until) {
+        for (since, least) in self.shortened(read, of, &touches, made, until) {
             ends = ends.min(last(least, &|it| it.end.step > since));
         }
         ends.saturating_add(carried)
@@ -91,22 +91,28 @@ impl Facts<'_> {
     fn shortened(
         &self,
         read: &Read<'_>,
+        of: usize,
         touches: &[Touch<'_>],
         made: At,
         until: At,
     ) -> Vec<(u64, u64)> {
-        let is_after = |at: At| made.step < at.step && at.step < until.step;
+        let is_between = |made: At, at: At| made.step < at.step && at.step < until.step;
         let here = touches.iter().filter(|touch| {
             let is_done = touch.call.outcome == Outcome::Touched(true);
+            let made = self.told_below(of, read.end, touch.call).unwrap_or(made);
+            let is_after = |at| is_between(made, at);
             is_done && is_after(touch.begin) && is_after(touch.end) && self.sees(read, touch.call)
         });
         let mut shortened: Vec<_> = here.map(|touch| (touch.begin.step, touch.over)).collect();
         let began = self.began(read);
+        // What was set behind L3 may have come there after that.
+        let there = self.settings.behind.and_then(|_| self.last_below(of, read.end));
+        let since = made.max(there.unwrap_or(made));
         for effect in self.effects {
             let EffectOf::Touched { key, fresh: Some(fresh) } = &effect.what else { continue };
             let is_told = effect.at.millis.max(began) + BOUND <= read.call.begin.millis;
             if key_number(key) == Some(read.key)
-                && is_after(effect.at)
+                && is_between(since, effect.at)
                 && is_told
                 && self.had(read.process, TierKind::Redis, effect.at, read.end)
             {
@@ -129,7 +135,12 @@ impl Facts<'_> {
     /// Counts, for the values of a key, how long calls took that may have carried one and returned
     /// another or none: what is stale is brought up before it is loaded anew.
     pub(super) fn carry_aside(&mut self) {
-        if self.settings.stale.is_none() {
+        for (value, took) in &self.tale.sends {
+            self.carried[*value] += took;
+        }
+        // Threads that stand still hold what they send for longer than that.
+        let stands_still = self.settings.behind.is_some() && self.settings.pace.advances > 0;
+        if self.settings.stale.is_none() && !stands_still {
             return;
         }
         let looked = |actor: usize, begin: At, end: At| -> u64 {
@@ -140,10 +151,9 @@ impl Facts<'_> {
         };
         let mut by_key = vec![0; KEYS.len()];
         for call in &self.tale.calls {
-            let (Verb::Load(key, _) | Verb::LoadAway(key, _)) = &call.verb else { continue };
-            let Some(end) = call.end else { continue };
+            let (Some(key), Some(end)) = (call.verb.loads(), call.end) else { continue };
             let took = end.millis - call.begin.millis;
-            by_key[*key] += took - looked(call.actor, call.begin, end).min(took);
+            by_key[key] += took - looked(call.actor, call.begin, end).min(took);
         }
         for Errand { actor, begin, end } in self.errands {
             let Some(end) = end else { continue };

@@ -10,6 +10,7 @@
 //! | absence | where nothing fails, and there is no L3, nobody gets a stale value once a load of its process found that there is none |
 //! | atomic | a change that depends on what is there takes the place of just that: no two that share a tier that decides find the same value and take its place, nor does anything come between in L3; what was not to be set is seen by nobody |
 //! | count | where nothing fails, those who share the tier that decides count each number once |
+//! | sent | where nothing fails, what was set behind L3 is there, or overtaken there, when the delay and a moment have passed, and when a flush says so |
 //! | agreement | when all is quiet, those who share a store, and have L3 or do not, have the same value, or none, but for what was loaded after the store lost the other; when all is well again those who share L3 too, but for what was loaded while L3 did not answer |
 //! | recovery | when all is well again, a set is seen by all who are to see it |
 //! | errors | calls end, and fail only as their documentation says |
@@ -20,6 +21,7 @@
 //! | `change.rs` | change, hosts, presence |
 //! | `life.rs` | life, absence |
 //! | `atomic.rs` | atomic, count |
+//! | `behind.rs` | sent |
 //! | `agreement.rs` | agreement; what is seen in the end is in `history.rs` |
 //!
 //! Only what is certain counts: two calls that overlap may have been in either order, and a miss is
@@ -27,6 +29,7 @@
 
 mod agreement;
 mod atomic;
+mod behind;
 mod change;
 mod life;
 
@@ -117,6 +120,7 @@ pub(super) fn check(
         .or_else(|| reads.iter().find_map(|read| facts.absence(read)))
         .or_else(|| facts.atomic())
         .or_else(|| facts.count())
+        .or_else(|| facts.sent())
         .or_else(|| facts.agreement(quiet))
 }
 
@@ -129,10 +133,12 @@ fn told(read: &Read<'_>) -> String {
 /// The keys and values that a call found.
 fn found_by(call: &Call) -> Vec<(usize, Option<Got>)> {
     match (&call.verb, &call.outcome) {
-        (
-            Verb::Get(key) | Verb::GetStale(key) | Verb::Load(key, _) | Verb::LoadAway(key, _),
-            Outcome::Found(found),
-        ) => found.iter().map(|value| (*key, *value)).collect(),
+        (Verb::Get(key) | Verb::GetStale(key), Outcome::Found(found)) => {
+            found.iter().map(|value| (*key, *value)).collect()
+        }
+        (verb, Outcome::Found(found)) if let Some(key) = verb.loads() => {
+            found.iter().map(|value| (key, *value)).collect()
+        }
         (Verb::GetMany(keys), Outcome::Found(found)) => {
             keys.iter().copied().zip(found.iter().copied()).collect()
         }
@@ -150,7 +156,8 @@ fn reads_of<'a>(tale: &'a Tale, number: usize) -> Vec<Read<'a>> {
     let of = found_by(call).into_iter();
     // Who takes a stale value as its load has failed looks once more.
     let failures = tale.looks.iter().filter(|look| {
-        let is_own = look.call == number && matches!(call.verb, Verb::Load(..));
+        let is_own =
+            look.call == number && matches!(call.verb, Verb::Load(..) | Verb::LoadAnew(..));
         is_own && look.found == Seen::Failed
     });
     let failed = failures.map(|look| look.end).max();
@@ -174,14 +181,16 @@ impl Facts<'_> {
         match (&call.outcome, &call.verb) {
             (Outcome::Garbage(bytes), _) => Some(format!("{} got {bytes:?}", what())),
             (Outcome::Failed(ErrorKind::Closed), _) => None,
-            (Outcome::Failed(ErrorKind::Loader), Verb::Load(..) | Verb::LoadAway(..)) => None,
+            (Outcome::Failed(ErrorKind::Loader), verb) if verb.loads().is_some() => None,
             // The tier that decides did not answer, or a lock of the store was not free in time.
             (
                 Outcome::Failed(ErrorKind::Network | ErrorKind::Io | ErrorKind::Busy),
                 Verb::SetIfAbsent(..) | Verb::Update(..) | Verb::CompareAndSet(_) | Verb::Increment,
             ) => None,
-            (Outcome::Failed(ErrorKind::Timeout), Verb::Load(..) | Verb::LoadAway(..))
-                if took >= LOAD_WAIT || self.settings.stale.is_some_and(|it| it.hard.is_some()) =>
+            (Outcome::Failed(ErrorKind::Timeout), verb)
+                if verb.loads().is_some()
+                    && (took >= LOAD_WAIT
+                        || self.settings.stale.is_some_and(|it| it.hard.is_some())) =>
             {
                 None
             }

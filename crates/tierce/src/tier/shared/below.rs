@@ -13,7 +13,7 @@ use crate::{
 pub(crate) type SharedDoubt = Doubt;
 
 /// Where the store says that a key's value is on its way to the tier below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SharedCell {
     /// Which of the stores that had the name one after another.
     store: u32,
