@@ -102,8 +102,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         false
     }
 
-    /// True if news of a key are of a change that this host made before the one that it made last: L3 has
-    /// had no change of the group that is not known here. What was set behind L3 since is only here.
+    /// True if news of a key are of a change that this host made before the one that it made last: L3 has the
+    /// record of a change by this host, or none, and has had no change of the group that is not known here. What was
+    /// set behind L3 since is only here. A record of another host may be one that it loaded: that raises no
+    /// stamp.
     pub(super) fn is_own_news(&self, post: Post, key: &[u8]) -> bool {
         let plan = self.plan.load();
         for _ in 0..LOOKS_AT_OWN {
@@ -112,8 +114,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
             let Some(token) = found.and_then(|found| found.token) else { return false };
             let [stamp, _] = token.words;
-            let is_own =
-                |stream: Stream<'_>| stream.knows(key, stamp) || stream.has_done(key, token.seen);
+            let is_own = |stream: Stream<'_>| match token.seen {
+                0 => stream.knows(key, stamp),
+                seen => stream.has_done(key, seen),
+            };
             if self.with_stream_of(post, is_own) == Some(true) {
                 return true;
             }
