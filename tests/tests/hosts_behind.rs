@@ -11,6 +11,7 @@ use tierce::{Bytes, Cache, ReadOptions, RedisOptions, SetOptions, TierKind, Tier
 use tierce_tests::{
     host::{HEARTBEAT, Host, process},
     process::Worker,
+    proxy::{Fault, Line, Proxy, Way},
     redis::Redis,
     store_folder,
     waiting::wait_until,
@@ -486,4 +487,25 @@ fn what_is_not_sent_in_time_leaves_nothing_older_to_be_read() {
         assert_eq!(in_l3(&peer, "a"), None);
         elsewhere.finds("a").is_none()
     });
+}
+
+#[test]
+fn a_flush_says_no_where_nobody_knows_whether_a_value_is_there() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.socket());
+    let host = Host::through(Tiering::L1L2L3, |options| {
+        behind(LONG)(options.host("127.0.0.1").port(proxy.port()))
+            .write_timeout(Duration::from_millis(300))
+            .heartbeat(Duration::from_secs(20))
+            .staleness_bound(Duration::from_secs(60))
+    });
+    wait_until_behind(&host.cache);
+    host.cache.set("a", "new".into()).unwrap();
+    assert_eq!(host.cache.stats().behind.waiting, 1);
+    proxy.set(Line::Calls, Way::Up, Fault::Hold);
+    assert!(!host.cache.flush().unwrap(), "it got no answer");
+    assert_eq!(host.cache.stats().behind.in_doubt, 1);
+    proxy.set(Line::Calls, Way::Up, Fault::None);
+    assert_eq!(text(host.cache.get("a")), some("new"));
+    assert!(host.cache.flush().unwrap(), "nothing waits any more");
 }

@@ -172,10 +172,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return Ok(Agreed { value, made });
         }
         let token = marks.remote();
-        let replaces = draft.over.is_some();
         let is_overtaken = match token {
             Some(_) => self.is_set_behind_since(plan, key, marks),
-            None => self.is_followed(plan, key, marks, replaces),
+            None => self.is_followed(plan, key, marks),
         };
         if is_overtaken {
             self.metrics.count(CacheCounter::LoadsNotStored);
@@ -198,7 +197,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             // Done or not.
             self.hear_of(plan, key);
         }
-        if filled.is_none() && self.is_followed(plan, key, marks, replaces) {
+        if filled.is_none() && self.is_followed(plan, key, marks) {
             self.metrics.count(CacheCounter::LoadsNotStored);
             self.abandon_change(plan, key, change);
             return Ok(Agreed { value: draft.value, made });

@@ -66,7 +66,8 @@ pub enum Fault {
     SentUnlooked,
     /// L3 is asked for keys whose values are on their way there.
     ClaimsIgnored,
-    /// The word for a value that gave way behind L3 is taken for what the tiers above have.
+    /// The word for a value that gave way behind L3 is taken for what the tiers above have, and any record whose
+    /// group has a known stamp for one of this host.
     GivenWayKept,
     /// What was claimed by a process that was killed is asked for in L3 again once the claim is over.
     OverdueUndoubted,

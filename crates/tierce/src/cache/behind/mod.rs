@@ -25,7 +25,7 @@
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -67,6 +67,8 @@ const EACH: usize = 8;
 /// How long a change that depends on what is there waits for another process that is to send first: it is
 /// asked to hurry, which takes it some hundredths of a second.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a load that replaces nothing waits for that: as a rule it has its answer from L3 then.
+const BRIEF: Duration = Duration::from_millis(100);
 /// Between two looks whether it has.
 const NAP: Duration = Duration::from_millis(1);
 /// For how long a change waits for another thread of this process that sends a value of its key.
@@ -77,6 +79,8 @@ pub(super) struct Behind {
     queue: Arc<Queue>,
     crew: Crew,
     flush_timeout: Duration,
+    /// How many values were sent of which nobody knows whether L3 took them.
+    in_doubt: AtomicU64,
 }
 
 /// Why L3 is not asked for a key.
@@ -110,6 +114,7 @@ impl Behind {
             queue: Arc::new(Queue::new(delay, rest, clock)),
             crew: Crew::named("tierce-write", SENDERS, SENDERS, IDLE),
             flush_timeout,
+            in_doubt: AtomicU64::new(0),
         }
     }
 
@@ -133,7 +138,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
     /// Sends L3 what was set behind it until now ([`WritePolicy::Behind`](crate::WritePolicy::Behind)), for
     /// [`RedisOptions::flush_timeout`](crate::RedisOptions::flush_timeout) at most. True where all of it
     /// is there or was overtaken by other changes; at once where nothing waits. What does not get there in
-    /// time goes on waiting.
+    /// time goes on waiting; what got no answer is a change that L3 did not take.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] only.
@@ -319,8 +324,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// Has L3 know the key's latest value, for changes that L3 decides about: sends what waits in this
     /// process, and waits a while for others. Where that does not help L3 is not asked.
     pub(super) fn await_settled(&self, key: &[u8]) {
+        self.await_settled_for(key, PATIENCE);
+    }
+
+    fn await_settled_for(&self, key: &[u8], patience: Duration) {
         let begin = simulated::now();
-        while !self.is_settled_below(key) && simulated::since(begin) < PATIENCE {
+        while !self.is_settled_below(key) && simulated::since(begin) < patience {
             if self.behind.queue.has(key) {
                 if !self.send_key(key) {
                     simulated::sleep(NAP);
@@ -338,16 +347,20 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Has L3 know what was set before a load of its key, which may replace it. To be called before the
-    /// load takes its marks. Costs nothing unless something waits.
+    /// Has L3 know what was set before a load of its key, which may replace it, or make up for what L2 lost. To be
+    /// called before the load takes its marks. Costs nothing unless something waits.
     pub(super) fn settle_before_load(&self, plan: Plan, key: &[u8], call: &Call<'_, V>) {
         if !plan.reaches(TierKind::Redis) || self.is_settled_below(key) {
             return;
         }
         let replaces = call.reason.is_some() || call.max_age.is_some() || call.best.is_some();
-        // What waits may also have ended, or answer the call.
-        let is_over = || self.behind.queue.has(key) && self.waiting_record(key).is_none();
-        if replaces || is_over() {
+        if replaces {
+            self.await_settled(key);
+        } else if !self.behind.queue.has(key) {
+            // It may be another key of the cell that another process is to send; then L3 answers the call.
+            self.await_settled_for(key, BRIEF);
+        } else if self.waiting_record(key).is_none() {
+            // What waits here has ended, or was changed since; else it answers the call.
             self.await_settled(key);
         }
     }
@@ -358,31 +371,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if self.writes == WritePolicy::Behind && self.behind.queue.has(key) {
             return Some(Unsettled::Own);
         }
-        (!self.is_settled_below(key)).then_some(Unsettled::Cell)
+        let shared = self.lowers.shared.opened().filter(|shared| shared.is_written_behind())?;
+        let cell = shared.cell_below(key);
+        let mine = self.behind.queue.claim_of(cell);
+        let word = shared.claim_below(cell, mine);
+        // One that is over has become a doubt at this look.
+        (!word.is_free() && word.claim() != mine).then_some(Unsettled::Cell)
     }
 
     /// True if the key was set behind L3 since these marks were taken and L3 was asked: what is loaded under them
     /// is not to go there, or the value that waits would give way to the news of it.
     pub(super) fn is_set_behind_since(&self, plan: Plan, key: &[u8], marks: &Marks) -> bool {
-        self.behind.has(key) || !self.is_settled_below(key) && !self.is_current(plan, marks.filed())
+        match self.unsettled(key) {
+            Some(Unsettled::Own) => true,
+            Some(Unsettled::Cell) => !self.is_current(plan, marks.filed()),
+            None => false,
+        }
     }
 
     /// True if a load that is about to be kept, and that L3 did not judge, might be followed there by what
-    /// was set before it: then it must not be kept. That is so of one that `replaces` what there is also where
-    /// L3 was not asked because of another key: what it has of this one would be served again.
-    pub(super) fn is_followed(
-        &self,
-        plan: Plan,
-        key: &[u8],
-        marks: &Marks,
-        replaces: bool,
-    ) -> bool {
-        let before = match marks.unsettled {
-            Some(Unsettled::Own) => true,
-            Some(Unsettled::Cell) => replaces,
-            None => false,
-        };
-        plan.reaches(TierKind::Redis) && (before || self.behind.has(key))
+    /// was set before it: then it must not be kept. It may be another key for which L3 was not asked; what
+    /// it has of this one would be served again.
+    pub(super) fn is_followed(&self, plan: Plan, key: &[u8], marks: &Marks) -> bool {
+        plan.reaches(TierKind::Redis) && (marks.unsettled.is_some() || self.behind.has(key))
     }
 
     /// What waits in this process of a key, if it is the latest that was set, as L3 would return it.
@@ -440,6 +451,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Taken { key, entry, cell, .. } = taken;
         let outcome = self.send_entry(plan, &key, &entry);
         self.metrics.count(outcome);
+        if matches!(outcome, CacheCounter::BehindInDoubt) {
+            self.behind.in_doubt.fetch_add(1, Ordering::Relaxed);
+        }
         self.behind.queue.done(shared, &key, cell);
         true
     }
@@ -529,12 +543,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Sends all that waits now, for so long at most. False where some still does.
+    /// Sends all that waits now, for so long at most. False where some still does, or some that was sent
+    /// meanwhile may not be there.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let queue = &self.behind.queue;
         if queue.is_empty() {
             return true;
         }
+        let in_doubt = || self.behind.in_doubt.load(Ordering::Relaxed);
+        let before = in_doubt();
         let until = simulated::now() + timeout;
         let below = queue.next_number();
         self.share(queue.all(below)).send(self, until);
@@ -546,7 +563,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         }
         queue.wait_until_idle(None, until);
-        queue.first(below).is_none()
+        queue.first(below).is_none() && in_doubt() == before
     }
 
     /// Sends what waits before tiers enter or leave.
