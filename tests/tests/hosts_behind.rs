@@ -509,3 +509,30 @@ fn a_flush_says_no_where_nobody_knows_whether_a_value_is_there() {
     assert_eq!(text(host.cache.get("a")), some("new"));
     assert!(host.cache.flush().unwrap(), "nothing waits any more");
 }
+
+#[test]
+fn what_is_touched_while_it_cannot_be_sent_leaves_nothing_older() {
+    for tiering in TIERINGS {
+        let redis = Redis::start();
+        let host = host(&redis, tiering, LONG);
+        let (cache, minute) = (&host.cache, Duration::from_secs(60));
+        cache.set("a", "old".into()).unwrap();
+        assert!(cache.flush().unwrap());
+        cache.set("a", "new".into()).unwrap();
+        // With a heartbeat it is known up to where all changes are known.
+        thread::sleep(3 * HEARTBEAT);
+        redis.signal(libc::SIGSTOP);
+        wait_until("copies are suspended", || cache.get("a").is_none());
+        _ = cache.touch("a", minute).unwrap();
+        redis.signal(libc::SIGCONT);
+        cache.set_with("b", "b".into(), &SetOptions::new().tiers(tiering)).unwrap();
+        let mut other = None;
+        wait_until("L3 is back", || {
+            for found in [cache.get("a"), in_l3(cache, "a").map(Into::into)] {
+                assert_ne!(found.as_deref(), Some(&b"old"[..]), "{tiering}");
+            }
+            other = other.take().or_else(|| in_l3(cache, "b"));
+            other.is_some()
+        });
+    }
+}

@@ -97,7 +97,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         // L3 is to touch what is latest.
         self.await_settled(key);
         let mut marks = self.marks(plan, key);
-        let _withdrawn = self.overrule(key, Some(&mut marks));
+        let withdrawn = self.overrule(key, Some(&mut marks));
+        if withdrawn.is_some() {
+            // It came since, or could not be sent. Nobody sends it any more, and L3 has an older one.
+            self.doubt_remote(key);
+        }
         let span = Span { fresh, prolongs: self.may_prolong(plan, &marks) };
         let seen = self.look_to_touch(plan, key, span);
         let mut is_there = seen.is_some();
