@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -46,8 +46,9 @@ fn a_listener_that_blocks_holds_up_no_read_and_inserts_only_once_much_waits_for_
     let (enter, entered) = mpsc::channel();
     let (leave, leaves) = mpsc::channel::<()>();
     let leaves = std::sync::Mutex::new(leaves);
-    let cache = Arc::new(told(move |key, _, cause| {
-        if *key == 7 && cause == RemovalCause::Removed {
+    let has_blocked = AtomicBool::new(false);
+    let cache = Arc::new(told(move |key, _, _| {
+        if *key == 7 && !has_blocked.swap(true, Ordering::Relaxed) {
             enter.send(()).unwrap();
             _ = leaves.lock().unwrap().recv();
         }
