@@ -102,22 +102,22 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         false
     }
 
-    /// True if news of a key are of a change that this host made before the one that it made last: L3 has the
-    /// record of a change by this host, or none, and has had no change of the group that is not known here. What was
-    /// set behind L3 since is only here. A record of another host may be one that it loaded: that raises no
-    /// stamp.
+    /// True if news of a key are of a change that this host made before the one that it made last, or is yet to
+    /// send: L3 has had no change of the group that is not known here, and has a record of this host, or none. A
+    /// load by another host raises no stamp; its record matters only where no value of this process waits, which
+    /// is sent over it.
     pub(super) fn is_own_news(&self, post: Post, key: &[u8]) -> bool {
         let plan = self.plan.load();
         for _ in 0..LOOKS_AT_OWN {
             // Before L3 is asked: what it has then is of this change, or of a later one.
             let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
+            let waits = self.behind.waits(key) || simulated::is_planted(Fault::GivenWayKept);
             let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
             let Some(token) = found.and_then(|found| found.token) else { return false };
             let [stamp, _] = token.words;
-            let is_own = |stream: Stream<'_>| match token.seen {
-                _ if simulated::is_planted(Fault::GivenWayKept) => stream.knows(key, stamp),
-                0 => stream.knows(key, stamp),
-                seen => stream.has_done(key, seen),
+            let is_own = |stream: Stream<'_>| {
+                let is_known = waits || token.seen == 0;
+                is_known && stream.knows(key, stamp) || stream.has_done(key, token.seen)
             };
             if self.with_stream_of(post, is_own) == Some(true) {
                 return true;
