@@ -91,10 +91,46 @@ fn what_is_loaded_is_kept_where_the_keyspace_is() {
             items.get_or_load_with(number, &options, load).unwrap().origin
         };
         assert_eq!(load(), Origin::Loaded, "{tiers}");
+        // It is still there when this host has heard of its own change, and of no other of the group before.
+        std::thread::sleep(Duration::from_millis(50));
         assert!(matches!(load(), Origin::Tier(_)), "{tiers}");
         for tier in [Tiering::L1, Tiering::L2, Tiering::L3] {
             let has = tier.tiers().all(|tier| tiers.has(tier));
             assert_eq!(found(&cache, &key, tier).is_some(), has, "{tiers}: {tier}");
+        }
+    }
+}
+
+/// Loads again at once where the value may not be of any age.
+fn load(items: &Keyspace<Bytes, 1>, number: usize, value: &'static str, anew: bool) -> Bytes {
+    let options = match anew {
+        true => LoadOptions::new().max_age(Duration::ZERO),
+        false => LoadOptions::new(),
+    };
+    let load = |_: &[u8]| std::io::Result::Ok(Bytes::from(value));
+    items.get_or_load_with(number, &options, load).unwrap().value
+}
+
+#[test]
+fn what_is_loaded_anew_leaves_nothing_older_beside_it_and_stays() {
+    let redis = Redis::start();
+    let folder = store_folder();
+    let (here, beside) = (process(&folder, &redis), process(&folder, &redis));
+    let shared = |tiers: &Tiering| tiers.has(TierKind::Shared) || tiers.has(TierKind::Redis);
+    for (number, tiers) in Tiering::ALL.into_iter().enumerate().filter(|(_, it)| shared(it)) {
+        let key = format!("item/{number}");
+        let (mine, theirs) = (keyspace(&here, tiers), keyspace(&beside, tiers));
+        assert_eq!(load(&mine, number, "1", false), "1", "{tiers}");
+        assert_eq!(load(&theirs, number, "none", false), "1", "{tiers}: the other has it");
+        // What is loaded is made in whole milliseconds, of a clock that is a few behind.
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(load(&mine, number, "2", true), "2", "{tiers}");
+        assert_eq!(load(&theirs, number, "none", false), "2", "{tiers}: at once");
+        // When this host has heard of its own change:
+        std::thread::sleep(Duration::from_millis(50));
+        for tier in [Tiering::L1, Tiering::L2, Tiering::L3] {
+            let has = tier.tiers().all(|tier| tiers.has(tier));
+            assert_eq!(found(&here, &key, tier), has.then(|| "2".into()), "{tiers}: {tier}");
         }
     }
 }

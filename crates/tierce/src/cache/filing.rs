@@ -19,7 +19,7 @@ use crate::{
     metrics::TierCounter,
     simulated::{self, Fault},
     tag_cells::{self, Tags},
-    tier::{Around, Extras, Fill, Record},
+    tier::{Around, Changed, Extras, Fill, Record},
     tiering::TierKind,
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Draft<V> {
     pub(super) over: Option<Millis>,
     /// It is to be in the place of whatever there is: what L3 has then is not to be served after it.
     pub(super) is_asked: bool,
+    /// Other processes of the host may have copies of what the store no longer has, and are to ask again.
+    pub(super) raises: bool,
 }
 
 /// What became of a value that was fetched or loaded.
@@ -53,10 +55,8 @@ pub(super) struct Kept<V> {
     pub(super) adopted: Option<Option<Duration>>,
     /// The value that the tiers agree on.
     pub(super) value: Option<V>,
-    /// True if L2 took it.
+    /// True if L2 took it, or was made to have nothing of it where it is not to.
     pub(super) shared: bool,
-    /// True if it took the place of another there, so that no copies of that are left.
-    pub(super) replaced: bool,
     /// True if L1 took it.
     pub(super) memory: bool,
     /// True if its key changed meanwhile.
@@ -82,24 +82,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let filled = shared.zip(draft.record.as_mut()).and_then(|(mark, record)| {
             (record.ttl, record.stale) = (draft.life.ttl, draft.life.stale);
             let lower = &self.lowers.shared;
-            lower.ask(plan, &self.metrics, key, |tier| tier.fill_marked(mark, key, record, over))
+            let raises = draft.raises;
+            lower.ask(plan, &self.metrics, key, |tier| {
+                tier.fill_marked(mark, key, record, over, raises)
+            })
         });
-        let replaced = matches!(filled, Some(Fill::Replaced(_)));
-        let stored = replaced || matches!(filled, Some(Fill::Stored));
+        let filled = match marks.shared.zip(self.lowers.shared.in_force(plan)) {
+            Some((mark, tier)) if draft.raises && !plan.reaches(TierKind::Shared) => {
+                let Changed { stamp, keep } = tier.remove_marked(mark, key);
+                Some(if keep { Fill::Replaced(stamp) } else { Fill::Refused })
+            }
+            _ => filled,
+        };
+        let stored = matches!(filled, Some(Fill::Stored | Fill::Replaced(_)));
         if stored {
             self.tell_evictions();
         }
         match filled {
             Some(Fill::Refused) => {
                 let value = draft.value;
-                return Kept {
-                    adopted: None,
-                    value,
-                    shared: false,
-                    replaced: false,
-                    memory: false,
-                    refused: true,
-                };
+                return Kept { adopted: None, value, shared: false, memory: false, refused: true };
             }
             // L2's own value is what all processes of the host agree on.
             Some(Fill::Adopted(theirs)) => {
@@ -115,7 +117,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let value = draft.value.clone();
         let memory = self.file_under(plan, key, draft, marks.local, filed);
-        Kept { adopted, value, shared: stored, replaced, memory, refused: false }
+        Kept { adopted, value, shared: stored, memory, refused: false }
     }
 
     /// How much time has passed since a moment of the clock of L1, at least: by which L2, which has a clock of its
@@ -221,7 +223,18 @@ impl<V> Draft<V> {
     /// A value of this life and age, to be kept where there is no other that is fresh.
     pub(super) fn new(value: Option<V>, life: Life, age: Option<Duration>) -> Self {
         let (record, weight, cost, extras) = (None, None, Duration::ZERO, None);
-        Self { value, record, life, age, weight, cost, extras, over: None, is_asked: false }
+        Self {
+            value,
+            record,
+            life,
+            age,
+            weight,
+            cost,
+            extras,
+            over: None,
+            is_asked: false,
+            raises: false,
+        }
     }
 
     /// Has it bear what was known of changes of tags when its value was looked for, and the tags of

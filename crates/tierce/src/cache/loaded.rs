@@ -190,6 +190,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
         };
         let trusts_tags = self.trusts_tags(plan);
+        let before = draft.over.map(|_| self.marks(plan, key));
         let asked = simulated::now();
         let filled = token
             .and_then(|token| self.ask_settled(plan, key, |tier| tier.fill(key, &record, token)));
@@ -205,11 +206,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if filled.is_none() && draft.is_asked && plan.reaches(TierKind::Redis) {
             self.doubt_remote(key);
         }
+        // Where L2 has nothing, the L1 of another process may still have what it once had, and is to go by the
+        // news of what another host changed before, or of this load, which this host takes for its own.
+        draft.raises = token.is_some_and(|token| {
+            draft.over.is_some()
+                || !plan.reaches(TierKind::Shared)
+                || !self.has_dealt_with(plan, key, token)
+        });
         // L3 may have taken long to answer: nothing above it is to look younger for that.
         let grown = |record| if token.is_some() { aged(record, asked) } else { record };
         let record = grown(record);
         draft.age = record.age;
         draft.record = Some(record);
+        let is_filled = matches!(filled, Some(Fill::Stored));
         match filled {
             Some(Fill::Refused) => {
                 self.metrics.count(CacheCounter::LoadsNotStored);
@@ -220,8 +229,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 if self.is_taken(&theirs, trusts_tags) && marks.finds_all_tags(key, &theirs) =>
             {
                 if let Some(theirs) = self.decode(TierKind::Redis, grown(theirs)) {
-                    let Draft { over, is_asked, .. } = draft;
-                    draft = Draft { over, is_asked, ..theirs };
+                    let Draft { over, is_asked, raises, .. } = draft;
+                    draft = Draft { over, is_asked, raises, ..theirs };
                     made = made_at(draft.age);
                     draft.bear(key, marks);
                 }
@@ -232,13 +241,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let kept = self.keep_above_remote(plan, key, draft, marks);
         // Else the tiers above may have what was there before, or was set meanwhile.
         let is_above = if plan.has(TierKind::Shared) {
-            // Where L2 had nothing, the L1 of another process may still have what it once had: then
-            // all that other hosts changed until the load began must have been dealt with.
-            let is_agreed = || {
-                let token = marks.remote();
-                kept.replaced || token.is_none_or(|token| self.has_dealt_with(plan, key, token))
-            };
-            kept.shared && is_agreed()
+            kept.shared
         } else {
             kept.memory || !plan.has(TierKind::Memory)
         };
@@ -246,6 +249,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             self.end_change(plan, key, change);
         } else {
             self.abandon_change(plan, key, change);
+            if let Some(before) = before.filter(|_| is_filled) {
+                self.remove_replaced(plan, key, &before);
+            }
         }
         if kept.refused {
             self.metrics.count(CacheCounter::LoadsNotStored);

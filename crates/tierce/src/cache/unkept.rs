@@ -71,8 +71,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let is_gone = self.remove_older_above(plan, key, marks, over);
         match below {
             Below::Removed(made) => {
-                self.made(plan, key, made);
                 if is_gone {
+                    self.made(plan, key, made);
                     self.end_change(plan, key, change);
                 } else {
                     self.abandon_change(plan, key, change);
@@ -101,6 +101,26 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Some(Written::Otherwise) => Below::Otherwise,
             None => Below::Silent,
         }
+    }
+
+    /// What a load has replaced in L3 goes here, where the tiers above L3 have not taken the load's value as
+    /// something was set after it began, and before its look into L3. The marks are from before L3 took it:
+    /// what was set since stays. By the news it would go too, unless they are lost.
+    pub(super) fn remove_replaced(&self, plan: Plan, key: &[u8], before: &Marks) {
+        if let Some(mark) = before.shared() {
+            let remove = |tier: &SharedTier| tier.remove_if(mark, key, Millis::NEVER);
+            _ = self.lowers.shared.ask(plan, &self.metrics, key, remove);
+            self.tell_evictions();
+        }
+        let mark = before.local();
+        let is_current = Cell::new(false);
+        let raise = || {
+            is_current.set(self.stamps.is_current(mark));
+            if is_current.get() {
+                self.stamps.raise(mark);
+            }
+        };
+        self.memory.remove_if_after(key, raise, |_| is_current.get());
     }
 
     /// False where something may be left.

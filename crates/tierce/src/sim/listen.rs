@@ -83,6 +83,7 @@ impl Listening<'_> {
                 End::Lost => {
                     let Some(listener) = self.listener.upgrade() else { return };
                     self.world.note(self.number, || "lost the stream of changes".to_owned());
+                    lock(&self.world.tale).losses += 1;
                     listener.ends(now, &Error::new(ErrorKind::Network, "connection was lost"));
                     drop(listener);
                     let pause = (FIRST_PAUSE << failures.min(8)).min(LONGEST_PAUSE);

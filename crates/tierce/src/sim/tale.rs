@@ -123,6 +123,8 @@ pub(super) struct Tale {
     pub(super) looks: Vec<Look>,
     /// Values that were written into L3 later than they were set, and for how long that was under way.
     pub(super) sends: Vec<(usize, u64)>,
+    /// How often a host lost the stream of changes: what others load meanwhile it is never told.
+    pub(super) losses: usize,
     /// What else is worth telling.
     notes: Vec<(At, String)>,
     /// The time to live of values that name none.

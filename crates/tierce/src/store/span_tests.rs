@@ -163,6 +163,19 @@ fn a_fill_of_what_was_not_there_raises_no_stamp() {
 }
 
 #[test]
+fn a_fill_that_says_so_raises_the_stamp_where_there_was_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, clock, _) = open(folder.path(), Medium::Mapped);
+    let hash = store.hash(b"key");
+    let token = store.token(hash);
+    let new = NewRecord { raises: true, ..lasting(&clock, b"new") };
+    let raised = token.stamp.wrapping_add(1);
+    assert_eq!(store.fill(hash, b"key", new, token), StoreFill::Replaced(raised));
+    assert_eq!(store.token(hash).stamp, raised);
+    assert_eq!(store.fill(hash, b"key", new, token), StoreFill::Refused, "begun before");
+}
+
+#[test]
 fn expire_leaves_what_may_be_stale_and_removes_what_may_not() {
     let folder = tempfile::tempdir().unwrap();
     let (store, clock, time) = open(folder.path(), Medium::Mapped);

@@ -93,13 +93,25 @@ pub struct NewRecord<'a> {
     /// In a fill: live records give way that were made until then, on the boot-time line, or of
     /// which that is not known, also where they are not stale. Zero for none.
     pub replaces: Millis,
+    /// In a fill: raises the stamp of the key also where it takes the place of nothing, as copies may be
+    /// left elsewhere of what was here once.
+    pub raises: bool,
 }
 
 impl<'a> NewRecord<'a> {
     /// A record that is never stale, of unknown age, without a head.
     pub const fn new(value: &'a [u8], format: u8, expires_at: Millis) -> Self {
         let (stale, made_at) = (Duration::ZERO, Millis::NEVER);
-        Self { value, format, expires_at, stale, made_at, head: &[], replaces: Millis(0) }
+        Self {
+            value,
+            format,
+            expires_at,
+            stale,
+            made_at,
+            head: &[],
+            replaces: Millis(0),
+            raises: false,
+        }
     }
 
     /// End and stale span as a record holds them.

@@ -163,8 +163,8 @@ impl Store {
     /// has no live record that is as good: a record that is not stale takes the place of one that
     /// is.
     ///
-    /// Raises the stamp only where it takes the place of another record, one that is stale or that
-    /// this process is not to believe: else those who have a copy of that one and those who read the
+    /// Raises the stamp only where the record says so, or where it takes the place of another, one that is
+    /// stale or that this process is not to believe: else those who have a copy of that one and those who read the
     /// new one would disagree until the copy's time to live ends.
     pub fn fill(
         &self,
@@ -268,18 +268,19 @@ impl Store {
                 record,
                 |draft, position| {
                     let new = Slot::new(hash, 0, position);
-                    let Some(old) = self.publish(shard, hash, new, draft.clear_epoch) else {
-                        return StoreFill::Stored;
-                    };
-                    let is_untold =
-                        old.is_empty() || simulated::is_planted(Fault::FillOverwritesLive);
-                    let filled = if is_untold {
-                        StoreFill::Stored
-                    } else {
+                    let replaced = self.publish(shard, hash, new, draft.clear_epoch);
+                    let is_told = record.raises
+                        || replaced.is_some_and(|old| !old.is_empty())
+                            && !simulated::is_planted(Fault::FillOverwritesLive);
+                    let filled = if is_told {
                         let stamp = self.state.raise_stamp(self.geometry.stamp_of(hash));
                         StoreFill::Replaced(stamp)
+                    } else {
+                        StoreFill::Stored
                     };
-                    self.retire(shard, old, Count::Replaced);
+                    if let Some(old) = replaced {
+                        self.retire(shard, old, Count::Replaced);
+                    }
                     filled
                 },
                 Some(token),

@@ -211,13 +211,15 @@ impl SharedTier {
     }
 
     /// Keeps a record fetched from below or loaded, unless the key changed since the mark. It takes
-    /// the place of what is stale, or at least `over` old.
+    /// the place of what is stale, or at least `over` old. With `raises` the key's stamp is raised where it
+    /// takes the place of nothing, too ([`Fill::Replaced`]).
     pub(crate) fn fill_marked(
         &self,
         mark: SharedMark,
         key: &[u8],
         record: &Record,
         over: Option<Duration>,
+        raises: bool,
     ) -> Result<Fill> {
         simulated::point();
         let view = self.store.view();
@@ -226,7 +228,7 @@ impl SharedTier {
         }
         let head = head_of(record);
         let replaces = over.map_or(Millis(0), |over| self.clock.boot().before(over));
-        let new = NewRecord { replaces, ..self.new_record(record, &head) };
+        let new = NewRecord { replaces, raises, ..self.new_record(record, &head) };
         Ok(match view.store().fill(mark.hash, key, new, mark.token) {
             StoreFill::Stored => Fill::Stored,
             StoreFill::Replaced(stamp) => Fill::Replaced(stamp),

@@ -191,6 +191,7 @@ impl SharedTier {
         _: &[u8],
         _: &Record,
         _: Option<Duration>,
+        _: bool,
     ) -> Result<Fill> {
         match *self {}
     }

@@ -31,12 +31,13 @@ impl Facts<'_> {
                 let both = |tier| {
                     [one, other].iter().all(|it| self.had(it.process, tier, it.call.begin, it.end))
                 };
-                // What is loaded without L3, or while it does not answer, is kept by its host alone.
+                // What is loaded without L3, while it does not answer, or while nobody is told, is kept by its host alone.
                 let is_loaded =
                     |it: &Read<'_>| matches!(self.tale.values[it.value].made, Made::Read(..));
+                let is_set = || !is_loaded(one) && !is_loaded(other);
                 let is_agreed = match self.settings.is_calm {
-                    true => self.all_have_remote(),
-                    false => self.settings.recovers && !is_loaded(one) && !is_loaded(other),
+                    true => self.all_have_remote() && (self.tale.losses == 0 || is_set()),
+                    false => self.settings.recovers && is_set(),
                 };
                 // What a store lost is loaded anew, while who had a copy still has it.
                 let is_kept =

@@ -11,7 +11,7 @@
 //! | atomic | a change that depends on what is there takes the place of just that: no two that share a tier that decides find the same value and take its place, nor does anything come between in L3; what was not to be set is seen by nobody |
 //! | count | where nothing fails, those who share the tier that decides count each number once |
 //! | sent | where nothing fails, what was set behind L3 is there, or overtaken there, when the delay and a moment have passed, and when a flush says so |
-//! | agreement | when all is quiet, those who share a store, and have L3 or do not, have the same value, or none, but for what was loaded after the store lost the other; when all is well again those who share L3 too, but for what was loaded while L3 did not answer |
+//! | agreement | when all is quiet, those who share a store, and have L3 or do not, have the same value, or none, but for what was loaded after the store lost the other; when all is well again those who share L3 too, but for what was loaded while L3 did not answer, or while a host was not told of it |
 //! | recovery | when all is well again, a set is seen by all who are to see it |
 //! | errors | calls end, and fail only as their documentation says |
 //!
