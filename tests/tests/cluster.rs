@@ -442,6 +442,31 @@ fn nodes_that_name_each_other_for_ever_are_asked_a_few_times_and_no_longer_than_
 }
 
 #[test]
+fn a_node_that_takes_the_cluster_for_down_is_left_for_the_one_that_serves_its_slots() {
+    // It goes on to claim all slots, as a master does that was cut off from the others.
+    let cut_off = Stub::start("-CLUSTERDOWN The cluster is down");
+    let next = Server::start(&["--cluster-enabled", "yes"]);
+    next.ask(&["cluster", "set-config-epoch", "5"]);
+    let options = RedisOptions::new()
+        .cluster(true)
+        .nodes(format!("{},{}", cut_off.address(), next.address()))
+        .read_timeout(Duration::from_secs(2))
+        .write_timeout(Duration::from_secs(2))
+        .coherence(false);
+    let cache = host(options, Tiering::L3, None);
+    wait_within(PATIENCE, "a refusal", || {
+        assert_eq!(cache.get("key"), None);
+        cut_off.asked() > 0 && format!("{:?}", cache.health()).contains("CLUSTERDOWN")
+    });
+    next.ask(&["cluster", "addslotsrange", "0", "16383"]);
+    next.wait_for(&["cluster", "info"], "cluster_state:ok");
+    println!("left after {:?}", wait_for_l3(&cache, 3, Instant::now()));
+    let asked = cut_off.asked();
+    assert!((0..100).all(|_| cache.get("key").is_none()));
+    assert_eq!(cut_off.asked(), asked);
+}
+
+#[test]
 fn a_node_of_a_cluster_that_is_taken_for_one_server_is_not_followed() {
     let stub = Stub::start("-MOVED 1 {}");
     let port = stub.address().rsplit(':').next().unwrap().parse().unwrap();

@@ -343,18 +343,24 @@ fn callers_see_no_error_and_no_old_value_whatever_becomes_of_replicas() {
 #[test]
 fn a_replica_that_stands_still_holds_callers_for_a_moment_only() {
     let servers = Replicated::start(1);
-    let options = servers.options().read_timeout(Duration::from_secs(1));
-    let host = host(options, None);
+    let allowed = Duration::from_secs(4);
+    let host = host(servers.options().read_timeout(allowed), None);
     host.set("key", "value".into()).unwrap();
     wait_for_replica(&host, "key");
     servers.replicas[0].signal(libc::SIGSTOP);
-    let slow = (0..200).filter(|_| {
+    let timed = || {
         let begin = Instant::now();
         assert_eq!(below(&host, "key").as_deref(), Some(&b"value"[..]));
-        begin.elapsed() >= Duration::from_millis(500)
-    });
+        begin.elapsed()
+    };
     // Half of the time to read, and never again until it answers to a new connection.
-    assert_eq!(slow.count(), 1);
+    let first = timed();
+    assert!(first >= allowed / 2 && first < allowed - Duration::from_millis(500), "{first:?}");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(1) {
+        let took = timed();
+        assert!(took < allowed / 2, "{took:?}, {:?} after the first", begin.elapsed());
+    }
     servers.replicas[0].signal(libc::SIGCONT);
     wait_for_replica(&host, "key");
 }

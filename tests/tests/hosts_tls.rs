@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tierce::{Cache, RedisOptions, Tiering};
+use tierce::{Cache, Invalidation, RedisOptions, Tiering};
 use tierce_tests::{
     host::subscriptions,
     redis::Redis,
@@ -67,6 +67,20 @@ fn hosts_are_told_of_changes_by_tls() {
     let (authority, port) = (Authority::new(), free_port());
     let _redis = Redis::with(&words(&authority.options(port)));
     let hosts = hosts(|| options(&authority).url(format!("rediss://localhost:{port}")));
+    follow_each_other(&hosts, "1");
+}
+
+#[test]
+fn hosts_are_told_of_changes_by_pubsub_over_tls() {
+    let (authority, port) = (Authority::new(), free_port());
+    let _redis = Redis::with(&words(&authority.options(port)));
+    let options = || {
+        let options = options(&authority).url(format!("rediss://localhost:{port}"));
+        // Only a message can tell in time.
+        let heartbeat = Duration::from_secs(60);
+        options.invalidation(Invalidation::Pubsub).heartbeat(heartbeat)
+    };
+    let hosts = hosts(options);
     follow_each_other(&hosts, "1");
 }
 

@@ -1,6 +1,7 @@
 //! A connection that ends while it is greeted: after each byte of what the client says (HELLO, AUTH,
 //! SELECT, CLIENT TRACKING, its scripts) and of what the server answers. No caller waits past its
-//! deadline or is given anything wrong, and once the network is whole, so is L3.
+//! deadline or is given anything wrong, and once the network is whole, so is L3. The same where the server's
+//! answers are lost.
 
 // To the lint, functions that tests call are not tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -169,4 +170,36 @@ fn a_connection_of_callers_that_ends_while_it_is_greeted_is_made_anew() {
 #[test]
 fn a_stream_of_changes_that_ends_while_it_is_greeted_is_made_anew() {
     World::new().cut_everywhere(Line::Changes);
+}
+
+/// The answers to greetings are lost while the connection stays, and then there are no faults.
+fn swallow(line: Line) {
+    let world = World::new();
+    world.direct.set("key", "value".into()).unwrap();
+    let proxy = Proxy::to(world.redis.socket());
+    proxy.set(line, Way::Down, Fault::Lose);
+    let tiering = if line == Line::Calls { Tiering::L3 } else { Tiering::L1L3 };
+    let options = options("secret").host("127.0.0.1").port(proxy.port()).connect_timeout(ALLOWED);
+    let far = cache(options, tiering);
+    wait_until("a lost answer", || {
+        let begin = Instant::now();
+        far.get("key");
+        assert!(begin.elapsed() < ALLOWED + SLACK, "{:?}", begin.elapsed());
+        proxy.passed(line, Way::Down) > 0
+    });
+    proxy.set(line, Way::Down, Fault::None);
+    wait_until("L3", || far.get("key").is_some_and(|found| found == "value"));
+    if line == Line::Changes {
+        wait_until("a stream", || subscriptions(&far) >= 1);
+    }
+}
+
+#[test]
+fn a_connection_of_callers_that_is_never_greeted_back_is_made_anew() {
+    swallow(Line::Calls);
+}
+
+#[test]
+fn a_stream_of_changes_that_is_never_greeted_back_is_made_anew() {
+    swallow(Line::Changes);
 }

@@ -302,6 +302,31 @@ fn a_replica_that_is_named_is_not_written_and_health_says_why() {
 }
 
 #[test]
+fn a_sentinel_that_names_another_server_is_outvoted() {
+    let [master, other] = [Server::start(&[]), Server::start(&[])];
+    let of = |server: &Server| Server::sentinel("shop", server.port(), 1, Duration::from_secs(60));
+    let sentinels = [of(&other), of(&master), of(&master)];
+    let addresses = sentinels.each_ref().map(Server::address).join(",");
+    let patience = Duration::from_secs(10);
+    let options = RedisOptions::new()
+        .sentinels(addresses)
+        .sentinel_master("shop")
+        .connect_timeout(2 * patience)
+        .read_timeout(patience)
+        .write_timeout(patience)
+        .coherence(false);
+    // Each asks the sentinels anew, of which any may be the first to answer.
+    for number in 0..30 {
+        let key = format!("key {number}");
+        let builder = Cache::builder().tiering(Tiering::L3).redis(options.clone());
+        let cache = builder.build().unwrap();
+        cache.set(&key, "value".into()).unwrap();
+        assert_eq!(cache.get(&key).as_deref(), Some(&b"value"[..]));
+    }
+    assert_eq!(other.ask(&["dbsize"]).trim(), "0", "it is a master too, and not the one");
+}
+
+#[test]
 fn sentinels_with_a_password_are_asked_with_theirs() {
     let master = Server::start(&["--requirepass", "of the server"]);
     let sentinel = Server::sentinel("shop", master.port(), 1, Duration::from_secs(60));

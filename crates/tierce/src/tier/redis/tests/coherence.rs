@@ -274,6 +274,18 @@ fn lost_counters_revive_neither_tokens_nor_records() {
         server.tier().write(b"k", &record("new")).unwrap();
         server.tier().remove(b"k").unwrap();
         assert_eq!(tier.fill(b"k", &record("old"), token).unwrap(), Fill::Refused);
+        // Lost and started in the same way both times: by a removal the stamp, by a read the epoch.
+        let mut lose = || () = redis::cmd("DEL").arg(lost).query(&mut raw).unwrap();
+        lose();
+        tier.remove(b"k").unwrap();
+        let token = miss(&tier, b"k");
+        lose();
+        if *lost == names.stamp {
+            server.tier().remove(b"k").unwrap();
+        } else {
+            miss(&server.tier(), b"k");
+        }
+        assert_eq!(tier.fill(b"k", &record("old"), token).unwrap(), Fill::Refused);
     }
     tier.write(b"k", &record("v")).unwrap();
     () = redis::cmd("DEL").arg(&names.stamp).query(&mut raw).unwrap();

@@ -1,6 +1,15 @@
 //! TLS to a real server with a certificate of an authority made for the test.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -204,5 +213,36 @@ fn tls_is_not_downgraded_to_a_plain_server() {
     )
     .unwrap();
     assert_eq!(tier.read(b"k").unwrap_err().kind(), ErrorKind::Network);
+    assert_eq!((tier.statistics().connects, tier.statistics().bytes_sent), (0, 0));
+}
+
+#[test]
+fn tls_is_not_downgraded_after_an_answer_in_the_clear() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, first_bytes) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut buffer = [0; 4096];
+            _ = stream.read(&mut buffer);
+            _ = stream.write_all(b"-ERR unknown command\r\n");
+            if heard.send(buffer[0]).is_err() {
+                return;
+            }
+        }
+    });
+    let tier = RedisTier::new(
+        RedisOptions::new()
+            .url(format!("rediss://localhost:{port}"))
+            .password("must-not-travel-in-the-clear")
+            .connect_timeout(RELAXED)
+            .read_timeout(RELAXED),
+    )
+    .unwrap();
+    assert_eq!(tier.read(b"k").unwrap_err().kind(), ErrorKind::Network);
+    // Further attempts come by themselves. This is how a TLS handshake begins.
+    for _ in 0..3 {
+        assert_eq!(first_bytes.recv_timeout(2 * RELAXED).unwrap(), 0x16);
+    }
     assert_eq!((tier.statistics().connects, tier.statistics().bytes_sent), (0, 0));
 }
