@@ -100,7 +100,8 @@ sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 
 model: ## The protocols of threads, in every interleaving, by loom (minutes)
 	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test tags_model \
-		--test epoch_model --test index_model --test lock_model
+		--test epoch_model --test index_model --test lock_model --test tally_model \
+		--test loads_model --test flight_model
 
 torture-l3: ## Two hosts, cut cables, killed processes and servers for three minutes
 	TIERCE_TORTURE_SECONDS=120 $(CARGO) test --release -p tierce-tests --test host_storm -- --nocapture

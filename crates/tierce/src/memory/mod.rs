@@ -12,7 +12,7 @@
 //! | `cache` | [`MemoryCache`]: what it consists of, its bounds, counts and inspection |
 //! | `read`, `batch` | look-ups, which take no lock |
 //! | `write` | what puts in and takes out |
-//! | `load` | one load for all who miss the same key |
+//! | `load`, `loads` | one load for all who miss the same key; which are under way |
 //! | `walk` | all entries: `iter`, `retain` |
 //! | `index`, `slab` | from a hash to a slot, from a slot to an entry; read without a lock |
 //! | `bucket` | one line of the index |
@@ -46,6 +46,7 @@ mod hasher;
 mod index;
 mod limbo;
 mod load;
+mod loads;
 mod options;
 mod place;
 mod read;
