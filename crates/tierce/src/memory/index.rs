@@ -178,6 +178,8 @@ impl<P> Table<P> {
 
     #[inline]
     fn bucket(&self, number: u32) -> &Bucket {
+        #[cfg(test)]
+        super::work::look();
         debug_assert!(number < self.total);
         // SAFETY: `total` buckets were allocated and live as long as the table; `home` is below
         // `homes`, and every walk ends at `last_of` at the latest, which is below `total`.
@@ -193,7 +195,7 @@ impl<P> Table<P> {
     /// The line of the home bucket of a hash, for a prefetch.
     #[inline]
     pub(super) fn line_of(&self, hash: u32) -> *const u8 {
-        ptr::from_ref(self.bucket(self.home(hash))).cast()
+        self.buckets.as_ptr().cast_const().wrapping_add(self.home(hash) as usize).cast()
     }
 
     /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only

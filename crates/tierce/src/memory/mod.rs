@@ -22,6 +22,7 @@
 //! | `expiry` | which entry expires next |
 //! | `hasher` | the hash of a key, unless the caller brings another |
 //! | `departures` | entries on their way out, dropped once the lock is free |
+//! | `work` | in tests: what calls look at |
 //!
 //! Readers hold a pin ([`epoch`](crate::sync::epoch)) and no lock; what they look at is an atomic
 //! or does not change. Writers of a shard exclude each other by its lock. A call holds at most one
@@ -59,6 +60,8 @@ mod write;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work;
 
 pub use builder::MemoryBuilder;
 pub use cache::MemoryCache;
