@@ -47,6 +47,9 @@ use crate::{pages, policy::Slot, prefetch::prefetch};
 /// one this bounds the work.
 const REACH: u32 = 64;
 
+/// What the buckets that a home reaches can name.
+pub(super) const MOST_OF_HOME: usize = (REACH as usize + 1) * WIDTH;
+
 /// The buckets behind the last home: an eighth of the homes, within these.
 const LEAST_BEHIND: u32 = 4;
 
