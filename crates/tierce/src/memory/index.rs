@@ -201,10 +201,10 @@ impl<P> Table<P> {
         self.buckets.as_ptr().cast_const().wrapping_add(self.home(hash) as usize).cast()
     }
 
-    /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only
-    /// the home bucket is looked at.
+    /// Names the slots at which a hash may be found, as far as its home bucket tells: to be fetched, its bucket
+    /// being at hand.
     #[inline]
-    pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Slot)) {
+    pub(super) fn candidates<'a>(&'a self, hash: u32, mut fetch: impl FnMut(&'a P, Slot)) {
         let table = self.current(hash);
         let bucket = table.bucket(table.home(hash));
         let mut positions = bucket.matching_now(hash);

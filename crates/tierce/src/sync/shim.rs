@@ -4,7 +4,7 @@
 pub(super) use std::{
     cell::Cell,
     hint,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     thread::{self, yield_now},
 };
 

@@ -102,7 +102,7 @@ impl Behind {
         self.queue.len()
     }
 
-    /// True while a value of the key waits in this process that nobody sends yet.
+    /// True while a value of the key waits in this process, or is about to, that nobody sends yet.
     #[cfg(feature = "redis")]
     pub(super) fn waits(&self, key: &[u8]) -> bool {
         self.queue.has_newer(key)

@@ -107,6 +107,8 @@ struct State {
     /// The keys that wait, by when they are due.
     order: BTreeMap<u64, Key>,
     next_number: u64,
+    /// How many threads set a key that is not enqueued yet.
+    coming: HashMap<Key, u32>,
     /// How many threads send a key, or change it in another way.
     busy: HashMap<Key, u32>,
     bytes: usize,
@@ -161,6 +163,7 @@ impl Queue {
             waiting: HashMap::new(),
             order: BTreeMap::new(),
             next_number: 0,
+            coming: HashMap::new(),
             busy: HashMap::new(),
             bytes: 0,
             held: BTreeMap::new(),
@@ -208,7 +211,9 @@ impl Queue {
             state.held.insert(cell, Held { keys, word });
         }
         state.bytes += bytes;
-        Some(Place { key: key.into(), cell, bytes })
+        let key: Key = key.into();
+        *state.coming.entry(Arc::clone(&key)).or_insert(0) += 1;
+        Some(Place { key, cell, bytes })
     }
 
     /// Has a value wait in its place. The newer one of two stays: true where another one gave way.
@@ -222,6 +227,7 @@ impl Queue {
     ) -> (bool, bool) {
         let Place { key, cell, bytes } = place;
         let mut state = self.lock();
+        state.has_come(&key);
         let now = self.clock.coarse();
         state.note_raise(entry.basis);
         let number = state.next_number;
@@ -257,6 +263,7 @@ impl Queue {
     /// Gives a place back in which nothing is to wait.
     pub(super) fn give_back(&self, shared: Option<&SharedTier>, place: Place) {
         let mut state = self.lock();
+        state.has_come(&place.key);
         state.bytes = state.bytes.saturating_sub(place.bytes);
         release(&mut state, shared, place.cell);
     }
@@ -303,15 +310,24 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// True while a value of the key waits, or is on its way.
+    /// True while a value of the key waits, is on its way, or is about to wait: the tiers above may have it, and
+    /// lose it again, before it is enqueued.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         let state = self.lock();
-        state.waiting.contains_key(key) || state.busy.contains_key(key)
+        state.waiting.contains_key(key)
+            || state.busy.contains_key(key)
+            || state.coming.contains_key(key)
     }
 
-    /// True while a value of the key waits that was set after the one that is being sent.
+    /// True while a thread sets the key and has not enqueued it yet.
+    pub(super) fn is_coming(&self, key: &[u8]) -> bool {
+        self.lock().coming.contains_key(key)
+    }
+
+    /// True while a value of the key waits, or is about to, that was set after the one that is being sent.
     pub(super) fn has_newer(&self, key: &[u8]) -> bool {
-        self.lock().waiting.contains_key(key)
+        let state = self.lock();
+        state.waiting.contains_key(key) || state.coming.contains_key(key)
     }
 
     /// What waits of a key, and is not yet being sent.
@@ -486,10 +502,20 @@ impl State {
     fn forget(&mut self) {
         self.waiting.clear();
         self.order.clear();
+        self.coming.clear();
         self.busy.clear();
         self.held.clear();
         self.raised = Raised::default();
         self.has_thread = false;
+    }
+
+    /// A set of the key has been enqueued, or given up.
+    fn has_come(&mut self, key: &Key) {
+        let Some(count) = self.coming.get_mut(key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.coming.remove(key);
+        }
     }
 
     /// A set raised the stamp of this basis to what it is.
