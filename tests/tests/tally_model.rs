@@ -47,7 +47,7 @@ thread_local! {
 mod shim {
     pub(super) use loom::{
         cell::Cell,
-        sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
         thread::yield_now,
     };
 

@@ -48,7 +48,8 @@ impl Case {
     }
 
     fn insert(&mut self, key: u64, value: u64) {
-        let ttl = if key.is_multiple_of(3) { Ttl::For(Duration::from_secs(3_600)) } else { Ttl::Never };
+        let ttl =
+            if key.is_multiple_of(3) { Ttl::For(Duration::from_secs(3_600)) } else { Ttl::Never };
         let stored = self.cache.insert_with_ttl(key, [value; 32], ttl);
         assert!(matches!(stored, Inserted::Stored | Inserted::Refused));
         self.refused += u64::from(stored == Inserted::Refused);

@@ -73,12 +73,10 @@ impl Work {
     /// Asserts that keys cost what random ones cost.
     fn assert_like(&self, pattern: &str, random: &Self) {
         println!("{pattern}: {self:?}");
-        let is_like = |own: f64, other: f64| own < 1.1 * other;
+        // Which tables have just grown is chance: with few keys that is some percent.
+        let is_like = self.insert < 1.25 * random.insert && self.read < 1.1 * random.read;
         let is_short = self.most_by_insert < MOST_BY_INSERT && self.most_by_read < MOST_BY_READ;
-        assert!(
-            is_like(self.insert, random.insert) && is_like(self.read, random.read) && is_short,
-            "{pattern}: {self:?}, of random {random:?}"
-        );
+        assert!(is_like && is_short, "{pattern}: {self:?}, of random {random:?}");
     }
 }
 
@@ -146,7 +144,7 @@ fn keys_that_collide_under_another_seed_cost_what_random_ones_cost() {
     };
     let of_one_part = found_by_trying(&|hash| hash as u32 >> 26 == 33, count);
     let key = |number: u64| of_one_part[number as usize];
-    assert_stemmed("of one 64th of the buckets", &known, key, (count, 20.0));
+    assert_stemmed("of one 64th of the buckets", &known, key, (count, 5.0));
     let of_one_tag = found_by_trying(&|hash| hash as u8 == 7, count / 4);
     let key = |number: u64| of_one_tag[number as usize];
     assert_stemmed("of one tag", &known, key, (count / 4, 2.0));
