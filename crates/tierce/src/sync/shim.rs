@@ -1,5 +1,5 @@
-//! What the protocols in `domain.rs` and `words.rs` take from the standard library. A model of them takes the
-//! same names from its checker.
+//! What the protocols in `domain.rs`, `tally.rs` and `words.rs` take from the standard library. A model
+//! of them takes the same names from its checker.
 
 pub(super) use std::{
     cell::Cell,
