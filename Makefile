@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 CARGO ?= cargo
 
 .PHONY: help demo test lint test-rust test-valkey test-c test-python wheel header \
-	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-origin bench-python simulate fuzz fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
+	bench bench-l1 bench-hitratio bench-l2 bench-l3 bench-origin bench-python simulate fuzz flood fuzz-store fuzz-reply fuzz-envelope sanitize model torture torture-l2 torture-l3 clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,10 @@ bench-python: wheel ## Python hits against functools.lru_cache and cachebox
 fuzz: ## Ten million random operations on L1 and a plain model of it (about a minute)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz -- 10000000
 
+flood: ## A million keys each that are chosen to collide, counted in looks of L1 (a minute)
+	TIERCE_FLOOD_KEYS=1000000 $(CARGO) test --profile fuzz --quiet -p tierce --lib \
+		memory::tests::flood -- --nocapture
+
 fuzz-store: ## Two million random operations on store files with random damage (minutes)
 	$(CARGO) run --profile fuzz --quiet -p tierce-fuzz --bin fuzz-store -- 2000000
 
@@ -100,7 +104,8 @@ sanitize: ## The tests of reads without a lock under ASan and TSan (minutes)
 
 model: ## The protocols of threads, in every interleaving, by loom (minutes)
 	$(CARGO) test --release --quiet -p tierce-tests --test stamps_model --test tags_model \
-		--test epoch_model --test index_model --test lock_model
+		--test epoch_model --test index_model --test lock_model --test tally_model \
+		--test loads_model --test flight_model
 
 torture-l3: ## Two hosts, cut cables, killed processes and servers for three minutes
 	TIERCE_TORTURE_SECONDS=120 $(CARGO) test --release -p tierce-tests --test host_storm -- --nocapture

@@ -29,7 +29,7 @@ mod domain;
 mod shim {
     pub(super) use loom::{
         cell::Cell,
-        sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
         thread::yield_now,
     };
 }

@@ -20,6 +20,8 @@ at most one. In the JSON file they are `aside`.\n\
 Near-caches (`near...`): two hosts, each one process with one caller, which reads 95 times of a hundred \
 and sets else, of 10,000 keys by Zipf's law (0.99) with values of 100 bytes to 1 KiB; both hosts at a \
 time, a client after the other. `tierce`: L1 above L3, all else as it is by default. \
+`tierce-behind`: the same with `redis.write = behind` and a `write_delay` of 10 ms: its sets do not wait for \
+the server, those of all others do. \
 `redis-rs-cache-aio`: redis-rs with its client-side cache, all on the thread that calls; \
 `redis-rs-cache-aio-workers`: its connection is served by another thread. Its copies live for 5 s, the \
 staleness bound of tierce: it loses invalidations that come with an answer, and without an end such \

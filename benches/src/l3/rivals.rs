@@ -37,7 +37,7 @@ pub(super) const HIREDIS: &str = "hiredis-connections";
 pub(super) const ASKING: [&str; 6] = [OURS, MULTIPLEXED, TASKS, SYNC, FRED, HIREDIS];
 
 /// All of them, those that keep copies near included.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 11] = [
     OURS,
     MULTIPLEXED,
     TASKS,
@@ -46,6 +46,7 @@ pub(super) const NAMES: [&str; 10] = [
     HIREDIS,
     near::CACHE_AIO,
     near::CACHE_AIO_WORKERS,
+    near::TIERCE_BEHIND,
     near::TIERCE_PYTHON,
     near::REDIS_PY,
 ];

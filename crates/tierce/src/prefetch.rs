@@ -41,6 +41,39 @@ pub(crate) fn prefetch_to_write<T>(address: *const T) {
     prefetch_all_to_write([address.cast()]);
 }
 
+/// Words of a value that are looked at for pointers: those of a `Bytes` and a `String` together, and a line.
+const WORDS: usize = 8;
+
+/// Tells the processor that what the words of this value point to will be read soon, as far as they look like
+/// pointers: without knowing its type, so a number may be taken for one. For values that own something.
+///
+/// # Safety
+/// `value` is valid for reads. Others may change it meanwhile as far as its type has them.
+#[inline(always)]
+pub(crate) unsafe fn prefetch_pointees<T>(value: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if align_of::<T>() >= align_of::<usize>() {
+        /// No system maps memory below this, nor has programs use what is above that.
+        const ADDRESSES: std::ops::Range<usize> = 1 << 16..1 << 47;
+        for number in 0..(size_of::<T>() / size_of::<usize>()).min(WORDS) {
+            let word: usize;
+            // SAFETY:
+            // 1. Inside of `T`, which is valid for reads, and aligned as `T` is.
+            // 2. A word of assembler: it may be padding, and others may store to it, each word as a whole.
+            unsafe {
+                let address = value.cast::<usize>().add(number);
+                std::arch::asm!("mov {}, qword ptr [{}]", out(reg) word, in(reg) address,
+                                options(nostack, preserves_flags, readonly));
+            }
+            if ADDRESSES.contains(&word) {
+                prefetch(word as *const u8);
+            }
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = value;
+}
+
 /// Whether the processor knows `prefetchw`. Not every x86-64 does, and the compiler makes another
 /// prefetch of the intrinsic where it was not told.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -85,6 +118,19 @@ mod tests {
         // The second time the answer is remembered.
         addresses.into_iter().for_each(prefetch_to_write);
         addresses.into_iter().for_each(prefetch);
+    }
+
+    #[test]
+    fn any_value_may_be_looked_at_for_pointers() {
+        let padded = (7_u8, 7_u64, String::from("text"));
+        // SAFETY: references are valid for reads.
+        unsafe {
+            prefetch_pointees(&padded);
+            prefetch_pointees(&[usize::MAX; 100]);
+            prefetch_pointees(&());
+            prefetch_pointees(&1_u8);
+        }
+        assert_eq!(padded.2, "text");
     }
 
     #[test]

@@ -7,12 +7,13 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    hash::{BuildHasher, Hasher},
     ptr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use tierce::{Clock, Inserted, MemoryCache, MemoryOptions, Ttl};
+use tierce::{Clock, Inserted, MemoryCache, MemoryOptions, PolicyKind, Ttl};
 
 /// The system's allocator, which fails when the calling thread wants it to.
 struct Failing;
@@ -166,4 +167,70 @@ fn all_allocations_may_fail_from_any_on() {
 #[test]
 fn so_they_may_where_a_listener_is_told() {
     every_allocation_fails(Mode::Once, true);
+}
+
+/// A key is its own hash.
+#[derive(Clone, Copy)]
+struct Itself(u64);
+
+impl BuildHasher for Itself {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for Itself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = u64::from_ne_bytes(bytes.try_into().unwrap());
+    }
+}
+
+/// The home bucket of a key that is its own hash, in a table of so many: as the cache has it.
+fn home(key: u64, homes: u64) -> u64 {
+    let product = u128::from(key) * 0x9E37_79B9_7F4A_7C15;
+    let folded = product as u64 ^ (product >> 64) as u64;
+    ((folded & 0xFFFF_FFFF) * homes) >> 32
+}
+
+/// A table that grows by one bucket, the last of which are full, and two more entries that come
+/// amid that: two others find no place where they are moved to.
+#[test]
+fn entries_that_find_no_place_in_a_larger_table_leave_without_memory() {
+    const HOMES: u64 = 93;
+    let options = MemoryOptions::new().max_entries(2_000).shards(1).policy(PolicyKind::Lru);
+    let cache = MemoryCache::<u64, u64>::builder(options).hasher(Itself(0)).build().unwrap();
+    let mut next = 0;
+    let mut insert = |count: usize, old: &dyn Fn(u64) -> bool, new: &dyn Fn(u64) -> bool| {
+        let is_of = |key: &u64| old(home(*key, HOMES)) && new(home(*key, HOMES + 1));
+        for key in (next..).filter(is_of).take(count) {
+            assert_eq!(cache.insert(key, key), Inserted::Stored);
+            next = key + 1;
+        }
+    };
+    let any = &|_| true;
+    // A table of 93 homes, for five fourths of as many entries as stay.
+    insert(1_000, any, any);
+    cache.set_capacity(Some(HOMES * 8 * 4 / 5), None).unwrap();
+    cache.set_capacity(Some((HOMES + 1) * 8), None).unwrap();
+    cache.retain(|_, _| false);
+    insert(528, &|home| home < 66, any);
+    // What these two homes reach, 18 buckets of twelve, is full.
+    insert(116, &|home| home == 86, &|home| home == 87);
+    insert(100, &|home| home == 92, &|home| home == 93);
+    assert_eq!((cache.len() as u64, cache.statistics().size), (HOMES * 8, 405));
+    // This one has it grow, and each of the others moves four homes.
+    insert(1, &|home| home < 66, any);
+    insert(21, &|home| home < 66, any);
+    insert(2, &|home| home == 86, &|home| home == 87);
+    let (kept, gone) = (cache.len(), cache.statistics().size);
+    let failed = short_of_memory(Mode::FromThenOn, 0, || {
+        insert(1, &|home| home < 66, any);
+    });
+    cache.validate();
+    println!("{failed} allocations failed");
+    assert_eq!((cache.len(), cache.statistics().size), (kept - 2, gone + 3));
 }

@@ -6,19 +6,20 @@ use redis::{
     AsyncCommands, AsyncConnectionConfig, Client as RedisClient, aio::MultiplexedConnection,
     caching::CacheConfig,
 };
-use tierce::{Bytes, Cache, MemoryOptions, RedisOptions, Tiering};
+use tierce::{Bytes, Cache, MemoryOptions, RedisOptions, Tiering, WritePolicy};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{BOUND, KEYS};
 use crate::l3::rivals::OURS;
 
+pub(crate) const TIERCE_BEHIND: &str = "tierce-behind";
 pub(crate) const CACHE_AIO: &str = "redis-rs-cache-aio";
 pub(crate) const CACHE_AIO_WORKERS: &str = "redis-rs-cache-aio-workers";
 pub(crate) const TIERCE_PYTHON: &str = "tierce-python";
 pub(crate) const REDIS_PY: &str = "redis-py-client-cache";
 
 /// Those of this program, ours first.
-pub(super) const RUST: [&str; 3] = [OURS, CACHE_AIO, CACHE_AIO_WORKERS];
+pub(super) const RUST: [&str; 4] = [OURS, CACHE_AIO, CACHE_AIO_WORKERS, TIERCE_BEHIND];
 /// Those of `benches/python/near.py`, ours first.
 pub(super) const PYTHON: [&str; 2] = [TIERCE_PYTHON, REDIS_PY];
 
@@ -32,7 +33,7 @@ pub(super) trait Client {
     /// The version that a key's value bears, or 0 where there is no value.
     async fn get(&mut self, key: &str) -> u32;
 
-    /// Returns once the server has the value.
+    /// Returns once the server has the value, unless it is sent later.
     async fn set(&mut self, key: &str, value: Vec<u8>);
 }
 
@@ -42,13 +43,22 @@ fn version(value: &[u8]) -> u32 {
     u32::from_le_bytes(*first)
 }
 
-/// tierce: L1 above L3, with all else as it is where nobody says anything.
+/// For how long a value waits that is sent later: as the other host is to see it soon.
+const DELAY: Duration = Duration::from_millis(10);
+
+/// tierce: L1 above L3, with all else as it is where nobody says anything, but that values may be sent later.
 pub(super) struct Ours(Cache<Bytes>);
 
 impl Ours {
-    pub(super) fn open(url: &str) -> Result<Self, Fault> {
+    pub(super) fn open(name: &str, url: &str) -> Result<Self, Fault> {
+        let policy = match name {
+            TIERCE_BEHIND => WritePolicy::Behind,
+            _ => WritePolicy::Through,
+        };
         let redis = RedisOptions::new()
             .url(url)
+            .write(policy)
+            .write_delay(DELAY)
             .connect_timeout(RELAXED)
             .read_timeout(RELAXED)
             .write_timeout(RELAXED);

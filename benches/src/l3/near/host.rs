@@ -20,7 +20,7 @@ use tierce_benches::{
 
 use super::{
     KEYS, READS, WATCHED,
-    clients::{CacheAio, Client, Ours, runtime},
+    clients::{CacheAio, Client, Ours, TIERCE_BEHIND, runtime},
     log::{self, Done},
     value_bytes,
 };
@@ -57,8 +57,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     let runtime = runtime(name).map_err(|error| error.to_string())?;
     let failed = |error: Box<dyn std::error::Error>| format!("{name}: {error}");
     runtime.block_on(async {
-        if name == OURS {
-            Host::new(Ours::open(url).map_err(failed)?, name, number).obey(Path::new(log)).await
+        if [OURS, TIERCE_BEHIND].contains(&name) {
+            let client = Ours::open(name, url).map_err(failed)?;
+            Host::new(client, name, number).obey(Path::new(log)).await
         } else {
             let client = CacheAio::open(url).await.map_err(failed)?;
             Host::new(client, name, number).obey(Path::new(log)).await

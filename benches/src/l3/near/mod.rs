@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tierce_benches::{arguments::Arguments, bars::Bar, results::Section};
 
-pub(super) use clients::{CACHE_AIO, CACHE_AIO_WORKERS, REDIS_PY, TIERCE_PYTHON};
+pub(super) use clients::{CACHE_AIO, CACHE_AIO_WORKERS, REDIS_PY, TIERCE_BEHIND, TIERCE_PYTHON};
 pub(super) use host::{FLAG, main};
 
 /// Keys that both hosts read; each changes one half of them, so that the versions of a key have an

@@ -113,11 +113,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let is_changing = self.with_stream_of(post, |stream| stream.is_changing(key));
             let waits = self.behind.waits(key) || simulated::is_planted(Fault::GivenWayKept);
             let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
+            // Else another host may have given it another end.
+            let is_as_made = found.as_ref().and_then(|found| found.record.as_ref());
+            let is_as_made = is_as_made.is_none_or(|record| record.is_as_made);
             let Some(token) = found.and_then(|found| found.token) else { return false };
             let [stamp, _] = token.words;
             let is_own = |stream: Stream<'_>| {
                 let is_known = waits || token.seen == 0;
-                is_known && stream.knows(key, stamp) || stream.has_done(key, token.seen)
+                let is_latest = || is_as_made && stream.has_done(key, token.seen);
+                is_known && stream.knows(key, stamp) || is_latest()
             };
             if self.with_stream_of(post, is_own) == Some(true) {
                 return true;

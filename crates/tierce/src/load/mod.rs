@@ -18,6 +18,8 @@ mod errand;
 mod failures;
 mod flight;
 #[cfg(test)]
+mod flight_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub(crate) use ahead::draw;

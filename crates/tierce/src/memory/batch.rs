@@ -3,17 +3,25 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
+    hint::select_unpredictable,
+    mem::needs_drop,
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 use super::{
     cache::{MemoryCache, Spread},
     index::Home,
     place::Place,
-    read::{candidate, count_read},
+    read::{candidate, is_of},
     shard::LINE,
     slab::Segments,
 };
-use crate::{clock::Span, policy::Slot, prefetch::prefetch, sync::epoch};
+use crate::{
+    clock::Span,
+    policy::{MOST_READS, Slot},
+    prefetch::prefetch,
+    sync::epoch,
+};
 
 /// Keys that are under way at a time: some times the misses of a processor that can be outstanding
 /// (10 to 16 on today's), as it waits for the last of them once in a group, and few enough that what
@@ -51,6 +59,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
         for (turn, group) in keys.chunks(GROUP).enumerate() {
             let near = self.near();
             let mut spreads = [Spread { shard: 0, hash: 0 }; GROUP];
+            let mut places: [Option<&Place<K, V>>; GROUP] = [None; GROUP];
             let mut found: [Look<'_, K, V>; GROUP] = [const { Look::Absent }; GROUP];
             let pin = epoch::pin();
             for (key, spread) in group.iter().zip(&mut spreads) {
@@ -58,21 +67,38 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
                 // SAFETY: as in `read_short`: the pin is held while the table is used.
                 unsafe { &*self.root(*spread) }.prefetch(spread.hash);
             }
-            for spread in &spreads[..group.len()] {
+            for (spread, candidate) in spreads[..group.len()].iter().zip(&mut places) {
                 // SAFETY: as above.
                 let table = unsafe { &*self.root(*spread) };
-                table.prefetch_places(spread.hash, prefetch_place);
+                table.candidates(spread.hash, |places, slot| {
+                    prefetch_place(places, slot);
+                    // SAFETY: the index names the slot while the pin is held.
+                    *candidate = Some(unsafe { places.place(slot) });
+                });
+            }
+            if const { needs_drop::<K>() || needs_drop::<V>() } {
+                places[..group.len()].iter().flatten().for_each(|place| {
+                    // SAFETY: as above; the pin is held.
+                    unsafe { place.prefetch_pointees() };
+                });
             }
             // Apart from what is done with the values: comparing keys may wait for memory as well,
             // and the processor waits for that of several keys at once, unless what is done in
             // between has it wait.
-            for ((key, spread), found) in group.iter().zip(&spreads).zip(&mut found) {
+            let seen = spreads.iter().zip(places);
+            for ((key, (spread, place)), found) in group.iter().zip(seen).zip(&mut found) {
+                let eq = |other: &K| other.borrow() == *key;
                 // SAFETY: as above.
-                *found = unsafe { self.look(*spread, near, |other| other.borrow() == *key) };
+                *found = match place.filter(|it| unsafe { is_of(it, *spread, eq) }) {
+                    Some(place) => Look::at(place, near),
+                    // SAFETY: as above.
+                    None => unsafe { self.look(*spread, near, eq) },
+                };
             }
+            let nobody = AtomicU8::new(0);
             for (index, look) in found[..group.len()].iter().enumerate() {
                 if let Look::Found(place) = look {
-                    count_read(place);
+                    count_read(place, &nobody);
                     // SAFETY: found with the pin, which is still held.
                     f(turn * GROUP + index, unsafe { place.value() });
                 }
@@ -100,12 +126,29 @@ fn prefetch_place<K, V>(places: &Segments<K, V>, slot: Slot) {
     }
 }
 
+/// Counts a read for the policy, as a look-up of one key does, but without a branch, which the processor
+/// guesses wrong where some of the keys were read often and some were not: what is not counted is stored where
+/// `nobody` looks.
+#[inline(always)]
+fn count_read<K, V>(place: &Place<K, V>, nobody: &AtomicU8) {
+    let reads = place.reads.load(Ordering::Relaxed);
+    let counter = select_unpredictable(reads < MOST_READS, &place.reads, nobody);
+    counter.store(reads.wrapping_add(1), Ordering::Relaxed);
+}
+
 /// What the short way says of a key.
 enum Look<'a, K, V> {
     Found(&'a Place<K, V>),
     Absent,
     /// To be asked the long way.
     Unsure,
+}
+
+impl<'a, K, V> Look<'a, K, V> {
+    #[inline]
+    fn at(place: &'a Place<K, V>, near: Span) -> Self {
+        if place.span() > near { Self::Found(place) } else { Self::Unsure }
+    }
 }
 
 impl<K, V, S> MemoryCache<K, V, S> {
@@ -128,9 +171,9 @@ impl<K, V, S> MemoryCache<K, V, S> {
         // SAFETY: the index names the slot while the pin is held.
         match table.search_home(spread.hash, |slot| unsafe { candidate(places, slot, spread, eq) })
         {
-            Home::Found(place) if place.span() > near => Look::Found(place),
+            Home::Found(place) => Look::at(place, near),
             Home::Absent => Look::Absent,
-            _ => Look::Unsure,
+            Home::Unsure => Look::Unsure,
         }
     }
 }

@@ -177,6 +177,8 @@ impl Bucket {
 
     #[inline]
     pub(super) fn slot(&self, position: usize, order: Ordering) -> Slot {
+        #[cfg(test)]
+        super::work::look();
         self.slots[position].load(order)
     }
 

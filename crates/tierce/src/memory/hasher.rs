@@ -152,4 +152,4 @@ impl fmt::Debug for KeyHasher {
 
 #[cfg(test)]
 #[path = "hasher_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -21,8 +21,14 @@ fn seeded(seed: u64) -> RandomState {
     RandomState { seed: random.u64(..), secrets }
 }
 
+/// A pair that has one and the same hash as every other, for who knows the seed: the first factor of
+/// the product becomes zero.
+pub(in super::super) fn pair(known: &RandomState, number: u64) -> (u64, u64) {
+    (known.seed, number)
+}
+
 /// The hash as the cache uses it.
-fn hash_of(state: &RandomState, key: impl Hash) -> u64 {
+pub(in super::super) fn hash_of(state: &RandomState, key: impl Hash) -> u64 {
     fold(state.hash_one(key))
 }
 
@@ -163,11 +169,9 @@ fn assert_flood_is_stemmed<K: Hash>(flood: &str, keys: &[K], at_least: f64) {
 
 #[test]
 fn keys_made_to_collide_under_one_seed_are_spread_by_every_other() {
-    // The first factor of the product becomes zero, so all hashes are equal.
-    let seed = seeded(0).seed;
-    let pairs: Vec<_> = (0..KEYS).map(|i| (seed, i)).collect();
+    let pairs: Vec<_> = (0..KEYS).map(|i| pair(&seeded(0), i)).collect();
     assert_flood_is_stemmed("pairs", &pairs, 1_000.0);
-    let half = seed.rotate_right(16).to_ne_bytes();
+    let half = seeded(0).seed.rotate_right(16).to_ne_bytes();
     let strings: Vec<_> = (0..KEYS).map(|i| [half, i.to_ne_bytes()].concat()).collect();
     assert_flood_is_stemmed("strings", &strings, 1_000.0);
     // Found by trying.

@@ -47,6 +47,9 @@ use crate::{pages, policy::Slot, prefetch::prefetch};
 /// one this bounds the work.
 const REACH: u32 = 64;
 
+/// What the buckets that a home reaches can name.
+pub(super) const MOST_OF_HOME: usize = (REACH as usize + 1) * WIDTH;
+
 /// The buckets behind the last home: an eighth of the homes, within these.
 const LEAST_BEHIND: u32 = 4;
 
@@ -178,6 +181,8 @@ impl<P> Table<P> {
 
     #[inline]
     fn bucket(&self, number: u32) -> &Bucket {
+        #[cfg(test)]
+        super::work::look();
         debug_assert!(number < self.total);
         // SAFETY: `total` buckets were allocated and live as long as the table; `home` is below
         // `homes`, and every walk ends at `last_of` at the latest, which is below `total`.
@@ -193,13 +198,13 @@ impl<P> Table<P> {
     /// The line of the home bucket of a hash, for a prefetch.
     #[inline]
     pub(super) fn line_of(&self, hash: u32) -> *const u8 {
-        ptr::from_ref(self.bucket(self.home(hash))).cast()
+        self.buckets.as_ptr().cast_const().wrapping_add(self.home(hash) as usize).cast()
     }
 
-    /// Tells the processor to fetch what a hash may be found at, its bucket being at hand. Only
-    /// the home bucket is looked at.
+    /// Names the slots at which a hash may be found, as far as its home bucket tells: to be fetched, its bucket
+    /// being at hand.
     #[inline]
-    pub(super) fn prefetch_places(&self, hash: u32, fetch: impl Fn(&P, Slot)) {
+    pub(super) fn candidates<'a>(&'a self, hash: u32, mut fetch: impl FnMut(&'a P, Slot)) {
         let table = self.current(hash);
         let bucket = table.bucket(table.home(hash));
         let mut positions = bucket.matching_now(hash);

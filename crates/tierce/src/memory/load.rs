@@ -2,23 +2,8 @@
 //!
 //! A hit is a [`get`](MemoryCache::get). Who misses takes the shard's lock, looks once more, and
 //! either **leads** a load or **joins** the one under way. The lock is free again before the
-//! loader runs or anybody waits. Loads stand in a list beside the index, so only misses pay; the
-//! list names the key in its leader's frame, and what joiners wait for is made by the first of
-//! them: a load that nobody joins allocates nothing.
-//!
-//! ```text
-//!             change of the key           landing
-//!   joined <──────────┐         ┌───────────────────> stored, joiners get it
-//!      │          void│         │open
-//!      └──> [ ticket, hash, key, leader, meeting ]
-//!                     │         │abandoned: a joiner gave up
-//!   not stored, joiners get it <┘──> stored unless another load of the key was; none joins
-//! ```
-//! A **void** load began before its key changed: who comes after the change must not get it, and
-//! the cache neither. Changes void by the 32 bits of the hash that the shard keeps, so they run
-//! none of the caller's code; that a load of another key is void as well costs one more load.
-//! A load that is not void is the only way in which its key can get into the cache, since every
-//! other one voids it. So landing looks for no earlier value.
+//! loader runs or anybody waits. Loads stand in a list ([`Loads`](super::loads::Loads)) beside the
+//! index, so only misses pay.
 //!
 //! Locks: the list is under the shard's lock, an outcome under one of its own that is never taken
 //! inside. A child forked meanwhile does not have the leaders, nor their frames: it forgets all
@@ -30,7 +15,6 @@ use std::{
     error::Error as StdError,
     hash::{BuildHasher, Hash},
     mem,
-    ptr::NonNull,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,17 +22,14 @@ use std::{
 use super::{
     cache::{MemoryCache, Spread},
     departures::{Departures, drop_contained},
+    loads::{Entered, Outcome},
     options::Ttl,
     statistics::RemovalCause,
 };
 use crate::{
     clock::Millis,
     error::{Error, ErrorKind, Result},
-    sync::{self, Condvar, Mutex},
 };
-
-/// How long one sleep of a wait without a deadline is: as good as for ever, and no overflow.
-const LONG: Duration = Duration::from_secs(3_600);
 
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> MemoryCache<K, V, S> {
     /// Returns a clone of the key's value; on a miss calls `load`, once for all callers that wait
@@ -273,7 +254,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> MemoryCache<K, V, S> {
     /// Looks for the key once more, now that it can be decided who loads.
     ///
     /// # Safety
-    /// A load that this begins must end ([`Loads::end`]) before `key` moves or is dropped.
+    /// A load that this begins must end ([`Loads::end`](super::loads::Loads::end)) before `key` moves or is dropped.
     unsafe fn enter(&self, spread: Spread, key: &K) -> Entered<V> {
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
@@ -330,204 +311,11 @@ impl<K, V, S> Drop for Leading<'_, K, V, S> {
     }
 }
 
-/// The loads under way in a shard: few, so they are searched one by one.
-pub(super) struct Loads<K, V> {
-    under_way: Vec<Load<K, V>>,
-    next_ticket: u64,
-    /// The process ([`sync::generation`]) in which they began.
-    generation: u32,
-}
-
-struct Load<K, V> {
-    ticket: u64,
-    hash: u32,
-    /// In the frame of the leader, who ends the load before the key moves.
-    key: NonNull<K>,
-    /// The leader's thread, by [`me`].
-    leader: usize,
-    /// Nobody gave up on it, and the key has not changed.
-    may_join: bool,
-    /// The key has not changed.
-    may_store: bool,
-    /// Made by the first who joins.
-    meeting: Option<Arc<Meeting<V>>>,
-}
-
-/// What became of a caller that found no value.
-enum Entered<V> {
-    /// There is one by now.
-    Found,
-    /// The caller loads.
-    Lead(u64),
-    /// Another thread loads.
-    Join(u64, Arc<Meeting<V>>),
-    /// This thread is at it already.
-    Reentrant,
-}
-
-/// What is left to do for a load that ended.
-pub(super) struct Ended<V> {
-    may_store: bool,
-    meeting: Option<Arc<Meeting<V>>>,
-}
-
-impl<K, V> Default for Loads<K, V> {
-    fn default() -> Self {
-        Self { under_way: Vec::new(), next_ticket: 0, generation: 0 }
-    }
-}
-
-impl<K, V> Loads<K, V> {
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
-    /// Joins the load of the key, or begins one.
-    ///
-    /// # Safety
-    /// A load that this begins must be ended before `key` moves or is dropped.
-    unsafe fn enter(&mut self, hash: u32, key: &K) -> Entered<V>
-    where
-        K: Eq,
-    {
-        let generation = sync::generation();
-        if self.generation != generation {
-            self.under_way.clear();
-            self.generation = generation;
-        }
-        let me = me();
-        let same = self.under_way.iter_mut().find(|load| {
-            // SAFETY: the load is of this generation, so its leader is here, and has not ended it:
-            // the key is where it was.
-            load.hash == hash && load.may_join && *unsafe { load.key.as_ref() } == *key
-        });
-        if let Some(load) = same {
-            if load.leader == me {
-                return Entered::Reentrant;
-            }
-            let meeting = load.meeting.get_or_insert_with(Arc::default);
-            return Entered::Join(load.ticket, Arc::clone(meeting));
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.under_way.push(Load {
-            ticket,
-            hash,
-            key: NonNull::from(key),
-            leader: me,
-            may_join: true,
-            may_store: true,
-            meeting: None,
-        });
-        Entered::Lead(ticket)
-    }
-
-    /// Takes a load out. One that a child has forgotten counts as void.
-    fn end(&mut self, ticket: u64) -> Ended<V> {
-        match self.under_way.iter().position(|load| load.ticket == ticket) {
-            Some(index) => {
-                let Load { may_store, meeting, .. } = self.under_way.swap_remove(index);
-                Ended { may_store, meeting }
-            }
-            None => Ended { may_store: false, meeting: None },
-        }
-    }
-
-    /// Has nobody join this load any more.
-    fn abandon(&mut self, ticket: u64) {
-        if let Some(load) = self.under_way.iter_mut().find(|load| load.ticket == ticket) {
-            load.may_join = false;
-        }
-    }
-
-    /// Voids the loads of all keys with this hash, one of which changes.
-    #[cold]
-    pub(super) fn void(&mut self, hash: u32) {
-        self.under_way.iter_mut().filter(|load| load.hash == hash).for_each(Load::void);
-    }
-
-    /// Voids all loads.
-    pub(super) fn void_all(&mut self) {
-        self.under_way.iter_mut().for_each(Load::void);
-    }
-}
-
-impl<K, V> Load<K, V> {
-    fn void(&mut self) {
-        self.may_join = false;
-        self.may_store = false;
-    }
-}
-
-/// An address that no other living thread has.
-fn me() -> usize {
-    thread_local! {
-        static MARK: u8 = const { 0 };
-    }
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
-}
-
-/// Where those wait who joined a load.
-struct Meeting<V> {
-    outcome: Mutex<Outcome<V>>,
-    ended: Condvar,
-}
-
-enum Outcome<V> {
-    Pending,
-    /// No value: who waits is to load.
-    Failed,
-    /// Shared, so that a value is cloned, which is the caller's code, with no lock held.
-    Loaded(Arc<V>),
-}
-
-impl<V> Clone for Outcome<V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Pending => Self::Pending,
-            Self::Failed => Self::Failed,
-            Self::Loaded(value) => Self::Loaded(Arc::clone(value)),
-        }
-    }
-}
-
-impl<V> Default for Meeting<V> {
-    fn default() -> Self {
-        Self { outcome: Mutex::new(Outcome::Pending), ended: Condvar::new() }
-    }
-}
-
-impl<V> Meeting<V> {
-    /// Waits for the outcome; still pending if the deadline passed.
-    fn wait(&self, deadline: Option<Instant>) -> Outcome<V> {
-        let mut outcome = self.outcome.lock();
-        loop {
-            let now = Instant::now();
-            let is_late = deadline.is_some_and(|deadline| deadline <= now);
-            if is_late || !matches!(*outcome, Outcome::Pending) {
-                return outcome.clone();
-            }
-            self.ended.wait_until(&mut outcome, deadline.unwrap_or(now + LONG));
-        }
-    }
-
-    fn end(&self, outcome: Outcome<V>) {
-        *self.outcome.lock() = outcome;
-        self.ended.notify_all();
-    }
-}
-
 #[cfg(test)]
 impl<K, V, S> MemoryCache<K, V, S> {
     /// How many loads are under way, and how many callers have joined them.
     pub(super) fn loads(&self) -> (usize, usize) {
-        let of_shard = |shard: usize| {
-            let locked = self.lock(shard);
-            let loads = &locked.writer.loads.under_way;
-            let meetings = loads.iter().filter_map(|load| load.meeting.as_ref());
-            (loads.len(), meetings.map(|meeting| Arc::strong_count(meeting) - 1).sum::<usize>())
-        };
+        let of_shard = |shard: usize| self.lock(shard).writer.loads.counts();
         let sum = |sum: (usize, usize), more: (usize, usize)| (sum.0 + more.0, sum.1 + more.1);
         (0..self.writers.len()).map(of_shard).fold((0, 0), sum)
     }

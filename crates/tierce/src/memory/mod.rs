@@ -12,7 +12,7 @@
 //! | `cache` | [`MemoryCache`]: what it consists of, its bounds, counts and inspection |
 //! | `read`, `batch` | look-ups, which take no lock |
 //! | `write` | what puts in and takes out |
-//! | `load` | one load for all who miss the same key |
+//! | `load`, `loads` | one load for all who miss the same key; which are under way |
 //! | `walk` | all entries: `iter`, `retain` |
 //! | `index`, `slab` | from a hash to a slot, from a slot to an entry; read without a lock |
 //! | `bucket` | one line of the index |
@@ -22,6 +22,7 @@
 //! | `expiry` | which entry expires next |
 //! | `hasher` | the hash of a key, unless the caller brings another |
 //! | `departures` | entries on their way out, dropped once the lock is free |
+//! | `work` | in tests: what calls look at |
 //!
 //! Readers hold a pin ([`epoch`](crate::sync::epoch)) and no lock; what they look at is an atomic
 //! or does not change. Writers of a shard exclude each other by its lock. A call holds at most one
@@ -46,6 +47,7 @@ mod hasher;
 mod index;
 mod limbo;
 mod load;
+mod loads;
 mod options;
 mod place;
 mod read;
@@ -58,6 +60,8 @@ mod write;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work;
 
 pub use builder::MemoryBuilder;
 pub use cache::MemoryCache;

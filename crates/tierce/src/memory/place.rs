@@ -26,6 +26,7 @@ use std::{
 use crate::{
     clock::{Millis, Span},
     policy::{NO_SLOT, Slot},
+    prefetch::prefetch_pointees,
 };
 
 /// The bits of `rest` that hold milliseconds ...
@@ -122,6 +123,23 @@ impl<K, V> Place<K, V> {
     pub(super) unsafe fn key(&self) -> &K {
         // SAFETY: live and retired places hold a key that nobody changes (see the table above).
         unsafe { (*self.key.get()).assume_init_ref() }
+    }
+
+    /// Tells the processor to fetch what key and value point to.
+    ///
+    /// # Safety
+    /// As [`key`](Self::key).
+    #[inline(always)]
+    pub(super) unsafe fn prefetch_pointees(&self) {
+        // SAFETY: memory of a key and a value, as in `key`.
+        unsafe {
+            if const { mem::needs_drop::<K>() } {
+                prefetch_pointees(self.key.get().cast_const());
+            }
+            if const { mem::needs_drop::<V>() } {
+                prefetch_pointees(self.value.get().cast_const());
+            }
+        }
     }
 
     /// # Safety

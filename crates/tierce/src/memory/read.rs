@@ -4,8 +4,7 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
-    hint::select_unpredictable,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::Ordering,
 };
 
 use super::{
@@ -151,7 +150,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         {
             Home::Found(place) if place.span() > near => {
                 if HIT {
-                    count_read_or_not(place, pin.nobody());
+                    count_read(place);
                 }
                 // SAFETY: found with the pin, which is still held.
                 Ok(Some((f(unsafe { place.value() }), pin.own())))
@@ -291,20 +290,11 @@ impl<K, V, S> MemoryCache<K, V, S> {
 /// Counts a read for the policy. Two at once may count as one, and the line of an entry that was
 /// read often is not written at all.
 #[inline]
-pub(super) fn count_read<K, V>(place: &Place<K, V>) {
+fn count_read<K, V>(place: &Place<K, V>) {
     let reads = place.reads.load(Ordering::Relaxed);
     if reads < MOST_READS {
         place.reads.store(reads + 1, Ordering::Relaxed);
     }
-}
-
-/// [`count_read`] without a branch, which the processor guesses wrong at each fourth read where
-/// entries come and go: what is not counted is stored where `nobody` looks.
-#[inline(always)]
-fn count_read_or_not<K, V>(place: &Place<K, V>, nobody: &AtomicU8) {
-    let reads = place.reads.load(Ordering::Relaxed);
-    let counter = select_unpredictable(reads < MOST_READS, &place.reads, nobody);
-    counter.store(reads.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// An entry, and the table that named it.
@@ -324,7 +314,21 @@ pub(super) unsafe fn candidate<K, V>(
     // SAFETY: by the caller's word: it is live, or retired since.
     let place = unsafe { places.place(slot) };
     // SAFETY: as above.
-    (place.hash() == spread.hash && eq(unsafe { place.key() })).then_some(place)
+    unsafe { is_of(place, spread, eq) }.then_some(place)
+}
+
+/// True if a place has the key that `eq` knows.
+///
+/// # Safety
+/// As [`candidate`], of which this is the second half.
+#[inline(always)]
+pub(super) unsafe fn is_of<K, V>(
+    place: &Place<K, V>,
+    spread: Spread,
+    eq: impl Fn(&K) -> bool,
+) -> bool {
+    // SAFETY: live or retired, by the caller's word.
+    place.hash() == spread.hash && eq(unsafe { place.key() })
 }
 
 /// What a search came to.

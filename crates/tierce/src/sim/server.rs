@@ -444,7 +444,8 @@ impl Server {
         };
         let since = Duration::from_millis(now.millis - stored.stored_at);
         let age = stored.record.age.map(|age| age + since);
-        (stored.epoch == epoch).then(|| Record { ttl, age, ..stored.record.clone() })
+        let is_as_made = !stored.is_expired && !stored.is_touched;
+        (stored.epoch == epoch).then(|| Record { ttl, age, is_as_made, ..stored.record.clone() })
     }
 
     /// The stamps of all groups, as a subscriber is told them.

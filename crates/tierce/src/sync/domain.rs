@@ -85,7 +85,7 @@ use crossbeam_utils::CachePadded;
 
 use super::{
     barrier,
-    shim::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Cell, Ordering, yield_now},
+    shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Cell, Ordering, yield_now},
     tally::Tally,
 };
 
@@ -146,8 +146,6 @@ pub(super) struct Record {
     inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
-    /// Means nothing: what a thread stores here it need not choose not to store.
-    nobody: AtomicU8,
     /// Does its thread act as the only one?
     solely: AtomicBool,
     /// Sections beyond the first, as with pins.
@@ -202,7 +200,6 @@ impl Domain {
             taken: AtomicBool::new(true),
             solely: AtomicBool::new(false),
             reads: Cell::new(false),
-            nobody: AtomicU8::new(0),
             more_pins: Cell::new(0),
             more_sections: Cell::new(0),
             next: ptr::null_mut(),
@@ -423,12 +420,6 @@ impl Record {
         let said = self.said.load(Ordering::Relaxed);
         // Release: all that was read is read before the record is unpinned.
         self.said.store(said & !PINNED, Ordering::Release);
-    }
-
-    /// The byte that means nothing.
-    #[inline(always)]
-    pub(super) fn nobody(&self) -> &AtomicU8 {
-        &self.nobody
     }
 
     /// Has the owner's thread begun to end?

@@ -17,7 +17,7 @@
 //! that forked stay.
 #![allow(unsafe_code)]
 
-use std::{cell::Cell, ptr, sync::atomic::AtomicU8};
+use std::{cell::Cell, ptr};
 
 pub(crate) use super::domain::Epoch;
 
@@ -107,13 +107,6 @@ fn brief_with(record: &'static Record) -> Option<Brief> {
 }
 
 impl Brief {
-    /// A byte in a line of this thread's own, which means nothing.
-    #[inline(always)]
-    pub(crate) fn nobody(&self) -> &AtomicU8 {
-        // SAFETY: as in `pin`.
-        unsafe { &*self.0 }.nobody()
-    }
-
     /// What this thread counts, also after the pin.
     #[inline(always)]
     pub(crate) fn own(&self) -> Own {

@@ -1,10 +1,10 @@
-//! What the protocols in `domain.rs` and `words.rs` take from the standard library. A model of them takes the
-//! same names from its checker.
+//! What the protocols in `domain.rs`, `tally.rs` and `words.rs` take from the standard library. A model
+//! of them takes the same names from its checker.
 
 pub(super) use std::{
     cell::Cell,
     hint,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     thread::{self, yield_now},
 };
 

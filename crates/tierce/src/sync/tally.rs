@@ -20,25 +20,18 @@
 //! ](Own::count) bars the short way of reading (`epoch.rs`), so that the thread's next counted read
 //! comes by a longer way, where there is time to look at a clock.
 
-use std::{
-    cell::Cell,
-    marker::PhantomData,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::Instant,
-};
+use std::{array, marker::PhantomData, time::Instant};
 
 use super::{
     domain::Record,
     epoch,
-    threads::{self, DOMAIN},
+    shim::{AtomicU64, Cell, Ordering},
+    threads::{self, DOMAIN, TAKEN_SEATS},
 };
 
 /// Counters that may be in use at a time. More than a process has caches, as a rule, and as many as
 /// leave a record at four lines of 64 bytes.
 pub(crate) const SEATS: usize = 24;
-
-/// A bit for each seat that is taken.
-static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// What one thread counts. Touched by the owner of the record; the counts are looked at by all.
 #[repr(C)]
@@ -66,12 +59,12 @@ pub(crate) struct Seat {
 pub(crate) struct Own(&'static Tally, PhantomData<*const Tally>);
 
 impl Tally {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             left: Cell::new(0),
             begun_at: Cell::new(0),
             began: Cell::new(None),
-            counts: [const { AtomicU64::new(0) }; SEATS],
+            counts: array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -97,7 +90,7 @@ fn sum(number: u32) -> u64 {
 impl Seat {
     /// A seat, or nothing where all are taken.
     pub(crate) fn take() -> Option<Self> {
-        let mut taken = TAKEN.load(Ordering::Relaxed);
+        let mut taken = TAKEN_SEATS.load(Ordering::Relaxed);
         loop {
             let number = taken.trailing_ones();
             if number as usize >= SEATS {
@@ -105,7 +98,8 @@ impl Seat {
             }
             let with_mine = taken | 1 << number;
             // Acquire: what was counted here before is in the sum.
-            match TAKEN.compare_exchange(taken, with_mine, Ordering::Acquire, Ordering::Relaxed) {
+            let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+            match TAKEN_SEATS.compare_exchange(taken, with_mine, acquire, relaxed) {
                 Ok(_) => return Some(Self { number, before: sum(number) }),
                 Err(others) => taken = others,
             }
@@ -126,7 +120,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // Release: who sits here next sees all that was counted.
-        TAKEN.fetch_and(!(1 << self.number), Ordering::Release);
+        TAKEN_SEATS.fetch_and(!(1 << self.number), Ordering::Release);
     }
 }
 
@@ -184,7 +178,3 @@ pub(crate) fn count_down(from: u32, now: Instant) {
     tally.began.set(Some(now));
     epoch::shorten(record);
 }
-
-#[cfg(test)]
-#[path = "tally_tests.rs"]
-mod tests;

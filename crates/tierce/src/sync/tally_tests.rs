@@ -1,10 +1,14 @@
 //! Counts of threads that come and go. Each test runs in a process of its own: in one, the records and
 //! seats of other tests would come between.
 
-use std::{sync::Barrier, thread};
+use std::{sync::Barrier, thread, time::Instant};
 
-use super::*;
-use crate::sync::testing::{apart, fork, is_refused};
+use super::{
+    epoch,
+    tally::{SEATS, Seat, count_down, counted, is_due, own},
+    testing::{apart, fork, is_refused},
+    threads::DOMAIN,
+};
 
 fn count(seat: &Seat, times: u64) {
     for _ in 0..times {

@@ -15,7 +15,7 @@ use super::{
     barrier,
     domain::{Domain, FIRST, Record},
     epoch, fork,
-    shim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize},
+    shim::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize},
 };
 
 /// The threads of this process.
@@ -26,6 +26,9 @@ pub(super) static DOMAIN: Domain = Domain {
     live: AtomicUsize::new(0),
     owners: AtomicUsize::new(0),
 };
+
+/// A bit for each seat (`tally.rs`) that is taken.
+pub(super) static TAKEN_SEATS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// The record of this thread, or null. Without a destructor, so that it can be looked at for

@@ -95,13 +95,18 @@ pub(crate) struct Record {
     /// Which change made it, in L3 alone: a number drawn at random, by which a host knows its own
     /// changes again. 0 elsewhere.
     pub change: u64,
+    /// False where another change gave it another end since, in L3 alone: its number is that of the one which
+    /// made it.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub is_as_made: bool,
 }
 
 impl Record {
     /// A value made now, which is fresh to its end.
     pub(crate) fn new(value: Bytes, format: Format, ttl: Option<Duration>) -> Self {
         let age = Some(Duration::ZERO);
-        Self { value, format, ttl, stale: Duration::ZERO, age, extras: None, change: 0 }
+        let (stale, extras, change, is_as_made) = (Duration::ZERO, None, 0, true);
+        Self { value, format, ttl, stale, age, extras, change, is_as_made }
     }
 
     /// What L3 is given of a change whose value is too large for it.

@@ -69,6 +69,8 @@ pub(super) struct Behind {
     flush_timeout: Duration,
     /// How many values were sent of which nobody knows whether L3 took them.
     in_doubt: AtomicU64,
+    /// How many values gave way to newer ones of their keys, which are to be sent in their stead.
+    outrun: AtomicU64,
 }
 
 /// A key that is changed while a value of it was to wait: nobody asks L3 for it until this is dropped.
@@ -94,6 +96,7 @@ impl Behind {
             crew: Crew::named("tierce-write", SENDERS, SENDERS, IDLE),
             flush_timeout,
             in_doubt: AtomicU64::new(0),
+            outrun: AtomicU64::new(0),
         }
     }
 
@@ -102,7 +105,7 @@ impl Behind {
         self.queue.len()
     }
 
-    /// True while a value of the key waits in this process that nobody sends yet.
+    /// True while a value of the key waits in this process, or is about to, that nobody sends yet.
     #[cfg(feature = "redis")]
     pub(super) fn waits(&self, key: &[u8]) -> bool {
         self.queue.has_newer(key)

@@ -13,7 +13,7 @@
 //! exchange of a word of the store. A forked child has nothing of this: what waits is its parent's.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -107,6 +107,11 @@ struct State {
     /// The keys that wait, by when they are due.
     order: BTreeMap<u64, Key>,
     next_number: u64,
+    /// How many threads set a key that is not enqueued yet.
+    coming: HashMap<Key, u32>,
+    /// The numbers of these sets.
+    claims: BTreeSet<u64>,
+    next_claim: u64,
     /// How many threads send a key, or change it in another way.
     busy: HashMap<Key, u32>,
     bytes: usize,
@@ -135,6 +140,7 @@ pub(super) struct Place {
     key: Key,
     cell: Option<SharedCell>,
     bytes: usize,
+    claim: u64,
 }
 
 /// A value that is to be sent now, by who took it.
@@ -161,6 +167,9 @@ impl Queue {
             waiting: HashMap::new(),
             order: BTreeMap::new(),
             next_number: 0,
+            coming: HashMap::new(),
+            claims: BTreeSet::new(),
+            next_claim: 0,
             busy: HashMap::new(),
             bytes: 0,
             held: BTreeMap::new(),
@@ -208,7 +217,11 @@ impl Queue {
             state.held.insert(cell, Held { keys, word });
         }
         state.bytes += bytes;
-        Some(Place { key: key.into(), cell, bytes })
+        let (key, claim): (Key, _) = (key.into(), state.next_claim);
+        state.next_claim += 1;
+        state.claims.insert(claim);
+        *state.coming.entry(Arc::clone(&key)).or_insert(0) += 1;
+        Some(Place { key, cell, bytes, claim })
     }
 
     /// Has a value wait in its place. The newer one of two stays: true where another one gave way.
@@ -220,8 +233,9 @@ impl Queue {
         place: Place,
         entry: Entry,
     ) -> (bool, bool) {
-        let Place { key, cell, bytes } = place;
+        let Place { key, cell, bytes, claim } = place;
         let mut state = self.lock();
+        state.has_come(&key, claim);
         let now = self.clock.coarse();
         state.note_raise(entry.basis);
         let number = state.next_number;
@@ -251,14 +265,18 @@ impl Queue {
         }
         let needs_thread = !std::mem::replace(&mut state.has_thread, true);
         drop(state);
+        self.changed.notify_all();
         (is_coalesced, needs_thread)
     }
 
     /// Gives a place back in which nothing is to wait.
     pub(super) fn give_back(&self, shared: Option<&SharedTier>, place: Place) {
         let mut state = self.lock();
+        state.has_come(&place.key, place.claim);
         state.bytes = state.bytes.saturating_sub(place.bytes);
         release(&mut state, shared, place.cell);
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Takes the value of a key to send it; [`done`](Self::done) ends that.
@@ -303,15 +321,24 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// True while a value of the key waits, or is on its way.
+    /// True while a value of the key waits, is on its way, or is about to wait: the tiers above may have it, and
+    /// lose it again, before it is enqueued.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         let state = self.lock();
-        state.waiting.contains_key(key) || state.busy.contains_key(key)
+        state.waiting.contains_key(key)
+            || state.busy.contains_key(key)
+            || state.coming.contains_key(key)
     }
 
-    /// True while a value of the key waits that was set after the one that is being sent.
+    /// True while a thread sets the key and has not enqueued it yet.
+    pub(super) fn is_coming(&self, key: &[u8]) -> bool {
+        self.lock().coming.contains_key(key)
+    }
+
+    /// True while a value of the key waits, or is about to, that was set after the one that is being sent.
     pub(super) fn has_newer(&self, key: &[u8]) -> bool {
-        self.lock().waiting.contains_key(key)
+        let state = self.lock();
+        state.waiting.contains_key(key) || state.coming.contains_key(key)
     }
 
     /// What waits of a key, and is not yet being sent.
@@ -407,6 +434,15 @@ impl Queue {
         while is_busy(&state) && !self.changed.wait_until(&mut state, until).timed_out() {}
     }
 
+    /// Waits until all that is being set now is enqueued or given up, until this moment at most.
+    pub(super) fn wait_until_come(&self, until: Instant) {
+        let mut state = self.lock();
+        let next = state.next_claim;
+        while state.claims.first().is_some_and(|first| *first < next)
+            && !self.changed.wait_until(&mut state, until).timed_out()
+        {}
+    }
+
     /// Waits for a moment, unless something is due.
     pub(super) fn nap(&self) {
         let mut state = self.lock();
@@ -486,10 +522,22 @@ impl State {
     fn forget(&mut self) {
         self.waiting.clear();
         self.order.clear();
+        self.coming.clear();
+        self.claims.clear();
         self.busy.clear();
         self.held.clear();
         self.raised = Raised::default();
         self.has_thread = false;
+    }
+
+    /// A set of the key has been enqueued, or given up.
+    fn has_come(&mut self, key: &Key, claim: u64) {
+        self.claims.remove(&claim);
+        let Some(count) = self.coming.get_mut(key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.coming.remove(key);
+        }
     }
 
     /// A set raised the stamp of this basis to what it is.

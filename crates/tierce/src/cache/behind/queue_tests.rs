@@ -58,6 +58,25 @@ impl Set {
 }
 
 #[test]
+fn a_key_counts_from_the_claim_on_until_it_was_sent_or_given_back() {
+    let set = Set::new();
+    let knows = || (set.queue.has(b"a"), set.queue.has_newer(b"a"), set.queue.is_coming(b"a"));
+    assert_eq!(knows(), (false, false, false));
+    let place = set.queue.claim(None, b"a", 1).unwrap();
+    let other = set.queue.claim(None, b"a", 1).unwrap();
+    assert_eq!(knows(), (true, true, true), "the tiers above may have it by now");
+    set.queue.enqueue(None, place, set.entry("1"));
+    assert_eq!(knows(), (true, true, true), "of two");
+    set.queue.give_back(None, other);
+    assert_eq!(knows(), (true, true, false));
+    let taken = set.take(b"a").unwrap();
+    assert_eq!(knows(), (true, false, false), "on its way");
+    set.queue.done(None, &taken.key, taken.cell);
+    assert_eq!(knows(), (false, false, false));
+    assert!(set.queue.is_empty());
+}
+
+#[test]
 fn the_newest_value_of_a_key_is_sent_when_the_first_was_due() {
     let set = Set::new();
     assert_eq!(set.set(b"a", "1"), (false, true), "a thread is needed");

@@ -30,6 +30,9 @@ use crate::{
 
 /// Keys for which another thread is worth it.
 const EACH: usize = 8;
+/// How often all is sent where newer values came while it was: what was set before then is there, or was
+/// overtaken so often that another round would say no more.
+const ROUNDS: u32 = 8;
 /// For how long a change waits for another thread of this process that sends a value of its key.
 const SENDING: Duration = Duration::from_secs(2);
 
@@ -149,6 +152,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn give_way(&self, plan: Plan, key: &[u8], entry: &Entry, before: Option<u64>) -> CacheCounter {
         if self.behind.queue.has_newer(key) {
             // Which keeps all from asking L3, and sees to it in its turn.
+            self.behind.outrun.fetch_add(1, Ordering::Relaxed);
             return CacheCounter::BehindOvertaken;
         }
         let found = self.lowers.redis.call(plan, &self.metrics, |tier| tier.read(key));
@@ -176,23 +180,34 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// meanwhile may not be there.
     pub(in crate::cache) fn flush(&self, timeout: Duration) -> bool {
         let queue = &self.behind.queue;
-        if queue.is_empty() {
-            return true;
-        }
         let in_doubt = || self.behind.in_doubt.load(Ordering::Relaxed);
-        let before = in_doubt();
-        let until = simulated::now() + timeout;
-        let below = queue.next_number();
-        self.share(queue.all(below)).send(self, until);
-        while simulated::now() < until
-            && let Some(key) = queue.first(below)
-        {
-            if !self.send_key(&key) {
-                simulated::sleep(NAP);
+        let outrun = || self.behind.outrun.load(Ordering::Relaxed);
+        let (before, until) = (in_doubt(), simulated::now() + timeout);
+        for _ in 0..ROUNDS {
+            let outrun_before = outrun();
+            // A value that it would have sent may have given way to what is being set.
+            queue.wait_until_come(until);
+            if queue.is_empty() {
+                break;
+            }
+            let below = queue.next_number();
+            self.share(queue.all(below)).send(self, until);
+            while simulated::now() < until
+                && let Some(key) = queue.first(below)
+            {
+                if !self.send_key(&key) {
+                    simulated::sleep(NAP);
+                }
+            }
+            queue.wait_until_idle(None, until);
+            if queue.first(below).is_some() {
+                return false;
+            }
+            if outrun() == outrun_before || simulated::now() >= until {
+                break;
             }
         }
-        queue.wait_until_idle(None, until);
-        queue.first(below).is_none() && in_doubt() == before
+        in_doubt() == before
     }
 
     /// Sends what waits before tiers enter or leave.

@@ -62,7 +62,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let begin = simulated::now();
         while !self.is_settled_below(key) && simulated::since(begin) < patience {
             if self.behind.queue.has(key) {
-                if !self.send_key(key) {
+                if !self.send_key(key) || self.behind.queue.is_coming(key) {
                     simulated::sleep(NAP);
                 }
                 continue;

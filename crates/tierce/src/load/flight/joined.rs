@@ -2,15 +2,16 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use super::{CHECK_INTERVAL, CancelToken, Flight, Lead, Phase, State, Table, Waited, me, wake};
+use super::{CHECK_INTERVAL, CancelToken, Flight, Lead, Phase, State, Table, Waited, wake};
 use crate::{
     error::{Error, ErrorKind, Result},
     simulated,
+    sync::{atomic::Ordering, me},
 };
 
 /// A place among those who wait for a flight.

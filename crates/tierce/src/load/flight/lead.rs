@@ -1,25 +1,22 @@
 //! The one that leads a flight: its loader, and how the flight ends.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use super::{CancelToken, Flight, Joined, Phase, Table, me};
+use super::{CancelToken, Flight, Joined, Phase, Table};
 use crate::{
     error::{Error, ErrorKind, Result},
     simulated,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        is_unwinding, me,
+    },
 };
 
 /// The duty to land a flight. Dropped without landing it hands the flight over, or, where the
 /// loader panicked, lands it with [`ErrorKind::LoaderPanicked`].
 pub(crate) struct Lead<V> {
     table: Arc<Table<V>>,
-    pub(super) flight: Arc<Flight<V>>,
+    flight: Arc<Flight<V>>,
     token: CancelToken,
     /// Not bound to the thread that entered: a task, or to be handed to another thread.
     travels: bool,
@@ -66,7 +63,7 @@ impl<V> Lead<V> {
     /// The loader runs on this thread until the guard is dropped.
     pub(crate) fn at_work(&self) -> AtWork<'_, V> {
         let before = self.flight.worker.swap(me(), Ordering::Relaxed);
-        AtWork { lead: self, before, panicking: thread::panicking() }
+        AtWork { lead: self, before, panicking: is_unwinding() }
     }
 
     /// By which the loader learns that nobody wants its value any more.
@@ -91,6 +88,13 @@ impl<V> Lead<V> {
         may_file
     }
 
+    /// How many wait as tasks, and how many in all.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let tasks = self.flight.state.lock().tasks.len();
+        (tasks, self.flight.joined.load(Ordering::Relaxed))
+    }
+
     /// Ends the flight with the loader's result.
     pub(crate) fn land(mut self, outcome: Result<V>) {
         self.landed = true;
@@ -112,7 +116,7 @@ impl<V> Drop for Lead<V> {
         }
         let panicked = match self.travels {
             true => self.panicked.load(Ordering::Relaxed),
-            false => thread::panicking(),
+            false => is_unwinding(),
         };
         if panicked {
             return self.end(Err(loader_panicked()));
@@ -129,7 +133,7 @@ fn loader_panicked() -> Error {
 impl<V> Drop for AtWork<'_, V> {
     fn drop(&mut self) {
         self.lead.flight.worker.store(self.before, Ordering::Relaxed);
-        if thread::panicking() && !self.panicking {
+        if is_unwinding() && !self.panicking {
             self.lead.panicked.store(true, Ordering::Relaxed);
         }
     }

@@ -51,10 +51,7 @@ use std::{
     hash::BuildHasher,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::Waker,
     time::{Duration, Instant},
 };
@@ -70,7 +67,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     invalidation::Began,
     simulated::{self, Fault},
-    sync::{self, Condvar, Mutex},
+    sync::{
+        self, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        me,
+    },
 };
 
 /// Groups of keys with a lock each; loads are slow beside this lock, so a few are enough.
@@ -336,14 +337,3 @@ fn wake(waker: Waker) {
         mem::forget(payload);
     }
 }
-
-/// An address that no other living thread has.
-fn me() -> usize {
-    thread_local! {
-        static MARK: u8 = const { 0 };
-    }
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,10 +3,12 @@
 use std::{ptr::NonNull, sync::atomic::Ordering};
 
 use super::{
-    super::{departures::Departures, slot::MAX_SLOTS, statistics::RemovalCause},
+    super::{
+        departures::Departures, index::MOST_OF_HOME, slot::MAX_SLOTS, statistics::RemovalCause,
+    },
     Index, Locked, OwnedTable, Room,
 };
-use crate::policy::Slot;
+use crate::policy::{NO_SLOT, Slot};
 
 /// Home buckets that one insert moves while a table grows: so few that no insert takes long, and
 /// so many that a table that was to grow is hardly fuller when all have moved.
@@ -73,17 +75,24 @@ impl<K, V> Locked<'_, K, V> {
 
     #[cold]
     pub(super) fn grow_step(&mut self, departures: &mut Departures<'_, K, V>) {
-        let mut homeless = Vec::new();
+        // Of one in 10^8 steps, and not in memory of its own, which may be short.
+        let (mut homeless, mut count) = (None, 0);
         let slab = &self.writer.slab;
         let table = self.table();
-        let done = table.move_one(|slot| slab.place(slot).hash(), |slot| homeless.push(slot));
+        let done = table.move_one(
+            |slot| slab.place(slot).hash(),
+            |slot| {
+                homeless.get_or_insert([NO_SLOT; MOST_OF_HOME])[count] = slot;
+                count += 1;
+            },
+        );
         if done && let Some(next) = table.next() {
             let old = self.root.swap(next.as_ptr(), Ordering::AcqRel);
             // SAFETY: leaked from a box when it was made, and owned again once, here.
             let old = unsafe { OwnedTable::new(old) };
             self.retire_room(Room::Table { _table: old });
         }
-        for slot in homeless {
+        for &slot in homeless.iter().flatten().take(count) {
             self.take_unnamed(slot, RemovalCause::Size, departures);
         }
     }

@@ -40,7 +40,7 @@ use super::{
     expiry::Expiry,
     index::{OwnedTable, Spot, Table},
     limbo::Limbo,
-    load::Loads,
+    loads::Loads,
     options::ShardBounds,
     place::{HUGE, Place},
     slab::{Segments, Slab},

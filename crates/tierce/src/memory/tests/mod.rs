@@ -6,6 +6,7 @@ mod bounds;
 mod callers_code;
 mod calls;
 mod deadlines;
+mod flood;
 mod held_up;
 mod load;
 mod model;

@@ -119,6 +119,28 @@ impl Facts<'_> {
             && lasts(one)
             && lasts(other)
             && self.tale.calls.iter().all(is_harmless)
+            && !self.gave_way_between(one.to, other.to)
+    }
+
+    /// True where something else came to L3 between two values of a key: of a value that waited and gave way a
+    /// word goes there after its call.
+    fn gave_way_between(&self, one: usize, other: usize) -> bool {
+        if self.settings.behind.is_none() {
+            return false;
+        }
+        let wrote = |to: usize| {
+            let bytes = tale::bytes(to);
+            move |effect: &Effect| matches!(&effect.what, EffectOf::Wrote { value, .. } if *value == bytes)
+        };
+        let at = |to: usize| self.effects.iter().position(wrote(to));
+        let (Some(one), Some(other)) = (at(one), at(other)) else { return false };
+        let (first, last) = (one.min(other), one.max(other));
+        let of_key = |effect: &Effect| match &effect.what {
+            EffectOf::Wrote { key, .. } | EffectOf::Removed { key } => key_number(key),
+            _ => None,
+        };
+        let key = of_key(&self.effects[first]);
+        self.effects[first + 1..last].iter().any(|effect| of_key(effect) == key)
     }
 
     /// What came in L3 between what a change found there and the change itself.

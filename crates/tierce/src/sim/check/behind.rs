@@ -68,6 +68,15 @@ impl Facts<'_> {
                 let mut effects = self.effects.iter().filter(|effect| counts(effect));
                 effects.any(|effect| effect.at.step > call.begin.step && by(effect.at))
             };
+            // A touch that finds it waiting after all has L3 doubted, and it ends.
+            let touches = |other: &Call| {
+                matches!(other.verb, Verb::Touch(its, _) if its == *key)
+                    && other.begin.step < end.step
+                    && other.end.is_none_or(|it| call.begin.step < it.step)
+            };
+            if self.tale.calls.iter().any(touches) {
+                return None;
+            }
             if due < last && !gets_there(&|at| at.millis <= due) {
                 return Some(format!(
                     "sent: v{value} of process {process} is not in L3 by {due} ms"

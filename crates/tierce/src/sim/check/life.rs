@@ -179,9 +179,15 @@ impl Facts<'_> {
             let made = self.made_until(read.value);
             made.is_some_and(|made| made < at) && kept.all(|kept| kept.is_some_and(|it| it < at))
         };
+        // A tier that enters later has what it had.
+        let stays = |from: At| {
+            let begins = self.tale.eras.iter().filter(|era| era.process == read.process);
+            begins.filter(|era| from.step < era.from.step).all(|era| read.end.step < era.from.step)
+        };
         let look = self.tale.looks.iter().find(|look| {
             let call = &self.tale.calls[look.call];
             look.found == Seen::Absent
+                && stays(call.begin)
                 && call.verb.is_load_of(read.key)
                 && call.process == Some((read.process, read.host))
                 && call.outcome == Outcome::Found(vec![None])

@@ -48,6 +48,7 @@ pub(super) fn record_of(opened: Opened, ttl: Option<Duration>) -> Record {
         age: life.filter(|_| !is_touched).zip(ttl).map(|(life, left)| life.saturating_sub(left)),
         extras: Extras::new(aside.validator, Some(tags)).map(Arc::new),
         change,
+        is_as_made: !is_expired && !is_touched,
         ..Record::new(value, format, ttl)
     }
 }

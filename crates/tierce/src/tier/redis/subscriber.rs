@@ -20,6 +20,7 @@
 
 use std::{
     io,
+    ops::RangeInclusive,
     pin::pin,
     sync::{Arc, Weak, atomic::Ordering},
     thread::{self, JoinHandle},
@@ -63,9 +64,10 @@ const LONGEST_PAUSE_TO_FOLLOW: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(30);
 
 /// How long after its message a change of our own that is not done yet is looked at again, and when
-/// it is given up: as long as a thread may be kept from running.
+/// it is given up: as long as a thread may be kept from running on a busy machine, within half a heartbeat, which
+/// waits for it.
 const SECOND_LOOK: Duration = Duration::from_millis(2);
-const LAST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// How often a listener is asked for its post in each heartbeat.
 const LOOKS_PER_HEARTBEAT: u32 = 4;
@@ -512,10 +514,12 @@ impl Listening {
         }
         // Those that are told once more are looked at as new.
         let now = Instant::now();
+        let last_look =
+            (self.common.settings.heartbeat / 2).clamp(*LAST_LOOK.start(), *LAST_LOOK.end());
         let again = std::mem::take(&mut self.under_way);
         let late = |key: &[u8]| {
             let known = again.iter().find(|(known, _)| known == key);
-            known.map_or(now + LAST_LOOK, |(_, last)| *last)
+            known.map_or(now + last_look, |(_, last)| *last)
         };
         keys.extend(again.iter().map(|(key, _)| &key[..]));
         keys.sort_unstable();

@@ -1,12 +1,26 @@
+//! Flights with leaders, threads and tasks in the hands of a test.
+
 use std::{
-    sync::{Barrier, atomic::AtomicU32},
-    task::{Context, Poll, Wake},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     thread,
+    time::Duration,
 };
 
-use super::*;
+use super::{
+    flight::{Entered, Flights, Joined, Lead, Waited},
+    testing::PATIENCE,
+};
 use crate::{
-    group_word::GroupWord, invalidation::Filed, load::testing::PATIENCE, tag_cells::Known,
+    error::{Error, ErrorKind, Result},
+    group_word::GroupWord,
+    invalidation::{Began, Filed},
+    sync,
+    tag_cells::Known,
 };
 
 const BEGAN: Began = Began {
@@ -213,8 +227,7 @@ fn a_task_that_leaves_takes_its_waker_along() {
         assert!(poll(&mut joined, &bell).is_pending());
     }
     assert_eq!(Arc::strong_count(&bell), 1);
-    assert!(leads.flight.state.lock().tasks.is_empty());
-    assert_eq!(leads.flight.joined.load(Ordering::Relaxed), 0);
+    assert_eq!(leads.waiting(), (0, 0));
     leads.land(Ok(1));
     assert_eq!(bell.rings(), 0);
 }
