@@ -18,12 +18,16 @@ use loom::{
     thread,
 };
 
-use crate::domain::{Domain, Epoch, FIRST, Record, STEP};
+use crate::{
+    domain::{Domain, Epoch, FIRST, Record, STEP},
+    model_run::in_every_interleaving,
+};
 
 // Not all of it is in a model.
 #[allow(dead_code)]
 #[path = "../../crates/tierce/src/sync/domain.rs"]
 mod domain;
+mod model_run;
 
 /// What `domain.rs` takes from the checker here.
 mod shim {
@@ -122,10 +126,7 @@ enum Without {
 /// matter, as the planted faults show, in some seconds.
 fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     barrier::WITHOUT.set(without);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(body);
+    in_every_interleaving(preemptions, body);
 }
 
 const WHOLE: u32 = 7;

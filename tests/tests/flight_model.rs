@@ -20,6 +20,7 @@ use crate::{
     error::{Error, ErrorKind},
     flight::{Entered, Flights, Joined, Lead, Waited},
     invalidation::Began,
+    model_run::{in_every_interleaving, threads},
     simulated::JOINS_AFTER_CHANGE,
     sync::{
         NO_TOTAL_ORDER, WAKES_NOBODY,
@@ -32,6 +33,7 @@ use crate::{
 #[allow(dead_code, unused_imports)]
 #[path = "../../crates/tierce/src/load/flight/mod.rs"]
 mod flight;
+mod model_run;
 #[path = "model_sync/mod.rs"]
 mod sync;
 
@@ -148,10 +150,7 @@ fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + '
     WAKES_NOBODY.set(without == Without::Waking);
     JOINS_AFTER_CHANGE.set(without == Without::Detaching);
     NO_TOTAL_ORDER.set(without == Without::TotalOrder);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 20_000;
-    builder.check(body);
+    in_every_interleaving(preemptions, body);
 }
 
 const OLD: u32 = 1;
@@ -235,19 +234,6 @@ impl World {
             },
         }
     }
-}
-
-/// Runs some threads beside this one, and returns what each came to.
-fn threads<R: Send + 'static>(
-    world: &Arc<World>,
-    count: usize,
-    run: impl Fn(&World) -> R + Copy + Send + 'static,
-) -> Vec<thread::JoinHandle<R>> {
-    let start = |_| {
-        let world = Arc::clone(world);
-        thread::spawn(move || run(&world))
-    };
-    (0..count).map(start).collect()
 }
 
 /// Some callers of a key: one loads at a time, and all get a value.

@@ -17,6 +17,7 @@ use loom::{cell::UnsafeCell, thread};
 
 use crate::{
     loads::{Entered, Loads, Outcome},
+    model_run::{in_every_interleaving, threads},
     sync::{
         WAKES_NOBODY,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -27,6 +28,7 @@ use crate::{
 #[allow(dead_code)]
 #[path = "../../crates/tierce/src/memory/loads.rs"]
 mod loads;
+mod model_run;
 #[path = "model_sync/mod.rs"]
 mod sync;
 
@@ -49,10 +51,7 @@ enum Without {
 /// Runs `body` in every interleaving with at most so many preemptions.
 fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     WAKES_NOBODY.set(without == Without::Waking);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 20_000;
-    builder.check(body);
+    in_every_interleaving(preemptions, body);
 }
 
 const KEY: u32 = 7;
@@ -174,18 +173,6 @@ impl World {
         drop(shard);
         self.returned.store(true, Ordering::Release);
     }
-}
-
-fn threads<R: Send + 'static>(
-    world: &Arc<World>,
-    count: usize,
-    run: impl Fn(&World) -> R + Copy + Send + 'static,
-) -> Vec<thread::JoinHandle<R>> {
-    let start = |_| {
-        let world = Arc::clone(world);
-        thread::spawn(move || run(&world))
-    };
-    (0..count).map(start).collect()
 }
 
 /// Three callers of a key: one loads, at a time and in all, and each gets the value.

@@ -15,9 +15,13 @@ use loom::{
     thread,
 };
 
-use crate::words::{FREE, MutexWord, SharedWords, WakeWords};
+use crate::{
+    model_run::in_every_interleaving,
+    words::{FREE, MutexWord, SharedWords, WakeWords},
+};
 
 // Not all of it is in a model.
+mod model_run;
 #[allow(dead_code)]
 #[path = "../../crates/tierce/src/sync/words.rs"]
 mod words;
@@ -116,10 +120,7 @@ thread_local! {
 /// Runs `body` in every interleaving with at most so many preemptions.
 fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     WITHOUT.set(without);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(body);
+    in_every_interleaving(preemptions, body);
 }
 
 /// What only who holds the lock touches: the checker fails where two are at it at once.

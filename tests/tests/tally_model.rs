@@ -12,6 +12,7 @@ use loom::{sync::atomic::Ordering, thread};
 
 use crate::{
     domain::Record,
+    model_run::in_every_interleaving,
     tally::{Own, Seat},
     threads::DOMAIN,
 };
@@ -20,6 +21,7 @@ use crate::{
 #[allow(dead_code)]
 #[path = "../../crates/tierce/src/sync/domain.rs"]
 mod domain;
+mod model_run;
 #[allow(dead_code)]
 #[path = "../../crates/tierce/src/sync/tally.rs"]
 mod tally;
@@ -173,10 +175,7 @@ mod threads {
 /// Runs `body` in every interleaving with at most so many preemptions.
 fn model(without: Without, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     WITHOUT.set(without);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(body);
+    in_every_interleaving(preemptions, body);
 }
 
 /// A seat that is not given back: not where a model has failed.

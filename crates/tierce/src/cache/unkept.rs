@@ -20,6 +20,7 @@ use super::{Inner, Near, marks::Marks, plan::Plan};
 use crate::{
     clock::Millis,
     codec::Format,
+    invalidation::LocalMark,
     simulated::{self, Fault},
     tier::{Expected, Record, SharedTier, Written},
     tiering::TierKind,
@@ -112,15 +113,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             _ = self.lowers.shared.ask(plan, &self.metrics, key, remove);
             self.tell_evictions();
         }
-        let mark = before.local();
-        let is_current = Cell::new(false);
-        let raise = || {
-            is_current.set(self.stamps.is_current(mark));
-            if is_current.get() {
-                self.stamps.raise(mark);
-            }
-        };
-        self.memory.remove_if_after(key, raise, |_| is_current.get());
+        self.remove_near_if_unchanged(key, before.local(), |_| true);
     }
 
     /// False where something may be left.
@@ -136,18 +129,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if plan.reaches(TierKind::Memory) {
             let now = self.clock.coarse();
-            let is_current = Cell::new(false);
-            // Under the shard's lock, as in a fill. Loads that this one has overtaken file no more.
-            let raise = || {
-                is_current.set(self.stamps.is_current(marks.local()));
-                if is_current.get() {
-                    self.stamps.raise(marks.local());
-                }
-            };
-            let gives_way = |near: &Near<V>| is_current.get() && near.gives_way(now, Some(over));
-            self.memory.remove_if_after(key, raise, gives_way);
-            is_gone &= is_current.get();
+            let gives_way = |near: &Near<V>| near.gives_way(now, Some(over));
+            is_gone &= self.remove_near_if_unchanged(key, marks.local(), gives_way);
         }
         is_gone
+    }
+
+    /// Removes what L1 has and `gives_way`, and raises the key's stamp there; false, with nothing done, where
+    /// the key changed since the mark.
+    fn remove_near_if_unchanged(
+        &self,
+        key: &[u8],
+        mark: LocalMark,
+        gives_way: impl Fn(&Near<V>) -> bool,
+    ) -> bool {
+        let is_current = Cell::new(false);
+        // Under the shard's lock, as in a fill. Loads that this one has overtaken file no more.
+        let raise = || {
+            is_current.set(self.stamps.is_current(mark));
+            if is_current.get() {
+                self.stamps.raise(mark);
+            }
+        };
+        self.memory.remove_if_after(key, raise, |near| is_current.get() && gives_way(near));
+        is_current.get()
     }
 }
