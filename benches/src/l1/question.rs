@@ -17,7 +17,11 @@ Loads: `get-uniform`, `get-zipf`: resident keys alone, 80 % of the capacity, uni
 `mixed-95-5`, `mixed-75-25`: Zipf 0.99 over 2 x capacity keys, every 20th or 4th operation a put. \
 `read-through`: Zipf 0.99 over 4 x capacity keys, by the cache's own get-or-insert or by get and \
 insert, whichever was faster. `all-miss`: inserts of never seen keys into a full cache. `1t`, `2t`: \
-threads; with two, the figure is the time of an operation as each sees it.\n\
+threads; with two, the figure is the time of an operation as each sees it. Keys and values to put \
+are made while the clock runs, four puts before they are put, by all alike: what a cache frees is \
+what its caller allocates next. (Until 2026-11-23 they were made before, many thousands at once, \
+and a put of text took as long as the allocator needed to join pieces that nobody asked for again, \
+which depended on what other rivals had left: 0.56 to 1.05 for one and the same program.)\n\
 \n\
 A run's figure is the median of its batches of 512 operations, so that time slices of other \
 processes do not count; of two threads only batches count during which the other was at work. \

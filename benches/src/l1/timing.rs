@@ -9,6 +9,8 @@
 //! beside this one took [`STALLED`] times its usual time.
 
 use std::{
+    array::from_fn,
+    mem,
     ops::Range,
     sync::Barrier,
     thread,
@@ -38,6 +40,10 @@ const FEWEST_TOGETHER: usize = 8;
 /// A run has at least as many batches, however long they take: on a busy machine a time slice of
 /// another process can be as long as the run's limit.
 const FEWEST_BATCHES: usize = 24;
+
+/// So many puts are between the making of a value and its put. Less than an allocator keeps at hand
+/// for each size (glibc: 7).
+const AHEAD: usize = 4;
 
 /// What threads do with their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +108,34 @@ struct Thread {
     reads: usize,
 }
 
+/// A key to put and its value.
+type Pair<D> = (<D as Data>::Key, <D as Data>::Value);
+
+fn owned<D: Data>(key: &D::Key) -> Pair<D> {
+    (key.clone(), D::value(key))
+}
+
+/// Pairs between being made and being put: [`AHEAD`] puts later, as what a service stores was not
+/// written the nanosecond before. Put at once, whether a put waits for the value's bytes to reach
+/// the cache depends on how the compiler happens to copy a rival's arguments.
+struct Made<D: Data> {
+    pairs: [Pair<D>; AHEAD],
+    next: usize,
+}
+
+impl<D: Data> Made<D> {
+    /// The first ones to be put are of the last of these keys.
+    fn new(keys: &[D::Key]) -> Self {
+        Self { pairs: from_fn(|index| owned::<D>(&keys[keys.len() - 1 - index])), next: 0 }
+    }
+
+    /// Takes a pair in and gives the one that waited the longest.
+    fn instead_of(&mut self, pair: Pair<D>) -> Pair<D> {
+        self.next = (self.next + 1) % AHEAD;
+        mem::replace(&mut self.pairs[self.next], pair)
+    }
+}
+
 impl<D: Data> Job<'_, D> {
     /// Does the work.
     pub(super) fn run(&self, rival: &impl Rival<D>) -> Run {
@@ -122,8 +156,9 @@ impl<D: Data> Job<'_, D> {
         summary(&threads)
     }
 
-    /// What must exist before an operation, such as an owned key and a value to put, is made
-    /// before the clock starts: the caller's allocations are not the cache's.
+    /// Keys and values to put are made while the clock runs, one for each that is put: what a cache
+    /// frees is what its caller allocates next. Made before, many at once, the time of a put would
+    /// be that of the allocator, which then joins thousands of pieces that nobody asks for again.
     fn work_through(
         &self,
         rival: &impl Rival<D>,
@@ -131,7 +166,7 @@ impl<D: Data> Job<'_, D> {
         start: &Barrier,
         origin: Instant,
     ) -> Thread {
-        let own = |key: &D::Key| (key.clone(), D::value(key));
+        let own = owned::<D>;
         let clocked = |batch: &mut dyn FnMut(Range<usize>) -> usize| {
             start.wait();
             self.clocked(keys.len(), origin, batch)
@@ -141,7 +176,7 @@ impl<D: Data> Job<'_, D> {
                 clocked(&mut |batch| keys[batch].iter().filter(|key| rival.hit(key)).count())
             }
             (Work::Mixed(every), _) => {
-                let mut puts = keys.iter().step_by(every).map(own).collect::<Vec<_>>().into_iter();
+                let mut made = Made::<D>::new(keys);
                 let mut until_put = 1;
                 let mut thread = clocked(&mut |batch| {
                     let mut hits = 0;
@@ -149,7 +184,7 @@ impl<D: Data> Job<'_, D> {
                         until_put -= 1;
                         if until_put == 0 {
                             until_put = every;
-                            let (key, value) = puts.next().expect("one is there for each put");
+                            let (key, value) = made.instead_of(own(key));
                             rival.put(key, value);
                         } else {
                             hits += usize::from(rival.hit(key));
@@ -176,9 +211,10 @@ impl<D: Data> Job<'_, D> {
                 keys[batch].iter().filter(hit).count()
             }),
             (Work::Insert, _) => {
-                let mut puts = keys.iter().map(own).collect::<Vec<_>>().into_iter();
+                let mut made = Made::<D>::new(keys);
                 let mut thread = clocked(&mut |batch| {
-                    for (key, value) in puts.by_ref().take(batch.len()) {
+                    for key in &keys[batch] {
+                        let (key, value) = made.instead_of(own(key));
                         rival.put(key, value);
                     }
                     0

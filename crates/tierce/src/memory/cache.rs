@@ -54,9 +54,9 @@ type PaddedWriter<K, V> = CachePadded<Mutex<Writer<K, V>>>;
 ///
 /// # When values are dropped
 /// A value that was replaced, removed or evicted is dropped when no thread can be looking at it
-/// any more. That is at once while only one thread of the process reads caches and there is no
-/// listener; otherwise a few writes later: when an eighth of a shard's entries wait, or of its
-/// bytes. What waits is not counted in the bounds; [`reclaim`](Self::reclaim) drops it now. While a
+/// any more. That is at once while only one thread of the process uses caches and there is no
+/// listener; otherwise some writes later, with up to an eighth of a shard's entries waiting, or of
+/// its bytes. What waits is not counted in the bounds; [`reclaim`](Self::reclaim) drops it now. While a
 /// reader stays in a closure, more waits; above 4,096 entries and as many as there are, or 16 MiB
 /// and the bound, inserts are refused.
 ///

@@ -91,6 +91,12 @@ impl<'a, K, V> Departures<'a, K, V> {
             || self.others().is_some_and(|others| others.entries.try_reserve(1).is_ok())
     }
 
+    /// True if there is nothing to drop yet.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// True if a table or slab can be [pushed](Self::push_room).
     pub(super) fn has_room_for_room(&mut self) -> bool {
         self.others().is_some_and(|others| others.rooms.try_reserve(1).is_ok())

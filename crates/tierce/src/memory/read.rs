@@ -4,7 +4,8 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
-    sync::atomic::Ordering,
+    hint::select_unpredictable,
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 use super::{
@@ -150,7 +151,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         {
             Home::Found(place) if place.span() > near => {
                 if HIT {
-                    count_read(place);
+                    count_read_beside(place, pin.spare());
                 }
                 // SAFETY: found with the pin, which is still held.
                 Ok(Some((f(unsafe { place.value() }), pin.own())))
@@ -295,6 +296,15 @@ fn count_read<K, V>(place: &Place<K, V>) {
     if reads < MOST_READS {
         place.reads.store(reads + 1, Ordering::Relaxed);
     }
+}
+
+/// [`count_read`] without a branch: whether an entry was read often is what nobody can guess where
+/// many come and go. What is not to be counted is stored to `spare`.
+#[inline(always)]
+fn count_read_beside<K, V>(place: &Place<K, V>, spare: &AtomicU8) {
+    let reads = place.reads.load(Ordering::Relaxed);
+    let counter = select_unpredictable(reads < MOST_READS, &place.reads, spare);
+    counter.store(reads.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// An entry, and the table that named it.

@@ -49,11 +49,13 @@ pub enum Computed<V> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     /// Stores a value with the default time to live, in place of the key's earlier one.
+    #[inline(always)]
     pub fn insert(&self, key: K, value: V) -> Inserted {
         self.insert_if(key, value, Ttl::Default, |_| true)
     }
 
     /// Stores a value that lives for `ttl`, in place of the key's earlier one.
+    #[inline(always)]
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Ttl) -> Inserted {
         self.insert_if(key, value, ttl, |_| true)
     }
@@ -63,7 +65,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
     ///
     /// `decide` runs exactly once, also for an entry that will be refused, under the shard's lock:
     /// it must be short and must not call the cache.
-    #[inline]
+    #[inline(always)]
     pub fn insert_if(
         &self,
         key: K,
@@ -93,6 +95,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
 
         let mut departures = Departures::new(&self.exit);
         let mut locked = self.lock(spread.shard);
+        locked.fetch(spread.hash);
         locked.collect_or_wait(&mut departures);
         let found = locked.find(spread.hash, |other| *other == key);
         if life == Life::ENDLESS && locked.has_deadlines() {

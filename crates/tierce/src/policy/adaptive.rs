@@ -358,13 +358,15 @@ impl Adaptive {
         if mark & MAIN == 0 {
             return None;
         }
-        // Without a branch: whether an entry was read is what nobody can guess.
+        // Without a branch: whether an entry was read is what nobody can guess. The sign of one less
+        // says it, where the compiler would make a branch of a comparison.
         let reads = entry.reads();
+        let unread = ((reads as i8 - 1) >> 7) as u8;
         let age = self.tick.wrapping_sub(mark) & (STAMPS - 1);
-        let age = age & u8::from(reads == 0).wrapping_neg();
+        let age = age & unread;
         let stamp = self.tick.wrapping_sub(age.min(OLDEST_STAMP)) & (STAMPS - 1);
         entry.set_mark(MAIN | stamp);
-        entry.set_reads(reads.saturating_sub(1));
+        entry.set_reads(reads - (!unread & 1));
         Some(age)
     }
 

@@ -79,7 +79,7 @@
 //! calls none.
 #![allow(unsafe_code)]
 
-use std::{iter, ptr};
+use std::{iter, ptr, sync::atomic::AtomicU8};
 
 use crossbeam_utils::CachePadded;
 
@@ -146,6 +146,8 @@ pub(super) struct Record {
     inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
+    /// What its thread stores where it is to store nothing.
+    pub(super) spare: AtomicU8,
     /// Does its thread act as the only one?
     solely: AtomicBool,
     /// Sections beyond the first, as with pins.
@@ -198,6 +200,7 @@ impl Domain {
             said: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             taken: AtomicBool::new(true),
+            spare: AtomicU8::new(0),
             solely: AtomicBool::new(false),
             reads: Cell::new(false),
             more_pins: Cell::new(0),

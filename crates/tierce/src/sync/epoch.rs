@@ -17,7 +17,7 @@
 //! that forked stay.
 #![allow(unsafe_code)]
 
-use std::{cell::Cell, ptr};
+use std::{cell::Cell, ptr, sync::atomic::AtomicU8};
 
 pub(crate) use super::domain::Epoch;
 
@@ -107,6 +107,13 @@ fn brief_with(record: &'static Record) -> Option<Brief> {
 }
 
 impl Brief {
+    /// A byte that only this thread stores to, and nobody reads.
+    #[inline(always)]
+    pub(crate) fn spare(&self) -> &AtomicU8 {
+        // SAFETY: as in `pin`.
+        &unsafe { &*self.0 }.spare
+    }
+
     /// What this thread counts, also after the pin.
     #[inline(always)]
     pub(crate) fn own(&self) -> Own {

@@ -102,6 +102,8 @@ pub(super) struct Writer<K, V> {
     /// What the policy adds up: weights, or numbers of entries. Bytes were bounded when the shard
     /// was made; a sum cannot change its unit later.
     by_weight: bool,
+    /// The last key that was stored was not here.
+    last_was_new: bool,
     limbo: Limbo,
     pub(super) statistics: MemoryStatistics,
     policy_kind: PolicyKind,
@@ -187,6 +189,7 @@ impl<K, V> Writer<K, V> {
             bounds,
             policy_room: 0,
             by_weight: bounds.bytes != u64::MAX,
+            last_was_new: true,
             len: 0,
             weight: 0,
             huge: HashMap::default(),

@@ -16,9 +16,11 @@ use crate::{
     sync::epoch,
 };
 
-/// Retired entries whose memory one call frees: more than the one that it retires, so that they
-/// do not pile up, and few, so that no call pays for all.
-const EMPTIED_PER_CALL: usize = 4;
+/// Retired entries whose memory one call frees where more are here than should wait: more than the
+/// one that it retires, so that they do not pile up, and few, so that no call pays for all. Else one,
+/// for the one that it brings: an allocator keeps a few pieces of each size at hand for a thread (glibc
+/// seven), and has to go to what all threads share where more or fewer are freed than were taken.
+const MOST_PER_CALL: usize = 4;
 
 /// The share of the entries that may wait in the limbo before the epoch is moved on.
 const LIMBO_SHARE: u64 = 8;
@@ -93,14 +95,15 @@ impl<K, V> Locked<'_, K, V> {
             self.collect_rooms(departures);
         }
         let writer = &mut *self.writer;
-        for _ in 0..EMPTIED_PER_CALL {
+        let (entries, weight) = writer.most_waiting();
+        let count = if writer.limbo.len() > entries { MOST_PER_CALL } else { 1 };
+        for _ in 0..count {
             if !departures.has_room() {
                 break;
             }
             let Some(slot) = writer.limbo.pop(&writer.slab) else { break };
             writer.empty(slot, departures);
         }
-        let (entries, weight) = writer.most_waiting();
         departures.advance(writer.limbo.wants(entries, weight));
     }
 
@@ -223,7 +226,11 @@ impl<K, V> Locked<'_, K, V> {
     ) {
         let writer = &mut *self.writer;
         writer.statistics.count(cause);
-        if !departures.tells() && departures.has_room() && epoch::alone() {
+        if !departures.tells()
+            && epoch::alone()
+            && (departures.is_empty() || epoch::is_sole() && departures.has_room())
+        {
+            // Not more than one beside other threads: see `MOST_PER_CALL`.
             // SAFETY: nobody else ever read a cache, and this thread is not about to: `alone`.
             let (key, value) = unsafe { writer.slab.empty_at(slot, place) };
             departures.push(key, value);

@@ -59,6 +59,7 @@ impl<K, V> Locked<'_, K, V> {
         departures: &mut Departures<'_, K, V>,
     ) -> Result<(), NewEntry<K, V>> {
         if let Some(hit) = old {
+            self.writer.last_was_new = false;
             let others = self.writer.weight - self.weight_of(hit);
             let sum = others.checked_add(new.weight).filter(|sum| *sum <= self.writer.bounds.bytes);
             if let Some(sum) = sum {
@@ -80,6 +81,24 @@ impl<K, V> Locked<'_, K, V> {
         self.store_new(new, now, departures)
     }
 
+    /// A key with this hash is about to be stored, and probably a new one: has all fetched that this
+    /// changes, beside the bucket in which the key is looked for and not after it.
+    #[inline(always)]
+    pub(in crate::memory) fn fetch(&mut self, hash: u32) {
+        if self.writer.last_was_new {
+            self.fetch_for_new(hash);
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_for_new(&mut self, hash: u32) {
+        if self.writer.slab.allocated() > NEAR || !epoch::is_sole() {
+            let (policy, view) = self.policy();
+            view.table.prefetch(hash);
+            policy.prefetch(hash, &view);
+        }
+    }
+
     #[inline(never)]
     fn store_new(
         &mut self,
@@ -87,9 +106,9 @@ impl<K, V> Locked<'_, K, V> {
         now: Millis,
         departures: &mut Departures<'_, K, V>,
     ) -> Result<(), NewEntry<K, V>> {
-        if self.writer.slab.allocated() > NEAR || !epoch::is_sole() {
-            let (policy, view) = self.policy();
-            policy.prefetch(new.hash, &view);
+        if !self.writer.last_was_new {
+            self.fetch_for_new(new.hash);
+            self.writer.last_was_new = true;
         }
         self.evict(1, new.weight, departures);
         if !self.reserve(&new) {

@@ -1,7 +1,14 @@
 //! A thread that is the only one: values are replaced where they lie. Each test runs in a process
 //! of its own, as the threads of others would be there too.
 
-use std::{ptr, sync::mpsc};
+use std::{
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
 
 use super::{model, *};
 use crate::sync::{
@@ -33,20 +40,13 @@ fn a_value_is_replaced_where_it_lies_while_no_other_thread_is_there() {
             assert_eq!([2, 3, 4].map(&mut replace), [!is_refused(); 3]);
             assert_eq!(cache.statistics().replaced, 3);
 
-            let (tell, told) = mpsc::channel::<()>();
-            let (say, said) = mpsc::channel();
-            let other = thread::spawn(move || {
-                drop(Mutex::new(0).lock());
-                say.send(()).unwrap();
-                told.recv().unwrap_err();
+            let writes = || drop(Mutex::new(0).lock());
+            beside_another(writes, || {
+                cache.insert(1, 6);
+                let other_place = place_of(&cache, 1);
+                cache.insert(1, 7);
+                assert_ne!(place_of(&cache, 1), other_place, "another thread could read");
             });
-            said.recv().unwrap();
-            cache.insert(1, 6);
-            let other_place = place_of(&cache, 1);
-            cache.insert(1, 7);
-            assert_ne!(place_of(&cache, 1), other_place, "another thread could read");
-            drop(tell);
-            other.join().unwrap();
 
             cache.get_with(&1, |value| {
                 cache.insert(1, 8);
@@ -54,6 +54,52 @@ fn a_value_is_replaced_where_it_lies_while_no_other_thread_is_there() {
             });
         },
     );
+}
+
+/// Runs `with` while another thread, which did `first`, lives on.
+fn beside_another(first: impl FnOnce() + Send, with: impl FnOnce()) {
+    let (tell, told) = mpsc::channel::<()>();
+    let (say, said) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            first();
+            say.send(()).unwrap();
+            told.recv().unwrap_err();
+        });
+        said.recv().unwrap();
+        with();
+        drop(tell);
+    });
+}
+
+#[test]
+fn an_insert_frees_one_value_for_the_one_that_it_brings() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    apart(module_path!(), "an_insert_frees_one_value_for_the_one_that_it_brings", || {
+        // 17 may wait in so small a cache; of those after them more is freed at a time.
+        for others in [0, 64, 64 + 17] {
+            let cache = MemoryCache::new(MemoryOptions::new().max_entries(64).shards(1)).unwrap();
+            let drops = Arc::new(AtomicUsize::new(0));
+            let insert = |key: u64| {
+                let before = drops.load(Ordering::Relaxed);
+                cache.insert(key, Counted(drops.clone()));
+                drops.load(Ordering::Relaxed) - before
+            };
+            // Whoever reads holds up what others take out.
+            assert!(!cache.contains(&0));
+            let theirs = || (0..others).for_each(|key| assert_eq!(insert(key), 0));
+            beside_another(theirs, || {
+                let most = (others..10_000).map(insert).max();
+                assert_eq!(most, Some(1), "after {others} of another thread");
+            });
+            assert!(drops.load(Ordering::Relaxed) >= 10_000 - 64 - 17, "they pile up");
+        }
+    });
 }
 
 #[test]
