@@ -96,7 +96,12 @@ impl<K, V> Locked<'_, K, V> {
         }
         let writer = &mut *self.writer;
         let (entries, weight) = writer.most_waiting();
-        let count = if writer.limbo.len() > entries { MOST_PER_CALL } else { 1 };
+        let is_left_of_others = epoch::is_sole() && epoch::alone();
+        if is_left_of_others {
+            writer.limbo.nobody_looks(&writer.slab);
+        }
+        let too_many = is_left_of_others || writer.limbo.len() > entries;
+        let count = if too_many { MOST_PER_CALL } else { 1 };
         for _ in 0..count {
             if !departures.has_room() {
                 break;

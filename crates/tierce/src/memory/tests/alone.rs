@@ -47,6 +47,10 @@ fn a_value_is_replaced_where_it_lies_while_no_other_thread_is_there() {
                 cache.insert(1, 7);
                 assert_ne!(place_of(&cache, 1), other_place, "another thread could read");
             });
+            cache.insert(1, 7);
+            let place = place_of(&cache, 1);
+            cache.insert(1, 7);
+            assert_eq!(place_of(&cache, 1) == place, !is_refused(), "it is the only one again");
 
             cache.get_with(&1, |value| {
                 cache.insert(1, 8);
@@ -61,7 +65,7 @@ fn beside_another(first: impl FnOnce() + Send, with: impl FnOnce()) {
     let (tell, told) = mpsc::channel::<()>();
     let (say, said) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let other = scope.spawn(move || {
             first();
             say.send(()).unwrap();
             told.recv().unwrap_err();
@@ -69,6 +73,8 @@ fn beside_another(first: impl FnOnce() + Send, with: impl FnOnce()) {
         said.recv().unwrap();
         with();
         drop(tell);
+        // The scope would not wait for the end of the thread, but for that of its closure.
+        other.join().unwrap();
     });
 }
 
@@ -98,6 +104,11 @@ fn an_insert_frees_one_value_for_the_one_that_it_brings() {
                 assert_eq!(most, Some(1), "after {others} of another thread");
             });
             assert!(drops.load(Ordering::Relaxed) >= 10_000 - 64 - 17, "they pile up");
+            (0..17).for_each(|key| _ = insert(10_000 + key));
+            if !is_refused() {
+                // The only one again, so what the other had left is freed as well.
+                assert_eq!(drops.load(Ordering::Relaxed), 10_017 - 64);
+            }
         }
     });
 }
