@@ -3,25 +3,18 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
-    hint::select_unpredictable,
     mem::needs_drop,
-    sync::atomic::{AtomicU8, Ordering},
 };
 
 use super::{
     cache::{MemoryCache, Spread},
     index::Home,
     place::Place,
-    read::{candidate, is_of},
+    read::{candidate, count_read, is_of},
     shard::LINE,
     slab::Segments,
 };
-use crate::{
-    clock::Span,
-    policy::{MOST_READS, Slot},
-    prefetch::prefetch,
-    sync::epoch,
-};
+use crate::{clock::Span, policy::Slot, prefetch::prefetch, sync::epoch};
 
 /// Keys that are under way at a time: some times the misses of a processor that can be outstanding
 /// (10 to 16 on today's), as it waits for the last of them once in a group, and few enough that what
@@ -95,10 +88,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
                     None => unsafe { self.look(*spread, near, eq) },
                 };
             }
-            let nobody = AtomicU8::new(0);
             for (index, look) in found[..group.len()].iter().enumerate() {
                 if let Look::Found(place) = look {
-                    count_read(place, &nobody);
+                    count_read(place, pin.nobody());
                     // SAFETY: found with the pin, which is still held.
                     f(turn * GROUP + index, unsafe { place.value() });
                 }
@@ -124,16 +116,6 @@ fn prefetch_place<K, V>(places: &Segments<K, V>, slot: Slot) {
         // It may lie in two lines.
         prefetch(place.wrapping_add(1).cast::<u8>().wrapping_sub(1));
     }
-}
-
-/// Counts a read for the policy, as a look-up of one key does, but without a branch, which the processor
-/// guesses wrong where some of the keys were read often and some were not: what is not counted is stored where
-/// `nobody` looks.
-#[inline(always)]
-fn count_read<K, V>(place: &Place<K, V>, nobody: &AtomicU8) {
-    let reads = place.reads.load(Ordering::Relaxed);
-    let counter = select_unpredictable(reads < MOST_READS, &place.reads, nobody);
-    counter.store(reads.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// What the short way says of a key.

@@ -151,7 +151,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         {
             Home::Found(place) if place.span() > near => {
                 if HIT {
-                    count_read_beside(place, pin.spare());
+                    count_read(place, pin.nobody());
                 }
                 // SAFETY: found with the pin, which is still held.
                 Ok(Some((f(unsafe { place.value() }), pin.own())))
@@ -182,7 +182,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         let spread = self.spread(hash);
         let (pin, entry) = self.search_on(spread, epoch::pin(), eq)?;
         let (table, slot, place) = entry;
-        if !self.note_read::<HIT>(table, slot, place, spread) {
+        if !self.note_read::<HIT>(table, slot, place, spread, &pin) {
             drop(pin);
             self.expired(spread, slot);
             return None;
@@ -242,6 +242,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         slot: Slot,
         place: &Place<K, V>,
         spread: Spread,
+        pin: &Pin,
     ) -> bool {
         if self.is_past((table, slot, place)) {
             return false;
@@ -249,7 +250,7 @@ impl<K, V, S> MemoryCache<K, V, S> {
         if HIT && self.tells_reads {
             self.tell_read(spread, slot);
         } else if HIT {
-            count_read(place);
+            count_read(place, pin.nobody());
         }
         if HIT && self.time_to_idle.is_some() {
             // SAFETY: the slot was found in this table with a pin that is still held.
@@ -289,21 +290,12 @@ impl<K, V, S> MemoryCache<K, V, S> {
 }
 
 /// Counts a read for the policy. Two at once may count as one, and the line of an entry that was
-/// read often is not written at all.
-#[inline]
-fn count_read<K, V>(place: &Place<K, V>) {
-    let reads = place.reads.load(Ordering::Relaxed);
-    if reads < MOST_READS {
-        place.reads.store(reads + 1, Ordering::Relaxed);
-    }
-}
-
-/// [`count_read`] without a branch: whether an entry was read often is what nobody can guess where
-/// many come and go. What is not to be counted is stored to `spare`.
+/// read often is not written at all. Without a branch: whether it was read often is what nobody can
+/// guess where some were and some were not, so what is not to be counted is stored to `nobody`.
 #[inline(always)]
-fn count_read_beside<K, V>(place: &Place<K, V>, spare: &AtomicU8) {
+pub(super) fn count_read<K, V>(place: &Place<K, V>, nobody: &AtomicU8) {
     let reads = place.reads.load(Ordering::Relaxed);
-    let counter = select_unpredictable(reads < MOST_READS, &place.reads, spare);
+    let counter = select_unpredictable(reads < MOST_READS, &place.reads, nobody);
     counter.store(reads.wrapping_add(1), Ordering::Relaxed);
 }
 

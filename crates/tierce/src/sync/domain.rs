@@ -146,8 +146,9 @@ pub(super) struct Record {
     inside: AtomicBool,
     /// Belongs to a thread.
     taken: AtomicBool,
-    /// What its thread stores where it is to store nothing.
-    pub(super) spare: AtomicU8,
+    /// Where its thread stores what is not to be stored, so that no branch need tell. Of a local the
+    /// compiler sees that nobody looks at it, and makes a branch.
+    pub(super) nobody: AtomicU8,
     /// Does its thread act as the only one?
     solely: AtomicBool,
     /// Sections beyond the first, as with pins.
@@ -200,7 +201,7 @@ impl Domain {
             said: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             taken: AtomicBool::new(true),
-            spare: AtomicU8::new(0),
+            nobody: AtomicU8::new(0),
             solely: AtomicBool::new(false),
             reads: Cell::new(false),
             more_pins: Cell::new(0),

@@ -107,11 +107,11 @@ fn brief_with(record: &'static Record) -> Option<Brief> {
 }
 
 impl Brief {
-    /// A byte that only this thread stores to, and nobody reads.
+    /// Where to store what is not to be stored: see [`Record::nobody`].
     #[inline(always)]
-    pub(crate) fn spare(&self) -> &AtomicU8 {
+    pub(crate) fn nobody(&self) -> &AtomicU8 {
         // SAFETY: as in `pin`.
-        &unsafe { &*self.0 }.spare
+        &unsafe { &*self.0 }.nobody
     }
 
     /// What this thread counts, also after the pin.
@@ -119,6 +119,15 @@ impl Brief {
     pub(crate) fn own(&self) -> Own {
         // SAFETY: as in `pin`.
         Own::new(unsafe { &*self.0 })
+    }
+}
+
+impl Pin {
+    /// As [`Brief::nobody`].
+    #[inline(always)]
+    pub(crate) fn nobody(&self) -> &AtomicU8 {
+        // SAFETY: as in `pin`.
+        &unsafe { &*self.0 }.nobody
     }
 }
 
