@@ -58,7 +58,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> MemoryCache<K, V, S> {
             for (key, spread) in group.iter().zip(&mut spreads) {
                 *spread = self.spread(self.hash(*key));
                 // SAFETY: as in `read_short`: the pin is held while the table is used.
-                unsafe { &*self.root(*spread) }.prefetch(spread.hash);
+                unsafe { &*self.root(*spread) }.current(spread.hash).prefetch(spread.hash);
             }
             for (spread, candidate) in spreads[..group.len()].iter().zip(&mut places) {
                 // SAFETY: as above.

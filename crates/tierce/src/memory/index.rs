@@ -33,6 +33,7 @@
 
 use std::{
     alloc::Layout,
+    hint::select_unpredictable,
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, AtomicU32, Ordering},
 };
@@ -219,8 +220,22 @@ impl<P> Table<P> {
     }
 
     /// The table that hashes as this one are looked up in: this one, or a successor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current(&self, hash: u32) -> &Self {
+        let next = self.next.load(Ordering::Acquire);
+        // SAFETY: as in `successor_of`.
+        let Some(next) = (unsafe { next.as_ref() }) else { return self };
+        if !next.next.load(Ordering::Acquire).is_null() {
+            return self.current_of_many(hash);
+        }
+        // Without a branch: which hashes have moved is what nobody can guess, and a table may stay
+        // for long as it is where nothing is put in any more.
+        select_unpredictable(self.home(hash) < self.moved.load(Ordering::Acquire), next, self)
+    }
+
+    /// [`current`](Self::current) where a successor has one too: seen by who has the first for long.
+    #[cold]
+    fn current_of_many(&self, hash: u32) -> &Self {
         let mut table = self;
         while let Some(next) = table.successor_of(hash) {
             table = next;
@@ -246,10 +261,7 @@ impl<P> Table<P> {
         hash: u32,
         mut found: impl FnMut(Slot) -> Option<R>,
     ) -> Home<R> {
-        let mut table = self;
-        if !self.next.load(Ordering::Acquire).is_null() {
-            table = self.current(hash);
-        }
+        let table = self.current(hash);
         let bucket = table.bucket(table.home(hash));
         let mut positions = bucket.matching_now(hash);
         while positions != 0 {
@@ -476,6 +488,19 @@ impl<P> Table<P> {
             });
         }
         home + 1 == self.homes
+    }
+
+    /// Names the slots that lie in the home buckets that are moved next, so many of them.
+    pub(super) fn next_to_move(&self, homes: u32, mut each: impl FnMut(Slot)) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        for number in moved..(moved + homes).min(self.homes) {
+            let bucket = self.bucket(number);
+            let mut positions = bucket.taken_now();
+            while positions != 0 {
+                each(bucket.slot(positions.trailing_zeros() as usize, Ordering::Relaxed));
+                positions &= positions - 1;
+            }
+        }
     }
 
     /// Calls `each` with the slots of a home, their hashes and where they lie, from a bucket on.
