@@ -200,7 +200,7 @@ fn home(key: u64, homes: u64) -> u64 {
 /// amid that: two others find no place where they are moved to.
 #[test]
 fn entries_that_find_no_place_in_a_larger_table_leave_without_memory() {
-    const HOMES: u64 = 93;
+    const HOMES: u64 = 101;
     let options = MemoryOptions::new().max_entries(2_000).shards(1).policy(PolicyKind::Lru);
     let cache = MemoryCache::<u64, u64>::builder(options).hasher(Itself(0)).build().unwrap();
     let mut next = 0;
@@ -212,19 +212,19 @@ fn entries_that_find_no_place_in_a_larger_table_leave_without_memory() {
         }
     };
     let any = &|_| true;
-    // A table of 93 homes, for five fourths of as many entries as stay.
+    // A table of 101 homes, for five fourths of as many entries as stay.
     insert(1_000, any, any);
     cache.set_capacity(Some(HOMES * 8 * 4 / 5), None).unwrap();
     cache.set_capacity(Some((HOMES + 1) * 8), None).unwrap();
     cache.retain(|_, _| false);
-    insert(528, &|home| home < 66, any);
-    // What these two homes reach, 18 buckets of twelve, is full.
-    insert(116, &|home| home == 86, &|home| home == 87);
-    insert(100, &|home| home == 92, &|home| home == 93);
-    assert_eq!((cache.len() as u64, cache.statistics().size), (HOMES * 8, 405));
-    // This one has it grow, and each of the others moves four homes.
+    insert(484, &|home| home < 66, any);
+    // What these two homes reach, 27 buckets of twelve, is full.
+    insert(224, &|home| home == 86, &|home| home == 87);
+    insert(100, &|home| home == 100, &|home| home == 101);
+    assert_eq!((cache.len() as u64, cache.statistics().size), (HOMES * 8, 354));
+    // This one has it grow, and each of the others moves eight homes.
     insert(1, &|home| home < 66, any);
-    insert(21, &|home| home < 66, any);
+    insert(10, &|home| home < 66, any);
     insert(2, &|home| home == 86, &|home| home == 87);
     let (kept, gone) = (cache.len(), cache.statistics().size);
     let failed = short_of_memory(Mode::FromThenOn, 0, || {
