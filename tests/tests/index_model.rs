@@ -1,5 +1,5 @@
 //! How L1's index is read without a lock while a writer puts in, replaces and grows: the protocol
-//! of `crates/tierce/src/memory/index.rs` in every interleaving, by loom. Each order that it
+//! of `crates/tierce/src/memory/index` in every interleaving, by loom. Each order that it
 //! depends on is also turned round, and the model must then fail.
 //!
 //! A bucket has one place here instead of twelve, so that every second entry is passed by; the

@@ -1,7 +1,7 @@
 //! What a shard's writers do under its lock: put in, take out, evict, expire, grow, shrink.
 //!
 //! ```text
-//!   readers:  root ──> Table ──> bucket ──> slot ──> place        (index.rs, slab.rs)
+//!   readers:  root ──> Table ──> bucket ──> slot ──> place        (index, slab.rs)
 //!   writers:  Writer { slab, policy, expiry, limbo, ... }          under one lock
 //! ```
 //!
