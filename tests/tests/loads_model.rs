@@ -29,6 +29,9 @@ use crate::{
 #[path = "../../crates/tierce/src/memory/loads.rs"]
 mod loads;
 mod model_run;
+#[allow(dead_code)]
+#[path = "../../crates/tierce/src/memory/shared.rs"]
+mod shared;
 #[path = "model_sync/mod.rs"]
 mod sync;
 

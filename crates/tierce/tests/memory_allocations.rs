@@ -8,8 +8,13 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     hash::{BuildHasher, Hasher},
-    ptr,
-    sync::atomic::{AtomicU64, Ordering},
+    hint, ptr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
@@ -23,7 +28,11 @@ enum Mode {
     Never,
     Once,
     FromThenOn,
+    /// None fails; the first is told of.
+    Told,
 }
+
+static TOLD_OF: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Never) };
@@ -36,6 +45,10 @@ fn fails() -> bool {
     // Not reachable only while the thread ends.
     let Ok(mode) = MODE.try_with(Cell::get) else { return false };
     if mode == Mode::Never {
+        return false;
+    }
+    if mode == Mode::Told {
+        TOLD_OF.store(true, Ordering::Release);
         return false;
     }
     let left = LEFT.get();
@@ -76,6 +89,13 @@ unsafe impl GlobalAlloc for Failing {
 
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
+
+/// One test at a time: a shard moves its entries together only where no reader stays for long, and
+/// one that is put to sleep in the midst of a read does.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs `call` with the n-th allocation failing, and says how many did.
 fn short_of_memory(mode: Mode, n: u64, call: impl FnOnce()) -> u64 {
@@ -156,16 +176,19 @@ fn every_allocation_fails(mode: Mode, listens: bool) {
 
 #[test]
 fn any_allocation_may_fail_once() {
+    let _alone = alone();
     every_allocation_fails(Mode::Once, false);
 }
 
 #[test]
 fn all_allocations_may_fail_from_any_on() {
+    let _alone = alone();
     every_allocation_fails(Mode::FromThenOn, false);
 }
 
 #[test]
 fn so_they_may_where_a_listener_is_told() {
+    let _alone = alone();
     every_allocation_fails(Mode::Once, true);
 }
 
@@ -200,6 +223,7 @@ fn home(key: u64, homes: u64) -> u64 {
 /// amid that: two others find no place where they are moved to.
 #[test]
 fn entries_that_find_no_place_in_a_larger_table_leave_without_memory() {
+    let _alone = alone();
     const HOMES: u64 = 101;
     let options = MemoryOptions::new().max_entries(2_000).shards(1).policy(PolicyKind::Lru);
     let cache = MemoryCache::<u64, u64>::builder(options).hasher(Itself(0)).build().unwrap();
@@ -233,4 +257,75 @@ fn entries_that_find_no_place_in_a_larger_table_leave_without_memory() {
     cache.validate();
     println!("{failed} allocations failed");
     assert_eq!((cache.len(), cache.statistics().size), (kept - 2, gone + 3));
+}
+
+#[test]
+fn a_load_that_finds_no_memory_for_company_goes_alone() {
+    let _alone = alone();
+    let options = || MemoryOptions::new().max_entries(1_000).shards(1);
+    let mut n = 0;
+    loop {
+        let cache = MemoryCache::new(options()).unwrap();
+        // What a thread needs to use any cache, it has from its first call on.
+        assert_eq!(cache.get(&1), None);
+        let failed = short_of_memory(Mode::FromThenOn, n, || {
+            assert_eq!(cache.get_or_insert_with(1, || 7), 7);
+        });
+        cache.validate();
+        assert!(matches!(cache.get(&1), None | Some(7)));
+        assert_eq!(cache.get_or_insert_with(1, || 7), 7);
+        assert_eq!(cache.get(&1), Some(7));
+        if failed == 0 {
+            assert!(n > 1, "a load and its value need memory");
+            break;
+        }
+        n += 1;
+    }
+
+    // Another one loads, and there is no memory to wait for it.
+    let cache = MemoryCache::new(options()).unwrap();
+    let ((say, said), (tell, told)) = (mpsc::channel(), mpsc::channel::<()>());
+    thread::scope(|scope| {
+        let cache = &cache;
+        let other = scope.spawn(move || {
+            cache.get_or_insert_with(1, || {
+                say.send(()).unwrap();
+                told.recv().unwrap();
+                5
+            })
+        });
+        said.recv().unwrap();
+        short_of_memory(Mode::FromThenOn, 0, || {
+            assert_eq!(cache.get_or_insert_with(1, || 6), 6);
+        });
+        tell.send(()).unwrap();
+        assert_eq!(other.join().unwrap(), 5);
+    });
+    assert_eq!(cache.get(&1), Some(5), "who loads alone stores nothing");
+
+    // Another one waits, and there is no memory to share the value with it.
+    let cache = MemoryCache::new(options()).unwrap();
+    let (say, said) = mpsc::channel();
+    thread::scope(|scope| {
+        let cache = &cache;
+        scope.spawn(move || {
+            assert_eq!(cache.get(&1), None);
+            said.recv().unwrap();
+            let mut value = 0;
+            short_of_memory(Mode::Told, 0, || value = cache.get_or_insert_with(1, || 6));
+            assert_eq!(value, 6);
+        });
+        let value = cache.get_or_insert_with(1, || {
+            say.send(()).unwrap();
+            while !TOLD_OF.load(Ordering::Acquire) {
+                hint::spin_loop();
+            }
+            LEFT.set(0);
+            MODE.set(Mode::FromThenOn);
+            5
+        });
+        MODE.set(Mode::Never);
+        assert_eq!(value, 5);
+    });
+    cache.validate();
 }

@@ -15,7 +15,6 @@ use std::{
     error::Error as StdError,
     hash::{BuildHasher, Hash},
     mem,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,6 +23,7 @@ use super::{
     departures::{Departures, drop_contained},
     loads::{Entered, Outcome},
     options::Ttl,
+    shared::Shared,
     statistics::RemovalCause,
 };
 use crate::{
@@ -244,8 +244,15 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> MemoryCache<K, V, S> {
         }
         drop(locked);
         let Some(meeting) = ended.meeting else { return Ok(value) };
-        let shared = Arc::new(value);
-        meeting.end(Outcome::Loaded(Arc::clone(&shared)));
+        let shared = match Shared::try_new(value) {
+            Ok(shared) => shared,
+            Err(value) => {
+                // Memory is short: who waits loads for itself.
+                meeting.end(Outcome::Failed);
+                return Ok(value);
+            }
+        };
+        meeting.end(Outcome::Loaded(shared.clone()));
         let own = V::clone(&shared);
         drop_contained(shared, &self.exit.panics);
         Ok(own)

@@ -19,10 +19,10 @@
 
 use std::{
     ptr::NonNull,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::shared::Shared;
 use crate::sync::{self, Condvar, Mutex, me};
 
 /// How long one sleep of a wait without a deadline is: as good as for ever, and no overflow.
@@ -48,7 +48,7 @@ struct Load<K, V> {
     /// The key has not changed.
     may_store: bool,
     /// Made by the first who joins.
-    meeting: Option<Arc<Meeting<V>>>,
+    meeting: Option<Shared<Meeting<V>>>,
 }
 
 /// What became of a caller that found no value.
@@ -58,7 +58,7 @@ pub(super) enum Entered<V> {
     /// The caller loads.
     Lead(u64),
     /// Another thread loads.
-    Join(u64, Arc<Meeting<V>>),
+    Join(u64, Shared<Meeting<V>>),
     /// This thread is at it already.
     Reentrant,
 }
@@ -66,7 +66,7 @@ pub(super) enum Entered<V> {
 /// What is left to do for a load that ended.
 pub(super) struct Ended<V> {
     pub(super) may_store: bool,
-    pub(super) meeting: Option<Arc<Meeting<V>>>,
+    pub(super) meeting: Option<Shared<Meeting<V>>>,
 }
 
 impl<K, V> Default for Loads<K, V> {
@@ -81,7 +81,8 @@ impl<K, V> Loads<K, V> {
         self.under_way.is_empty()
     }
 
-    /// Joins the load of the key, or begins one.
+    /// Joins the load of the key, or begins one. Where memory is short it begins one that is not in
+    /// the list, and so counts as void: nobody joins it, and it is not stored.
     ///
     /// # Safety
     /// A load that this begins must be ended before `key` moves or is dropped.
@@ -100,15 +101,23 @@ impl<K, V> Loads<K, V> {
             // the key is where it was.
             load.hash == hash && load.may_join && *unsafe { load.key.as_ref() } == *key
         });
+        let may_list = same.is_none();
         if let Some(load) = same {
             if load.leader == me {
                 return Entered::Reentrant;
             }
-            let meeting = load.meeting.get_or_insert_with(Arc::default);
-            return Entered::Join(load.ticket, Arc::clone(meeting));
+            if load.meeting.is_none() {
+                load.meeting = Shared::try_new(Meeting::default()).ok();
+            }
+            if let Some(meeting) = &load.meeting {
+                return Entered::Join(load.ticket, meeting.clone());
+            }
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        if !may_list || self.under_way.try_reserve(1).is_err() {
+            return Entered::Lead(ticket);
+        }
         self.under_way.push(Load {
             ticket,
             hash,
@@ -121,7 +130,7 @@ impl<K, V> Loads<K, V> {
         Entered::Lead(ticket)
     }
 
-    /// Takes a load out. One that a child has forgotten counts as void.
+    /// Takes a load out. One that is not in the list counts as void.
     pub(super) fn end(&mut self, ticket: u64) -> Ended<V> {
         match self.under_way.iter().position(|load| load.ticket == ticket) {
             Some(index) => {
@@ -154,7 +163,7 @@ impl<K, V> Loads<K, V> {
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         let meetings = self.under_way.iter().filter_map(|load| load.meeting.as_ref());
-        let joined = meetings.map(|meeting| Arc::strong_count(meeting) - 1).sum();
+        let joined = meetings.map(|meeting| meeting.owners() - 1).sum();
         (self.under_way.len(), joined)
     }
 }
@@ -177,7 +186,7 @@ pub(super) enum Outcome<V> {
     /// No value: who waits is to load.
     Failed,
     /// Shared, so that a value is cloned, which is the caller's code, with no lock held.
-    Loaded(Arc<V>),
+    Loaded(Shared<V>),
 }
 
 impl<V> Clone for Outcome<V> {
@@ -185,7 +194,7 @@ impl<V> Clone for Outcome<V> {
         match self {
             Self::Pending => Self::Pending,
             Self::Failed => Self::Failed,
-            Self::Loaded(value) => Self::Loaded(Arc::clone(value)),
+            Self::Loaded(value) => Self::Loaded(value.clone()),
         }
     }
 }

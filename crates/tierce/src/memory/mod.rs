@@ -18,6 +18,7 @@
 //! | `bucket` | one line of the index |
 //! | `slot`, `place` | how places are named; one of them |
 //! | `shard` | what writers do under a shard's lock |
+//! | `shared` | what several threads own together |
 //! | `limbo` | entries that left and that readers may still look at |
 //! | `expiry` | which entry expires next |
 //! | `hasher` | the hash of a key, unless the caller brings another |
@@ -52,6 +53,7 @@ mod options;
 mod place;
 mod read;
 mod shard;
+mod shared;
 mod slab;
 mod slot;
 mod statistics;
