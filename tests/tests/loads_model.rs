@@ -18,6 +18,7 @@ use loom::{cell::UnsafeCell, thread};
 use crate::{
     loads::{Entered, Loads, Outcome},
     model_run::{in_every_interleaving, threads},
+    shared::Shared,
     sync::{
         WAKES_NOBODY,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -160,7 +161,7 @@ impl World {
         }
         drop(shard);
         if let Some(meeting) = ended.meeting {
-            meeting.end(Outcome::Loaded(Arc::new(value)));
+            meeting.end(Outcome::Loaded(Shared::try_new(value).unwrap()));
         }
         Got::Value(value)
     }
