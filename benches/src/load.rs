@@ -33,16 +33,21 @@ pub struct Lottery {
 impl Lottery {
     /// Numbers below `count`, which is above zero.
     pub fn new(skew: Skew, count: usize) -> Self {
+        match skew {
+            Skew::Uniform => Self { count, ladder: vec![] },
+            Skew::Zipf => Self::zipf(0.99, count),
+        }
+    }
+
+    /// Numbers below `count`, which is above zero, by Zipf's law: number n in proportion to
+    /// (n + 1)^-`exponent`.
+    pub fn zipf(exponent: f64, count: usize) -> Self {
         let mut sum = 0.0;
         let step = |rank: usize| {
-            sum += (rank as f64).powf(-0.99);
+            sum += (rank as f64).powf(-exponent);
             sum
         };
-        let ladder = match skew {
-            Skew::Uniform => vec![],
-            Skew::Zipf => (1..=count).map(step).collect(),
-        };
-        Self { count, ladder }
+        Self { count, ladder: (1..=count).map(step).collect() }
     }
 
     /// One number.

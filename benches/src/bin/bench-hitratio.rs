@@ -1,5 +1,5 @@
-//! Which share of the requests of real traces hits in each cache, and how far is ours from the
-//! best?
+//! Which share of the requests of traces, real ones and some drawn by Zipf's law, hits in each cache,
+//! and how far is ours from the best?
 //!
 //! ```sh
 //! bench-hitratio                     # all traces; writes benches/results/hitratio.{md,json,svg}
@@ -66,14 +66,18 @@ impl Arguments {
 
     fn workloads(&self) -> Result<Vec<Workload>, String> {
         let mut paths = traces(!self.quick)?;
-        for name in &self.names {
-            if !paths.iter().any(|path| name_of(path) == *name) {
-                let names: Vec<String> = paths.iter().map(|path| name_of(path)).collect();
-                return Err(format!("--trace {name}: there are {}", names.join(", ")));
-            }
+        let mut drawn = if self.quick { vec![] } else { Workload::drawn() };
+        let mut names: Vec<String> = paths.iter().map(|path| name_of(path)).collect();
+        names.extend(drawn.iter().map(|workload| workload.name.clone()));
+        if let Some(name) = self.names.iter().find(|name| !names.contains(name)) {
+            return Err(format!("--trace {name}: there are {}", names.join(", ")));
         }
-        paths.retain(|path| self.names.is_empty() || self.names.contains(&name_of(path)));
-        paths.iter().map(|path| Workload::read(path)).collect()
+        let wanted = |name: &String| self.names.is_empty() || self.names.contains(name);
+        paths.retain(|path| wanted(&name_of(path)));
+        drawn.retain(|workload| wanted(&workload.name));
+        let recorded: Result<Vec<Workload>, String> =
+            paths.iter().map(|path| Workload::read(path)).collect();
+        Ok(recorded?.into_iter().chain(drawn).collect())
     }
 }
 

@@ -17,6 +17,8 @@ use super::{
 pub struct Cell {
     /// The name of the trace.
     pub trace: String,
+    /// False if the trace was drawn.
+    pub recorded: bool,
     /// The capacity as a share of the unique keys.
     pub share: Share,
     /// The capacity in entries.
@@ -77,6 +79,7 @@ pub fn run(
             let ratio = |contestant| results[of(trace, index, contestant)].get().copied();
             cells.push(Cell {
                 trace: workload.name.clone(),
+                recorded: workload.recorded,
                 share,
                 capacity: workload.capacity(share),
                 ratios: (0..contestants.len()).filter_map(ratio).collect(),

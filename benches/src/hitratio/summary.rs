@@ -86,6 +86,7 @@ mod tests {
         ];
         let cell = |ratios: [f64; 6]| Cell {
             trace: "t".into(),
+            recorded: true,
             share: Share(5),
             capacity: 1,
             ratios: ratios.to_vec(),

@@ -1,4 +1,6 @@
-//! The traces as they are played: keys for real caches, numbers for simulated ones.
+//! The traces as they are played: keys for real caches, numbers for simulated ones. Beside the
+//! recorded ones there are drawn ones, by Zipf's law: not what anybody's requests are, but what
+//! caches are mostly measured by.
 
 use std::{
     collections::HashMap,
@@ -10,6 +12,16 @@ use foldhash::fast::FixedState;
 use tierce_trace::Trace;
 
 use super::simulated::Key;
+use crate::load::Lottery;
+
+/// Exponents of Zipf's law: many tails, the one of YCSB, few.
+const EXPONENTS: [f64; 4] = [0.7, 0.9, 0.99, 1.1];
+
+/// The keys and the requests of a drawn trace.
+const DRAWN: (usize, usize) = (40_000, 1_000_000);
+
+/// Any seed will do; it must only stay.
+const SEED: u64 = 9;
 
 /// A capacity in tenths of a percent of a trace's unique keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +52,8 @@ pub struct Workload {
     pub numbers: Vec<Key>,
     /// How many keys there are.
     pub unique: usize,
+    /// False if nobody ever asked for this: it was drawn.
+    pub recorded: bool,
 }
 
 impl Workload {
@@ -51,7 +65,19 @@ impl Workload {
             *seen.entry(*key).or_insert(next)
         };
         let numbers = keys.iter().map(number).collect();
-        Self { name: name.into(), keys, numbers, unique: seen.len() }
+        Self { name: name.into(), keys, numbers, unique: seen.len(), recorded: true }
+    }
+
+    /// The drawn ones.
+    pub fn drawn() -> Vec<Self> {
+        let (keys, requests) = DRAWN;
+        let draw = |exponent| {
+            let mut random = fastrand::Rng::with_seed(SEED);
+            let lottery = Lottery::zipf(exponent, keys);
+            let keys = (0..requests).map(|_| lottery.draw(&mut random).into()).collect();
+            Self { recorded: false, ..Self::new(format!("zipf-{exponent}"), keys) }
+        };
+        EXPONENTS.map(draw).into()
     }
 
     /// Reads a trace.
@@ -114,6 +140,18 @@ mod tests {
         let capacities = Share::ALL.map(|share| workload.capacity(share));
         assert_eq!(capacities, [5, 25, 51, 126, 253, 506]);
         assert_eq!(Workload::new("b", vec![1]).capacity(Share(5)), 1);
+    }
+
+    #[test]
+    fn what_is_drawn_says_so_and_is_skewed_as_it_says() {
+        let drawn = Workload::drawn();
+        let names: Vec<&str> = drawn.iter().map(|workload| &*workload.name).collect();
+        assert_eq!(names, ["zipf-0.7", "zipf-0.9", "zipf-0.99", "zipf-1.1"]);
+        assert!(
+            drawn.iter().all(|workload| !workload.recorded && workload.keys.len() == 1_000_000)
+        );
+        assert!(drawn.is_sorted_by_key(|workload| std::cmp::Reverse(workload.unique)));
+        assert!((38_000..=40_000).contains(&drawn[0].unique), "{}", drawn[0].unique);
     }
 
     #[test]

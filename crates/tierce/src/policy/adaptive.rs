@@ -16,9 +16,14 @@
 //!    this key took to come back; that entry moves to the front of the window and leaves next.
 //! 3. Main is a **clock** whose hand passes the slots in order of their numbers: a read entry
 //!    loses one read and is stamped with the time, an unread one is as old as its stamp.
-//! 4. The **share** of the window follows its worth: a missed key that left the window a short
-//!    while ago makes it larger by one entry, one that left main smaller by one.
-//! 5. Time is counted in inserts, so a hit has nothing to do but count itself in its own entry.
+//! 4. How many entries of main are looked at for such a one follows the worth of letting keys in:
+//!    main is more or less **open**. Where popularity stays as it is, an entry that happened not to
+//!    be read of late is no worse than the newcomer, and each look takes a read from one that was.
+//! 5. The **share** of the window follows its worth, on the same evidence: a missed key that left the
+//!    window a short while ago makes it larger by one entry and main more open, one that left main
+//!    makes it smaller by one and main less open. One that comes back to the window later, but still
+//!    soon after its insert, makes it larger by a little.
+//! 6. Time is counted in inserts, so a hit has nothing to do but count itself in its own entry.
 //!
 //! Rule 2 is the one of LIRS (Jiang, Zhang: "LIRS", SIGMETRICS 2002): compare the last distance
 //! between two uses of the newcomer with the time since the last use of the resident. It keeps a
@@ -27,12 +32,13 @@
 //! done with a clock and forgotten non-residents is CLOCK-Pro (Jiang, Chen, Zhang, USENIX ATC
 //! 2005); the window and the counted reads are those of S3-FIFO (Yang et al., SOSP 2023); the
 //! share moves as in Cliffhanger (Cidon et al., NSDI 2016), by hits in two shadow queues of
-//! equal length. What differs: ages are coarse ticks in one byte of the entry; main needs no
+//! equal length, and so does what LIRS and CLOCK-Pro leave fixed, how hard a place is sought for a
+//! key that came back. What differs: ages are coarse ticks in one byte of the entry; main needs no
 //! links, as the place of an entry on the clock is its slot; a ghost counts only by its age
 //! against that of a resident, not by a length that has to be tuned.
 //!
-//! Memory is 5.8 bytes an entry: 4 for ghosts (2 bytes each), 1.6 for the ring (4 bytes a place, as
-//! many as the window may ever hold), 0.2 for the shadow queues. The work of a call is bounded by
+//! Memory is 5.7 bytes an entry: 4 for ghosts (2 bytes each), 1.6 for the ring (4 bytes a place, as
+//! many as the window may ever hold), 0.1 for the shadow queues. The work of a call is bounded by
 //! [`MOST_STEPS`], whatever the entries hold, and a few looks on the average.
 
 use std::mem::offset_of;
@@ -56,16 +62,25 @@ const GHOSTS_PER_SLOT_OF_SMALL: f64 = 3.0;
 const GHOSTS_OF_SMALL: usize = 256;
 
 /// Share of the window at the start; too small is mended faster than too large.
-const FIRST_SHARE: f64 = 0.03;
+const FIRST_SHARE: f64 = 0.02;
 
 /// Least share of the window: new keys need some time to be read again.
-const LEAST_SHARE: f64 = 0.01;
+const LEAST_SHARE: f64 = 0.005;
 
 /// Largest share of the window; it also bounds the memory of the ring.
 const LARGEST_SHARE: f64 = 0.4;
 
-/// Length of each shadow queue as a share of the slots.
-const SHADOW_SHARE: f64 = 0.05;
+/// Length of each shadow queue as a share of the slots: a key that comes back within it tells of
+/// the margin, of what one more entry would have kept.
+const SHADOW_SHARE: f64 = 0.015;
+
+/// Age of a ghost, in ticks, up to which its key came back soon.
+const SOON: u8 = 1;
+
+/// Keys that came back soon, but too late for the shadow queue, and make the window larger by one
+/// entry: where it would have to grow far before it had any of them, nothing else tells. Where they
+/// come back by chance, these are too many to outweigh the shadow queues.
+const BACK_SOON_FOR_AN_ENTRY: u32 = 32;
 
 /// Reads in the window that make its entry a candidate for main. One read soon after the insert
 /// often belongs to the same use as the insert.
@@ -75,7 +90,7 @@ const READS_TO_STAY: u8 = 2;
 const TICKS_PER_TURNOVER: u32 = 8;
 
 /// A ghost older than this is forgotten, before its tick wraps (at 32).
-const OLDEST_GHOST: u8 = 22;
+const OLDEST_GHOST: u8 = 18;
 
 /// Buckets of ghosts that are cleaned together: a cache line of them. Each alone at four times as
 /// many inserts would be a branch that the processor guesses wrong as often.
@@ -85,8 +100,17 @@ const CLEANED_AT_ONCE: u8 = 4;
 /// is less than the ticks from the oldest ghost to the wrap.
 const INSERTS_PER_CLEANING: u8 = 4 * CLEANED_AT_ONCE;
 
-/// Entries of main that the hand looks at for one that is staler than a newcomer.
-const LOOKS: u32 = 6;
+/// Entries of main that the hand looks at for one that is staler than a newcomer where main is quite
+/// open. Where it is quite closed, one.
+const LOOKS_WHEN_OPEN: u32 = 10;
+
+/// How open main is at most. It begins half open.
+const OPEN: u8 = 64;
+
+/// A key that comes back to main makes it less open by so much, one that comes back to the window
+/// more open by one. To let in costs more than what is driven out: the hand, as it moves on, takes
+/// reads from those that stay.
+const CLOSED_BY_RETURN: u8 = 2;
 
 /// Entries of main that the hand looks at before it takes one that was read.
 const MOST_LOOKS: u32 = 64;
@@ -138,6 +162,8 @@ pub(crate) struct Adaptive {
     window: Window,
     /// The share of the cost of all entries that the window may hold, in units of 2^-32.
     share: u32,
+    /// From 0 to [`OPEN`]: as many entries of main are looked at for a newcomer, see `looks`.
+    openness: u8,
     ghosts: Ghosts,
     left_window: Recent,
     left_main: Recent,
@@ -166,6 +192,7 @@ impl Default for Adaptive {
             inserts: 0,
             window: Window::default(),
             share: fixed(FIRST_SHARE),
+            openness: OPEN / 2,
             ghosts: Ghosts::default(),
             left_window: Recent::default(),
             left_main: Recent::default(),
@@ -207,14 +234,34 @@ impl Adaptive {
         }
     }
 
-    /// Follows the worth of the window: see rule 4. Who left the window is a ghost as well.
-    fn follow(&mut self, hash: u32, is_ghost: bool) {
-        if is_ghost && self.left_window.take(hash) {
-            self.share = self.share.saturating_add(self.one_entry()).min(fixed(LARGEST_SHARE));
+    /// Follows the worth of the window and of letting keys into main: see rules 4 and 5. Who left the
+    /// window is a ghost as well.
+    fn follow(&mut self, hash: u32, ghost: Option<u8>) {
+        if let Some(age) = ghost {
+            if self.left_window.take(hash) {
+                self.enlarge_window(self.one_entry());
+                self.openness = (self.openness + 1).min(OPEN);
+            } else if age <= SOON {
+                self.enlarge_window(self.one_entry() / BACK_SOON_FOR_AN_ENTRY);
+            }
         }
         if self.left_main.take(hash) {
             self.share = self.share.saturating_sub(self.one_entry()).max(fixed(LEAST_SHARE));
+            self.openness = self.openness.saturating_sub(CLOSED_BY_RETURN);
         }
+    }
+
+    fn enlarge_window(&mut self, by: u32) {
+        self.share = self.share.saturating_add(by).min(fixed(LARGEST_SHARE));
+    }
+
+    /// How many entries of main this insert may look at: from 1 to [`LOOKS_WHEN_OPEN`]. A fraction is
+    /// one more for so many of the inserts.
+    fn looks(&self) -> u32 {
+        // An odd factor: 256 inserts have all values, and neighbours are far apart.
+        let dither = u32::from(self.inserts.wrapping_mul(157)) * u32::from(OPEN);
+        let looks = u32::from(self.openness) * LOOKS_WHEN_OPEN * 256 + dither;
+        1 + (looks / (u32::from(OPEN) * 256)).min(LOOKS_WHEN_OPEN - 1)
     }
 
     /// The share of one entry.
@@ -334,7 +381,7 @@ impl Adaptive {
 
     /// An entry of main that was not read for more than `age` ticks, if a few looks find one.
     fn staler_than<'a, E: Entries>(&mut self, age: u8, entries: &'a E) -> Option<Named<'a, E>> {
-        let mut looks = 0;
+        let mut looks = self.looks();
         for _ in 0..MOST_STEPS {
             let slot = self.step(entries);
             let entry = entries.entry(slot);
@@ -342,8 +389,8 @@ impl Adaptive {
                 if seen > age {
                     return Some((slot, entry));
                 }
-                looks += 1;
-                if looks == LOOKS {
+                looks -= 1;
+                if looks == 0 {
                     return None;
                 }
             }
@@ -467,7 +514,7 @@ impl Policy for Adaptive {
         let hash = entry.hash();
         self.advance_time();
         let ghost = self.ghosts.take(hash, self.tick & (TICKS - 1));
-        self.follow(hash, ghost.is_some());
+        self.follow(hash, ghost);
         self.entries += 1;
         self.cost += entries.cost(entry);
         if let Some(age) = ghost
@@ -613,5 +660,6 @@ impl Policy for Adaptive {
             (fixed(LEAST_SHARE)..=fixed(LARGEST_SHARE)).contains(&self.share),
             "adaptive: share"
         );
+        assert!(self.openness <= OPEN, "adaptive: openness");
     }
 }
