@@ -136,9 +136,21 @@ impl<K, V> Place<K, V> {
             if const { mem::needs_drop::<K>() } {
                 prefetch_pointees(self.key.get().cast_const());
             }
-            if const { mem::needs_drop::<V>() } {
-                prefetch_pointees(self.value.get().cast_const());
-            }
+            self.prefetch_value_pointees();
+        }
+    }
+
+    /// Tells the processor to fetch what the value points to, while the key is compared: to clone or to
+    /// drop it, where owners are counted, is a locked instruction, and none begins before all that
+    /// comes before it is done. So one would wait for memory after the other.
+    ///
+    /// # Safety
+    /// As [`key`](Self::key).
+    #[inline(always)]
+    pub(super) unsafe fn prefetch_value_pointees(&self) {
+        if const { mem::needs_drop::<V>() } {
+            // SAFETY: memory of a value, as in `key`.
+            unsafe { prefetch_pointees(self.value.get().cast_const()) };
         }
     }
 

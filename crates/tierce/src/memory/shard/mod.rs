@@ -248,8 +248,13 @@ impl<K, V> Locked<'_, K, V> {
             // so.
             let its = unsafe { segments.place(slot) };
             place = NonNull::from(its);
+            if its.hash() != hash {
+                return false;
+            }
             // SAFETY: as above.
-            its.hash() == hash && eq(unsafe { its.key() })
+            unsafe { its.prefetch_value_pointees() };
+            // SAFETY: as above.
+            eq(unsafe { its.key() })
         })?;
         Some(Hit { slot, place, spot })
     }
