@@ -46,8 +46,8 @@ use std::mem::offset_of;
 use super::{
     Entries, Entry, FIRST_SLOT, MOST_READS, Named, Policy, PolicyKind, PolicyView, Slot,
     ghosts::{Ghosts, TICKS},
-    recent::Recent,
     window::Window,
+    worth::{LARGEST_SHARE, Worth, share_of},
 };
 use crate::prefetch::prefetch_all_to_write;
 
@@ -60,27 +60,6 @@ const GHOSTS_PER_SLOT_OF_SMALL: f64 = 3.0;
 
 /// Ghosts up to which a cache is small.
 const GHOSTS_OF_SMALL: usize = 256;
-
-/// Share of the window at the start; too small is mended faster than too large.
-const FIRST_SHARE: f64 = 0.02;
-
-/// Least share of the window: new keys need some time to be read again.
-const LEAST_SHARE: f64 = 0.005;
-
-/// Largest share of the window; it also bounds the memory of the ring.
-const LARGEST_SHARE: f64 = 0.4;
-
-/// Length of each shadow queue as a share of the slots: a key that comes back within it tells of
-/// the margin, of what one more entry would have kept.
-const SHADOW_SHARE: f64 = 0.015;
-
-/// Age of a ghost, in ticks, up to which its key came back soon.
-const SOON: u8 = 1;
-
-/// Keys that came back soon, but too late for the shadow queue, and make the window larger by one
-/// entry: where it would have to grow far before it had any of them, nothing else tells. Where they
-/// come back by chance, these are too many to outweigh the shadow queues.
-const BACK_SOON_FOR_AN_ENTRY: u32 = 32;
 
 /// Reads in the window that make its entry a candidate for main. One read soon after the insert
 /// often belongs to the same use as the insert.
@@ -99,18 +78,6 @@ const CLEANED_AT_ONCE: u8 = 4;
 /// Inserts between two cleanings: four for each bucket, so all are cleaned in one turnover, which
 /// is less than the ticks from the oldest ghost to the wrap.
 const INSERTS_PER_CLEANING: u8 = 4 * CLEANED_AT_ONCE;
-
-/// Entries of main that the hand looks at for one that is staler than a newcomer where main is quite
-/// open. Where it is quite closed, one.
-const LOOKS_WHEN_OPEN: u32 = 10;
-
-/// How open main is at most. It begins half open.
-const OPEN: u8 = 64;
-
-/// A key that comes back to main makes it less open by so much, one that comes back to the window
-/// more open by one. To let in costs more than what is driven out: the hand, as it moves on, takes
-/// reads from those that stay.
-const CLOSED_BY_RETURN: u8 = 2;
 
 /// Entries of main that the hand looks at before it takes one that was read.
 const MOST_LOOKS: u32 = 64;
@@ -160,13 +127,8 @@ pub(crate) struct Adaptive {
     /// Modulo 256.
     inserts: u8,
     window: Window,
-    /// The share of the cost of all entries that the window may hold, in units of 2^-32.
-    share: u32,
-    /// From 0 to [`OPEN`]: as many entries of main are looked at for a newcomer, see `looks`.
-    openness: u8,
     ghosts: Ghosts,
-    left_window: Recent,
-    left_main: Recent,
+    worth: Worth,
     /// Room was reserved for so many slots ...
     slots: u32,
     /// ... and for so many entries in them.
@@ -191,24 +153,12 @@ impl Default for Adaptive {
             tick: 0,
             inserts: 0,
             window: Window::default(),
-            share: fixed(FIRST_SHARE),
-            openness: OPEN / 2,
             ghosts: Ghosts::default(),
-            left_window: Recent::default(),
-            left_main: Recent::default(),
+            worth: Worth::default(),
             slots: 0,
             most_entries: 0,
         }
     }
-}
-
-/// A share in units of 2^-32.
-const fn fixed(share: f64) -> u32 {
-    (share * (1_u64 << 32) as f64) as u32
-}
-
-fn share_of(slots: usize, share: f64) -> usize {
-    (slots as f64 * share).ceil() as usize
 }
 
 fn ghosts_for(slots: usize) -> usize {
@@ -234,47 +184,6 @@ impl Adaptive {
         }
     }
 
-    /// Follows the worth of the window and of letting keys into main: see rules 4 and 5. Who left the
-    /// window is a ghost as well.
-    fn follow(&mut self, hash: u32, ghost: Option<u8>) {
-        if let Some(age) = ghost {
-            if self.left_window.take(hash) {
-                self.enlarge_window(self.one_entry());
-                self.openness = (self.openness + 1).min(OPEN);
-            } else if age <= SOON {
-                self.enlarge_window(self.one_entry() / BACK_SOON_FOR_AN_ENTRY);
-            }
-        }
-        if self.left_main.take(hash) {
-            self.share = self.share.saturating_sub(self.one_entry()).max(fixed(LEAST_SHARE));
-            self.openness = self.openness.saturating_sub(CLOSED_BY_RETURN);
-        }
-    }
-
-    fn enlarge_window(&mut self, by: u32) {
-        self.share = self.share.saturating_add(by).min(fixed(LARGEST_SHARE));
-    }
-
-    /// How many entries of main this insert may look at: from 1 to [`LOOKS_WHEN_OPEN`]. A fraction is
-    /// one more for so many of the inserts.
-    fn looks(&self) -> u32 {
-        // An odd factor: 256 inserts have all values, and neighbours are far apart.
-        let dither = u32::from(self.inserts.wrapping_mul(157)) * u32::from(OPEN);
-        let looks = u32::from(self.openness) * LOOKS_WHEN_OPEN * 256 + dither;
-        1 + (looks / (u32::from(OPEN) * 256)).min(LOOKS_WHEN_OPEN - 1)
-    }
-
-    /// The share of one entry.
-    fn one_entry(&self) -> u32 {
-        u32::MAX / self.entries.max(1)
-    }
-
-    /// What the window may hold, rounded to the nearest.
-    #[inline]
-    fn most_in_window(&self) -> u64 {
-        ((u128::from(self.cost) * u128::from(self.share) + (1 << 31)) >> 32) as u64
-    }
-
     /// True if the window has no room for one more entry, of what one costs on the average, in its
     /// share, or holds everything.
     #[inline]
@@ -283,14 +192,14 @@ impl Adaptive {
             return self.window_entries > 0;
         }
         // cost / entries > room, without a division.
-        let room = self.most_in_window().checked_sub(self.window_cost);
+        let room = self.worth.most_in_window(self.cost).checked_sub(self.window_cost);
         let costs_of_all = |room| (u128::from(room) + 1) * u128::from(self.entries);
         room.is_none_or(|room| u128::from(self.cost) >= costs_of_all(room))
     }
 
     #[inline]
     fn window_is_overfull(&self) -> bool {
-        self.window_entries > 1 && self.window_cost > self.most_in_window()
+        self.window_entries > 1 && self.window_cost > self.worth.most_in_window(self.cost)
     }
 
     fn enter_main(&self, entry: &impl Entry) {
@@ -381,7 +290,7 @@ impl Adaptive {
 
     /// An entry of main that was not read for more than `age` ticks, if a few looks find one.
     fn staler_than<'a, E: Entries>(&mut self, age: u8, entries: &'a E) -> Option<Named<'a, E>> {
-        let mut looks = self.looks();
+        let mut looks = self.worth.looks(self.inserts);
         for _ in 0..MOST_STEPS {
             let slot = self.step(entries);
             let entry = entries.entry(slot);
@@ -454,7 +363,7 @@ impl Adaptive {
         (slot, entry): Named<'a, E>,
         entries: &E,
     ) -> Named<'a, E> {
-        self.left_main.add(entry.hash());
+        self.worth.left_main(entry.hash());
         self.forget(entry, entries);
         self.expect(entries.after(slot), entries);
         (slot, entry)
@@ -463,7 +372,7 @@ impl Adaptive {
     /// Sends an entry of main to the front of the window.
     fn send_away<E: Entries>(&mut self, (slot, entry): Named<'_, E>, entries: &E) {
         self.make_place(entries);
-        self.left_main.add(entry.hash());
+        self.worth.left_main(entry.hash());
         entry.set_mark(LEAVING);
         self.window.push_front(slot);
         self.window_entries += 1;
@@ -478,12 +387,10 @@ fn is_in_window(mark: u8) -> bool {
 impl Policy for Adaptive {
     fn reserve(&mut self, slots: usize, entries: usize) -> bool {
         if entries > self.most_entries as usize {
-            let shadow = share_of(entries, SHADOW_SHARE);
             let ghosts = self.ghosts.bytes();
             if !(self.window.reserve(share_of(entries, LARGEST_SHARE) + 2)
                 && self.ghosts.reserve(ghosts_for(entries))
-                && self.left_window.reserve(shadow)
-                && self.left_main.reserve(shadow))
+                && self.worth.reserve(entries))
             {
                 return false;
             }
@@ -499,13 +406,14 @@ impl Policy for Adaptive {
     #[inline]
     fn prefetch(&self, hash: u32, entries: &impl Entries) {
         let [place, bucket] = entries.lines_of(self.next, self.next_hash);
+        let [left_window, left_main] = self.worth.lines_of(self.next_hash, hash);
         prefetch_all_to_write([
             place,
             bucket,
             self.ghosts.line_of(hash),
-            self.left_main.line_of(hash),
+            left_main,
             self.ghosts.line_of(self.next_hash),
-            self.left_window.line_of(self.next_hash),
+            left_window,
         ]);
     }
 
@@ -514,7 +422,7 @@ impl Policy for Adaptive {
         let hash = entry.hash();
         self.advance_time();
         let ghost = self.ghosts.take(hash, self.tick & (TICKS - 1));
-        self.follow(hash, ghost);
+        self.worth.follow(hash, ghost, self.entries);
         self.entries += 1;
         self.cost += entries.cost(entry);
         if let Some(age) = ghost
@@ -599,14 +507,14 @@ impl Policy for Adaptive {
                 let age = self.tick.wrapping_sub(mark) & (TICKS - 1);
                 if let Some((slot, stale)) = self.staler_than(age, entries) {
                     self.enter_main(entry);
-                    self.left_main.add(stale.hash());
+                    self.worth.left_main(stale.hash());
                     self.forget(stale, entries);
                     return Some((slot, stale));
                 }
             }
             let hash = entry.hash();
             self.ghosts.add(hash, mark & (TICKS - 1));
-            self.left_window.add(hash);
+            self.worth.left_window(hash);
         }
         self.forget(entry, entries);
         Some((slot, entry))
@@ -617,18 +525,16 @@ impl Policy for Adaptive {
             kind: PolicyKind::Adaptive,
             entries: self.entries as usize,
             window_entries: self.window_entries as usize,
-            window_share: f64::from(self.share) / (1_u64 << 32) as f64,
+            window_share: self.worth.window_share(),
             ghosts: self.ghosts.held(),
-            bytes: self.window.bytes()
-                + self.ghosts.bytes()
-                + self.left_window.bytes()
-                + self.left_main.bytes(),
+            bytes: self.window.bytes() + self.ghosts.bytes() + self.worth.bytes(),
         }
     }
 
     fn validate(&self, live: &[bool], entries: &impl Entries) {
         self.window.validate();
         self.ghosts.validate();
+        self.worth.validate();
         let mut in_ring = vec![false; live.len()];
         for slot in self.window.slots() {
             // The slot may be gone.
@@ -656,10 +562,5 @@ impl Policy for Adaptive {
         assert_eq!(cost, self.cost, "adaptive: sum of costs");
         assert_eq!(window_entries, self.window_entries, "adaptive: entries of the window");
         assert_eq!(window_cost, self.window_cost, "adaptive: cost of the window");
-        assert!(
-            (fixed(LEAST_SHARE)..=fixed(LARGEST_SHARE)).contains(&self.share),
-            "adaptive: share"
-        );
-        assert!(self.openness <= OPEN, "adaptive: openness");
     }
 }

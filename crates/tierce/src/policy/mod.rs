@@ -16,6 +16,7 @@ mod recent;
 #[cfg(test)]
 mod tests;
 mod window;
+mod worth;
 
 use std::fmt;
 
